@@ -1,0 +1,116 @@
+# EasyQ: `make` lists what there is. Everything works from a fresh clone; what a target needs it sets up itself.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+# pytest's processes: two suit a small machine, and the tests start servers of their own.
+JOBS   ?= auto
+
+export PYTHON VENV
+# The tests and the linters find the programs of the virtual environment by name.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+PYTEST  := $(BIN)/pytest
+SOURCES := clients/python/easyq services tests bench scripts examples
+PRESENT  = $(wildcard $(SOURCES))
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make up ARGS='--rest-port 0 --data ./data'   make test-unit ARGS='-k cron -x'   PYTHON=python3.13 make setup"
+
+.PHONY: setup
+setup: ## .venv with the project in it, editable (quick where nothing changed)
+	@scripts/setup.sh
+
+.PHONY: up
+up: setup ## the whole system on this machine (ARGS= for `easyq up`)
+	@exec $(BIN)/easyq up $(ARGS)
+
+.PHONY: lock
+lock: setup ## write requirements.lock anew from the pyproject files (ARGS=--upgrade for newer versions)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-package easyq-client \
+	    --no-header --no-annotate $(ARGS) --output-file requirements.lock pyproject.toml clients/python/pyproject.toml
+	@sed -i -e '/^#/d' -e '/^$$/d' requirements.lock
+	@scripts/setup.sh
+
+# ------------------------------------------------------------------------------------------------------------ protos
+.PHONY: proto
+proto: setup ## generate the stubs from protos/
+	@$(BIN)/python scripts/gen_protos.py
+
+.PHONY: proto-check
+proto-check: setup ## fail where the committed stubs are not what protos/ gives
+	@$(BIN)/python scripts/gen_protos.py --check
+
+# ------------------------------------------------------------------------------------------------------------ checks
+.PHONY: lint
+lint: lint-python lint-imports lint-protos ## ruff, mypy, import-linter, buf, stale stubs
+
+.PHONY: lint-python
+lint-python: setup
+	$(BIN)/ruff check $(PRESENT)
+	$(BIN)/ruff format --check $(PRESENT)
+	$(BIN)/python scripts/run_mypy.py $(PRESENT)
+
+.PHONY: lint-imports
+lint-imports: setup
+	PYTHONPATH=scripts $(BIN)/lint-imports
+
+.PHONY: lint-protos
+lint-protos: setup
+	@$(BIN)/python scripts/gen_protos.py --check
+	@$(BIN)/python scripts/buf_checks.py
+
+.PHONY: format
+format: setup ## let ruff put the code in order
+	$(BIN)/ruff check --fix $(PRESENT)
+	$(BIN)/ruff format $(PRESENT)
+
+# ------------------------------------------------------------------------------------------------------------- tests
+.PHONY: servers
+servers: setup ## the real servers that the tests start (as root on Debian, or INSTALL=1: installs them)
+	@scripts/servers.sh
+
+.PHONY: test
+test: servers lint ## everything: checks, then unit, contract, integration and e2e tests, with coverage
+	@scripts/test.sh $(ARGS)
+
+.PHONY: test-unit
+test-unit: setup ## pure code and fakes
+	$(PYTEST) tests/unit $(ARGS)
+
+.PHONY: test-contract
+test-contract: setup ## each service and adapter against the suite of its port, over real sockets
+	$(PYTEST) tests/contract $(ARGS)
+
+.PHONY: test-integration
+test-integration: setup ## real servers of other people: Docker Engine, Redis, FerretDB, a registry
+	$(PYTEST) tests/integration $(ARGS)
+
+.PHONY: test-e2e
+test-e2e: setup ## the system as users run it
+	$(PYTEST) tests/e2e $(ARGS)
+
+.PHONY: test-chaos
+test-chaos: setup ## the same while things are killed (long; not part of `make test`)
+	$(PYTEST) tests/chaos $(ARGS)
+
+.PHONY: bench
+bench: setup ## speed, as JSON and as a table
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: coverage
+coverage: setup ## show what the last `make test` covered
+	@scripts/coverage.sh
+
+.PHONY: clean
+clean: ## remove what the other targets made, .venv too
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov \
+	    build dist clients/python/dist protos/third_party/googleapis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
