@@ -15,8 +15,8 @@ export PYTHON VENV
 export PATH := $(abspath $(BIN)):$(PATH)
 
 PYTEST  := $(BIN)/pytest
-SOURCES := clients/python/easyq services tests bench scripts examples
-PRESENT  = $(wildcard $(SOURCES))
+SOURCES := clients services tests bench scripts examples
+PRESENT  = $(shell find $(SOURCES) -name '*.py' 2>/dev/null | cut -d/ -f1 | sort -u)
 
 .PHONY: help
 help: ## this list
@@ -56,7 +56,7 @@ lint: lint-python lint-imports lint-protos ## ruff, mypy, import-linter, buf, st
 lint-python: setup
 	$(BIN)/ruff check $(PRESENT)
 	$(BIN)/ruff format --check $(PRESENT)
-	$(BIN)/python scripts/run_mypy.py $(PRESENT)
+	$(BIN)/mypy $(PRESENT)
 
 .PHONY: lint-imports
 lint-imports: setup
@@ -112,5 +112,5 @@ coverage: setup ## show what the last `make test` covered
 .PHONY: clean
 clean: ## remove what the other targets made, .venv too
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov \
-	    build dist clients/python/dist protos/third_party/googleapis
+	    build dist clients/python/dist protos/third_party/google
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

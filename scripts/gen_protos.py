@@ -87,7 +87,10 @@ def protoc(python: Path, out: Path, root: Path, files: list[Path]) -> None:
     ]
     services = [file for file in files if SERVICE.search(file.read_text(encoding="utf-8"))]
     plain = [file for file in files if file not in services]
-    for group, extra in ((plain, []), (services, [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"])):
+    for group, extra in (
+        (plain, []),
+        (services, [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]),
+    ):
         if group:
             subprocess.run([*command, *extra, *(str(file.relative_to(root)) for file in group)], check=True)
 
@@ -179,7 +182,11 @@ def main() -> int:
     if check and changes:
         print("The generated code is stale: run `make proto` and commit what it changes.", file=sys.stderr)
         return 1
-    print("protos: generated code is up to date" if check or not changes else f"protos: {len(changes)} files written")
+    print(
+        "protos: generated code is up to date"
+        if check or not changes
+        else f"protos: {len(changes)} files written"
+    )
     return 0
 
 
