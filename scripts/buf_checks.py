@@ -26,7 +26,7 @@ def buf(*arguments: str | Path) -> bool:
 
 
 def add_google(third_party: Path) -> None:
-    """Copies Google's public protos out of the installed wheel, for buf, which reaches no registry of its own."""
+    """Copies Google's public protos out of the installed wheel, since buf has to do without its registry."""
     wheel = Path(sysconfig.get_path("purelib"))
     for name in GOOGLE:
         target = third_party / name

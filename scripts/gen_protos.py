@@ -1,7 +1,8 @@
 """Generates the Python stubs from protos/, or with --check fails where the committed ones are stale.
 
-Everything is generated with the oldest grpcio-tools that we support, in an environment of its own that is kept in the
-user's cache: stubs run with the protobuf and grpcio that they were generated with and later ones, never with older.
+Everything is generated with the oldest grpcio-tools that we support, in an environment of its own that is
+kept in the user's cache: stubs run with the protobuf and grpcio that they were generated with and later ones,
+never with older.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ THIRD_PARTY = PROTOS / "third_party"
 CLIENT = ROOT / "clients/python"
 INTERNAL = PROTOS / "gen"
 
-# What the stubs demand at run time comes from grpcio-tools: grpcio 1.72.1 and protobuf 6.30, the lower bounds of
-# clients/python/pyproject.toml. The runtime `protobuf` below is only what the generators themselves run on.
+# What the stubs demand at run time comes from grpcio-tools: grpcio 1.72.1 and protobuf 6.30, the lower bounds
+# of clients/python/pyproject.toml. The `protobuf` below is only what the generators themselves run on.
 TOOLS = (
     "googleapis-common-protos==1.66.0",
     "grpcio==1.72.1",
@@ -60,7 +61,7 @@ def tool_python() -> Path:
         if not done.exists():
             print(f"making the environment of the generators in {home}", file=sys.stderr)
             venv.create(home, with_pip=True, clear=True)
-            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
             subprocess.run([*pip, *TOOLS], check=True)
             done.touch()
     return python
@@ -96,7 +97,7 @@ def protoc(python: Path, out: Path, root: Path, files: list[Path]) -> None:
 
 
 def rewrite_vendored(folder: Path) -> None:
-    """Points imports of `buf.validate` at our vendored copy, so that the client needs no other distribution."""
+    """Points imports of `buf.validate` at our vendored copy, so that the client needs nobody else's."""
     for file in (*folder.rglob("*.py"), *folder.rglob("*.pyi")):
         text = file.read_text(encoding="utf-8")
         changed = VENDORED_IMPORT.sub(r"\1from easyq._vendor.buf.validate import", text)
