@@ -1,0 +1,68 @@
+"""The client side of gRPC between services."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import grpc
+import grpc.aio
+
+#: Internal calls are chunked below 3 MiB; the rest is room for what surrounds them. A batch by REST may have 32 MiB.
+MAX_MESSAGE = 36 * 1024 * 1024
+
+#: Both ends must agree, or servers answer pings with GOAWAY. Half-open connections are found within 10 s + 5 s.
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+def open_channel(address: str, *, idempotent: Iterable[str] = ()) -> grpc.aio.Channel:
+    """Opens a channel to ``host:port`` or ``unix:/path``. One channel per address and process: they are shared.
+
+    ``idempotent`` names services (``package.Service``) or methods (``package.Service/Method``) whose calls are repeated
+    with jitter, up to four times, while the server is UNAVAILABLE. Others are not repeated.
+    """
+    policy = {
+        "methodConfig": [
+            {
+                "name": [_method_name(name) for name in idempotent],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+    options: list[tuple[str, int | str]] = [
+        *KEEPALIVE,
+        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        ("grpc.max_send_message_length", MAX_MESSAGE),
+        # A neighbour that restarts is found again at once, not after gRPC's own two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.enable_retries", 1),
+        # Channels of one process must not share a subchannel's back-off.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if policy["methodConfig"][0]["name"]:
+        options.append(("grpc.service_config", json.dumps(policy)))
+    return grpc.aio.insecure_channel(address, options=options)
+
+
+def _method_name(name: str) -> dict[str, str]:
+    service, _, method = name.partition("/")
+    return {"service": service, "method": method} if method else {"service": service}
+
+
+def remaining_deadline(context: grpc.aio.ServicerContext[object, object], most: float) -> float:
+    """Returns the seconds that a call made on behalf of this one may take: what its caller still waits, or ``most``."""
+    left = context.time_remaining()
+    return most if left is None else max(0.0, min(most, left))

@@ -1,0 +1,48 @@
+"""Named crash points, which only tests arm.
+
+``EASYQ_TEST_FAULTS`` holds a comma-separated list of ``point=action[@pass]``: ``runner.before_create=kill@2`` ends this
+process by SIGKILL at the second pass, ``store.after_finish=delay:1.5`` waits, ``x.y=error`` raises. An action with a pass
+happens once, one without at every pass. Unset, which is the rule, a point costs one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+
+ENVIRONMENT_VARIABLE = "EASYQ_TEST_FAULTS"
+
+
+class InjectedFault(Exception):
+    """Raised by a point that was armed with ``error``."""
+
+
+def _parse(text: str) -> dict[str, tuple[str, int | None]]:
+    plan: dict[str, tuple[str, int | None]] = {}
+    for part in filter(None, (item.strip() for item in text.split(","))):
+        name, _, action = part.partition("=")
+        action, _, at = action.partition("@")
+        plan[name] = (action, int(at) if at else None)
+    return plan
+
+
+_plan = _parse(os.environ.get(ENVIRONMENT_VARIABLE, ""))
+_passes: Counter[str] = Counter()
+
+
+async def point(name: str) -> None:
+    """Does here what a test has armed for this name; nothing otherwise."""
+    if not _plan or name not in _plan:
+        return
+    action, at = _plan[name]
+    _passes[name] += 1
+    if at is not None and _passes[name] != at:
+        return
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action.startswith("delay:"):
+        await asyncio.sleep(float(action.removeprefix("delay:")))
+    elif action == "error":
+        raise InjectedFault(name)

@@ -1,0 +1,77 @@
+"""The one place where errors leave a server: the error tree becomes statuses, all else INTERNAL and a log line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from easyq_chassis.errors import EasyQError, Internal
+from easyq_chassis.logs import get_logger
+from easyq_chassis.status import to_grpc
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Maps what handlers raise. Streaming handlers must be async generators, unary ones coroutines."""
+
+    def __init__(self) -> None:
+        self._log = get_logger()
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler:
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = str(handler_call_details.method)
+        codecs = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **codecs)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), **codecs)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(self._unary(method, handler.stream_unary), **codecs)
+        return grpc.stream_stream_rpc_method_handler(self._stream(method, handler.stream_stream), **codecs)
+
+    def _unary(self, method: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                return await inner(request, context)
+            except Exception as error:  # everything a handler raises ends here, and is told
+                await self._abort(method, error, context)
+
+        return wrapped
+
+    def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
+        async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            result = inner(request, context)
+            if not hasattr(result, "__aiter__"):
+                # Reflection's and health's own handlers write to the context themselves.
+                await result
+                return
+            try:
+                async for response in result:
+                    yield response
+            except Exception as error:  # as above
+                await self._abort(method, error, context)
+
+        return wrapped
+
+    async def _abort(
+        self, method: str, error: Exception, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        if isinstance(error, grpc.aio.AbortError | grpc.RpcError) and not isinstance(
+            error, grpc.aio.AioRpcError
+        ):
+            raise error
+        if not isinstance(error, EasyQError):
+            self._log.error("call_failed", method=method, error=repr(error), exc_info=error)
+            error = Internal("an internal error; the service's log has the details")
+        await context.abort_with_status(to_grpc(error))

@@ -1,0 +1,66 @@
+"""Structured logs: one event per decision, JSON unless a person reads them on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import structlog
+
+get_logger = structlog.stdlib.get_logger
+
+
+def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
+    """Sets up logging for the whole process.
+
+    ``level``: debug, info, warning or error. ``fmt``: json, console, or auto (console on a terminal). Every line
+    carries the service's name; ``structlog.contextvars`` adds the ids of the task, job, execution or agent at hand.
+    Libraries that log by the standard library come out in the same form, from WARNING up.
+    """
+    console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    colours = console and "NO_COLOR" not in os.environ and sys.stderr.isatty()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=colours) if console else structlog.processors.JSONRenderer()
+    )
+    tail: list[Any] = [renderer] if console else [structlog.processors.format_exc_info, renderer]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _name_service(service),
+                *tail,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    for package in (f"easyq_{service}", "easyq_chassis"):
+        logging.getLogger(package).setLevel(level.upper())
+
+
+def _name_service(service: str) -> Any:
+    def processor(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        event["service"] = service
+        return event
+
+    return processor

@@ -1,0 +1,52 @@
+"""A service's process: its event loop and what signals do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import click
+import uvloop
+
+from easyq_chassis.logs import get_logger
+
+
+def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Runs ``main`` until it returns.
+
+    The first SIGTERM or SIGINT sets the event that ``main`` was given, on which it has to finish in order; the second
+    ends the process at once, with status 130.
+    """
+    uvloop.run(_supervised(main))
+
+
+async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(130)
+        get_logger().info("stopping", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await main(stop)
+
+
+def service_command(name: str, main: Callable[[list[str]], None]) -> click.Command:
+    """Returns the ``easyq NAME`` command of a service; the service's settings parse its flags and print its help."""
+
+    @click.command(
+        name=name,
+        help=f"Run the {name} service (`easyq {name} --help` lists its settings).",
+        context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    )
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def command(arguments: tuple[str, ...]) -> None:
+        main(list(arguments))
+
+    return command

@@ -1,0 +1,82 @@
+"""A service's gRPC server, with health and reflection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+from easyq_chassis.channel import KEEPALIVE, MAX_MESSAGE
+from easyq_chassis.errors import Unavailable
+from easyq_chassis.interceptors import ErrorInterceptor
+from easyq_chassis.logs import get_logger
+
+_OPTIONS = (
+    *KEEPALIVE,
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    # Two servers on one port would share its calls by chance.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class GrpcServer:
+    """A gRPC server at ``listen``: ``host:port`` (port 0 picks a free one) or ``unix:/path``.
+
+    It starts as NOT_SERVING; ``set_serving`` tells when its dependencies are there. The empty service name stands for
+    the whole.
+    """
+
+    def __init__(self, listen: str, *, interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()) -> None:
+        self._listen = listen
+        self._server = grpc.aio.server(interceptors=(ErrorInterceptor(), *interceptors), options=_OPTIONS)
+        self._health = health.HealthServicer()
+        self._names: list[str] = []
+        self._serving: bool | None = None
+        self._log = get_logger()
+        self.address = listen
+
+    def add(self, register: Callable[[Any, grpc.aio.Server], None], servicer: object, name: str) -> None:
+        """Adds a servicer by its generated ``add_…_to_server``; ``name`` is the service's full name."""
+        register(servicer, self._server)
+        self._names.append(name)
+
+    async def start(self) -> None:
+        """Binds and serves. Raises ``Unavailable`` naming the address if it can't be bound."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self._server)
+        try:
+            port = self._server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise Unavailable(f"can't listen on {self._listen}: {error}") from error
+        if self._listen.startswith("unix:"):
+            os.chmod(self._listen.removeprefix("unix:").removeprefix("//"), 0o600)
+        else:
+            self.address = f"{self._listen.rpartition(':')[0]}:{port}"
+        await self.set_serving(False)
+        await self._server.start()
+        self._log.info("listening", address=self.address, services=self._names)
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tells health checkers whether this service can do its work now."""
+        if serving == self._serving:
+            return
+        self._serving = serving
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in ("", *self._names):
+            await self._health.set(name, status)
+
+    async def stop(self, grace: float) -> None:
+        """Refuses new calls, lets those under way end for ``grace`` seconds, then cancels them."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)

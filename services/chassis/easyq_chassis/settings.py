@@ -1,0 +1,52 @@
+"""Settings of a service: environment, then flags; read once, at the start."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told. A service's own class sets ``env_prefix`` (``EASYQ_STORE_``)."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        nested_model_default_partial_update=True,
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Form of the log: json, console, or auto (console on a terminal)."
+    )
+    shutdown_grace: float = Field(5.0, ge=0, description="Seconds that calls under way get at a stop.")
+    farm: str = Field("easyq", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Name of the farm.")
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load(cls: type[S], argv: list[str], *, prog: str) -> S:
+    """Returns the settings from the environment and the flags in ``argv``, which win.
+
+    Ends the process with status 2 and one line per wrong setting, named as flag and variable.
+    """
+    source: dict[str, Any] = {"_cli_parse_args": argv, "_cli_prog_name": prog}
+    try:
+        return cls(**source)
+    except ValidationError as error:
+        prefix = str(cls.model_config.get("env_prefix", ""))
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            flag = "--" + name.replace("_", "-")
+            print(f"{prog}: {flag} ({prefix}{name.upper()}): {problem['msg']}", file=sys.stderr)
+        sys.exit(2)
