@@ -8,7 +8,7 @@ from fractions import Fraction
 
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_LONGEST = 315_360_000_000_000  # ten thousand years in milliseconds: what a protobuf Duration takes
+_LONGEST = 315_360_000_000_000  # 10,000 years: what a protobuf Duration takes
 
 
 def parse_duration(value: str | int | float) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -19,15 +19,6 @@ from easyq_chassis.status import from_rpc_error
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class BatchRequest(Protocol[Item]):
-    """The shape of the stream's requests."""
-
-    @property
-    def batch(self) -> int: ...
-    @property
-    def items(self) -> Sequence[Item]: ...
 
 
 class MicroBatcher(Generic[Item, Result]):
@@ -126,7 +117,7 @@ class MicroBatcher(Generic[Item, Result]):
             self._drop_call()
             self._fail(taken, Unavailable("the connection is closed"))
             raise
-        except Exception as error:  # every waiter learns of it; the next batch opens a new stream
+        except Exception as error:  # noqa: BLE001 - every waiter learns of it; the next batch opens a new stream
             failure = await self._translate(error)
             self._drop_call()
             self._fail(taken, failure)
@@ -160,9 +151,7 @@ class MicroBatcher(Generic[Item, Result]):
     def _fail(taken: list[tuple[Item, asyncio.Future[Result]]], error: EasyQError) -> None:
         for _, future in taken:
             if not future.done():
-                future.set_exception(
-                    type(error)(error.message, reason=error.reason, retry_after=error.retry_after)
-                )
+                future.set_exception(type(error)(error.message, reason=error.reason, retry_after=error.retry_after))
 
 
 async def answer_batches(

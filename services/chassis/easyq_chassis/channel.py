@@ -64,5 +64,5 @@ def _method_name(name: str) -> dict[str, str]:
 
 def remaining_deadline(context: grpc.aio.ServicerContext[object, object], most: float) -> float:
     """Returns the seconds that a call made on behalf of this one may take: what its caller still waits, or ``most``."""
-    left = context.time_remaining()
+    left: float | None = context.time_remaining()  # None without a deadline, whatever the type stubs say
     return most if left is None else max(0.0, min(most, left))

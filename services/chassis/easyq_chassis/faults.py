@@ -1,8 +1,8 @@
 """Named crash points, which only tests arm.
 
-``EASYQ_TEST_FAULTS`` holds a comma-separated list of ``point=action[@pass]``: ``runner.before_create=kill@2`` ends this
-process by SIGKILL at the second pass, ``store.after_finish=delay:1.5`` waits, ``x.y=error`` raises. An action with a pass
-happens once, one without at every pass. Unset, which is the rule, a point costs one dictionary look-up.
+``EASYQ_TEST_FAULTS`` holds a comma-separated list of ``point=action[@pass]``: ``runner.before_create=kill@2`` ends
+this process by SIGKILL at the second pass, ``store.after_finish=delay:1.5`` waits, ``x.y=error`` raises. An action with
+a pass happens once, one without at every pass. Unset, which is the rule, a point costs one dictionary look-up.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -12,10 +12,11 @@ from easyq_chassis.errors import EasyQError, Internal
 from easyq_chassis.logs import get_logger
 from easyq_chassis.status import to_grpc
 
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Maps what handlers raise. Streaming handlers must be async generators, unary ones coroutines."""
 
     def __init__(self) -> None:
@@ -23,7 +24,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler:
+    ) -> Handler | None:
         handler: Any = await continuation(handler_call_details)
         if handler is None:
             return handler
@@ -44,7 +45,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
                 return await inner(request, context)
-            except Exception as error:  # everything a handler raises ends here, and is told
+            except Exception as error:  # noqa: BLE001 - everything a handler raises ends here, and is told
                 await self._abort(method, error, context)
 
         return wrapped
@@ -59,17 +60,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 async for response in result:
                     yield response
-            except Exception as error:  # as above
+            except Exception as error:  # noqa: BLE001 - as above
                 await self._abort(method, error, context)
 
         return wrapped
 
-    async def _abort(
-        self, method: str, error: Exception, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
-        if isinstance(error, grpc.aio.AbortError | grpc.RpcError) and not isinstance(
-            error, grpc.aio.AioRpcError
-        ):
+    async def _abort(self, method: str, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if isinstance(error, grpc.aio.AbortError | grpc.RpcError) and not isinstance(error, grpc.aio.AioRpcError):
             raise error
         if not isinstance(error, EasyQError):
             self._log.error("call_failed", method=method, error=repr(error), exc_info=error)

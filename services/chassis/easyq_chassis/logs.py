@@ -26,9 +26,7 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     colours = console and "NO_COLOR" not in os.environ and sys.stderr.isatty()
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=colours) if console else structlog.processors.JSONRenderer()
-    )
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=colours) if console else structlog.processors.JSONRenderer()
     tail: list[Any] = [renderer] if console else [structlog.processors.format_exc_info, renderer]
     structlog.configure(
         processors=[

@@ -51,7 +51,7 @@ class Loop:
             self._wake.clear()
             try:
                 delay = await self._run_once()
-            except Exception as error:  # a loop outlives whatever its work raises; the log tells
+            except Exception as error:  # noqa: BLE001 - a loop outlives whatever its work raises; the log tells
                 delay = self._after_failure(error, failures)
                 failures += 1
                 await asyncio.sleep(delay)
@@ -62,7 +62,7 @@ class Loop:
             await self._wait(self._interval if delay is None else delay)
 
     def _after_failure(self, error: Exception, failures: int) -> float:
-        delay = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2**failures)
+        delay: float = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
         # A neighbour that is away is told at the powers of two: one line, then fewer and fewer.
         if failures & (failures - 1) == 0 or not isinstance(error, Unavailable):
             self._log.warning(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
+from grpc_health.v1 import health as health_names
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
@@ -51,14 +52,14 @@ class GrpcServer:
     async def start(self) -> None:
         """Binds and serves. Raises ``Unavailable`` naming the address if it can't be bound."""
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        names = [*self._names, health_names.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server)
         try:
             port = self._server.add_insecure_port(self._listen)
         except RuntimeError as error:
             raise Unavailable(f"can't listen on {self._listen}: {error}") from error
         if self._listen.startswith("unix:"):
-            os.chmod(self._listen.removeprefix("unix:").removeprefix("//"), 0o600)
+            Path(self._listen.removeprefix("unix:").removeprefix("//")).chmod(0o600)  # noqa: ASYNC240 - before it serves
         else:
             self.address = f"{self._listen.rpartition(':')[0]}:{port}"
         await self.set_serving(False)
@@ -70,9 +71,7 @@ class GrpcServer:
         if serving == self._serving:
             return
         self._serving = serving
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *self._names):
             await self._health.set(name, status)
 

@@ -22,9 +22,7 @@ class ServiceSettings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is logged."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="Form of the log: json, console, or auto (console on a terminal)."
     )
@@ -48,5 +46,5 @@ def load(cls: type[S], argv: list[str], *, prog: str) -> S:
         for problem in error.errors():
             name = ".".join(str(part) for part in problem["loc"])
             flag = "--" + name.replace("_", "-")
-            print(f"{prog}: {flag} ({prefix}{name.upper()}): {problem['msg']}", file=sys.stderr)
+            print(f"{prog}: {flag} ({prefix}{name.upper()}): {problem['msg']}", file=sys.stderr)  # noqa: T201 - no log yet
         sys.exit(2)

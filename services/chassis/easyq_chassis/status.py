@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -66,7 +68,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> EasyQError:
     return result
 
 
-def to_grpc(error: EasyQError) -> grpc.Status:
+def to_grpc(error: EasyQError) -> Any:
     """Returns what ``context.abort_with_status`` takes."""
     return rpc_status.to_status(to_status(error))
 

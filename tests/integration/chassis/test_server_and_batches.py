@@ -1,0 +1,185 @@
+"""The chassis over a real socket: health, reflection, errors and micro-batches, under one of the internal contracts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from easyq_chassis.batching import MicroBatcher, answer_batches
+from easyq_chassis.channel import open_channel
+from easyq_chassis.errors import FieldProblem, InvalidArgument, NotFound, Unavailable
+from easyq_chassis.server import GrpcServer
+from easyq_chassis.status import from_rpc_error
+from easyq_internal.store.v1 import farm_store_pb2, farm_store_pb2_grpc
+from easyq_internal.store.v1.records_pb2 import Directive
+
+NAME = "easyq_internal.store.v1.FarmStoreService"
+
+
+class Servicer(farm_store_pb2_grpc.FarmStoreServiceServicer):
+    """Answers each beat with a directive that names its agent; fails as told; waits while the gate is shut."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.gate, self.arrived = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+
+    async def GetGeneration(self, _request: Any, _context: Any) -> farm_store_pb2.GetGenerationResponse:
+        if self.error:
+            raise self.error
+        return farm_store_pb2.GetGenerationResponse(generation=1)
+
+    async def Beat(self, request_iterator: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
+        async for response in answer_batches(request_iterator, self._beat, farm_store_pb2.BeatResponse):
+            yield response
+
+    async def _beat(self, items: Sequence[farm_store_pb2.AgentBeat]) -> list[farm_store_pb2.BeatResult]:
+        self.batches.append(len(items))
+        self.arrived.set()
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        return [farm_store_pb2.BeatResult(directives=[Directive(execution_id=item.agent_id)]) for item in items]
+
+
+class Served:
+    """A running server and a channel to it."""
+
+    def __init__(self, listen: str) -> None:
+        self.listen = listen
+        self.servicer = Servicer()  # type: ignore[abstract]
+
+    async def start(self) -> None:
+        self.server = GrpcServer(self.listen)
+        self.server.add(farm_store_pb2_grpc.add_FarmStoreServiceServicer_to_server, self.servicer, NAME)
+        await self.server.start()
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    it = Served(f"unix:{tmp_path}/s")
+    await it.start()
+    yield it
+    it.servicer.gate.set()
+    await it.server.stop(0)
+
+
+@pytest.fixture
+async def channel(served: Served) -> AsyncIterator[grpc.aio.Channel]:
+    async with open_channel(served.listen) as channel:
+        yield channel
+
+
+@pytest.fixture
+async def batcher(channel: grpc.aio.Channel) -> AsyncIterator[MicroBatcher[Any, Any]]:
+    stub = farm_store_pb2_grpc.FarmStoreServiceStub(channel)
+    it: MicroBatcher[Any, Any] = MicroBatcher(stub.Beat, farm_store_pb2.BeatRequest, most_items=10, timeout=20)
+    yield it
+    await it.close()
+
+
+def _beat(name: str) -> farm_store_pb2.AgentBeat:
+    return farm_store_pb2.AgentBeat(agent_id=name)
+
+
+def _name(result: farm_store_pb2.BeatResult) -> str:
+    return result.directives[0].execution_id
+
+
+async def test_health_follows_what_the_service_says(served: Served, channel: grpc.aio.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    for serving, status in ((False, "NOT_SERVING"), (True, "SERVING"), (False, "NOT_SERVING")):
+        await served.server.set_serving(serving)
+        for name in ("", NAME):
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+            assert health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) == status
+
+
+async def test_reflection_lists_the_services(channel: grpc.aio.Channel) -> None:
+    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    answer = await call.read()
+    call.cancel()
+    assert NAME in [service.name for service in answer.list_services_response.service]
+
+
+async def test_errors_reach_the_caller_whole(served: Served, channel: grpc.aio.Channel) -> None:
+    field = FieldProblem(field="spec.image", message="is empty")
+    served.servicer.error = InvalidArgument("one field is wrong", fields=[field])
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await farm_store_pb2_grpc.FarmStoreServiceStub(channel).GetGeneration(farm_store_pb2.GetGenerationRequest())
+    error = from_rpc_error(raised.value)
+    assert isinstance(error, InvalidArgument)
+    assert (error.message, error.reason, error.fields) == ("one field is wrong", "INVALID_FIELDS", (field,))
+
+
+async def test_what_nobody_foresaw_is_internal_and_tells_nothing(served: Served, channel: grpc.aio.Channel) -> None:
+    served.servicer.error = ZeroDivisionError("secret detail")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await farm_store_pb2_grpc.FarmStoreServiceStub(channel).GetGeneration(farm_store_pb2.GetGenerationRequest())
+    assert raised.value.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in (raised.value.details() or "")
+
+
+async def test_an_address_in_use_is_named() -> None:
+    first = GrpcServer("127.0.0.1:0")
+    await first.start()
+    with pytest.raises(Unavailable, match=first.address):
+        await GrpcServer(first.address).start()
+    await first.stop(0)
+
+
+async def test_the_first_goes_at_once_and_those_that_come_meanwhile_go_together(
+    served: Served, batcher: MicroBatcher[Any, Any]
+) -> None:
+    served.servicer.gate.clear()
+    first = asyncio.create_task(batcher.call(_beat("first")))
+    await asyncio.wait_for(served.servicer.arrived.wait(), 5)
+    others = [asyncio.create_task(batcher.call(_beat(f"n{n}"))) for n in range(25)]
+    await asyncio.sleep(0)
+    served.servicer.gate.set()
+    names = [_name(result) for result in await asyncio.wait_for(asyncio.gather(first, *others), 10)]
+    assert names == ["first", *(f"n{n}" for n in range(25))]
+    assert served.servicer.batches == [1, 10, 10, 5]
+
+
+async def test_an_error_of_the_server_is_each_waiters(served: Served, batcher: MicroBatcher[Any, Any]) -> None:
+    served.servicer.error = NotFound("no such agent", reason="AGENT_NOT_FOUND")
+    results = await asyncio.gather(*(batcher.call(_beat("x")) for _ in range(3)), return_exceptions=True)
+    assert [(type(error), getattr(error, "reason", "")) for error in results] == [(NotFound, "AGENT_NOT_FOUND")] * 3
+    served.servicer.error = None
+    assert _name(await batcher.call(_beat("again"))) == "again"
+
+
+async def test_goes_on_after_the_server_came_back(served: Served, batcher: MicroBatcher[Any, Any]) -> None:
+    assert _name(await batcher.call(_beat("before"))) == "before"
+    await served.server.stop(0)
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(batcher.call(_beat("lost")), 10)
+    await served.start()
+    for attempt in range(100):
+        try:
+            assert _name(await batcher.call(_beat(f"a{attempt}"))) == f"a{attempt}"
+            return
+        except Unavailable:
+            await asyncio.sleep(0.05)
+    pytest.fail("the batcher did not find the server again")
+
+
+async def test_close_lets_nobody_wait(served: Served, batcher: MicroBatcher[Any, Any]) -> None:
+    served.servicer.gate.clear()
+    calls = [asyncio.create_task(batcher.call(_beat("x"))) for _ in range(3)]
+    await asyncio.wait_for(served.servicer.arrived.wait(), 5)
+    await batcher.close()
+    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+    assert [type(result) for result in results] == [Unavailable] * 3
+    with pytest.raises(Unavailable):
+        await batcher.call(_beat("late"))

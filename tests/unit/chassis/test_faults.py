@@ -1,0 +1,37 @@
+import os
+import signal
+import subprocess
+import sys
+
+PROGRAM = """
+import asyncio
+from easyq_chassis import faults
+async def main():
+    for number in (1, 2, 3):
+        try:
+            await faults.point("a.b")
+        except faults.InjectedFault:
+            print("fault", number)
+    print("end")
+asyncio.run(main())
+"""
+
+
+def _run(plan: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "EASYQ_TEST_FAULTS": plan}
+    command = [sys.executable, "-c", PROGRAM]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_point_that_is_not_armed_does_nothing() -> None:
+    assert _run("").stdout == _run("other.point=kill").stdout == "end\n"
+
+
+def test_an_error_at_one_pass_or_at_each() -> None:
+    assert _run("a.b=error@2").stdout == "fault 2\nend\n"
+    assert _run("x.y=kill, a.b=error").stdout == "fault 1\nfault 2\nfault 3\nend\n"
+
+
+def test_kill_is_a_sigkill_of_this_process() -> None:
+    result = _run("a.b=kill@1")
+    assert (result.returncode, result.stdout) == (-signal.SIGKILL, "")
