@@ -1,0 +1,3 @@
+"""Loads the fixtures of tests/support for all tests."""
+
+pytest_plugins = ["tests.support.plugin"]

@@ -1,0 +1,134 @@
+"""Docker Engines of our own: several on one machine, each with its own folder, socket and containerd."""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+from docker.models.containers import Container
+
+from tests.support import process
+from tests.support.images import example_tar
+from tests.support.missing import missing, require_program
+from tests.support.server import Server
+
+EXAMPLE_IMAGE = "easyq/example:1"
+
+
+def dockerd_binary() -> Path:
+    how = "apt-get install docker.io"
+    binary = require_program("dockerd", how)
+    require_program("containerd", how)
+    if os.geteuid() != 0:
+        missing("dockerd as a test starts it", "run the tests as root")
+    return Path(binary)
+
+
+class DockerHost(Server):
+    """One dockerd. It has no bridge: containers use network `none` or `host`.
+
+    `stop()` lets dockerd stop its containers as a shutdown does; `kill()` leaves them running until it comes back.
+    """
+
+    name = "dockerd"
+    start_timeout = 60.0
+    # By TERM, so that the daemon of a test run that died ends its containers before it goes.
+    death_signal = signal.SIGTERM
+
+    def __init__(self, binary: Path, label: str = "main", *, arguments: tuple[str, ...] = ()) -> None:
+        super().__init__(process.make_folder("d"))
+        self.binary = binary
+        self.label = label
+        self.arguments = arguments
+        self._clients: list[docker.DockerClient] = []
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "s"
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def namespace(self) -> str:
+        """In case a containerd of the system runs: dockerd then uses that one."""
+        return self.folder.name
+
+    def command(self) -> list[str | Path]:
+        return [
+            self.binary,
+            "--bridge=none",
+            "--iptables=false",
+            "--ip6tables=false",
+            f"--host={self.url}",
+            f"--data-root={self.folder}/data",
+            f"--exec-root={self.folder}/x",
+            f"--pidfile={self.folder}/pid",
+            f"--config-file={self.folder}/daemon.json",
+            f"--containerd-namespace={self.namespace}",
+            f"--containerd-plugins-namespace={self.namespace}-plugins",
+            *self.arguments,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        # Nothing of the user's: no proxies, no remote host, no context.
+        kept = ("PATH", "HOME", "LANG", "TMPDIR")
+        path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        return path | {name: value for name in kept if (value := os.environ.get(name)) and name != "PATH"}
+
+    def start(self, *, wait: bool = True) -> "DockerHost":
+        config = self.folder / "daemon.json"
+        if not config.exists():
+            config.write_text("{}\n", encoding="ascii")
+        super().start(wait=wait)
+        return self
+
+    def ready(self) -> bool:
+        try:
+            with contextlib.closing(docker.DockerClient(base_url=self.url, timeout=5)) as client:
+                return bool(client.ping())
+        except (docker.errors.DockerException, OSError):
+            return False
+
+    def client(self, timeout: float = 30) -> docker.DockerClient:
+        """A new client of the Docker SDK, closed with this host."""
+        client = docker.DockerClient(base_url=self.url, timeout=int(timeout), max_pool_size=50)
+        self._clients.append(client)
+        return client
+
+    def load_example_image(self, name: str = EXAMPLE_IMAGE) -> str:
+        """Imports the busybox image where it is missing; its name."""
+        client = self.client()
+        try:
+            client.images.get(name)
+        except docker.errors.ImageNotFound:
+            repository, _, tag = name.rpartition(":")
+            changes = ["ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", 'CMD ["/bin/sh"]']
+            client.api.import_image_from_data(example_tar(), repository=repository, tag=tag, changes=changes)
+        return name
+
+    def containers(self, **filters: Any) -> list[Container]:
+        """All its containers, ended ones as well; `label="x=y"`, `name="…"` as `docker ps --filter` knows them."""
+        return self.client().containers.list(all=True, filters=filters, ignore_removed=True)
+
+    def remove_containers(self) -> None:
+        """Removes every container, running ones too."""
+        for container in self.containers():
+            with contextlib.suppress(docker.errors.APIError):
+                container.remove(force=True, v=True)
+
+    def close(self) -> None:
+        try:
+            if self.running:
+                self.thaw()
+                with contextlib.suppress(docker.errors.DockerException, OSError):
+                    self.remove_containers()
+            for client in self._clients:
+                client.close()
+            self._clients.clear()
+        finally:
+            super().close()

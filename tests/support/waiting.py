@@ -1,0 +1,66 @@
+"""Waiting for a condition with a deadline, instead of sleeping for a guess."""
+
+import asyncio
+import inspect
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(
+    condition: Callable[[], T], timeout: float = 10.0, *, interval: float = 0.02, message: str = ""
+) -> T:
+    """Calls `condition` until it is true, and gives its value; fails after `timeout` seconds.
+
+    An AssertionError or OSError of the condition counts as not yet true, and is shown if it stays so.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        cause: Exception | None = None
+        try:
+            if value := condition():
+                return value
+        except (AssertionError, OSError) as error:
+            cause = error
+        if time.monotonic() >= deadline:
+            raise _late(condition, timeout, message) from cause
+        time.sleep(interval)
+
+
+async def eventually(
+    condition: Callable[[], T | Awaitable[T]],
+    timeout: float = 10.0,
+    *,
+    interval: float = 0.02,
+    message: str = "",
+) -> T:
+    """`wait_until` for coroutines: `condition` may be a plain or an async function."""
+    deadline = time.monotonic() + timeout
+    while True:
+        cause: Exception | None = None
+        try:
+            outcome = condition()
+            value = await outcome if inspect.isawaitable(outcome) else outcome
+            if value:
+                return value  # type: ignore[return-value]
+        except (AssertionError, OSError) as error:
+            cause = error
+        if time.monotonic() >= deadline:
+            raise _late(condition, timeout, message) from cause
+        await asyncio.sleep(interval)
+
+
+def _late(condition: object, timeout: float, message: str) -> AssertionError:
+    what = message or getattr(condition, "__qualname__", repr(condition))
+    return AssertionError(f"not within {timeout:g} s: {what}")
