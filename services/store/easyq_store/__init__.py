@@ -1,0 +1,1 @@
+"""The store: the durable truth of the farm."""

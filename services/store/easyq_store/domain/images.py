@@ -1,0 +1,11 @@
+"""Image references as people look for them."""
+
+
+def short_name(image: str) -> str:
+    """Last path segment with its tag: `echo:1` of `registry.example:5000/team/echo:1`."""
+    return image.rpartition("/")[2]
+
+
+def matches(image: str, query: str) -> bool:
+    """Whether the reference, or its short name, begins with the query."""
+    return image.startswith(query) or short_name(image).startswith(query)

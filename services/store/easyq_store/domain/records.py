@@ -1,0 +1,239 @@
+"""What the store keeps. All times are milliseconds since the epoch, UTC, by the store's clock.
+
+Each record that changes has a `write_no`: it is 1 when inserted and grows by one with each change; the backends
+compare it, so that every change is a compare-and-set.
+"""
+
+from dataclasses import dataclass
+
+from easyq_store.domain.states import (
+    ENDED,
+    HELD,
+    JOB_ENDED,
+    WAITING,
+    AgentState,
+    ExecutionState,
+    FailureReason,
+    JobState,
+    Outcome,
+    Stream,
+    Trigger,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why an execution failed, and a sentence about it for people."""
+
+    reason: FailureReason
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """An execution that has been decided on. Whoever finds it not inserted yet inserts it; twice is harmless."""
+
+    execution_id: str
+    attempt: int
+    fence: int
+    trigger: Trigger
+    due_at: int
+    # After this it may not be started any more. None: no bound.
+    latest_start: int | None = None
+    priority: int = 0
+    spec_revision: int = 1
+    # Used up so far in this series of attempts; a series begins with an enqueue or a retry by hand.
+    retries_used: int = 0
+    infra_used: int = 0
+    # When the first attempt of the series was due: `backoff.max_elapsed` counts from here.
+    series_due_at: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One enqueue. `state`, `next_run_at`, `attempts` and `projected_*` follow its newest execution."""
+
+    job_id: str
+    task_id: str
+    state: JobState
+    revision: int = 1
+    # Serialized `easyq.v1.JobSpec` of this revision, deterministic, defaults resolved. Older ones are kept aside.
+    spec: bytes
+    image: str
+    # Each `key=value`, sorted.
+    labels: tuple[str, ...] = ()
+    # Unique within the task; empty: none.
+    idempotency_key: str = ""
+    first_execution_id: str
+    created_at: int
+    last_modified_at: int
+    next_run_at: int | None = None
+    stop_requested_at: int | None = None
+    # Executions so far.
+    attempts: int = 1
+    # Attempt and write_no of the execution that `state` was taken from: it only ever goes forward.
+    projected_attempt: int = 0
+    projected_write: int = 0
+    # Decided on with the last change and perhaps not inserted yet; None once settled.
+    pending: Planned | None = None
+    # Since when steps that follow the last change may be missing; None: nothing is. The sweep looks for it.
+    unsettled_since: int | None = None
+    write_no: int = 1
+
+    @property
+    def ended(self) -> bool:
+        """Nothing of it waits or runs, and nothing will by itself."""
+        return self.state in JOB_ENDED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """One attempt to run a job's container."""
+
+    execution_id: str
+    job_id: str
+    task_id: str
+    attempt: int
+    fence: int
+    trigger: Trigger
+    state: ExecutionState
+    # Only grows: raised by each assignment, each fence, and when the store declares it lost.
+    epoch: int = 0
+    priority: int = 0
+    # Place in line; 0: never queued so far. Kept over a give-back.
+    queue_seq: int = 0
+    spec_revision: int = 1
+    created_at: int
+    due_at: int
+    latest_start: int | None = None
+    retries_used: int = 0
+    infra_used: int = 0
+    series_due_at: int
+    queued_at: int | None = None
+    assigned_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    stop_requested_at: int | None = None
+    # Who holds or held it; empty and 0 before.
+    agent_id: str = ""
+    session: int = 0
+    pool: str = ""
+    container_id: str = ""
+    image_digest: str = ""
+    # As the agent told it; None where the store itself ended it.
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    failure: Failure | None = None
+    # Final sizes of the log streams; None while unknown.
+    stdout_size: int | None = None
+    stderr_size: int | None = None
+    stdout_truncated: bool = False
+    stderr_truncated: bool = False
+    logs_complete: bool = False
+    # How long the container ran, by its host.
+    ran_ms: int | None = None
+    # What was decided to follow, in the same write that ended it.
+    next: Planned | None = None
+    # As `Job.unsettled_since`.
+    unsettled_since: int | None = None
+    write_no: int = 1
+
+    @property
+    def waiting(self) -> bool:
+        """SCHEDULED or QUEUED."""
+        return self.state in WAITING
+
+    @property
+    def held(self) -> bool:
+        """ASSIGNED or RUNNING: it counts against limits."""
+        return self.state in HELD
+
+    @property
+    def ended(self) -> bool:
+        """Final."""
+        return self.state in ENDED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agent:
+    """The runner daemon of one Docker host, and its newest session."""
+
+    agent_id: str
+    # The daemon's own id; the agent's name stays bound to it.
+    daemon_id: str
+    session: int
+    state: AgentState
+    # Beats of this session: a watcher that sees the same number for too long calls the session dead.
+    beats: int = 0
+    hostname: str = ""
+    pools: tuple[str, ...] = ()
+    slots: int = 0
+    # (key, value), sorted.
+    labels: tuple[tuple[str, str], ...] = ()
+    version: str = ""
+    healthy: bool = True
+    message: str = ""
+    lost_after_ms: int
+    connected_at: int
+    last_beat_at: int
+    write_no: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A name that groups jobs."""
+
+    task_id: str
+    created_at: int
+    last_job_at: int
+    job_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogChunk:
+    """Consecutive bytes of one stream of one execution."""
+
+    execution_id: str
+    stream: Stream
+    # Of its first byte in the stream.
+    offset: int
+    data: bytes
+    # When it was stored.
+    at: int
+
+    @property
+    def end(self) -> int:
+        """Offset of the byte after its last."""
+        return self.offset + len(self.data)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """A QUEUED execution, as much of it as a queue needs."""
+
+    execution_id: str
+    task_id: str
+    priority: int
+    queue_seq: int
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldHead:
+    """An ASSIGNED or RUNNING execution, as much of it as counting needs."""
+
+    execution_id: str
+    task_id: str
+    agent_id: str
+    session: int
+    pool: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueHead:
+    """A SCHEDULED execution, as much of it as firing needs."""
+
+    execution_id: str
+    epoch: int
+    due_at: int

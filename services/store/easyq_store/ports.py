@@ -1,0 +1,268 @@
+"""What the store asks of a database.
+
+Writes go through *plans*: coroutine functions that read, decide with pure functions, and write, one document at a
+time, through `Steps`. A plan awaits nothing but its `Steps`. Each step is atomic by itself. Where `Steps.atomic` is
+true, the whole plan is (SQLite: one transaction, in one thread, shared with other plans' commit); elsewhere
+(MongoDB: no transactions) a crash may end a plan between any two steps, and plans run beside each other. So every
+plan is written to be repeated harmlessly, marks what is not settled (`unsettled_since`) with the first step, and a
+sweep completes what a crash left. A plan whose backend is atomic may leave these marks out.
+
+When `run` or `run_all` returns, what the plans wrote is durable. Errors: `Unavailable` (the database can't be
+reached, or the result isn't known); what a plan raises passes through, and an atomic backend has then undone the plan.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeVar
+
+from easyq_chassis.errors import EasyQError
+from easyq_store.domain.records import (
+    Agent,
+    DueHead,
+    Execution,
+    Head,
+    HeldHead,
+    Job,
+    LogChunk,
+    Task,
+)
+from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Stream
+
+R = TypeVar("R")
+
+
+class Inserted(Enum):
+    """What became of an insert of a job."""
+
+    DONE = "done"
+    # A job has this id already. Told also where the key is taken too.
+    ID_TAKEN = "id_taken"
+    # Another job of the task has this idempotency key.
+    KEY_TAKEN = "key_taken"
+
+
+class Lookups(Protocol):
+    """Reads that plans need as well; inside a plan they see the plan's own writes."""
+
+    async def get_job(self, job_id: str) -> Job | None:
+        """The job, or None."""
+
+    async def job_by_key(self, task_id: str, idempotency_key: str) -> Job | None:
+        """The task's job with this (non-empty) idempotency key."""
+
+    async def get_spec(self, job_id: str, revision: int) -> bytes | None:
+        """Serialized spec of one revision of a job: the present one, or one kept aside."""
+
+    async def get_execution(self, execution_id: str) -> Execution | None:
+        """The execution, or None."""
+
+    async def newest_execution(self, job_id: str) -> Execution | None:
+        """The job's execution with the highest attempt."""
+
+    async def open_executions(self, job_id: str) -> list[Execution]:
+        """The job's executions that have not ended, by attempt. There are few."""
+
+    async def held_by(self, agent_id: str) -> list[Execution]:
+        """ASSIGNED and RUNNING executions of an agent, by id."""
+
+    async def get_agent(self, agent_id: str) -> Agent | None:
+        """The agent, or None."""
+
+    async def generation(self) -> int:
+        """Which filling of Redis is valid. 0 at first."""
+
+    async def log_end(self, execution_id: str, stream: Stream) -> int:
+        """Stored bytes of a stream: the `end` of its last chunk, 0 if there is none."""
+
+
+class Steps(Lookups, Protocol):
+    """The writes of a plan.
+
+    `change_*` reads the record, applies the pure function, and writes what it returns by compare-and-set; where
+    somebody else was quicker it does so again, so the function may be called more than once. Returning the same
+    object means no write. The function leaves ids and `write_no` alone; the backend sets `write_no`.
+    They return the record as it stands afterwards, or None if there is none.
+    """
+
+    @property
+    def atomic(self) -> bool:
+        """All steps of the plan take effect together or not at all, and no other plan's come in between."""
+
+    async def insert_job(self, job: Job) -> Inserted:
+        """Inserts a job, and makes its task known: created_at, last_job_at, job_count."""
+
+    async def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Job | None:
+        """Changes a job."""
+
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
+        """Keeps an old revision's spec aside; nothing happens if it is kept already."""
+
+    async def insert_execution(self, execution: Execution) -> bool:
+        """Inserts an execution; False (and nothing changed) if there is one with this id, or this job and attempt."""
+
+    async def change_execution(self, execution_id: str, decide: Callable[[Execution], Execution]) -> Execution | None:
+        """Changes an execution."""
+
+    async def next_seq(self) -> int:
+        """The next place in line: higher than any given out before, from 1. Gaps are fine."""
+
+    async def insert_agent(self, agent: Agent) -> bool:
+        """Inserts an agent; False if there is one with this id."""
+
+    async def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Agent | None:
+        """Changes an agent."""
+
+    async def raise_generation(self, from_: int) -> bool:
+        """Raises the generation by one if it is `from_`; whether it did."""
+
+    async def insert_chunk(self, chunk: LogChunk) -> bool:
+        """Stores a chunk (not empty); False if one begins at this offset of the stream already."""
+
+    async def raise_clock(self, mark: int) -> int:
+        """Raises the clock's high-water mark to `mark` if that is higher; the mark that holds. 0 at first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a list goes on: after this record in the order newest first, by (created_at, id) descending."""
+
+    created_at: int
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobFilter:
+    """Which jobs a list shows. Empty and None: no such condition."""
+
+    task_id: str = ""
+    states: tuple[JobState, ...] = ()
+    # All of them, each `key=value`.
+    labels: tuple[str, ...] = ()
+    # created_at >= created_from, created_at < created_before.
+    created_from: int | None = None
+    created_before: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutionFilter:
+    """Which executions a list shows."""
+
+    task_id: str = ""
+    job_id: str = ""
+    states: tuple[ExecutionState, ...] = ()
+    reasons: tuple[FailureReason, ...] = ()
+    created_from: int | None = None
+    created_before: int | None = None
+
+
+class Reads(Lookups, Protocol):
+    """Reads outside plans. They see every write that was answered before they began."""
+
+    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
+        """Jobs newest first."""
+
+    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
+        """Executions newest first."""
+
+    async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
+        """The job's newest executions, highest attempt first."""
+
+    async def next_attempt(self, job_id: str, after: int) -> Execution | None:
+        """The job's execution with the lowest attempt above `after`."""
+
+    async def specs(self, keys: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], bytes]:
+        """Specs of many (job id, revision); unknown ones are left out."""
+
+    async def get_task(self, task_id: str) -> Task | None:
+        """The task, or None."""
+
+    async def list_tasks(self, after: str, limit: int) -> list[Task]:
+        """Tasks by id, those after `after`."""
+
+    async def count_jobs(self, task_id: str = "") -> Mapping[JobState, int]:
+        """Jobs by state, of one task or of all; states without jobs are left out. Cheap with millions of jobs."""
+
+    async def tasks_beginning(self, prefix: str, limit: int) -> list[Task]:
+        """Tasks whose id begins so, by id."""
+
+    async def jobs_beginning(self, prefix: str, limit: int) -> list[Job]:
+        """Jobs whose id begins so, by id."""
+
+    async def executions_beginning(self, prefix: str, limit: int) -> list[Execution]:
+        """Executions whose id begins so, by id."""
+
+    async def jobs_by_image(self, prefix: str, limit: int) -> list[Job]:
+        """Jobs for whose image `domain.images.matches(image, prefix)` holds, newest first as far as cheaply done."""
+
+    async def queued_after(self, seq: int, limit: int) -> list[Head]:
+        """QUEUED executions with a higher queue_seq, by queue_seq."""
+
+    async def last_seq(self) -> int:
+        """Highest queue_seq given out so far; 0 if none was."""
+
+    async def task_queue(self, task_id: str, limit: int) -> list[Head]:
+        """The task's first QUEUED executions: priority high to low, then queue_seq low to high."""
+
+    async def queued_tasks(self, after: str, limit: int) -> list[str]:
+        """Ids above `after` of tasks that have QUEUED executions, by id. Costs by tasks, not by executions."""
+
+    async def held(self, after: str, limit: int, agent_id: str = "") -> list[HeldHead]:
+        """ASSIGNED and RUNNING executions by id above `after`, of one agent or of all."""
+
+    async def due(self, now: int, limit: int) -> list[DueHead]:
+        """SCHEDULED executions with due_at <= now, by due_at."""
+
+    async def next_due(self) -> int | None:
+        """The lowest due_at of a SCHEDULED execution."""
+
+    async def expired(self, now: int, limit: int) -> list[str]:
+        """Ids of SCHEDULED and QUEUED executions with latest_start < now, by latest_start."""
+
+    async def next_expiry(self) -> int | None:
+        """The lowest latest_start of a SCHEDULED or QUEUED execution."""
+
+    async def agents(self) -> list[Agent]:
+        """All agents by id."""
+
+    async def unsettled_jobs(self, before: int, limit: int) -> list[str]:
+        """Ids of jobs with unsettled_since < before, longest first."""
+
+    async def unsettled_executions(self, before: int, limit: int) -> list[str]:
+        """Ids of executions with unsettled_since < before, longest first."""
+
+    async def log_ends(self, execution_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
+        """Stored bytes (stdout, stderr); executions without any are left out."""
+
+    async def read_chunks(self, execution_id: str, stream: Stream, offset: int, max_bytes: int) -> list[LogChunk]:
+        """Chunks in order from the one that holds byte `offset`: as many as fit in max_bytes, but at least one.
+
+        Empty if nothing is stored from there on.
+        """
+
+
+Plan = Callable[[Steps], Awaitable[R]]
+
+
+class Persistence(Protocol):
+    """A database, opened."""
+
+    @property
+    def reads(self) -> Reads:
+        """Reads outside plans."""
+
+    async def open(self) -> None:
+        """Connects, brings the schema forward, and makes ready.
+
+        Errors: `Unavailable` (try again later), `FailedPrecondition` (the schema is newer than this program knows, or
+        another process holds the database: trying again won't help).
+        """
+
+    async def close(self) -> None:
+        """Lets go of everything; waits for plans under way."""
+
+    async def run(self, plan: Plan[R]) -> R:
+        """Runs one plan; durable on return."""
+
+    async def run_all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
+        """Runs plans in one go; each succeeds or fails on its own, a failure stands in its place."""
