@@ -11,8 +11,19 @@ from pathlib import Path
 
 import docker.errors
 import pytest
+from docker.models.containers import Container
 
-from tests.support import DockerHost, FerretDB, RedisServer, Registry, eventually, free_port, process, wait_until
+from tests.support import (
+    EXAMPLE_IMAGE,
+    DockerHost,
+    FerretDB,
+    RedisServer,
+    Registry,
+    eventually,
+    free_port,
+    process,
+    wait_until,
+)
 from tests.support.plugin import DockerFactory
 
 
@@ -59,10 +70,18 @@ def test_nothing_outlives_a_killed_test_run(tmp_path: Path) -> None:
     run.kill()
     run.wait()
     run.stdout.close()
-    wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), 5)
+    wait_until(lambda: not process.alive(child), 5)
 
 
 # ------------------------------------------------------------------------------------------------------- Docker
+def run_sleeper(host: DockerHost) -> tuple[Container, int]:
+    """A container that sleeps and ends at once when it is told to; its process."""
+    container = host.client().containers.run(
+        EXAMPLE_IMAGE, ["sleep", "300"], network_mode="none", stop_signal="SIGKILL", detach=True
+    )
+    return container, host.client().api.inspect_container(str(container.id))["State"]["Pid"]
+
+
 @pytest.mark.docker
 def test_a_container_runs_with_the_applets(docker_host: DockerHost, busybox_image: str) -> None:
     client = docker_host.client()
@@ -84,9 +103,9 @@ def test_each_test_finds_its_host_without_containers(docker_host: DockerHost) ->
 def test_two_engines_run_at_once_and_know_nothing_of_each_other(dockerd: DockerFactory) -> None:
     one, two = dockerd("main"), dockerd("second")
     assert one.client().info()["ID"] != two.client().info()["ID"]
-    one.client().containers.run("easyq/example:1", ["sleep", "60"], network_mode="none", detach=True, name="same")
+    one.client().containers.run(EXAMPLE_IMAGE, ["sleep", "60"], network_mode="none", detach=True, name="same")
     assert two.containers() == []
-    two.client().containers.run("easyq/example:1", ["true"], network_mode="none", detach=True, name="same").wait()
+    two.client().containers.run(EXAMPLE_IMAGE, ["true"], network_mode="none", detach=True, name="same").wait()
     one.remove_containers()
     two.remove_containers()
 
@@ -94,8 +113,7 @@ def test_two_engines_run_at_once_and_know_nothing_of_each_other(dockerd: DockerF
 @pytest.mark.docker
 def test_an_engine_that_is_killed_leaves_its_containers_and_comes_back(new_dockerd: DockerFactory) -> None:
     host = new_dockerd("own")
-    container = host.client().containers.run("easyq/example:1", ["sleep", "300"], network_mode="none", detach=True)
-    pid = host.client().api.inspect_container(container.id)["State"]["Pid"]
+    container, pid = run_sleeper(host)
     host.kill()
     assert not host.running
     assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep")
@@ -110,13 +128,12 @@ def test_an_engine_that_is_killed_leaves_its_containers_and_comes_back(new_docke
 @pytest.mark.docker
 def test_a_closed_engine_leaves_nothing(new_dockerd: DockerFactory) -> None:
     host = new_dockerd("own")
-    container = host.client().containers.run("easyq/example:1", ["sleep", "300"], network_mode="none", detach=True)
-    pid = host.client().api.inspect_container(container.id)["State"]["Pid"]
+    _, pid = run_sleeper(host)
     host.kill()  # the container goes on: the hard case
     host.close()
     assert not host.folder.exists()
     assert process.processes_naming(host.folder) == []
-    wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists(), 5)
+    wait_until(lambda: not process.alive(pid), 5)
     assert str(host.folder) not in Path("/proc/self/mounts").read_text(encoding="utf-8")
 
 

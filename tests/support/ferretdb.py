@@ -17,9 +17,8 @@ def ferretdb_binary() -> Path:
     built = cache_bin() / "ferretdb"
     if built.exists():
         return built
-    if other := find_program("ferretdb"):
-        return Path(other)
-    missing("FerretDB", "install Go, then `make servers` builds it")
+    other = find_program("ferretdb")
+    return Path(other) if other else missing("FerretDB", "install Go, then `make servers` builds it")
 
 
 class FerretDB(Server):

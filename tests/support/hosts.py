@@ -1,8 +1,12 @@
 """Docker Engines of our own: several on one machine, each with its own folder, socket and containerd."""
 
 import contextlib
+import json
 import os
+import re
 import signal
+import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +85,38 @@ class DockerHost(Server):
         return path | {name: value for name in kept if (value := os.environ.get(name)) and name != "PATH"}
 
     def start(self, *, wait: bool = True) -> "DockerHost":
-        config = self.folder / "daemon.json"
-        if not config.exists():
-            config.write_text("{}\n", encoding="ascii")
+        self._give_own_identity()
+        if not self.running:
+            self._forget_dead_processes()
         super().start(wait=wait)
         return self
 
+    def _give_own_identity(self) -> None:
+        """Gives the engine an id of its own: older ones make it from a key that all of a machine share (by default
+        /etc/docker/key.json), later ones keep it in their data."""
+        config, engine_id = self.folder / "daemon.json", self.folder / "data/engine-id"
+        if config.exists():
+            return
+        told = subprocess.run([self.binary, "--version"], check=True, capture_output=True, text=True).stdout
+        found = re.search(r"version v?(\d+)", told)
+        old = found is not None and int(found.group(1)) < 23
+        settings = {"deprecated-key-path": f"{self.folder}/key.json"} if old else {}
+        config.write_text(json.dumps(settings), encoding="ascii")
+        if not old:
+            engine_id.parent.mkdir(mode=0o711)
+            engine_id.write_text(str(uuid.uuid4()), encoding="ascii")
+
+    def _forget_dead_processes(self) -> None:
+        """Removes pid files of processes that ended: where PID 1 reaps nobody, dockerd takes the zombie of a killed
+        containerd for a running one and waits for its socket in vain."""
+        for file in (self.folder / "pid", self.folder / "x/containerd/containerd.pid"):
+            with contextlib.suppress(OSError, ValueError):
+                if not process.alive(int(file.read_text(encoding="ascii"))):
+                    file.unlink()
+
     def ready(self) -> bool:
         try:
-            with contextlib.closing(docker.DockerClient(base_url=self.url, timeout=5)) as client:
+            with contextlib.closing(docker.DockerClient(base_url=self.url, timeout=2)) as client:
                 return bool(client.ping())
         except (docker.errors.DockerException, OSError):
             return False

@@ -110,6 +110,15 @@ def processes_naming(folder: Path) -> list[int]:
     return found
 
 
+def alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie (PID 1 of a container may never reap those)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
+
+
 def _kill_tree(pid: int) -> None:
     """Kills a process and its descendants: a shim first loses its container."""
     try:

@@ -69,5 +69,3 @@ class Registry(Server):
             assert "error" not in line, line
         client.images.remove(f"{repository}:{tag}")
         return f"{repository}:{tag}"
-
-

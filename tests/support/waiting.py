@@ -4,8 +4,8 @@ import asyncio
 import inspect
 import socket
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -18,9 +18,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until(
-    condition: Callable[[], T], timeout: float = 10.0, *, interval: float = 0.02, message: str = ""
-) -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 10.0, *, interval: float = 0.02, message: str = "") -> T:
     """Calls `condition` until it is true, and gives its value; fails after `timeout` seconds.
 
     An AssertionError or OSError of the condition counts as not yet true, and is shown if it stays so.
@@ -38,13 +36,25 @@ def wait_until(
         time.sleep(interval)
 
 
+@overload
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]],
-    timeout: float = 10.0,
+    condition: Callable[[], Coroutine[Any, Any, T]],
+    timeout: float = ...,
     *,
-    interval: float = 0.02,
-    message: str = "",
-) -> T:
+    interval: float = ...,
+    message: str = ...,
+) -> T: ...
+
+
+@overload
+async def eventually(
+    condition: Callable[[], T], timeout: float = ..., *, interval: float = ..., message: str = ...
+) -> T: ...
+
+
+async def eventually(
+    condition: Callable[[], Any], timeout: float = 10.0, *, interval: float = 0.02, message: str = ""
+) -> Any:
     """`wait_until` for coroutines: `condition` may be a plain or an async function."""
     deadline = time.monotonic() + timeout
     while True:
@@ -53,7 +63,7 @@ async def eventually(
             outcome = condition()
             value = await outcome if inspect.isawaitable(outcome) else outcome
             if value:
-                return value  # type: ignore[return-value]
+                return value
         except (AssertionError, OSError) as error:
             cause = error
         if time.monotonic() >= deadline:
