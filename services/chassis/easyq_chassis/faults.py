@@ -3,6 +3,9 @@
 ``EASYQ_TEST_FAULTS`` holds a comma-separated list of ``point=action[@pass]``: ``runner.before_create=kill@2`` ends
 this process by SIGKILL at the second pass, ``store.after_finish=delay:1.5`` waits, ``x.y=error`` raises. An action with
 a pass happens once, one without at every pass. Unset, which is the rule, a point costs one dictionary look-up.
+
+A service that is restarted comes with the same environment, and would be killed again. Where ``EASYQ_TEST_FAULTS_ONCE``
+names a folder, each point acts once over all processes: it leaves a file of its name there first.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "EASYQ_TEST_FAULTS"
+ONCE_VARIABLE = "EASYQ_TEST_FAULTS_ONCE"
 
 
 class InjectedFault(Exception):
@@ -28,6 +33,17 @@ def _parse(text: str) -> dict[str, tuple[str, int | None]]:
     return plan
 
 
+def _first_time(name: str) -> bool:
+    folder = os.environ.get(ONCE_VARIABLE)
+    if not folder:
+        return True
+    try:
+        Path(folder, name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 _plan = _parse(os.environ.get(ENVIRONMENT_VARIABLE, ""))
 _passes: Counter[str] = Counter()
 
@@ -38,7 +54,7 @@ async def point(name: str) -> None:
         return
     action, at = _plan[name]
     _passes[name] += 1
-    if at is not None and _passes[name] != at:
+    if (at is not None and _passes[name] != at) or not _first_time(name):
         return
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

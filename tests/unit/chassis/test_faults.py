@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import asyncio
@@ -17,8 +18,8 @@ asyncio.run(main())
 """
 
 
-def _run(plan: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "EASYQ_TEST_FAULTS": plan}
+def _run(plan: str, once: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "EASYQ_TEST_FAULTS": plan, "EASYQ_TEST_FAULTS_ONCE": once}
     command = [sys.executable, "-c", PROGRAM]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
@@ -35,3 +36,9 @@ def test_an_error_at_one_pass_or_at_each() -> None:
 def test_kill_is_a_sigkill_of_this_process() -> None:
     result = _run("a.b=kill@1")
     assert (result.returncode, result.stdout) == (-signal.SIGKILL, "")
+
+
+def test_a_restarted_process_is_spared_where_each_point_acts_once(tmp_path: Path) -> None:
+    assert _run("a.b=kill@2", str(tmp_path)).returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == ["a.b"]
+    assert _run("a.b=kill@2", str(tmp_path)).stdout == "end\n"
