@@ -1,0 +1,1 @@
+"""The scheduler's neighbours over gRPC."""

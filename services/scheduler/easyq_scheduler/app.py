@@ -1,0 +1,94 @@
+"""Puts the scheduler together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from easyq_chassis.channel import open_channel
+from easyq_chassis.clock import SystemClock
+from easyq_chassis.errors import EasyQError
+from easyq_chassis.loops import Loop
+from easyq_chassis.server import GrpcServer
+from easyq_internal.scheduler.v1.scheduler_pb2_grpc import add_SchedulerServiceServicer_to_server
+from easyq_scheduler.adapters.dispatchers import GrpcReadyNews
+from easyq_scheduler.adapters.store import IDEMPOTENT, GrpcJobSink, GrpcTimeStore
+from easyq_scheduler.config import SchedulerSettings
+from easyq_scheduler.servicer import SchedulerServicer
+from easyq_scheduler.usecases import Admission, DueRound, ExpiryRound
+
+# A round that could change nothing pauses for this many seconds at least.
+_SHORTEST_PAUSE = 0.02
+
+
+class App:
+    """One scheduler. It keeps nothing: any number of them may run, and any may die at any moment."""
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self._grace = settings.shutdown_grace
+        self._store_channel = open_channel(settings.store, idempotent=IDEMPOTENT)
+        self._dispatcher_channels = {address: open_channel(address) for address in settings.dispatchers}
+        self._sink = GrpcJobSink(self._store_channel, timeout=settings.call_timeout)
+        self._news = GrpcReadyNews(self._dispatcher_channels)
+        store = GrpcTimeStore(self._store_channel, timeout=settings.call_timeout)
+        self._due = DueRound(
+            store=store,
+            news=self._news,
+            page=settings.page,
+            longest=settings.poll_interval,
+            shortest=_SHORTEST_PAUSE,
+        )
+        expiry = ExpiryRound(
+            store=store, page=settings.page, longest=settings.expiry_interval, shortest=_SHORTEST_PAUSE
+        )
+        self._due_loop = Loop("due", self._due_round, settings.poll_interval)
+        self._expiry_loop = Loop("expiry", expiry.run_once, settings.expiry_interval)
+        admission = Admission(
+            sink=self._sink, clock=SystemClock(), longest=settings.poll_interval, hurry=self._due_loop.wake
+        )
+        self._server = GrpcServer(settings.listen)
+        self._server.add(
+            add_SchedulerServiceServicer_to_server,
+            SchedulerServicer(admission=admission, wake=self._wake, call_timeout=settings.call_timeout),
+            "easyq_internal.scheduler.v1.SchedulerService",
+        )
+
+    @property
+    def address(self) -> str:
+        """Where it serves; with the real port once started."""
+        return self._server.address
+
+    async def start(self) -> None:
+        """Serves, and starts the loops. Raises Unavailable if the address can't be bound."""
+        await self._server.start()
+        self._due_loop.start()
+        self._expiry_loop.start()
+
+    async def stop(self) -> None:
+        """Takes in nothing more, and ends in order."""
+        await self._server.stop(self._grace)
+        await asyncio.gather(self._due_loop.stop(), self._expiry_loop.stop())
+        await asyncio.gather(self._sink.close(), self._news.close())
+        for channel in (self._store_channel, *self._dispatcher_channels.values()):
+            await channel.close()
+
+    def _wake(self) -> None:
+        self._due_loop.wake()
+        self._expiry_loop.wake()
+
+    async def _due_round(self) -> float:
+        """One round; its success says whether this scheduler can do its work."""
+        try:
+            pause = await self._due.run_once()
+        except EasyQError:
+            await self._server.set_serving(False)
+            raise
+        await self._server.set_serving(True)
+        return pause
+
+
+async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
+    """Runs a scheduler until `stop` is set."""
+    app = App(settings)
+    await app.start()
+    await stop.wait()
+    await app.stop()

@@ -1,0 +1,1 @@
+"""Pure decisions of the scheduler: what is admitted, and when to look again."""

@@ -1,0 +1,48 @@
+"""What the scheduler needs of others.
+
+It relays messages between the store, its callers and the dispatchers without reading into them. So the ports speak
+those messages; only the timing of a spec is looked at (`convert.timing_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from easyq_internal.store.v1 import job_store_pb2, records_pb2, time_store_pb2
+
+
+class JobSink(Protocol):
+    """The store's way in for jobs."""
+
+    async def submit(self, job: job_store_pb2.NewJob) -> job_store_pb2.SubmitResult:
+        """Stores one job, durably. Raises Unavailable where the outcome is not known; a repeat is harmless."""
+        ...
+
+    async def put(self, request: job_store_pb2.PutJobRequest, timeout: float) -> job_store_pb2.PutJobResponse:
+        """Creates or replaces a job under its own id, within `timeout` seconds. Raises the store's error."""
+        ...
+
+
+class TimeStore(Protocol):
+    """The store's view of time. Any call may raise Unavailable."""
+
+    async def list_due(self, limit: int) -> time_store_pb2.ListDueResponse:
+        """Up to `limit` executions whose time has come, and when the next one is due."""
+        ...
+
+    async def fire(self, items: Sequence[time_store_pb2.DueExecution]) -> Sequence[records_pb2.Head]:
+        """Makes them ready by compare-and-set; returns the heads of those that this call made ready."""
+        ...
+
+    async def expire_waiting(self, limit: int) -> time_store_pb2.ExpireWaitingResponse:
+        """Ends up to `limit` executions that have waited too long."""
+        ...
+
+
+class ReadyNews(Protocol):
+    """The way to the dispatchers for news that may be lost."""
+
+    def announce(self, heads: Sequence[records_pb2.Head]) -> None:
+        """Tells every dispatcher that these are ready. Never waits and never fails."""
+        ...

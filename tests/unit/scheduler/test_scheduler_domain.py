@@ -1,0 +1,81 @@
+"""What the scheduler admits, and how long it sleeps."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easyq_scheduler.domain.admission import EARLIEST_MS, LATEST_MS, TEN_YEARS_MS, Grounds, Timing, check
+from easyq_scheduler.domain.pacing import due_before_next_poll, seconds_until_next
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [
+        Timing(start_in_ms=0),
+        Timing(start_in_ms=TEN_YEARS_MS),
+        Timing(start_at_ms=0),
+        Timing(start_at_ms=EARLIEST_MS),
+        Timing(start_at_ms=LATEST_MS),
+        Timing(start_at_ms=1_000, expiration_ms=1_001),
+        Timing(start_in_ms=5_000, expiration_ms=1),
+    ],
+)
+def test_sane_times_are_admitted(timing: Timing) -> None:
+    assert check(timing) is None
+
+
+@pytest.mark.parametrize(
+    ("timing", "field"),
+    [
+        (Timing(), "startAt"),
+        (Timing(expiration_ms=1_000), "startAt"),
+        (Timing(start_in_ms=-1), "startIn"),
+        (Timing(start_in_ms=TEN_YEARS_MS + 1), "startIn"),
+        (Timing(start_at_ms=EARLIEST_MS - 1), "startAt"),
+        (Timing(start_at_ms=LATEST_MS + 1), "startAt"),
+        (Timing(start_at_ms=1_000, expiration_ms=1_000), "expiration"),
+    ],
+)
+def test_other_times_are_refused_by_field(timing: Timing, field: str) -> None:
+    refusal = check(timing)
+    assert refusal is not None
+    assert (refusal.field, refusal.grounds) == (field, Grounds.INVALID)
+
+
+def test_cron_is_refused_as_not_supported() -> None:
+    refusal = check(Timing(cron="* * * * *"))
+    assert refusal is not None
+    assert (refusal.field, refusal.grounds) == ("cron", Grounds.NOT_SUPPORTED)
+
+
+@given(
+    next_in=st.none() | st.floats(-1, 1e9, allow_nan=False),
+    progressed=st.booleans(),
+    longest=st.floats(0.1, 60),
+)
+def test_the_sleep_is_bounded_and_never_late(next_in: float | None, progressed: bool, longest: float) -> None:
+    pause = seconds_until_next(next_in=next_in, progressed=progressed, longest=longest, shortest=0.02)
+    assert 0 <= pause <= longest
+    if next_in is not None:
+        assert pause <= max(next_in, 0.02)
+
+
+def test_more_work_follows_at_once_but_a_vain_round_pauses() -> None:
+    assert seconds_until_next(next_in=0.0, progressed=True, longest=1, shortest=0.02) == 0
+    assert seconds_until_next(next_in=0.0, progressed=False, longest=1, shortest=0.02) == 0.02
+    assert seconds_until_next(next_in=None, progressed=True, longest=1, shortest=0.02) == 1
+
+
+@pytest.mark.parametrize(
+    ("timing", "hurries"),
+    [
+        (Timing(start_in_ms=499), True),
+        (Timing(start_in_ms=500), False),
+        (Timing(start_at_ms=10_499), True),
+        (Timing(start_at_ms=10_500), False),
+        (Timing(start_at_ms=3), True),
+        (Timing(), False),
+    ],
+)
+def test_only_what_is_due_before_the_next_poll_hurries(timing: Timing, hurries: bool) -> None:
+    assert due_before_next_poll(timing, now_ms=10_000, longest=0.5) is hurries
