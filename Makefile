@@ -7,10 +7,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# pytest's processes: two suit a small machine, and the tests start servers of their own.
+# pytest's processes in `make test` (auto: one a core).
 JOBS   ?= auto
 
-export PYTHON VENV
+export PYTHON VENV JOBS
 # The tests and the linters find the programs of the virtual environment by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -78,7 +78,7 @@ servers: setup ## the real servers that the tests start (as root on Debian, or I
 	@scripts/servers.sh
 
 .PHONY: test
-test: servers lint ## everything: checks, then unit, contract, integration and e2e tests, with coverage
+test: servers ## everything: checks, then unit, contract, integration and e2e tests, with coverage
 	@scripts/test.sh $(ARGS)
 
 .PHONY: test-unit

@@ -1,0 +1,125 @@
+#!/bin/sh
+# Sees to the real servers that the tests start: Docker Engine, Redis, a registry, busybox, FerretDB, grpcurl.
+# As root on a Debian-like system, or with INSTALL=1, installs what is missing; with Go, builds FerretDB and grpcurl
+# into the user's cache. What is missing then is said, with how to get it and what is skipped for that; with CI=true
+# it is an error.
+set -eu
+cd "$(dirname "$0")/.."
+
+FERRETDB=v1.24.2
+GRPCURL=v1.9.3
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/easyq
+PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
+export PATH
+
+say() { printf '%s\n' "servers: $*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+static_busybox() { have busybox && ! grep -q -e /ld-linux -e /ld-musl "$(command -v busybox)"; }
+
+# ------------------------------------------------------------------------------------------------- Debian's packages
+wanted() {
+    { have dockerd && have containerd; } || echo docker.io
+    have redis-server || echo redis-server
+    static_busybox || echo busybox-static
+    have docker-registry || echo docker-registry
+    have ip || echo iproute2
+    have curl || echo curl
+}
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+install_packages() {
+    packages=$(wanted | tr '\n' ' ')
+    [ -n "$packages" ] || return 0
+    have apt-get || return 0
+    [ "$(id -u)" = 0 ] || [ "${INSTALL:-}" = 1 ] || return 0
+    say "installing $packages"
+    # The tests start each daemon themselves: keep Debian from starting them at their installation.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+        trap 'as_root rm -f "$policy"' EXIT
+        trap 'exit 130' INT TERM
+    fi
+    as_root apt-get update -qq || say "apt-get update failed"
+    # shellcheck disable=SC2086 # a list of names
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $packages >/dev/null ||
+        say "apt-get could not install all of them"
+}
+
+# ------------------------------------------------------------------------------------------------- programs built with Go
+# FerretDB looks for a file with its version beside its source and does not start without it, so it is built from a
+# vendored copy to which that file is added.
+build_ferretdb() (
+    cd "$1"
+    go mod init easyq.invalid/tools 2>/dev/null
+    go get -tool "github.com/FerretDB/FerretDB/cmd/ferretdb@$FERRETDB" 2>/dev/null
+    go mod vendor
+    echo "$FERRETDB" >vendor/github.com/FerretDB/FerretDB/build/version/version.txt
+    go build -mod=vendor -trimpath -o ferretdb github.com/FerretDB/FerretDB/cmd/ferretdb
+    mv ferretdb "$CACHE/bin/ferretdb"
+)
+
+build_grpcurl() (
+    cd "$1"
+    GOBIN=$1 go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
+    mv grpcurl "$CACHE/bin/grpcurl"
+)
+
+# build NAME VERSION: where the cache has no NAME of that version.
+build() {
+    stamp=$CACHE/bin/.$1-$2
+    [ -x "$CACHE/bin/$1" ] && [ -e "$stamp" ] && return 0
+    say "building $1 $2 into $CACHE/bin (a minute or two, once)"
+    scratch=$(mktemp -d)
+    if (unset GOFLAGS GOBIN; "build_$1" "$scratch") >"$scratch.log" 2>&1; then
+        : >"$stamp"
+    else
+        say "building $1 failed:"
+        tail -n 20 "$scratch.log" >&2
+    fi
+    chmod -R u+w "$scratch"
+    rm -rf "$scratch" "$scratch.log"
+}
+
+build_programs() {
+    have go || return 0
+    mkdir -p "$CACHE/bin"
+    build ferretdb "$FERRETDB"
+    build grpcurl "$GRPCURL"
+}
+
+# ------------------------------------------------------------------------------------------------- what is missing
+lacking=0
+lack() { # WHAT, HOW, SKIPPED
+    lacking=1
+    say "missing: $1"
+    say "    to get it: $2"
+    say "    skipped for that: $3"
+}
+
+report() {
+    { have dockerd && have containerd; } ||
+        lack "a Docker Engine" "apt-get install docker.io" "every test that runs a container"
+    [ "$(id -u)" = 0 ] ||
+        lack "root" "run the tests as root" "every test that starts a Docker Engine of its own"
+    have redis-server || lack redis-server "apt-get install redis-server" "tests with the real Redis (Valkey is bundled)"
+    static_busybox || lack "a static busybox" "apt-get install busybox-static" "every test that runs a container"
+    have docker-registry || lack docker-registry "apt-get install docker-registry" "tests that pull images"
+    have ip || lack ip "apt-get install iproute2" "tests that cut a network"
+    have curl || lack curl "apt-get install curl" "tests that run the README's lines"
+    [ -x "$CACHE/bin/ferretdb" ] || have ferretdb ||
+        lack FerretDB "install Go 1.24 or later, then: make servers" "the store on MongoDB's protocol"
+    [ -x "$CACHE/bin/grpcurl" ] || have grpcurl ||
+        lack grpcurl "install Go 1.24 or later, then: make servers" "tests of reflection from outside"
+}
+
+install_packages
+build_programs
+report
+if [ "$lacking" = 1 ] && [ "${CI:-}" = true ]; then
+    say "CI runs with everything"
+    exit 1
+fi
+[ "$lacking" = 1 ] || say "all there"
