@@ -1,0 +1,287 @@
+"""The persistence port: jobs, specs and tasks."""
+
+from dataclasses import replace
+
+import pytest
+
+from easyq_chassis.errors import FailedPrecondition
+from easyq_store.domain.records import Job, Planned, Task
+from easyq_store.domain.states import JobState, Trigger
+from easyq_store.ports import Inserted, JobFilter, Persistence, Place, Steps
+from tests.contract.store.conftest import Backend
+from tests.support.store_records import T0, job
+
+FULL = job(
+    "full",
+    state=JobState.RETRYING,
+    revision=7,
+    spec=bytes(range(256)),
+    labels=("a=1", "b=ü=2"),
+    idempotency_key="key",
+    next_run_at=T0 + 5,
+    stop_requested_at=T0 + 6,
+    attempts=3,
+    projected_attempt=3,
+    projected_write=9,
+    pending=Planned(
+        execution_id="next",
+        attempt=4,
+        fence=4,
+        trigger=Trigger.INFRA_RETRY,
+        due_at=T0 + 7,
+        latest_start=T0 + 8,
+        priority=-3,
+        spec_revision=7,
+        retries_used=2,
+        infra_used=1,
+        series_due_at=T0,
+    ),
+    unsettled_since=T0 + 9,
+)
+
+
+async def put(store: Persistence, *jobs: Job) -> list[Inserted]:
+    async def plan(steps: Steps) -> list[Inserted]:
+        return [await steps.insert_job(made) for made in jobs]
+
+    return await store.run(plan)
+
+
+async def change(store: Persistence, job_id: str, **fields: object) -> Job | None:
+    return await store.run(lambda steps: steps.change_job(job_id, lambda old: replace(old, **fields)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("made", [job(), FULL], ids=["plain", "full"])
+async def test_a_job_comes_back_as_it_was_put(backend: Backend, made: Job) -> None:
+    async with backend() as store:
+        assert await put(store, made) == [Inserted.DONE]
+        assert await store.reads.get_job(made.job_id) == made
+    async with backend() as store:
+        assert await store.reads.get_job(made.job_id) == made
+        assert await store.run(lambda steps: steps.get_job(made.job_id)) == made
+
+
+async def test_unknown_jobs_are_none(store: Persistence) -> None:
+    assert await store.reads.get_job("nobody") is None
+    assert await change(store, "nobody", revision=2) is None
+    assert await store.reads.get_spec("nobody", 1) is None
+    assert await store.reads.get_task("nobody") is None
+
+
+async def test_a_taken_id_changes_nothing(store: Persistence) -> None:
+    await put(store, job(idempotency_key="k"))
+    again = await put(store, job(image="other"), job(idempotency_key="k"))
+    assert again == [Inserted.ID_TAKEN, Inserted.ID_TAKEN]
+    assert await store.reads.get_job("job-1") == job(idempotency_key="k")
+    assert await store.reads.get_task("mail") == Task(task_id="mail", created_at=T0, last_job_at=T0, job_count=1)
+
+
+async def test_idempotency_keys_are_unique_within_their_task_only(store: Persistence) -> None:
+    inserted = await put(
+        store,
+        job("j1", idempotency_key="k"),
+        job("j2", idempotency_key="k"),
+        job("j3", idempotency_key="k", task_id="other"),
+        job("j4"),
+        job("j5"),
+    )
+    assert inserted == [Inserted.DONE, Inserted.KEY_TAKEN, Inserted.DONE, Inserted.DONE, Inserted.DONE]
+    assert await store.reads.job_by_key("mail", "k") == job("j1", idempotency_key="k")
+    assert await store.reads.job_by_key("mail", "unknown") is None
+    assert await store.reads.get_job("j2") is None
+
+
+async def test_a_change_raises_write_no_and_no_change_does_not(store: Persistence) -> None:
+    await put(store, job())
+    changed = await change(store, "job-1", state=JobState.RUNNING, pending=FULL.pending)
+    assert changed == replace(job(), state=JobState.RUNNING, pending=FULL.pending, write_no=2)
+    assert await store.reads.get_job("job-1") == changed
+    assert await store.run(lambda steps: steps.change_job("job-1", lambda old: old)) == changed
+    assert await store.reads.get_job("job-1") == changed
+
+
+async def test_every_field_of_a_job_can_be_changed(store: Persistence) -> None:
+    await put(store, job("full"))
+    kept = {"job_id", "task_id", "write_no", "created_at", "first_execution_id", "idempotency_key"}
+    fields = {name: getattr(FULL, name) for name in Job.__dataclass_fields__ if name not in kept}
+    changed = await change(store, "full", **fields)
+    assert changed == replace(FULL, idempotency_key="", write_no=2)
+    assert await store.reads.get_job("full") == changed
+
+
+async def test_a_plan_sees_its_own_writes(store: Persistence) -> None:
+    async def plan(steps: Steps) -> list[Job | None]:
+        await steps.insert_job(job())
+        first = await steps.get_job("job-1")
+        await steps.change_job("job-1", lambda old: replace(old, revision=2))
+        return [first, await steps.get_job("job-1")]
+
+    assert await store.run(plan) == [job(), replace(job(), revision=2, write_no=2)]
+
+
+async def test_plans_of_one_run_fail_each_on_its_own(store: Persistence) -> None:
+    async def good(steps: Steps) -> str:
+        await steps.insert_job(job("good"))
+        return "good"
+
+    async def bad(steps: Steps) -> str:
+        await steps.insert_job(job("bad", task_id="bad"))
+        raise FailedPrecondition("no")
+
+    async def late(steps: Steps) -> str:
+        await steps.insert_job(job("late"))
+        return "late"
+
+    first, refused, last = await store.run_all([good, bad, late])
+    assert (first, last) == ("good", "late")
+    assert isinstance(refused, FailedPrecondition)
+    assert refused.message == "no"
+    task = await store.reads.get_task("mail")
+    assert task is not None
+    assert task.job_count == 2
+    with pytest.raises(FailedPrecondition, match="no"):
+        await store.run(bad)
+
+
+async def test_a_plan_that_fails_on_an_atomic_backend_is_undone(store: Persistence) -> None:
+    async def bad(steps: Steps) -> None:
+        await steps.insert_job(job("bad", task_id="bad"))
+        await steps.change_job("job-1", lambda old: replace(old, state=JobState.STOPPED))
+        raise FailedPrecondition("no")
+
+    async def is_atomic(steps: Steps) -> bool:
+        return steps.atomic
+
+    await put(store, job())
+    await store.run_all([bad])
+    if await store.run(is_atomic):
+        assert await store.reads.get_job("bad") is None
+        assert await store.reads.get_task("bad") is None
+        assert await store.reads.get_job("job-1") == job()
+        assert await store.reads.count_jobs() == {JobState.QUEUED: 1}
+
+
+async def test_changes_beside_each_other_all_count(store: Persistence) -> None:
+    async def one(steps: Steps) -> Job | None:
+        return await steps.change_job("job-1", lambda old: replace(old, attempts=old.attempts + 1))
+
+    await put(store, job(attempts=0))
+    await store.run_all([one] * 20)
+    changed = await store.reads.get_job("job-1")
+    assert changed is not None
+    assert (changed.attempts, changed.write_no) == (20, 21)
+
+
+async def test_old_specs_stay_where_they_were_kept(store: Persistence) -> None:
+    async def plan(steps: Steps) -> None:
+        await steps.insert_job(job(spec=b"one"))
+        await steps.keep_spec("job-1", 1, b"one")
+        await steps.keep_spec("job-1", 1, b"something else")
+        await steps.change_job("job-1", lambda old: replace(old, spec=b"two", revision=2))
+
+    await store.run(plan)
+    assert await store.reads.get_spec("job-1", 1) == b"one"
+    assert await store.reads.get_spec("job-1", 2) == b"two"
+    assert await store.reads.get_spec("job-1", 3) is None
+    wanted = [("job-1", 1), ("job-1", 2), ("job-1", 3), ("nobody", 1)]
+    assert await store.reads.specs(wanted) == {("job-1", 1): b"one", ("job-1", 2): b"two"}
+    assert await store.reads.specs([]) == {}
+
+
+async def test_tasks_know_their_first_and_last_job(store: Persistence) -> None:
+    await put(
+        store,
+        job("a", task_id="t2", created_at=T0 + 1),
+        job("b", task_id="t2", created_at=T0 + 9),
+        job("c", task_id="t2", created_at=T0 + 5),
+        job("d", task_id="t1", created_at=T0),
+        job("e", task_id="t10", created_at=T0),
+    )
+    t1 = Task(task_id="t1", created_at=T0, last_job_at=T0, job_count=1)
+    t10 = replace(t1, task_id="t10")
+    t2 = Task(task_id="t2", created_at=T0 + 1, last_job_at=T0 + 9, job_count=3)
+    assert await store.reads.get_task("t2") == t2
+    assert await store.reads.list_tasks("", 10) == [t1, t10, t2]
+    assert await store.reads.list_tasks("t1", 1) == [t10]
+    assert await store.reads.tasks_beginning("t1", 10) == [t1, t10]
+    assert await store.reads.tasks_beginning("t", 2) == [t1, t10]
+    assert await store.reads.tasks_beginning("T", 2) == []
+
+
+async def test_counts_follow_the_states(store: Persistence) -> None:
+    await put(store, job("a"), job("b"), job("c", task_id="other"), job("d", state=JobState.SCHEDULED))
+    await change(store, "a", state=JobState.RUNNING)
+    await change(store, "a", next_run_at=None)
+    assert await store.reads.count_jobs() == {
+        JobState.QUEUED: 2,
+        JobState.RUNNING: 1,
+        JobState.SCHEDULED: 1,
+    }
+    assert await store.reads.count_jobs("other") == {JobState.QUEUED: 1}
+    await change(store, "c", state=JobState.SUCCEEDED)
+    assert await store.reads.count_jobs("other") == {JobState.SUCCEEDED: 1}
+    assert await store.reads.count_jobs("nobody") == {}
+
+
+@pytest.fixture
+async def listed(store: Persistence) -> Persistence:
+    await put(
+        store,
+        job("j1", created_at=T0 + 1, labels=("a=1", "b=2")),
+        job("j2", created_at=T0 + 2, task_id="other", labels=("a=1",)),
+        job("j3", created_at=T0 + 3, state=JobState.RUNNING),
+        job("j4", created_at=T0 + 3, labels=("b=2", "c=3"), state=JobState.FAILED),
+        job("j5", created_at=T0 + 4, labels=("a=1",), state=JobState.RUNNING),
+    )
+    return store
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (JobFilter(), ["j5", "j4", "j3", "j2", "j1"]),
+        (JobFilter(task_id="mail"), ["j5", "j4", "j3", "j1"]),
+        (JobFilter(task_id="nobody"), []),
+        (JobFilter(states=(JobState.RUNNING,)), ["j5", "j3"]),
+        (JobFilter(states=(JobState.FAILED, JobState.QUEUED)), ["j4", "j2", "j1"]),
+        (JobFilter(task_id="mail", states=(JobState.FAILED, JobState.QUEUED)), ["j4", "j1"]),
+        (JobFilter(labels=("a=1",)), ["j5", "j2", "j1"]),
+        (JobFilter(labels=("a=1", "b=2")), ["j1"]),
+        (JobFilter(labels=("a=1",), task_id="mail", states=(JobState.RUNNING,)), ["j5"]),
+        (JobFilter(labels=("a=2",)), []),
+        (JobFilter(created_from=T0 + 2, created_before=T0 + 4), ["j4", "j3", "j2"]),
+        (JobFilter(task_id="other", created_from=T0 + 2), ["j2"]),
+        (JobFilter(states=(JobState.RUNNING, JobState.FAILED), created_before=T0 + 4), ["j4", "j3"]),
+        (JobFilter(labels=("a=1",), created_before=T0 + 4), ["j2", "j1"]),
+    ],
+)
+async def test_lists_of_jobs_in_whole_and_in_pages(listed: Persistence, where: JobFilter, expected: list[str]) -> None:
+    found = await listed.reads.list_jobs(where, None, 100)
+    assert [made.job_id for made in found] == expected
+    paged: list[Job] = []
+    place: Place | None = None
+    while page := await listed.reads.list_jobs(where, place, 2):
+        assert len(page) <= 2
+        paged += page
+        place = Place(created_at=page[-1].created_at, id=page[-1].job_id)
+    assert paged == found
+
+
+async def test_jobs_by_beginning_and_by_image(store: Persistence) -> None:
+    await put(
+        store,
+        job("ab1", image="redis:7", created_at=T0),
+        job("ab2", image="registry.example/redis:6", created_at=T0 + 1),
+        job("b3", image="registry.example/team/echo:1", created_at=T0 + 2),
+    )
+
+    async def by_image(prefix: str) -> list[str]:
+        return [made.job_id for made in await store.reads.jobs_by_image(prefix, 10)]
+
+    assert [made.job_id for made in await store.reads.jobs_beginning("ab", 10)] == ["ab1", "ab2"]
+    assert [made.job_id for made in await store.reads.jobs_beginning("ab", 1)] == ["ab1"]
+    assert await by_image("redis") == ["ab2", "ab1"]
+    assert await by_image("registry.example/") == ["b3", "ab2"]
+    assert await by_image("echo:1") == ["b3"]
+    assert await by_image("e%") == []
+    assert len(await store.reads.jobs_by_image("r", 1)) == 1
