@@ -28,8 +28,9 @@ def spawn(
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
     death_signal: signal.Signals = signal.SIGKILL,
+    stdout: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts `command` in a session of its own with its output appended to `log`.
+    """Starts `command` in a session of its own with its output appended to `log` (its stdout to `stdout`, if given).
 
     Where the test run dies, the kernel sends the child `death_signal`.
     """
@@ -37,20 +38,20 @@ def spawn(
     full = [*guard, *(str(part) for part in command)]
 
     def start() -> subprocess.Popen[bytes]:
-        with log.open("ab") as output:
-            return _popen(full, output, env, cwd)
+        with log.open("ab") as errors, (stdout or log).open("ab") as output:
+            return _popen(full, output, errors, env, cwd)
 
     return _spawner.submit(start).result()
 
 
 def _popen(
-    command: list[str], output: IO[bytes], env: dict[str, str] | None, cwd: Path | None
+    command: list[str], output: IO[bytes], errors: IO[bytes], env: dict[str, str] | None, cwd: Path | None
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=errors,
         env=env,
         cwd=cwd,
         start_new_session=True,
