@@ -1,13 +1,14 @@
 #!/bin/sh
-# Sees to the real servers that the tests start: Docker Engine, Redis, a registry, busybox, FerretDB, grpcurl.
-# As root on a Debian-like system, or with INSTALL=1, installs what is missing; with Go, builds FerretDB and grpcurl
-# into the user's cache. What is missing then is said, with how to get it and what is skipped for that; with CI=true
+# Sees to the real servers that the tests start: Docker Engine, Redis, a registry, busybox, FerretDB, and to the tools
+# grpcurl and compose_spec. As root on a Debian-like system, or with INSTALL=1, installs what is missing; with Go,
+# builds what Debian has not, into the user's cache. What is missing then is said, with how to get it and what is skipped for that; with CI=true
 # it is an error.
 set -eu
 cd "$(dirname "$0")/.."
 
 FERRETDB=v1.24.2
 GRPCURL=v1.9.3
+COMPOSE_SPEC=v2.16.2
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/easyq
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
 export PATH
@@ -52,19 +53,26 @@ install_packages() {
 # FerretDB looks for a file with its version beside its source and does not start without it, so it is built from a
 # vendored copy to which that file is added.
 build_ferretdb() (
-    cd "$1"
-    go mod init easyq.invalid/tools 2>/dev/null
-    go get -tool "github.com/FerretDB/FerretDB/cmd/ferretdb@$FERRETDB" 2>/dev/null
-    go mod vendor
-    echo "$FERRETDB" >vendor/github.com/FerretDB/FerretDB/build/version/version.txt
-    go build -mod=vendor -trimpath -o ferretdb github.com/FerretDB/FerretDB/cmd/ferretdb
-    mv ferretdb "$CACHE/bin/ferretdb"
+    cd "$1" &&
+        go mod init easyq.invalid/tools &&
+        go get -tool "github.com/FerretDB/FerretDB/cmd/ferretdb@$FERRETDB" &&
+        go mod vendor &&
+        echo "$FERRETDB" >vendor/github.com/FerretDB/FerretDB/build/version/version.txt &&
+        go build -mod=vendor -trimpath -o ferretdb github.com/FerretDB/FerretDB/cmd/ferretdb &&
+        mv ferretdb "$CACHE/bin/ferretdb"
 )
 
 build_grpcurl() (
-    cd "$1"
-    GOBIN=$1 go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
-    mv grpcurl "$CACHE/bin/grpcurl"
+    cd "$1" &&
+        GOBIN=$1 go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL" &&
+        mv grpcurl "$CACHE/bin/grpcurl"
+)
+
+# What `docker compose config` checks with, for machines without that plugin.
+build_compose_spec() (
+    cd "$1" &&
+        GOBIN=$1 go install "github.com/compose-spec/compose-go/v2/cmd@$COMPOSE_SPEC" &&
+        mv cmd "$CACHE/bin/compose_spec"
 )
 
 # build NAME VERSION: where the cache has no NAME of that version.
@@ -88,6 +96,7 @@ build_programs() {
     mkdir -p "$CACHE/bin"
     build ferretdb "$FERRETDB"
     build grpcurl "$GRPCURL"
+    build compose_spec "$COMPOSE_SPEC"
 }
 
 # ------------------------------------------------------------------------------------------------- what is missing
@@ -113,6 +122,9 @@ report() {
         lack FerretDB "install Go 1.24 or later, then: make servers" "the store on MongoDB's protocol"
     [ -x "$CACHE/bin/grpcurl" ] || have grpcurl ||
         lack grpcurl "install Go 1.24 or later, then: make servers" "tests of reflection from outside"
+    [ -x "$CACHE/bin/compose_spec" ] || docker compose version >/dev/null 2>&1 ||
+        lack "docker compose" "install Docker's compose plugin, or Go 1.24 and then: make servers" \
+            "the check of docker-compose.yml"
 }
 
 install_packages
