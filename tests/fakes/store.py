@@ -300,16 +300,16 @@ class FakeReads(FakeLookups):
         ]
         return sorted(found, key=lambda d: d.due_at)[:limit]
 
-    async def next_due(self) -> int | None:
-        executions = self._tables().executions.values()
-        return min((e.due_at for e in executions if e.state is ExecutionState.SCHEDULED), default=None)
+    async def next_due(self, after: int) -> int | None:
+        scheduled = (e for e in self._tables().executions.values() if e.state is ExecutionState.SCHEDULED)
+        return min((e.due_at for e in scheduled if e.due_at > after), default=None)
 
     async def expired(self, now: int, limit: int) -> list[str]:
         found = sorted(pair for pair in self._bounded() if pair[0] < now)
         return [execution_id for _, execution_id in found][:limit]
 
-    async def next_expiry(self) -> int | None:
-        return min((latest for latest, _ in self._bounded()), default=None)
+    async def next_expiry(self, after: int) -> int | None:
+        return min((latest for latest, _ in self._bounded() if latest > after), default=None)
 
     async def agents(self) -> list[Agent]:
         return [agent for _, agent in sorted(self._tables().agents.items())]

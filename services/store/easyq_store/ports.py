@@ -213,14 +213,14 @@ class Reads(Lookups, Protocol):
     async def due(self, now: int, limit: int) -> list[DueHead]:
         """SCHEDULED executions with due_at <= now, by due_at."""
 
-    async def next_due(self) -> int | None:
-        """The lowest due_at of a SCHEDULED execution."""
+    async def next_due(self, after: int) -> int | None:
+        """The lowest due_at above `after` of a SCHEDULED execution."""
 
     async def expired(self, now: int, limit: int) -> list[str]:
         """Ids of SCHEDULED and QUEUED executions with latest_start < now, by latest_start."""
 
-    async def next_expiry(self) -> int | None:
-        """The lowest latest_start of a SCHEDULED or QUEUED execution."""
+    async def next_expiry(self, after: int) -> int | None:
+        """The lowest latest_start above `after` of a SCHEDULED or QUEUED execution."""
 
     async def agents(self) -> list[Agent]:
         """All agents by id."""

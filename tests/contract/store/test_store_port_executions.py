@@ -218,10 +218,11 @@ async def test_what_is_due(store: Persistence) -> None:
     assert await store.reads.due(T0 + 9, 10) == []
     assert await store.reads.due(T0 + 20, 10) == [b, c]
     assert await store.reads.due(T0 + 99, 1) == [b]
-    assert await store.reads.next_due() == T0 + 10
+    assert await store.reads.next_due(0) == T0 + 10
+    assert await store.reads.next_due(T0 + 10) == T0 + 20
     for name in ("a-1", "b-1", "c-1"):
         await change(store, name, state=ExecutionState.QUEUED)
-    assert await store.reads.next_due() is None
+    assert await store.reads.next_due(0) is None
 
 
 async def test_what_has_expired(store: Persistence) -> None:
@@ -233,13 +234,14 @@ async def test_what_has_expired(store: Persistence) -> None:
         execution("d-1", latest_start=T0, state=ExecutionState.ASSIGNED),
         execution("e-1", latest_start=T0, state=ExecutionState.EXPIRED),
     )
-    assert await store.reads.next_expiry() == T0 + 10
+    assert await store.reads.next_expiry(0) == T0 + 10
+    assert await store.reads.next_expiry(T0 + 10) == T0 + 20
     assert await store.reads.expired(T0 + 10, 10) == []
     assert await store.reads.expired(T0 + 21, 10) == ["b-1", "a-1"]
     assert await store.reads.expired(T0 + 21, 1) == ["b-1"]
     for name in ("a-1", "b-1"):
         await change(store, name, state=ExecutionState.EXPIRED)
-    assert await store.reads.next_expiry() is None
+    assert await store.reads.next_expiry(0) is None
 
 
 async def test_what_is_not_settled(store: Persistence) -> None:
