@@ -1,0 +1,78 @@
+"""Farms that the e2e tests share, and their logs where a test fails."""
+
+import uuid
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+
+from tests.support.farm import Rest, UpFarm, Witness
+from tests.support.hosts import DockerHost
+from tests.support.plugin import DockerFactory
+
+SLOTS = 3
+# The shared farm holds this many of the tasks `limited-…` at once.
+LIMIT = 2
+
+
+@pytest.fixture(scope="session")
+def hosts(dockerd: DockerFactory) -> list[DockerHost]:
+    """The two Docker Engines of the shared farm."""
+    return [dockerd("a"), dockerd("b")]
+
+
+@pytest.fixture(scope="session")
+def shared_farm(hosts: list[DockerHost]) -> Iterator[UpFarm]:
+    with UpFarm(hosts, slots=SLOTS, arguments=["--limit", f"limited-.*={LIMIT}"]) as farm:
+        yield farm
+
+
+@pytest.fixture
+def farm(shared_farm: UpFarm) -> UpFarm:
+    """`easyq up` with two agents of three slots each; shared, so a test takes task names of its own."""
+    if not shared_farm.running:
+        shared_farm.start()
+    return shared_farm
+
+
+@pytest.fixture
+def rest(farm: UpFarm) -> Rest:
+    return farm.rest
+
+
+@pytest.fixture
+def task() -> str:
+    """A task name that no other test has."""
+    return f"task-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def witness(farm: UpFarm) -> Witness:
+    """A folder of this test, which containers may mount."""
+    return Witness(farm.mounts / uuid.uuid4().hex[:10])
+
+
+@pytest.fixture
+def new_farm() -> Iterator[Callable[..., UpFarm]]:
+    """Farms that are the test's own: `new_farm([host], slots=2)` gives a started one."""
+    farms: list[UpFarm] = []
+
+    def make(*arguments: object, start: bool = True, **options: object) -> UpFarm:
+        farm = UpFarm(*arguments, **options)  # type: ignore[arg-type]
+        farms.append(farm)
+        return farm.start() if start else farm
+
+    yield make
+    for farm in reversed(farms):
+        farm.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows the end of each farm's log with a test that failed."""
+    report = yield
+    if report.failed:
+        for farm in {id(one): one for one in item.funcargs.values() if isinstance(one, UpFarm)}.values():
+            report.sections.append(("log of easyq up", farm.tail()))
+    return report
