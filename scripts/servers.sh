@@ -43,10 +43,13 @@ install_packages() {
         trap 'as_root rm -f "$policy"' EXIT
         trap 'exit 130' INT TERM
     fi
-    as_root apt-get update -qq || say "apt-get update failed"
+    log=$(mktemp)
     # shellcheck disable=SC2086 # a list of names
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $packages >/dev/null ||
-        say "apt-get could not install all of them"
+    {
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $packages
+    } >"$log" 2>&1 || { say "apt-get could not install all of them:"; tail -n 20 "$log" >&2; }
+    rm -f "$log"
 }
 
 # ------------------------------------------------------------------------------------------------- programs built with Go

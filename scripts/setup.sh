@@ -36,8 +36,10 @@ if ! "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1; then
     package=$("$PYTHON" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         say "installing $package"
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$package" >/dev/null
+        log=$(mktemp)
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$package"; } \
+            >"$log" 2>&1 || { cat "$log" >&2; die "apt-get could not install $package"; }
+        rm -f "$log"
     else
         die "Python's venv module is missing. On Debian: apt-get install $package"
     fi

@@ -205,7 +205,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     wanting: dict[str, list[str]] = defaultdict(list)
     for outcome in ("skipped", "failed", "error"):
         for report in terminalreporter.stats.get(outcome, []):
-            found = re.search(re.escape(PREFIX) + r"(.*\))", str(report.longrepr))
+            found = re.search(re.escape(PREFIX) + r"([^\n]*?\([^)]*\))", str(report.longrepr))
             if found:
                 wanting[found.group(1)].append(report.nodeid)
     if not wanting:
