@@ -14,7 +14,7 @@ from tests.support.farm.rest import Rest
 from tests.support.hosts import DockerHost
 from tests.support.waiting import free_port, wait_until
 
-EASYQ = Path(sys.executable).parent / "easyq"
+EASYQ = str(Path(sys.executable).parent / "easyq")
 
 
 def clean_environment() -> dict[str, str]:
@@ -63,7 +63,7 @@ class UpFarm:
         hosts = [f"{name}={host.url}" if name else host.url for name, host in self.docker]
         engines = [part for url in hosts for part in ("--docker-host", url)] or ["--engine", "none"]
         return [
-            str(EASYQ),
+            EASYQ,
             "up",
             *("--data", str(self.data), "--rest-port", "0", "--grpc-port", str(self.grpc_port)),
             *("--slots", str(self.slots)),
