@@ -146,9 +146,7 @@ def differences(fresh: Path) -> list[tuple[str, Path]]:
     new, old = relative_files(fresh), relative_files(ROOT)
     found = [("remove", file) for file in old - new]
     found += [("add", file) for file in new - old]
-    found += [
-        ("change", file) for file in new & old if not filecmp.cmp(fresh / file, ROOT / file, shallow=False)
-    ]
+    found += [("change", file) for file in new & old if not filecmp.cmp(fresh / file, ROOT / file, shallow=False)]
     return sorted(found, key=lambda item: item[1])
 
 
@@ -183,11 +181,7 @@ def main() -> int:
     if check and changes:
         print("The generated code is stale: run `make proto` and commit what it changes.", file=sys.stderr)
         return 1
-    print(
-        "protos: generated code is up to date"
-        if check or not changes
-        else f"protos: {len(changes)} files written"
-    )
+    print("protos: generated code is up to date" if check or not changes else f"protos: {len(changes)} files written")
     return 0
 
 

@@ -16,11 +16,12 @@ class PureContract(Contract):
 
     type_name = "pure"
 
-    package = fields.StringField()
-    allowed = fields.ListField(subfield=fields.StringField(), required=False, default=[])
-    impure = fields.ListField(subfield=fields.StringField(), required=False, default=[])
+    # import-linter replaces these with the values of the contract.
+    package: str = fields.StringField()  # type: ignore[assignment]
+    allowed: list[str] = fields.ListField(subfield=fields.StringField(), required=False, default=[])  # type: ignore[assignment]
+    impure: list[str] = fields.ListField(subfield=fields.StringField(), required=False, default=[])  # type: ignore[assignment]
 
-    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002 - the base class has it
         broken = []
         for importer in sorted(graph.modules):
             home = self._home(importer)
@@ -51,7 +52,7 @@ class PureContract(Contract):
     def _may_import(self, home: str, imported: str) -> bool:
         if imported == home or imported.startswith(f"{home}."):
             return True
-        top = imported.split(".")[0]
-        if top in self.allowed:  # type: ignore[operator]
+        top = imported.partition(".")[0]
+        if top in self.allowed:
             return True
-        return top in sys.stdlib_module_names and top not in self.impure  # type: ignore[operator]
+        return top in sys.stdlib_module_names and top not in self.impure

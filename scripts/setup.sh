@@ -7,6 +7,11 @@ cd "$(dirname "$0")/.."
 VENV=${VENV:-.venv}
 PYTHON=${PYTHON:-python3}
 STAMP=$VENV/.easyq-setup
+# make puts the environment first in PATH; it is to be made with the interpreter outside of it.
+if [ -d "$VENV/bin" ]; then
+    inside=$(cd "$VENV/bin" && pwd)
+    PATH=$(printf '%s' ":$PATH:" | sed -e "s#:$inside:#:#g" -e 's#^:##' -e 's#:$##')
+fi
 
 say() { printf '%s\n' "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
