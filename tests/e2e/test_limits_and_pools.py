@@ -1,0 +1,100 @@
+"""Limits hold, tasks take turns, pools get what is theirs: seen by Docker's own events."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import LIMIT
+from tests.support.farm import DockerObserver, Rest, UpFarm
+from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+from tests.support.plugin import DockerFactory
+from tests.support.waiting import wait_until
+
+
+def shell(script: str, **more: Any) -> dict[str, Any]:
+    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
+
+
+def test_a_limit_over_task_names_holds(farm: UpFarm, rest: Rest, hosts: list[DockerHost]) -> None:
+    tasks = [f"limited-{time.time_ns()}-{letter}" for letter in "ab"]
+    with DockerObserver(hosts) as observer:
+        jobs = [rest.enqueue(tasks[n % 2], shell("sleep 0.4"))["jobId"] for n in range(12)]
+        ended = rest.wait_all(jobs)
+    executions = {job["executions"][0]["executionId"] for job in ended}
+    assert {job["state"] for job in ended} == {"SUCCEEDED"}
+    assert observer.most_at_once(lambda event: event.execution_id in executions) == LIMIT
+    [limit] = rest.get("/status")["limits"]
+    assert (limit["pattern"], limit["maxRunning"], limit["running"]) == ("limited-.*", LIMIT, 0)
+
+
+def test_a_task_at_its_limit_blocks_no_other(farm: UpFarm, rest: Rest, task: str) -> None:
+    limited = f"limited-{time.time_ns()}"
+    holders = [rest.enqueue(limited, shell("sleep 60"))["jobId"] for _ in range(20)]
+    wait_until(lambda: sum(rest.job(job)["state"] == "RUNNING" for job in holders[:4]) == LIMIT, 20)
+    began = time.monotonic()
+    assert rest.run(task, shell("true"))["state"] == "SUCCEEDED"
+    assert time.monotonic() - began < 10
+    waiting = rest.job(holders[-1])["waiting"]
+    assert waiting["reason"] == "LIMIT_FULL"
+    assert "limited-.*" in waiting["message"]
+    for job_id in holders[::-1]:
+        rest.stop(job_id)
+    rest.wait_all(holders)
+
+
+def test_tasks_take_turns(farm: UpFarm, rest: Rest, task: str) -> None:
+    """A task with a long line does not make a later task wait for its end."""
+    crowd = [rest.enqueue(f"{task}-crowd", shell("sleep 0.2"))["jobId"] for _ in range(40)]
+    began = time.monotonic()
+    late = rest.run(f"{task}-late", shell("true"))
+    waited = time.monotonic() - began
+    unfinished = [job for job in crowd if rest.job(job)["state"] in {"QUEUED", "RUNNING"}]
+    assert late["state"] == "SUCCEEDED"
+    assert unfinished, f"the crowd had ended before the late one, which took {waited:.1f} s"
+    for job_id in unfinished[::-1]:
+        rest.call("POST", f"/jobs/{job_id}/stop")
+    rest.wait_all(crowd)
+
+
+def test_priority_then_first_in_first_out(new_farm: Callable[..., UpFarm], dockerd: DockerFactory, task: str) -> None:
+    """One slot, taken by a holder: the others come in the order of their priority, then of their enqueue."""
+    rest = new_farm([dockerd("c")], slots=1).rest
+    holder = rest.enqueue(task, shell("sleep 60"))["jobId"]
+    wait_until(lambda: rest.job(holder)["state"] == "RUNNING", 20)
+    asked = [("a", 0), ("b", 0), ("c", -5), ("d", 10), ("e", 0), ("f", 10)]
+    ids = {rest.enqueue(task, shell("true", priority=p))["jobId"]: name for name, p in asked}
+    rest.stop(holder)
+    jobs = sorted(rest.wait_all(ids), key=lambda job: str(job["executions"][0]["startedAt"]))
+    assert "".join(ids[job["jobId"]] for job in jobs) == "dfabec"
+
+
+@pytest.mark.timeout(180)
+def test_pools_by_name(new_farm: Callable[..., UpFarm], dockerd: DockerFactory) -> None:
+    plain, special = dockerd("a"), dockerd("c")
+    farm = new_farm([plain, ("special", special)], slots=3, arguments=["--pool", "special=gpu-.*:1"])
+    rest = farm.rest
+    with DockerObserver([plain, special]) as observer:
+        gpu = [rest.enqueue("gpu-train", shell("sleep 0.3"))["jobId"] for _ in range(4)]
+        other = [rest.enqueue("plain-work", shell("sleep 0.3"))["jobId"] for _ in range(6)]
+        gpu_jobs, other_jobs = rest.wait_all(gpu), rest.wait_all(other)
+    hosts = {event.execution_id: event.host for event in observer.events("start")}
+    assert {hosts[job["executions"][0]["executionId"]] for job in gpu_jobs} == {special.label}
+    assert {hosts[job["executions"][0]["executionId"]] for job in other_jobs} == {plain.label}
+    gpu_ids = {job["executions"][0]["executionId"] for job in gpu_jobs}
+    # The pool has three slots and a maximum of one.
+    assert observer.most_at_once(lambda event: event.execution_id in gpu_ids) == 1
+    pools = {pool["name"]: pool for pool in rest.get("/status")["pools"]}
+    assert (pools["special"]["pattern"], pools["special"]["maxRunning"]) == ("gpu-.*", 1)
+    assert "default" in pools
+
+
+def test_a_pool_without_an_agent_says_so(new_farm: Callable[..., UpFarm], dockerd: DockerFactory) -> None:
+    rest = new_farm([dockerd("c")], arguments=["--pool", "nowhere=lonely-.*"]).rest
+    job_id = rest.enqueue("lonely-job", shell("true"))["jobId"]
+    waiting = wait_until(lambda: rest.job(job_id)["waiting"], 10)
+    assert waiting["reason"] == "NO_AGENT"
+    assert "nowhere" in waiting["message"]
+    assert rest.run("other", shell("true"))["state"] == "SUCCEEDED"
+    assert rest.stop(job_id)["outcome"] == "STOPPED"

@@ -1,0 +1,131 @@
+"""`easyq up` itself: its one line, its end, its restarts, who may run beside it."""
+
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support import process
+from tests.support.farm import Rest, UpFarm, Witness, chatty
+from tests.support.farm.processes import SERVICES
+from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+from tests.support.plugin import DockerFactory
+from tests.support.waiting import wait_until
+
+
+def shell(script: str, **more: Any) -> dict[str, Any]:
+    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
+
+
+@pytest.fixture
+def host(dockerd: DockerFactory) -> DockerHost:
+    return dockerd("c")
+
+
+def test_it_says_one_line_and_ends_with_nothing_left(new_farm: Callable[..., UpFarm], host: DockerHost) -> None:
+    farm = new_farm([host])
+    assert re.fullmatch(r"ready http://127\.0\.0\.1:\d+\n", farm.stdout)
+    assert farm.rest.run("first", shell("true"))["state"] == "SUCCEEDED"
+    children = [pid for service in (*SERVICES, "redis") for pid in farm.pids(service)]
+    assert len(children) >= len(SERVICES) + 1
+    assert farm.stop() == 0
+    assert not [pid for pid in children if process.alive(pid)]
+    log = farm.log
+    assert "Traceback" not in log
+    # Each line is a service's or the supervisor's own, and says so.
+    lines = [line for line in log.splitlines() if line.strip()]
+    assert all(re.match(r"(\x1b\[[0-9;]*m)*[a-z]+", line) for line in lines)
+    assert {name for name in SERVICES if any(line.startswith(name) for line in lines)} == set(SERVICES)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_status_0(new_farm: Callable[..., UpFarm], host: DockerHost, sig: signal.Signals) -> None:
+    assert new_farm([host]).stop(sig, timeout=20) == 0
+
+
+def test_running_containers_are_adopted_by_the_next_one(new_farm: Callable[..., UpFarm], host: DockerHost) -> None:
+    farm = new_farm([host])
+    witness = Witness(farm.mounts / "w")
+    # One that ends while nothing runs, and one that ends later.
+    short = chatty(1, stdout=5000, stderr=3000, parts=4, pause=0.5, exit_code=3, witness=witness)
+    script = (
+        f"{Witness.START}; echo begin; until [ -e /witness/go ]; do sleep 0.1; done; echo end; {Witness.END}; exit 4"
+    )
+    jobs = [
+        farm.rest.enqueue("short", short.spec)["jobId"],
+        farm.rest.enqueue("long", shell(script, mounts=witness.mounts))["jobId"],
+    ]
+    wait_until(lambda: len(witness.starts()) == 2, 20)
+    assert farm.stop() == 0
+    assert len(host.containers(status="running")) >= 1
+    wait_until(lambda: len(witness.ends()) == 1, 20)
+    farm.start()
+    (witness.folder / "go").touch()
+    first, second = farm.rest.wait_all(jobs)
+    assert (first["executionCount"], first["executions"][0]["exitCode"]) == (1, 3)
+    assert (second["executionCount"], second["executions"][0]["exitCode"]) == (1, 4)
+    assert farm.rest.output(jobs[0], "stdout") == short.stdout
+    assert farm.rest.output(jobs[0], "stderr") == short.stderr
+    assert farm.rest.output(jobs[1], "stdout") == b"begin\nend\n"
+    assert witness.starts() == witness.ends() == {job["executions"][0]["executionId"]: 1 for job in (first, second)}
+    assert not host.containers(label="easyq.farm")
+
+
+def test_down_stops_the_jobs_as_well(new_farm: Callable[..., UpFarm], host: DockerHost) -> None:
+    farm = new_farm([host])
+    job_id = farm.rest.enqueue("task", shell("echo begin; sleep 300"))["jobId"]
+    wait_until(lambda: farm.rest.output(job_id, "stdout") == b"begin\n", 20)
+    done = farm.cli("down", "--data", str(farm.data), "--stop-jobs")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: not farm.running, 20)
+    assert not host.containers(status="running")
+    farm.start()
+    assert farm.rest.wait_job(job_id)["state"] == "STOPPED"
+    done = farm.cli("down", "--data", str(farm.data))
+    assert done.returncode == 0
+    wait_until(lambda: not farm.running, 20)
+
+
+def test_a_second_one_on_the_same_data_is_refused(farm: UpFarm, new_farm: Callable[..., UpFarm]) -> None:
+    second = new_farm(start=False)
+    second.data = farm.data
+    with pytest.raises(RuntimeError, match=str(farm.pid)):
+        second.start()
+    assert not second.ready_url()
+    assert farm.rest.accepting()
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "redis"])
+def test_a_service_that_crashes_is_restarted(farm: UpFarm, rest: Rest, task: str, service: str) -> None:
+    killed = farm.kill(service)
+    wait_until(lambda: len(farm.pids(service)) == len(killed), 30, message=f"{service} is back")
+    assert not set(killed) & set(farm.pids(service))
+    wait_until(rest.accepting, 20)
+    answer = rest.enqueue(task, shell("true"), key="k")
+    assert rest.wait_job(answer["jobId"])["state"] == "SUCCEEDED"
+
+
+def test_without_docker_everything_else_runs_and_says_what_is_missing(
+    new_farm: Callable[..., UpFarm], host: DockerHost
+) -> None:
+    farm = new_farm([])
+    status = farm.rest.get("/status")
+    assert (status["accepting"], status["running"]) == (True, False)
+    assert any("Docker" in problem["message"] for problem in status["problems"])
+    assert "Docker" in farm.log
+    job_id = farm.rest.enqueue("later", shell("true"))["jobId"]
+    assert farm.rest.job(job_id)["waiting"]["reason"] in {"NO_AGENT", "NO_HEALTHY_AGENT"}
+    assert farm.stop() == 0
+    farm.docker = [("", host)]
+    farm.start()
+    assert farm.rest.wait_job(job_id)["state"] == "SUCCEEDED"
+
+
+def test_wrong_arguments_are_refused(new_farm: Callable[..., UpFarm]) -> None:
+    for arguments in (["--slots", "0"], ["--limit", "(=2"], ["--pool", "x"], ["--rest-port", "99999"]):
+        farm = new_farm([], arguments=arguments, start=False)
+        with pytest.raises(RuntimeError, match="ended with 2"):
+            farm.start()
+        assert "Traceback" not in farm.log
