@@ -50,7 +50,7 @@ proto-check: setup ## fail where the committed stubs are not what protos/ gives
 
 # ------------------------------------------------------------------------------------------------------------ checks
 .PHONY: lint
-lint: lint-python lint-imports lint-protos ## ruff, mypy, import-linter, buf, stale stubs
+lint: lint-python lint-imports lint-protos lint-docs ## ruff, mypy, import-linter, buf, stale stubs and tables
 
 .PHONY: lint-python
 lint-python: setup
@@ -66,6 +66,14 @@ lint-imports: setup
 lint-protos: setup
 	@$(BIN)/python scripts/gen_protos.py --check
 	@$(BIN)/python scripts/buf_checks.py
+
+.PHONY: lint-docs
+lint-docs: setup
+	@$(BIN)/python scripts/gen_settings_docs.py --check
+
+.PHONY: docs-settings
+docs-settings: setup ## write the table of settings from the services' config.py
+	@$(BIN)/python scripts/gen_settings_docs.py
 
 .PHONY: format
 format: setup ## let ruff put the code in order
