@@ -21,8 +21,8 @@ SERVICES = ("gateway", "scheduler", "store", "dispatcher", "runner")
 HEAD = """# Settings
 
 Each service takes its settings from the environment and from flags, which win; `easyq SERVICE --help` says the same as
-this page. `easyq up` has its own flags and a config file (`easyq up --help`) and sets these for its children; a variable
-that is set in its environment and that it doesn't set itself reaches them too.
+this page. `easyq up` has its own flags and a config file (`easyq up --help`) and sets these for its children; a
+variable that is set in its environment and that it doesn't set itself reaches them too.
 
 This page is written by `make docs-settings` from the services' `config.py`.
 """
@@ -53,7 +53,8 @@ def row(prefix: str, name: str, field: FieldInfo) -> str:
     """Returns one row: flag, variable, default, meaning."""
     flag = f"`--{name.replace('_', '-')}`"
     description = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| {flag} | `{prefix}{name.upper()}` | {shown(field.get_default(call_default_factory=False))} | {description} |"
+    default = shown(field.get_default(call_default_factory=False))
+    return f"| {flag} | `{prefix}{name.upper()}` | {default} | {description} |"
 
 
 def shown(default: Any) -> str:
