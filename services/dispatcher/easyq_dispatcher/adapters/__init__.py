@@ -1,0 +1,1 @@
+"""The dispatcher's neighbours: Redis and the store."""

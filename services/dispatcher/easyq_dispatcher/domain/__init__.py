@@ -1,0 +1,1 @@
+"""Decisions of the dispatcher, pure: time and state come in as arguments."""

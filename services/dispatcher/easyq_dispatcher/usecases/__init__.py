@@ -1,0 +1,1 @@
+"""What the dispatcher does, one module for each responsibility."""
