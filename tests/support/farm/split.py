@@ -1,0 +1,166 @@
+"""The services as commands of their own, on a real Redis and a real MongoDB protocol: as on several machines."""
+
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.support import process
+from tests.support.farm import processes
+from tests.support.farm.rest import Rest
+from tests.support.farm.up import EASYQ, clean_environment
+from tests.support.hosts import DockerHost
+from tests.support.server import Server
+from tests.support.waiting import free_port, wait_until
+
+
+class Service(Server):
+    """One `easyq <name>`, configured by its environment; `address` is where it serves, if it does."""
+
+    def __init__(self, name: str, *, settings: Mapping[str, str], address: str = "", mark: str = "") -> None:
+        self.name = name
+        super().__init__()
+        self.settings = dict(settings)
+        self.address = address
+        self._mark = mark
+
+    def command(self) -> list[str | Path]:
+        return [EASYQ, self.name]
+
+    def environment(self) -> dict[str, str]:
+        prefix = f"EASYQ_{self.name.upper()}_"
+        own = {f"{prefix}{name.upper()}": value for name, value in self.settings.items()}
+        return {**clean_environment(), processes.MARK: self._mark, **own}
+
+    def ready(self) -> bool:
+        """It answers; whether it can do its work depends on the others."""
+        if not self.address:
+            return True
+        with grpc.insecure_channel(self.address) as channel:
+            try:
+                health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+            except grpc.RpcError:
+                return False
+        return True
+
+
+class SplitFarm:
+    """A gateway, a store, two schedulers, two dispatchers, and an agent for each Docker host.
+
+    `store` are the settings of the store (`{"mongo": url}`). `addresses` may put something between two services: it is
+    asked for the address at which `caller` finds `callee`.
+    """
+
+    def __init__(
+        self,
+        docker: Sequence[DockerHost],
+        *,
+        redis: str,
+        store: Mapping[str, str],
+        slots: int = 4,
+        copies: int = 2,
+        settings: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        self.folder = process.make_folder("split")
+        self.mounts = self.folder / "mounts"
+        self.mounts.mkdir()
+        self.slots = slots
+        self._more = settings or {}
+        self.rest_port, self.grpc_port = free_port(), free_port()
+        store_at = _address()
+        scheduler_at = [_address() for _ in range(copies)]
+        dispatcher_at = [_address() for _ in range(copies)]
+        self.store = self._service("store", store_at, listen=store_at, **store)
+        self.dispatchers = [
+            self._service("dispatcher", at, listen=at, store=store_at, redis=redis) for at in dispatcher_at
+        ]
+        self.schedulers = [
+            self._service("scheduler", at, listen=at, store=store_at, dispatchers=",".join(dispatcher_at))
+            for at in scheduler_at
+        ]
+        self.gateway = self._service(
+            "gateway",
+            f"127.0.0.1:{self.grpc_port}",
+            rest_listen=f"127.0.0.1:{self.rest_port}",
+            grpc_listen=f"127.0.0.1:{self.grpc_port}",
+            store=store_at,
+            schedulers=",".join(scheduler_at),
+            dispatchers=",".join(dispatcher_at),
+        )
+        self.runners = [self._runner(host, dispatcher_at, store_at) for host in docker]
+
+    def _runner(self, host: DockerHost, dispatchers: list[str], store: str) -> Service:
+        return self._service(
+            "runner",
+            "",
+            dispatchers=",".join(dispatchers),
+            store=store,
+            docker_host=host.url,
+            data=str(self.folder / f"agent-{host.label}"),
+            agent_id=f"agent-{host.label}",
+            slots=str(self.slots),
+            allowed_mounts=str(self.mounts),
+        )
+
+    def _service(self, name: str, address: str, **settings: str) -> Service:
+        return Service(name, settings={**settings, **self._more.get(name, {})}, address=address, mark=str(self.folder))
+
+    # Life ------------------------------------------------------------------------------------------------------
+    @property
+    def services(self) -> list[Service]:
+        """In an order in which they may be started."""
+        return [self.store, *self.dispatchers, *self.schedulers, self.gateway, *self.runners]
+
+    def start(self) -> Self:
+        for service in self.services:
+            service.start(wait=False)
+        for service in self.services:
+            service.wait_ready()
+        wait_until(lambda: self.rest.get("/status")["running"], 60, message="the farm runs jobs")
+        return self
+
+    def close(self) -> None:
+        errors = []
+        for service in reversed(self.services):
+            try:
+                service.close()
+            except Exception as error:  # noqa: BLE001 - the others still have to be closed
+                errors.append(error)
+        processes.kill(list(processes.marked(self.folder)))
+        process.remove_folder(self.folder)
+        if errors:
+            raise ExceptionGroup("services did not close", errors)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """Ends all in order, agents first."""
+        for service in reversed(self.services):
+            service.stop(signal.SIGTERM)
+
+    # What it is ------------------------------------------------------------------------------------------------
+    @property
+    def rest(self) -> Rest:
+        return Rest(f"http://127.0.0.1:{self.rest_port}")
+
+    @property
+    def grpc_address(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def tail(self) -> str:
+        return "\n".join(f"--- {service.name}\n{process.tail(service.log_path, 3000)}" for service in self.services)
+
+
+def _address() -> str:
+    return f"127.0.0.1:{free_port()}"
