@@ -1,0 +1,65 @@
+"""Calling a service that may be restarting."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_chassis.status import from_rpc_error
+from easyq_gateway import deadline
+
+T = TypeVar("T")
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 0.5
+_RETRY_AFTER = 2.0
+
+
+async def unary(call: Callable[..., Any], request: Any, *, timeout: float) -> Any:
+    """Calls once. Raises the error tree; silence is `Unavailable`, since nobody here set that limit."""
+    try:
+        return await call(request, timeout=timeout)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise Unavailable("the service did not answer in time") from error
+        raise from_rpc_error(error) from error
+
+
+async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, patience: float) -> T:
+    """Repeats `attempt` while its service is away, for `patience` seconds and within the request's own time.
+
+    `attempt` gets the seconds that are left. Raises what it raised last; `Unavailable` then names the service and says
+    when to come again.
+    """
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + deadline.remaining(patience)
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            async with asyncio.timeout_at(ends):
+                return await attempt(max(0.0, ends - loop.time()))
+        except TimeoutError as error:
+            raise _away(name, "it did not answer in time") from error
+        except Unavailable as error:
+            wait = pause * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
+            if loop.time() + wait >= ends:
+                raise _away(name, error.message) from error
+            await asyncio.sleep(wait)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+async def once(name: str, attempt: Callable[[float], Awaitable[T]], *, patience: float) -> T:
+    """Makes a call that must not be repeated; otherwise as `patiently`."""
+    try:
+        return await attempt(deadline.remaining(patience))
+    except Unavailable as error:
+        raise _away(name, error.message) from error
+
+
+def _away(name: str, why: str) -> EasyQError:
+    return Unavailable(f"the {name} can't be reached now ({why})", retry_after=_RETRY_AFTER)

@@ -1,0 +1,127 @@
+"""The dispatchers over gRPC: words that may be lost, and questions that may stay without an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import grpc.aio
+
+from easyq.v1 import job_pb2
+from easyq_chassis.errors import Unavailable
+from easyq_chassis.loops import Loop
+from easyq_chassis.status import from_rpc_error
+from easyq_gateway.ports import Explained, Matching
+from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
+from easyq_internal.store.v1 import job_store_pb2, records_pb2
+
+# Words that wait for a dispatcher. Beyond that the oldest are dropped: its reconcile finds what they told.
+_MOST_WORDS = 2_000
+_MOST_EXPLAINED = 1_000
+
+
+class DispatcherLink:
+    """One dispatcher: its stream of news, and its answers."""
+
+    def __init__(self, address: str, channel: grpc.aio.Channel, *, timeout: float) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._stub: Any = dispatcher_pb2_grpc.DispatcherServiceStub(channel)
+        self._ready: deque[records_pb2.Head] = deque(maxlen=_MOST_WORDS)
+        self._stops: deque[job_store_pb2.StopHint] = deque(maxlen=_MOST_WORDS)
+        self._arrived = asyncio.Event()
+        self._call: Any = None
+        self._batch = 0
+        self._loop = Loop("notify_dispatcher", self._tell, interval=0.0)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    async def stop(self) -> None:
+        await self._loop.stop()
+        self._drop_call()
+
+    def tell(self, ready: Sequence[records_pb2.Head], stops: Sequence[job_store_pb2.StopHint]) -> None:
+        """Takes words for the next batch."""
+        self._ready.extend(ready)
+        self._stops.extend(stops)
+        self._arrived.set()
+
+    async def explain(self, items: Sequence[dispatcher_pb2.ExplainItem]) -> dispatcher_pb2.ExplainResponse | None:
+        """Returns its explanations, None where it doesn't answer in time."""
+        request = dispatcher_pb2.ExplainRequest(items=items[:_MOST_EXPLAINED])
+        try:
+            answer: dispatcher_pb2.ExplainResponse = await self._stub.Explain(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError:
+            return None
+        return answer
+
+    async def matching(self) -> Matching:
+        """Returns its view, or why there is none."""
+        try:
+            view = await self._stub.GetMatching(dispatcher_pb2.GetMatchingRequest(), timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            return Matching(address=self.address, view=None, error=from_rpc_error(error).message)
+        return Matching(address=self.address, view=view)
+
+    async def _tell(self) -> float:
+        await self._arrived.wait()
+        self._arrived.clear()
+        request = dispatcher_pb2.NotifyRequest(batch=self._batch, ready=self._ready, stops=self._stops)
+        self._ready.clear()
+        self._stops.clear()
+        self._batch += 1
+        try:
+            async with asyncio.timeout(self._timeout):
+                self._call = self._call or self._stub.Notify()
+                await self._call.write(request)
+                answer = await self._call.read()
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, TimeoutError) as error:
+            self._drop_call()
+            raise Unavailable(f"the dispatcher at {self.address} takes no news: {error!r:.200}") from error
+        if answer is grpc.aio.EOF:
+            self._drop_call()
+            raise Unavailable(f"the dispatcher at {self.address} ended the stream of news")
+        return 0.0
+
+    def _drop_call(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+
+class GrpcDispatchers:
+    """`Dispatchers`: all of them are told and asked at once."""
+
+    def __init__(self, links: Sequence[DispatcherLink]) -> None:
+        self._links = links
+
+    def start(self) -> None:
+        for link in self._links:
+            link.start()
+
+    async def stop(self) -> None:
+        for link in self._links:
+            await link.stop()
+
+    def tell_ready(self, head: records_pb2.Head) -> None:
+        for link in self._links:
+            link.tell((head,), ())
+
+    def tell_stops(self, hints: Sequence[job_store_pb2.StopHint]) -> None:
+        if hints:
+            for link in self._links:
+                link.tell((), hints)
+
+    async def explain(self, items: Sequence[dispatcher_pb2.ExplainItem]) -> Explained:
+        answers = await asyncio.gather(*(link.explain(items) for link in self._links))
+        waiting: dict[str, job_pb2.Waiting] = {}
+        for answer in answers:
+            for one in answer.items if answer is not None else ():
+                waiting.setdefault(one.execution_id, one.waiting)
+        return Explained(answered=any(answer is not None for answer in answers), waiting=waiting)
+
+    async def matching(self) -> Sequence[Matching]:
+        return await asyncio.gather(*(link.matching() for link in self._links))

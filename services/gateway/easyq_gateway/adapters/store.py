@@ -1,0 +1,105 @@
+"""The store over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc.aio
+
+from easyq.v1 import (
+    execution_service_pb2,
+    farm_service_pb2,
+    job_pb2,
+    job_service_pb2,
+    log_service_pb2,
+    task_service_pb2,
+)
+from easyq_chassis.status import from_rpc_error
+from easyq_gateway.adapters.admission import GrpcAdmission
+from easyq_gateway.adapters.calls import patiently, unary
+from easyq_internal.store.v1 import (
+    farm_store_pb2_grpc,
+    job_store_pb2,
+    job_store_pb2_grpc,
+    log_store_pb2_grpc,
+)
+
+
+class GrpcJobStore(GrpcAdmission):
+    """`JobStore` and `AgentRegister`: calls are repeated for `patience` seconds while the store is away."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, patience: float) -> None:
+        self._stub: Any = job_store_pb2_grpc.JobStoreServiceStub(channel)
+        self._farm: Any = farm_store_pb2_grpc.FarmStoreServiceStub(channel)
+        super().__init__("store", self._stub, patience=patience)
+
+    async def get_job(self, request: job_store_pb2.GetJobRequest) -> job_pb2.Job:
+        job: job_pb2.Job = await self._call(self._stub.GetJob, request)
+        return job
+
+    async def list_jobs(self, request: job_service_pb2.ListJobsRequest) -> job_service_pb2.ListJobsResponse:
+        page: job_service_pb2.ListJobsResponse = await self._call(self._stub.ListJobs, request)
+        return page
+
+    async def get_execution(self, request: execution_service_pb2.GetExecutionRequest) -> job_pb2.Execution:
+        execution: job_pb2.Execution = await self._call(self._stub.GetExecution, request)
+        return execution
+
+    async def list_executions(
+        self, request: execution_service_pb2.ListExecutionsRequest
+    ) -> execution_service_pb2.ListExecutionsResponse:
+        page: execution_service_pb2.ListExecutionsResponse = await self._call(self._stub.ListExecutions, request)
+        return page
+
+    async def get_task(self, request: task_service_pb2.GetTaskRequest) -> job_pb2.Task:
+        task: job_pb2.Task = await self._call(self._stub.GetTask, request)
+        return task
+
+    async def list_tasks(self, request: task_service_pb2.ListTasksRequest) -> task_service_pb2.ListTasksResponse:
+        page: task_service_pb2.ListTasksResponse = await self._call(self._stub.ListTasks, request)
+        return page
+
+    async def search(self, request: farm_service_pb2.SearchRequest) -> farm_service_pb2.SearchResponse:
+        hits: farm_service_pb2.SearchResponse = await self._call(self._stub.Search, request)
+        return hits
+
+    async def count_jobs(self) -> Sequence[job_pb2.StateCount]:
+        answer = await self._call(self._stub.CountJobs, job_store_pb2.CountJobsRequest())
+        counts: Sequence[job_pb2.StateCount] = answer.counts
+        return counts
+
+    async def stop_job(self, request: job_store_pb2.StopJobRequest) -> job_store_pb2.StopJobResponse:
+        answer: job_store_pb2.StopJobResponse = await self._call(self._stub.StopJob, request)
+        return answer
+
+    async def retry_job(self, request: job_store_pb2.RetryJobRequest) -> job_store_pb2.RetryJobResponse:
+        answer: job_store_pb2.RetryJobResponse = await self._call(self._stub.RetryJob, request)
+        return answer
+
+    async def list_agents(self) -> Sequence[farm_service_pb2.Agent]:
+        answer = await self._call(self._farm.ListAgents, farm_service_pb2.ListAgentsRequest())
+        agents: Sequence[farm_service_pb2.Agent] = answer.items
+        return agents
+
+    async def _call(self, call: Callable[..., Any], request: Any) -> Any:
+        return await patiently(self._name, lambda left: unary(call, request, timeout=left), patience=self._patience)
+
+
+class GrpcLogStore:
+    """`LogStore` over the store's log service."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: Any = log_store_pb2_grpc.LogStoreServiceStub(channel)
+
+    async def read_logs(
+        self, request: log_service_pb2.ReadLogsRequest
+    ) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
+        call = self._stub.ReadLogs(request)
+        try:
+            async for event in call:
+                yield event
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()

@@ -1,0 +1,1 @@
+"""JSON ↔ messages by their descriptors, with every error of a body at once."""

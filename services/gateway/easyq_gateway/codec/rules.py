@@ -1,0 +1,69 @@
+"""The schema's own rules (protovalidate), with paths in JSON names and words for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import protovalidate
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from easyq_gateway.domain.problems import Problems, key_path, member_path
+
+_NAME = "must be 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit"
+
+#: What a pattern of the schema wants, in words.
+PATTERNS: dict[str, str] = {
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$": _NAME,
+    r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$": _NAME.replace("`_` or", "`_`, `/` or"),
+    r"^[\x20-\x7e]{0,256}$": "must be at most 256 printable ASCII characters",
+    r"^[^\s\x00-\x1f\x7f]+$": "must not contain spaces or control characters",
+    r"^[^\s\x00-\x1f]*$": "must not contain spaces or control characters",
+    r"^[^\x00]*$": "must not contain NUL",
+    r"^[^=\x00]+$": "the name must not contain `=` or NUL",
+    r"^([0-9]{1,3}(-[0-9]{1,3})?|oom|timeout)$": "must be an exit code (75), a range (100-110), `oom` or `timeout`",
+    r"^(/[^\x00]*)?$": "must be an absolute path",
+    r"^/[^\x00]+$": "must be an absolute path in the container, below its root",
+    r"^([a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?)?$": "must be a platform: os/arch[/variant], as linux/amd64",
+    r"^/dev/[^\s:\x00]+(:/[^\s:\x00]+(:[rwm]{1,3})?)?$": "must be a device: /dev/x[:/dev/y[:rwm]]",
+    r"^[^=]+=.*$": "must be key=value",
+}
+
+_REQUIRED = frozenset({"required", "string.min_bytes", "string.min_len"})
+
+
+class SchemaRules:
+    """Checks messages against the rules that stand on their fields."""
+
+    def __init__(self) -> None:
+        self._validator = protovalidate.Validator()
+
+    def check(self, message: Message, path: str, problems: Problems) -> None:
+        """Notes every broken rule; `path` is the message's own place in the request."""
+        for violation in self._validator.collect_violations(message):
+            where, field = _locate(message.DESCRIPTOR, violation.proto, path)
+            problems.add(where, _words(violation, field))
+
+
+def _locate(descriptor: Descriptor, violation: Any, path: str) -> tuple[str, FieldDescriptor | None]:
+    field: FieldDescriptor | None = None
+    for element in violation.field.elements if violation.field else ():
+        field = descriptor.fields_by_name[element.field_name]
+        path = member_path(path, field.json_name)
+        if element.subscript is not None:
+            value = element.subscript.value
+            path = f"{path}[{value}]" if element.subscript.field == "index" else key_path(path, str(value))
+        if field.message_type is not None:
+            descriptor = field.message_type
+    return path, field
+
+
+def _words(violation: Any, field: FieldDescriptor | None) -> str:
+    proto = violation.proto
+    if proto.rule_id in _REQUIRED and violation.rule_value in {True}:
+        return "must not be empty" if proto.for_key else "is required"
+    if proto.rule_id == "string.pattern":
+        return PATTERNS.get(violation.rule_value, "has a wrong form")
+    if proto.rule_id == "enum.defined_only" and field is not None and field.enum_type is not None:
+        return f"must be one of {', '.join(value.name for value in field.enum_type.values if value.number)}"
+    return str(proto.message) or f"breaks the rule {proto.rule_id}"

@@ -1,0 +1,34 @@
+"""How long the request at hand may still take, for calls made on its behalf."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+
+from easyq_chassis.errors import DeadlineExceeded
+
+_ends: ContextVar[float | None] = ContextVar("easyq_gateway_deadline", default=None)
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Limits what is done inside. Raises `DeadlineExceeded` when the time is over."""
+    token = _ends.set(asyncio.get_running_loop().time() + seconds)
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"the request took longer than {seconds:g} s; whether it took effect is not known, and asking again is safe "
+            "where ids or an idempotency key were given"
+        ) from error
+    finally:
+        _ends.reset(token)
+
+
+def remaining(most: float) -> float:
+    """Returns the seconds left to the request at hand, at most `most`."""
+    ends = _ends.get()
+    return most if ends is None else max(0.0, min(most, ends - asyncio.get_running_loop().time()))

@@ -1,0 +1,1 @@
+"""Pure decisions of the gateway: no sockets, no messages, no clock of its own."""

@@ -1,0 +1,104 @@
+"""What is missing in the farm, in words that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceFacts:
+    """One service as the gateway sees it. `kind` is store, scheduler or dispatcher."""
+
+    kind: str
+    address: str
+    healthy: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentFacts:
+    """One agent. `state` is LIVE, PARKED or DEAD; `last_beat_ms` ms since the epoch, if known."""
+
+    agent_id: str
+    state: str
+    healthy: bool
+    message: str
+    running: int
+    last_beat_ms: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FarmProblem:
+    """Something that keeps the farm from working as it should."""
+
+    subject: str
+    message: str
+    since_ms: int | None = None
+
+
+def find_problems(services: Sequence[ServiceFacts], agents: Sequence[AgentFacts] | None) -> Iterator[FarmProblem]:
+    """Yields what is wrong, the gravest first. `agents` is None where the store couldn't say."""
+    yield from _services(services)
+    if agents is not None:
+        yield from _agents(agents)
+
+
+def can_run(services: Sequence[ServiceFacts], agents: Sequence[AgentFacts] | None) -> bool:
+    """Whether a job posted now would be run: store, a dispatcher, and an agent that takes work are there."""
+    healthy = {service.kind for service in services if service.healthy}
+    return {"store", "dispatcher"} <= healthy and any(takes_work(agent) for agent in agents or ())
+
+
+def takes_work(agent: AgentFacts) -> bool:
+    """Whether the agent is there and healthy."""
+    return agent.state == "LIVE" and agent.healthy
+
+
+def _services(services: Sequence[ServiceFacts]) -> Iterator[FarmProblem]:
+    dispatchers = [service for service in services if service.kind == "dispatcher"]
+    none_left = not any(service.healthy for service in dispatchers)
+    for service in services:
+        if not service.healthy:
+            text = f"The {service.kind} at {service.address} does not answer ({service.message or 'no reason given'}): "
+            yield FarmProblem(subject=service.kind, message=text + _effect(service.kind, none_left))
+
+
+def _effect(kind: str, none_left: bool) -> str:
+    if kind == "store":
+        return "jobs are refused until it is back. Start it (`easyq store`) or see its log."
+    if kind == "scheduler":
+        return (
+            "jobs with a start time are refused, delayed jobs and retries wait; others run. "
+            "Start it (`easyq scheduler`) or see its log."
+        )
+    if none_left:
+        return "jobs are accepted and wait. Start one (`easyq dispatcher`) or see its log."
+    return "the others do its work."
+
+
+def _agents(agents: Sequence[AgentFacts]) -> Iterator[FarmProblem]:
+    if not any(agent.state == "LIVE" for agent in agents):
+        yield FarmProblem(
+            subject="agents",
+            message="No agent is connected: jobs are accepted and wait. Start one beside a Docker Engine "
+            "(`easyq runner`, or `easyq up` for all in one).",
+            since_ms=max((agent.last_beat_ms for agent in agents if agent.last_beat_ms is not None), default=None),
+        )
+    for agent in agents:
+        text = _agent_words(agent)
+        if text:
+            yield FarmProblem(subject=agent.agent_id, message=text, since_ms=agent.last_beat_ms)
+
+
+def _agent_words(agent: AgentFacts) -> str:
+    if agent.state == "LIVE":
+        if agent.healthy:
+            return ""
+        why = agent.message.rstrip(".") or "it does not say why"
+        return f"Agent {agent.agent_id} takes no new work: {why}. See the Docker Engine of its host and its log."
+    if not agent.running:
+        return ""
+    if agent.state == "PARKED":
+        return f"Agent {agent.agent_id} was stopped and holds {agent.running} executions. Start it again to go on."
+    return f"Agent {agent.agent_id} is lost, and {agent.running} executions of it wait for it. Start it again."

@@ -1,0 +1,118 @@
+"""Many jobs at once: each accepted or refused on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from easyq._vendor.buf.validate import validate_pb2
+from easyq.v1 import job_service_pb2
+from easyq_chassis.errors import EasyQError
+from easyq_gateway import convert
+from easyq_gateway.codec.wellformed import check_unknown
+from easyq_gateway.domain.problems import Problem, Problems
+from easyq_gateway.usecases.checking import Checker
+from easyq_gateway.usecases.creating import Creating
+
+_ITEM = re.compile(r"jobs\[([0-9]+)\]")
+# Checking a batch must not hold up other requests: after so many items they get their turn.
+_ITEMS_AT_A_STRETCH = 32
+
+
+class Batching:
+    """BatchCreateJobs and SubmitJobs; `in_flight` items of one call are under way at a time."""
+
+    def __init__(self, *, checker: Checker, creating: Creating, in_flight: int) -> None:
+        self._checker = checker
+        self._creating = creating
+        self._in_flight = in_flight
+        options: Any = job_service_pb2.BatchCreateJobsRequest.DESCRIPTOR.fields_by_name["jobs"].GetOptions()
+        rule = options.Extensions[validate_pb2.field].repeated
+        self._least, self._most = int(rule.min_items), int(rule.max_items)
+
+    async def batch(
+        self, request: job_service_pb2.BatchCreateJobsRequest, found: Sequence[Problem] = ()
+    ) -> job_service_pb2.BatchCreateJobsResponse:
+        """BatchCreateJobs. Raises `InvalidArgument` for what is wrong with the batch as a whole."""
+        of_items = self._split(request, found)
+        slots = asyncio.Semaphore(self._in_flight)
+
+        async def one(index: int, item: job_service_pb2.BatchItem) -> job_service_pb2.BatchResult:
+            async with slots:
+                if index % _ITEMS_AT_A_STRETCH == 0:
+                    await asyncio.sleep(0)
+                return await self._one(index, item, of_items.get(index, ()), f"jobs[{index}]")
+
+        results = await asyncio.gather(*(one(index, item) for index, item in enumerate(request.jobs)))
+        return job_service_pb2.BatchCreateJobsResponse(results=results)
+
+    async def stream(
+        self, requests: AsyncIterator[job_service_pb2.SubmitJobsRequest]
+    ) -> AsyncIterator[job_service_pb2.SubmitJobsResponse]:
+        """SubmitJobs: takes requests while earlier ones are under way, and answers in their order."""
+        slots = asyncio.Semaphore(self._in_flight)
+        under_way: asyncio.Queue[asyncio.Task[job_service_pb2.BatchResult] | None] = asyncio.Queue()
+
+        async def take() -> None:
+            index = 0
+            try:
+                async for request in requests:
+                    await slots.acquire()
+                    under_way.put_nowait(asyncio.create_task(self._streamed(index, request)))
+                    index += 1
+            finally:
+                under_way.put_nowait(None)
+
+        taking = asyncio.create_task(take())
+        try:
+            while (task := await under_way.get()) is not None:
+                yield job_service_pb2.SubmitJobsResponse(result=await task)
+                slots.release()
+            await taking
+        finally:
+            taking.cancel()
+            left = [task for task in _drain(under_way) if task is not None]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(taking, *left, return_exceptions=True)
+
+    def _split(
+        self, request: job_service_pb2.BatchCreateJobsRequest, found: Sequence[Problem]
+    ) -> dict[int, list[Problem]]:
+        of_items: defaultdict[int, list[Problem]] = defaultdict(list)
+        of_batch = Problems()
+        for problem in found:
+            match = _ITEM.match(problem.path)
+            if match:
+                of_items[int(match[1])].append(problem)
+            else:
+                of_batch.append(problem)
+        check_unknown(request, "", of_batch)
+        if not of_batch and not self._least <= len(request.jobs) <= self._most:
+            of_batch.add("jobs", f"must hold {self._least} to {self._most} jobs, not {len(request.jobs)}")
+        if of_batch:
+            raise convert.refusal(of_batch)
+        return of_items
+
+    async def _streamed(self, index: int, request: job_service_pb2.SubmitJobsRequest) -> job_service_pb2.BatchResult:
+        found = Problems()
+        check_unknown(request, "", found)
+        return await self._one(index, request.item, found, "item")
+
+    async def _one(
+        self, index: int, item: job_service_pb2.BatchItem, found: Sequence[Problem], path: str
+    ) -> job_service_pb2.BatchResult:
+        problems = self._checker.problems(item, found, path)
+        try:
+            if problems:
+                raise convert.refusal(problems)
+            return job_service_pb2.BatchResult(index=index, job=await self._creating.accept(item))
+        except EasyQError as error:
+            return job_service_pb2.BatchResult(index=index, error=convert.error_body(error))
+
+
+def _drain(queue: asyncio.Queue[asyncio.Task[job_service_pb2.BatchResult] | None]) -> list[Any]:
+    return [queue.get_nowait() for _ in range(queue.qsize())]

@@ -1,0 +1,106 @@
+"""New jobs, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from easyq.v1 import job_service_pb2, spec_pb2
+from easyq_chassis.errors import AlreadyExists, FieldProblem
+from easyq_gateway import convert
+from easyq_gateway.codec.encode import to_tree
+from easyq_gateway.domain.difference import differing
+from easyq_gateway.domain.problems import MOST_FIELDS, Problem
+from easyq_gateway.domain.redaction import Redactor
+from easyq_gateway.http_rules import Links
+from easyq_gateway.ports import Admission, Dispatchers
+from easyq_gateway.usecases.checking import Checker
+from easyq_internal.store.v1 import job_store_pb2
+
+# Members of a spec whose objects have the user's own keys.
+_MAPS = frozenset({"envs", "labels"})
+_DIFFERS = "differs from what this key was used with"
+
+
+class Creating:
+    """Enqueues: checks, makes the ids, hands on to who admits it, and tells the dispatchers."""
+
+    def __init__(
+        self,
+        *,
+        checker: Checker,
+        store: Admission,
+        scheduler: Admission,
+        dispatchers: Dispatchers,
+        redactor: Redactor,
+        links: Links,
+        new_job_id: Callable[[], str],
+        new_execution_id: Callable[[], str],
+    ) -> None:
+        self._checker = checker
+        self._store = store
+        self._scheduler = scheduler
+        self._dispatchers = dispatchers
+        self._redactor = redactor
+        self._links = links
+        self._new_job_id = new_job_id
+        self._new_execution_id = new_execution_id
+
+    async def create(
+        self, request: job_service_pb2.CreateJobRequest, found: Sequence[Problem] = ()
+    ) -> job_service_pb2.CreateJobResponse:
+        """CreateJob. Raises `InvalidArgument`, `AlreadyExists` (the idempotency key), `Unavailable`."""
+        self._checker.require(request, found)
+        if request.validate_only:
+            self._checker.resolve(request.spec)
+            convert.redact_envs(request.spec.envs, self._redactor)
+            return job_service_pb2.CreateJobResponse(task_id=request.task_id, spec=request.spec)
+        return await self.accept(request)
+
+    async def accept(
+        self, request: job_service_pb2.CreateJobRequest | job_service_pb2.BatchItem
+    ) -> job_service_pb2.CreateJobResponse:
+        """Enqueues what has been checked. It is durable when this returns; repeats with the same key are harmless."""
+        self._checker.resolve(request.spec)
+        job = job_store_pb2.NewJob(
+            task_id=request.task_id,
+            job_id=self._new_job_id(),
+            execution_id=self._new_execution_id(),
+            spec=request.spec,
+            idempotency_key=request.idempotency_key,
+        )
+        admission = self._scheduler if convert.has_time(request.spec) else self._store
+        accepted = await admission.submit(job)
+        # Our own ids may come back as a repeat's, where the first answer was lost on its way.
+        replayed = accepted.HasField("replayed_spec") and accepted.job_id != job.job_id
+        if replayed:
+            _require_same(request.spec, accepted.replayed_spec)
+        if accepted.HasField("ready"):
+            self._dispatchers.tell_ready(accepted.ready)
+        return self._response(request.task_id, accepted, replayed)
+
+    def _response(
+        self, task_id: str, accepted: job_store_pb2.SubmitAccepted, replayed: bool
+    ) -> job_service_pb2.CreateJobResponse:
+        return job_service_pb2.CreateJobResponse(
+            task_id=task_id,
+            job_id=accepted.job_id,
+            queue_job_id=accepted.execution_id,
+            execution_id=accepted.execution_id,
+            task_url=self._links.task(task_id),
+            job_url=self._links.job(task_id, accepted.job_id),
+            execution_url=self._links.execution(task_id, accepted.job_id, accepted.execution_id),
+            replayed=replayed,
+        )
+
+
+def _require_same(spec: spec_pb2.JobSpec, stored: spec_pb2.JobSpec) -> None:
+    if spec == stored:
+        return
+    one: Any = to_tree(spec)
+    paths = list(differing(one, to_tree(stored), "spec", _MAPS))[:MOST_FIELDS] or ["spec"]
+    raise AlreadyExists(
+        f"the idempotency key was used with another spec; different are {', '.join(paths[:4])}",
+        reason="IDEMPOTENCY_CONFLICT",
+        fields=[FieldProblem(field=path, message=_DIFFERS) for path in paths],
+    )

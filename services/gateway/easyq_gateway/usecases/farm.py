@@ -1,0 +1,126 @@
+"""The farm as a whole: its agents, and how it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from easyq.v1 import farm_service_pb2
+from easyq_chassis.errors import EasyQError, NotFound, Unavailable
+from easyq_gateway import convert
+from easyq_gateway.domain import status as words
+from easyq_gateway.domain.problems import Problem
+from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
+from easyq_gateway.usecases.checking import Checker
+
+T = TypeVar("T")
+
+
+class Farm:
+    """Agents and status. The status answers whatever is down, within `patience` seconds."""
+
+    def __init__(
+        self,
+        *,
+        checker: Checker,
+        store: JobStore,
+        agents: AgentRegister,
+        dispatchers: Dispatchers,
+        health: HealthChecks,
+        version: str,
+        patience: float,
+    ) -> None:
+        self._checker = checker
+        self._store = store
+        self._agents = agents
+        self._dispatchers = dispatchers
+        self._health = health
+        self._version = version
+        self._patience = patience
+
+    async def list_agents(
+        self, request: farm_service_pb2.ListAgentsRequest, found: Sequence[Problem] = ()
+    ) -> farm_service_pb2.ListAgentsResponse:
+        self._checker.require(request, found)
+        return farm_service_pb2.ListAgentsResponse(items=await self._agents.list_agents())
+
+    async def get_agent(
+        self, request: farm_service_pb2.GetAgentRequest, found: Sequence[Problem] = ()
+    ) -> farm_service_pb2.Agent:
+        self._checker.require(request, found)
+        for agent in await self._agents.list_agents():
+            if agent.agent_id == request.agent_id:
+                return agent
+        raise NotFound("no agent of this name has ever been connected", reason="AGENT_NOT_FOUND")
+
+    async def require_store(self) -> None:
+        """Raises `Unavailable` where a job posted now would not be accepted."""
+        store = await self._health.store()
+        if not store.healthy:
+            raise Unavailable(f"the store at {store.address} does not answer: {store.message}", retry_after=2.0)
+
+    async def status(
+        self, request: farm_service_pb2.GetStatusRequest, found: Sequence[Problem] = ()
+    ) -> farm_service_pb2.Status:
+        """GetStatus."""
+        self._checker.require(request, found)
+        health, agents, counts, views = await asyncio.gather(
+            self._health.all(),
+            self._in_time(self._agents.list_agents()),
+            self._in_time(self._store.count_jobs()),
+            self._dispatchers.matching(),
+        )
+        services = [_service_facts(one) for one in health]
+        known = None if agents is None else [_agent_facts(agent) for agent in agents]
+        status = farm_service_pb2.Status(
+            version=self._version,
+            accepting=any(one.kind == "store" and one.healthy for one in health),
+            agents=agents or (),
+            jobs=counts or (),
+        )
+        for one in health:
+            status.services.add(name=one.kind, address=one.address, healthy=one.healthy, message=one.message)
+        _add_view(status, views)
+        for problem in words.find_problems(services, known):
+            added = status.problems.add(subject=problem.subject, message=problem.message)
+            convert.set_ms(added, "since", problem.since_ms)
+        status.running = words.can_run(services, known)
+        return status
+
+    async def _in_time(self, call: Awaitable[T]) -> T | None:
+        try:
+            async with asyncio.timeout(self._patience):
+                return await call
+        except (EasyQError, TimeoutError):
+            return None
+
+
+def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> None:
+    """Adds what dispatchers say: pools and limits of the first that answered, the problems of all, once each."""
+    answers = [one.view for one in views if one.view is not None]
+    if answers:
+        status.pools.extend(answers[0].pools)
+        status.limits.extend(answers[0].limits)
+    told: set[tuple[str, str]] = set()
+    for answer in answers:
+        for problem in answer.problems:
+            if (problem.subject, problem.message) not in told:
+                told.add((problem.subject, problem.message))
+                status.problems.append(problem)
+
+
+def _service_facts(one: Health) -> words.ServiceFacts:
+    return words.ServiceFacts(kind=one.kind, address=one.address, healthy=one.healthy, message=one.message)
+
+
+def _agent_facts(agent: farm_service_pb2.Agent) -> words.AgentFacts:
+    states = farm_service_pb2.Agent.State
+    return words.AgentFacts(
+        agent_id=agent.agent_id,
+        state=states.Name(agent.state) if agent.state in states.values() else "",
+        healthy=agent.healthy,
+        message=agent.message,
+        running=agent.running,
+        last_beat_ms=convert.ms_of(agent, "last_beat_at"),
+    )

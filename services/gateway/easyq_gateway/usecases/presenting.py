@@ -1,0 +1,65 @@
+"""How jobs and executions are shown: without secrets, and with why they wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from easyq.v1 import job_pb2
+from easyq_gateway import convert
+from easyq_gateway.domain import waiting as words
+from easyq_gateway.domain.redaction import Redactor
+from easyq_gateway.ports import Dispatchers, Explained
+from easyq_internal.dispatcher.v1 import dispatcher_pb2
+
+
+class Presenter:
+    """Makes what the store has fit to be shown, in place."""
+
+    def __init__(self, *, dispatchers: Dispatchers, redactor: Redactor) -> None:
+        self._dispatchers = dispatchers
+        self._redactor = redactor
+
+    async def job(self, job: job_pb2.Job) -> job_pb2.Job:
+        """Redacts the job, explains its newest execution, and gives the job that one's reason."""
+        await self._explain(job.executions[-1:])
+        if job.executions and job.executions[-1].HasField("waiting"):
+            job.waiting.CopyFrom(job.executions[-1].waiting)
+        convert.redact_job(job, self._redactor)
+        return job
+
+    def listed_job(self, job: job_pb2.Job) -> None:
+        """Redacts a job of a list, which has no executions to be explained."""
+        convert.redact_job(job, self._redactor)
+
+    async def executions(self, executions: Sequence[job_pb2.Execution]) -> None:
+        """Redacts and explains."""
+        await self._explain(executions)
+        for execution in executions:
+            convert.redact_envs(execution.envs, self._redactor)
+
+    async def _explain(self, executions: Sequence[job_pb2.Execution]) -> None:
+        asked = []
+        for execution in executions:
+            if convert.state_name(execution) in words.ASK_DISPATCHER:
+                asked.append(execution)
+            elif told := words.from_record(convert.snapshot_of(execution)):
+                convert.set_waiting(execution.waiting, told)
+        if asked:
+            self._tell(asked, await self._dispatchers.explain([_item(execution) for execution in asked]))
+
+    @staticmethod
+    def _tell(executions: Sequence[job_pb2.Execution], explained: Explained) -> None:
+        for execution in executions:
+            known = explained.waiting.get(execution.execution_id)
+            if known is not None:
+                execution.waiting.CopyFrom(known)
+                continue
+            otherwise = words.unexplained if explained.answered else words.without_dispatcher
+            if told := otherwise(convert.snapshot_of(execution)):
+                convert.set_waiting(execution.waiting, told)
+
+
+def _item(execution: job_pb2.Execution) -> dispatcher_pb2.ExplainItem:
+    return dispatcher_pb2.ExplainItem(
+        execution_id=execution.execution_id, task_id=execution.task_id, agent_id=execution.host
+    )

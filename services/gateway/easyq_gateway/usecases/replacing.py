@@ -1,0 +1,88 @@
+"""Jobs under an id of the caller's: created, or their spec replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from easyq.v1 import job_pb2, job_service_pb2
+from easyq_chassis.errors import Aborted, NotFound
+from easyq_gateway import convert
+from easyq_gateway.domain.problems import Problem
+from easyq_gateway.domain.redaction import Redactor, restore
+from easyq_gateway.ports import Admission, Dispatchers, JobStore
+from easyq_gateway.usecases.checking import Checker
+from easyq_gateway.usecases.presenting import Presenter
+from easyq_internal.store.v1 import job_store_pb2
+
+# How often the stored values are read anew where the job changes in between.
+_ROUNDS = 3
+
+
+class Replacing:
+    """PutJob."""
+
+    def __init__(
+        self,
+        *,
+        checker: Checker,
+        store: JobStore,
+        scheduler: Admission,
+        dispatchers: Dispatchers,
+        presenter: Presenter,
+        redactor: Redactor,
+        new_execution_id: Callable[[], str],
+    ) -> None:
+        self._checker = checker
+        self._store = store
+        self._scheduler = scheduler
+        self._dispatchers = dispatchers
+        self._presenter = presenter
+        self._redactor = redactor
+        self._new_execution_id = new_execution_id
+
+    async def put(
+        self, request: job_service_pb2.PutJobRequest, found: Sequence[Problem] = ()
+    ) -> job_service_pb2.PutJobResponse:
+        """Creates or replaces. Raises `InvalidArgument`, `FailedPrecondition`, `Aborted` (revision), `Unavailable`."""
+        envs = request.spec.envs
+        marked = {name: value for name, value in envs.items() if self._redactor.is_marked(name, value)}
+        execution_id = self._new_execution_id()
+        for _ in range(_ROUNDS - 1):
+            try:
+                return await self._put(request, found, marked, execution_id)
+            except Aborted:
+                if not marked or request.revision:
+                    raise
+        return await self._put(request, found, marked, execution_id)
+
+    async def _put(
+        self,
+        request: job_service_pb2.PutJobRequest,
+        found: Sequence[Problem],
+        marked: Mapping[str, str],
+        execution_id: str,
+    ) -> job_service_pb2.PutJobResponse:
+        revision = request.revision
+        if marked:
+            stored = await self._stored(request)
+            request.spec.envs.update(restore(self._redactor, marked, stored.spec.envs).values)
+            # What was kept must be what is stored at that moment.
+            revision = revision or stored.revision
+        self._checker.require(request, found)
+        self._checker.resolve(request.spec)
+        job = job_store_pb2.NewJob(
+            task_id=request.task_id, job_id=request.job_id, execution_id=execution_id, spec=request.spec
+        )
+        admission = self._scheduler if convert.has_time(request.spec) else self._store
+        answer = await admission.put_job(job_store_pb2.PutJobRequest(job=job, revision=revision))
+        if answer.HasField("ready"):
+            self._dispatchers.tell_ready(answer.ready)
+        return job_service_pb2.PutJobResponse(job=await self._presenter.job(answer.job), created=answer.created)
+
+    async def _stored(self, request: job_service_pb2.PutJobRequest) -> job_pb2.Job:
+        try:
+            return await self._store.get_job(
+                job_store_pb2.GetJobRequest(task_id=request.task_id, job_id=request.job_id)
+            )
+        except NotFound:
+            return job_pb2.Job()
