@@ -14,8 +14,8 @@ _LONGEST = 315_360_000_000_000  # 10,000 years: what a protobuf Duration takes
 def parse_duration(value: str | int | float) -> int:
     """Returns the duration in milliseconds, rounded half up.
 
-    A string is one or more numbers with a unit each (w, d, h, m, s, ms), the largest first and each unit once, or a bare
-    number of seconds. Raises ``ValueError`` for anything else, for negative, infinite and too large ones.
+    A string is one or more numbers with a unit each (w, d, h, m, s, ms), the largest first and each unit once, or a
+    bare number of seconds. Raises ``ValueError`` for anything else, for negative, infinite and too large ones.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("is neither a duration like 2h30m50s nor a number of seconds")

@@ -1,0 +1,128 @@
+"""The command's root: what is listed, what is imported, what is said where something is missing."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from easyq.cli import group, root
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets which commands other distributions bring: name and target."""
+
+    def install(**commands: str) -> None:
+        points = {name: EntryPoint(name, target, group.GROUP) for name, target in commands.items()}
+        monkeypatch.setattr(group, "_entry_points", lambda: points)
+
+    return install
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(root, list(arguments), prog_name="easyq")
+
+
+def plain(argv: list[str]) -> None:
+    click.echo(json.dumps(argv))
+
+
+@click.command()
+def decorated() -> None:
+    click.echo("decorated")
+
+
+def imported_by(code: str) -> set[str]:
+    """The modules that an interpreter has loaded after `code`."""
+    after = "print()\nprint(json.dumps(list(sys.modules)))"
+    script = f"import sys, json\ntry:\n    {code}\nexcept SystemExit:\n    pass\n{after}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_help_imports_neither_grpc_nor_any_command() -> None:
+    modules = imported_by("from easyq.cli import root; root(['--help'])")
+    assert "click" in modules
+    assert not {name for name in modules if name.split(".")[0] in {"grpc", "google", "easyq_supervisor", "pydantic"}}
+
+
+def test_the_messages_alone_cost_no_click_and_no_client() -> None:
+    modules = imported_by("import easyq.v1.job_pb2")
+    assert not modules & {"click", "grpc", "easyq.client", "easyq.cli"}
+
+
+def test_names_come_from_the_package_on_first_use() -> None:
+    modules = imported_by("import easyq; easyq.job_spec; easyq.EasyQError; easyq.parse_duration; easyq.__version__")
+    assert "easyq.spec" in modules
+    assert "grpc" not in modules
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
+    import easyq
+
+    with pytest.raises(AttributeError, match="nothing"):
+        easyq.nothing  # noqa: B018
+
+
+def test_help_lists_own_and_installed_commands(installed: Callable[..., None]) -> None:
+    installed(up="nowhere:up", extra="nowhere:extra")
+    text = invoke("--help").output
+    assert "Run the whole system on this machine." in text
+    assert "extra" in text
+    assert "gateway" not in text
+
+
+def test_a_command_of_the_server_says_what_it_needs(installed: Callable[..., None]) -> None:
+    installed()
+    outcome = invoke("up")
+    assert outcome.exit_code == 1
+    assert outcome.output == "Error: easyq up needs the server: pip install easyq-server\n"
+
+
+def test_a_command_that_can_not_be_imported_says_so_in_a_line(installed: Callable[..., None]) -> None:
+    installed(up="no_such_module:up")
+    outcome = invoke("up")
+    assert outcome.exit_code == 1
+    assert "easyq up can't be loaded: No module named 'no_such_module'" in outcome.output
+
+
+def test_an_unknown_command_is_a_usage_error(installed: Callable[..., None]) -> None:
+    installed()
+    assert invoke("frobnicate").exit_code == 2
+
+
+def test_an_entry_point_is_a_click_command_or_a_function_of_arguments(installed: Callable[..., None]) -> None:
+    installed(one=f"{__name__}:decorated", two=f"{__name__}:plain")
+    assert invoke("one").output == "decorated\n"
+    assert json.loads(invoke("two", "--help", "-x", "--", "a").output)[:2] == ["--help", "-x"]
+
+
+def test_versions() -> None:
+    lines = invoke("version").output.splitlines()
+    assert lines[0].startswith("easyq-client ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing argument 'IMAGE'"),
+        (["i", "-l"], "Options of the container's command come after `--`"),
+        (["i", "--timeout", "soon"], "'soon' is not a duration"),
+        (["i", "--retries", "-1"], "--retries"),
+        (["i", "--entrypoint", ""], "--entrypoint must not be empty"),
+        (["i", "-e", "A B=1"], "'A B' contains white space"),
+        (["i", "--env-file", "/nowhere"], "/nowhere"),
+        (["i", "--server", "127.0.0.1:1"], "can't reach EasyQ at 127.0.0.1:1"),
+    ],
+)
+def test_own_failures_are_one_line_and_125(arguments: list[str], said: str) -> None:
+    outcome = invoke("run", *arguments)
+    assert outcome.exit_code == 125
+    assert said in outcome.output
+    assert "Traceback" not in outcome.output

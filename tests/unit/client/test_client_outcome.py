@@ -1,0 +1,85 @@
+"""What an end means for `easyq run`."""
+
+import signal
+
+import pytest
+
+from easyq.cli.outcome import attempt_remark, exit_code, remarks, result_json, submitted_json
+from easyq.client import RunResult
+from easyq.v1.job_pb2 import Execution, Failure, Job
+from easyq.v1.job_service_pb2 import CreateJobResponse
+
+
+def result(state: str, code: int | None = None, error: Failure | None = None, **execution: bool) -> RunResult:
+    last = Execution(execution_id="e", error=error, exit_code=code, **execution)  # type: ignore[arg-type]
+    return RunResult(job=Job(job_id="j", task_id="t", state=Job.State.Value(state)), execution=last)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "signalled", "expected"),
+    [
+        ("SUCCEEDED", 0, None, 0),
+        ("FAILED", 3, None, 3),
+        ("FAILED", 137, None, 137),
+        ("FAILED", None, None, 125),
+        ("FAILED", 0, None, 125),
+        ("EXPIRED", None, None, 125),
+        ("TIMED_OUT", 143, None, 124),
+        ("STOPPED", 0, signal.SIGINT, 130),
+        ("STOPPED", None, signal.SIGTERM, 143),
+        ("STOPPED", None, None, 143),
+        ("SUCCEEDED", 0, signal.SIGINT, 0),
+    ],
+)
+def test_the_exit_code(state: str, code: int | None, signalled: int | None, expected: int) -> None:
+    assert exit_code(result(state, code), signalled) == expected
+
+
+def test_a_job_without_executions_has_no_exit_code() -> None:
+    nothing = RunResult(job=Job(state=Job.STOPPED), execution=None)
+    assert nothing.exit_code is None
+    assert result_json(nothing)["executionId"] is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (result("SUCCEEDED", 0), []),
+        (result("FAILED", 3, Failure(reason=Failure.NONZERO_EXIT, message="exit code 3")), []),
+        (
+            result("FAILED", None, Failure(reason=Failure.IMAGE_NOT_FOUND, message="no image x:1")),
+            ["job j failed: no image x:1"],
+        ),
+        (
+            result("FAILED", 137, Failure(reason=Failure.OOM_KILLED, message="out of memory")),
+            ["job j failed: out of memory"],
+        ),
+        (result("TIMED_OUT", 143), ["job j ran longer than its timeout and was ended"]),
+        (result("STOPPED"), ["job j was stopped"]),
+        (result("SUCCEEDED", 0, stdout_truncated=True), ["output beyond the job's log limit was dropped from stdout"]),
+    ],
+)
+def test_only_what_the_exit_code_does_not_tell_is_said(outcome: RunResult, expected: list[str]) -> None:
+    assert remarks(outcome) == expected
+
+
+def test_an_attempt_that_is_followed_by_another() -> None:
+    assert "exit code 7" in attempt_remark(7, "FAILED")
+    assert "LOST" in attempt_remark(None, "LOST")
+
+
+def test_the_json_of_a_result() -> None:
+    outcome = result("FAILED", 3, Failure(reason=Failure.NONZERO_EXIT, message="m"))
+    outcome.execution.started_at.FromMilliseconds(1_500)  # type: ignore[union-attr]
+    document = result_json(outcome)
+    assert (document["jobId"], document["state"], document["exitCode"]) == ("j", "FAILED", 3)
+    assert document["error"] == {"reason": "NONZERO_EXIT", "message": "m"}
+    assert (document["startedAt"], document["finishedAt"]) == ("1970-01-01T00:00:01.500Z", None)
+    assert result_json(result("SUCCEEDED", 0))["error"] is None
+
+
+def test_the_json_of_an_enqueue_is_that_of_rest() -> None:
+    document = submitted_json(CreateJobResponse(task_id="t", job_id="j"))
+    assert list(document) == [
+        *("taskId", "jobId", "queueJobId", "executionId", "taskUrl", "jobUrl", "executionUrl", "replayed")
+    ]
