@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
-from tests.support.farm import Rest, UpFarm, Witness
+from tests.support.farm import Rest, SplitFarm, UpFarm, Witness
 from tests.support.hosts import DockerHost
 from tests.support.plugin import DockerFactory
 
@@ -73,6 +73,6 @@ def pytest_runtest_makereport(
     """Shows the end of each farm's log with a test that failed."""
     report = yield
     if report.failed:
-        for farm in {id(one): one for one in item.funcargs.values() if isinstance(one, UpFarm)}.values():
-            report.sections.append(("log of easyq up", farm.tail()))
+        farms = {id(one): one for one in item.funcargs.values() if isinstance(one, UpFarm | SplitFarm)}
+        report.sections += [("log of the farm", farm.tail()) for farm in farms.values()]
     return report

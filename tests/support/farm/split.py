@@ -1,7 +1,7 @@
 """The services as commands of their own, on a real Redis and a real MongoDB protocol: as on several machines."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -50,8 +50,8 @@ class Service(Server):
 class SplitFarm:
     """A gateway, a store, two schedulers, two dispatchers, and an agent for each Docker host.
 
-    `store` are the settings of the store (`{"mongo": url}`). `addresses` may put something between two services: it is
-    asked for the address at which `caller` finds `callee`.
+    `store` are the settings of the store (`{"mongo": url}`), `settings` further ones by service. `route` may put
+    something between two services: it is given caller, callee and the callee's address, and gives the address to take.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class SplitFarm:
         slots: int = 4,
         copies: int = 2,
         settings: Mapping[str, Mapping[str, str]] | None = None,
+        route: Callable[[str, str, str], str] = lambda _caller, _callee, address: address,
     ) -> None:
         self.folder = process.make_folder("split")
         self.mounts = self.folder / "mounts"
@@ -75,10 +76,17 @@ class SplitFarm:
         dispatcher_at = [_address() for _ in range(copies)]
         self.store = self._service("store", store_at, listen=store_at, **store)
         self.dispatchers = [
-            self._service("dispatcher", at, listen=at, store=store_at, redis=redis) for at in dispatcher_at
+            self._service("dispatcher", at, listen=at, store=route("dispatcher", "store", store_at), redis=redis)
+            for at in dispatcher_at
         ]
         self.schedulers = [
-            self._service("scheduler", at, listen=at, store=store_at, dispatchers=",".join(dispatcher_at))
+            self._service(
+                "scheduler",
+                at,
+                listen=at,
+                store=route("scheduler", "store", store_at),
+                dispatchers=",".join(route("scheduler", "dispatcher", one) for one in dispatcher_at),
+            )
             for at in scheduler_at
         ]
         self.gateway = self._service(
@@ -86,11 +94,13 @@ class SplitFarm:
             f"127.0.0.1:{self.grpc_port}",
             rest_listen=f"127.0.0.1:{self.rest_port}",
             grpc_listen=f"127.0.0.1:{self.grpc_port}",
-            store=store_at,
-            schedulers=",".join(scheduler_at),
-            dispatchers=",".join(dispatcher_at),
+            store=route("gateway", "store", store_at),
+            schedulers=",".join(route("gateway", "scheduler", one) for one in scheduler_at),
+            dispatchers=",".join(route("gateway", "dispatcher", one) for one in dispatcher_at),
         )
-        self.runners = [self._runner(host, dispatcher_at, store_at) for host in docker]
+        runner_dispatchers = [route("runner", "dispatcher", one) for one in dispatcher_at]
+        runner_store = route("runner", "store", store_at)
+        self.runners = [self._runner(host, runner_dispatchers, runner_store) for host in docker]
 
     def _runner(self, host: DockerHost, dispatchers: list[str], store: str) -> Service:
         return self._service(

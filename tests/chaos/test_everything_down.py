@@ -1,0 +1,89 @@
+"""Enqueue needs the store alone: with all the rest down it answers in time, and everything runs when they return."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.chaos.load import Load, mixed_programs, random_moment
+from tests.support.farm import SplitFarm, Witness, chatty
+from tests.support.hosts import DockerHost
+from tests.support.plugin import DockerFactory
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+COUNT = 20
+ANSWERED_WITHIN = 1.0
+
+
+@pytest.fixture
+def own_hosts(dockerd: DockerFactory) -> list[DockerHost]:
+    """Not those of other farms of this run: an agent takes the containers of its farm's name for its own."""
+    return [dockerd("split-a"), dockerd("split-b")]
+
+
+@pytest.fixture
+def redis(new_redis: Callable[..., RedisServer]) -> RedisServer:
+    return new_redis()
+
+
+@pytest.fixture
+def farm(own_hosts: list[DockerHost], redis: RedisServer, mongo_url: str) -> Iterator[SplitFarm]:
+    with SplitFarm(own_hosts, redis=redis.url, store={"mongo": mongo_url}) as farm:
+        yield farm
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_enqueue_with_all_but_the_store_down(
+    farm: SplitFarm, own_hosts: list[DockerHost], redis: RedisServer, task: str
+) -> None:
+    away = [redis, *farm.dispatchers, *farm.schedulers, *farm.runners, *own_hosts]
+    witness = Witness(farm.mounts / "w")
+    programs = [chatty(number, stdout=1000, stderr=0, witness=witness) for number in range(COUNT)]
+    for server in away:
+        server.kill()
+    took = []
+    ids = []
+    for program in programs:
+        began = time.monotonic()
+        ids.append(farm.rest.enqueue(task, program.spec)["jobId"])
+        took.append(time.monotonic() - began)
+    assert max(took) < ANSWERED_WITHIN
+    began = time.monotonic()
+    job = farm.rest.job(ids[0])
+    assert time.monotonic() - began < ANSWERED_WITHIN + 1
+    assert (job["state"], job["waiting"]["reason"]) == ("QUEUED", "DISPATCHER_UNAVAILABLE")
+    status = farm.rest.get("/status")
+    assert (status["accepting"], status["running"]) == (True, False)
+    assert status["problems"]
+    for server in away:
+        server.start(wait=False)
+    for server in away:
+        server.wait_ready()
+    jobs = farm.rest.wait_all(ids, 90)
+    assert {(job["state"], job["executionCount"]) for job in jobs} == {("SUCCEEDED", 1)}
+    for job, program in zip(jobs, programs, strict=True):
+        assert farm.rest.output(job["jobId"], "stdout") == program.stdout
+    witness.assert_none_twice()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_half_of_everything_dies(farm: SplitFarm, task: str, numbers: random.Random) -> None:
+    """One scheduler, one dispatcher: the others take over at once, before those come back."""
+    witness = Witness(farm.mounts / "w")
+    load = Load(lambda: farm.rest, task, mixed_programs(COUNT, numbers, witness), witness)
+
+    def disturb() -> None:
+        random_moment(numbers)
+        farm.dispatchers[0].kill()
+        farm.schedulers[0].kill()
+        before = len(witness.starts())
+        wait_until(lambda: len(witness.starts()) > before, 20, message="the other dispatcher goes on")
+        farm.dispatchers[0].start()
+        farm.schedulers[0].start()
+
+    load.run(disturb, at=COUNT // 3)
+    assert not load.check()
