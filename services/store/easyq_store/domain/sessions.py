@@ -1,0 +1,90 @@
+"""Sessions: an agent's stays in the farm."""
+
+from dataclasses import dataclass, replace
+
+from easyq_chassis.errors import FailedPrecondition
+from easyq_store.domain.records import Agent
+from easyq_store.domain.states import AgentState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hello:
+    """What an agent says of itself when it comes."""
+
+    agent_id: str
+    daemon_id: str
+    hostname: str = ""
+    pools: tuple[str, ...] = ()
+    slots: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+    version: str = ""
+    lost_after_ms: int = 120_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beat:
+    """What an agent says while it stays."""
+
+    agent_id: str
+    session: int
+    healthy: bool = True
+    message: str = ""
+    slots: int = 0
+
+
+def first_session(hello: Hello, *, now: int) -> Agent:
+    """An agent that comes for the first time."""
+    return Agent(
+        agent_id=hello.agent_id,
+        daemon_id=hello.daemon_id,
+        session=1,
+        state=AgentState.LIVE,
+        hostname=hello.hostname,
+        pools=hello.pools,
+        slots=hello.slots,
+        labels=hello.labels,
+        version=hello.version,
+        lost_after_ms=hello.lost_after_ms,
+        connected_at=now,
+        last_beat_at=now,
+    )
+
+
+def next_session(agent: Agent, hello: Hello, *, now: int) -> Agent:
+    """The agent's next session; the one before is fenced by its number.
+
+    Raises FailedPrecondition if the agent's name is bound to another daemon. An empty daemon id (its Docker Engine
+    doesn't answer) leaves the binding alone.
+    """
+    if hello.daemon_id and agent.daemon_id and hello.daemon_id != agent.daemon_id:
+        raise FailedPrecondition(
+            f"agent {agent.agent_id} is bound to the Docker Engine {agent.daemon_id}, not to {hello.daemon_id}:"
+            " give the agent of the other engine another name"
+        )
+    return replace(
+        first_session(hello, now=now),
+        daemon_id=hello.daemon_id or agent.daemon_id,
+        session=agent.session + 1,
+        write_no=agent.write_no,
+    )
+
+
+def beat(agent: Agent, told: Beat, *, now: int) -> Agent | None:
+    """The agent with its lease renewed; None if the session is fenced, parked or dead."""
+    if agent.session != told.session or agent.state is not AgentState.LIVE:
+        return None
+    return replace(
+        agent,
+        beats=agent.beats + 1,
+        last_beat_at=now,
+        healthy=told.healthy,
+        message=told.message,
+        slots=told.slots or agent.slots,
+    )
+
+
+def park(agent: Agent, session: int) -> Agent:
+    """The agent with its lease standing still. Another session than its newest, or a dead one, is left alone."""
+    if agent.session != session or agent.state is not AgentState.LIVE:
+        return agent
+    return replace(agent, state=AgentState.PARKED)

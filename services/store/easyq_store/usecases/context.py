@@ -1,0 +1,22 @@
+"""What every use case needs: the database, the time, chance, the reading of specs, and who waits for news."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from easyq_store.domain.clock import StoreClock
+from easyq_store.domain.policy import Policy
+from easyq_store.ports import Persistence
+from easyq_store.usecases.news import News
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """Built once, in app.py."""
+
+    store: Persistence
+    clock: StoreClock
+    # Random shares in [0, 1).
+    share: Callable[[], float]
+    # Reads the policy out of a serialized spec.
+    policy_of: Callable[[bytes], Policy]
+    news: News

@@ -1,0 +1,143 @@
+"""Looks at jobs, executions and tasks: single ones, lists in pages, counts, search."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from easyq_chassis.errors import NotFound
+from easyq_store.domain import tokens
+from easyq_store.domain.records import Agent, Execution, Job, Task
+from easyq_store.domain.states import JobState
+from easyq_store.ports import ExecutionFilter, JobFilter, Place, Reads
+from easyq_store.usecases.context import Context
+from easyq_store.usecases.find import execution_of, job_of
+
+DEFAULT_PAGE = 50
+_HITS = 50
+_HELD_AT_MOST = 5_000
+
+Key = TypeVar("Key", Job, Execution)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutionView:
+    """An execution with what is shown of its spec and logs."""
+
+    execution: Execution
+    spec: bytes
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobView:
+    """A job with its newest executions, oldest first."""
+
+    job: Job
+    executions: tuple[ExecutionView, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskView:
+    """A task with its jobs by state."""
+
+    task: Task
+    states: Mapping[JobState, int]
+
+
+async def get_job(ctx: Context, task_id: str, job_id: str, executions: int) -> JobView:
+    """The job with so many of its newest executions. Errors: NOT_FOUND."""
+    job = await job_of(ctx.store.reads, task_id, job_id)
+    newest = await ctx.store.reads.executions_of(job_id, executions) if executions else []
+    views = await _views(ctx.store.reads, newest[::-1], known=job)
+    return JobView(job=job, executions=tuple(views))
+
+
+async def get_execution(ctx: Context, task_id: str, job_id: str, execution_id: str) -> ExecutionView:
+    """Errors: NOT_FOUND."""
+    execution = await execution_of(ctx.store.reads, task_id, job_id, execution_id)
+    return (await _views(ctx.store.reads, [execution]))[0]
+
+
+async def list_jobs(ctx: Context, where: JobFilter, token: str, size: int) -> tuple[list[JobView], str]:
+    """A page of jobs without executions, newest first, and the next page's token. Errors: INVALID_ARGUMENT."""
+    found = await ctx.store.reads.list_jobs(where, _place(token, where), size + 1)
+    page, following = _page(found, size, where, lambda job: (job.created_at, job.job_id))
+    return [JobView(job=job) for job in page], following
+
+
+async def list_executions(
+    ctx: Context, where: ExecutionFilter, token: str, size: int
+) -> tuple[list[ExecutionView], str]:
+    """A page of executions, newest first, and the next page's token. Errors: INVALID_ARGUMENT."""
+    found = await ctx.store.reads.list_executions(where, _place(token, where), size + 1)
+    page, following = _page(found, size, where, lambda e: (e.created_at, e.execution_id))
+    return await _views(ctx.store.reads, page), following
+
+
+async def get_task(ctx: Context, task_id: str) -> TaskView:
+    """Errors: NOT_FOUND (TASK_NOT_FOUND)."""
+    task = await ctx.store.reads.get_task(task_id)
+    if task is None:
+        raise NotFound(f"there is no task {task_id}", reason="TASK_NOT_FOUND")
+    return TaskView(task=task, states=await ctx.store.reads.count_jobs(task_id))
+
+
+async def list_tasks(ctx: Context, token: str, size: int) -> tuple[list[Task], str]:
+    """A page of tasks by name, and the next page's token. Errors: INVALID_ARGUMENT."""
+    after = tokens.decode(token, "tasks", (str,))
+    found = await ctx.store.reads.list_tasks(str(after[0]) if after else "", size + 1)
+    page = found[:size]
+    following = tokens.encode("tasks", [page[-1].task_id]) if len(found) > size else ""
+    return page, following
+
+
+async def search(ctx: Context, query: str) -> tuple[list[Task], list[Job], list[Execution]]:
+    """Tasks and jobs and executions whose id begins so, and jobs by image; exact hits first, 50 in all at most."""
+    reads = ctx.store.reads
+    tasks = await reads.tasks_beginning(query, _HITS)
+    jobs = await reads.jobs_beginning(query, _HITS)
+    executions = await reads.executions_beginning(query, _HITS)
+    known = {job.job_id for job in jobs}
+    jobs += [job for job in await reads.jobs_by_image(query, _HITS) if job.job_id not in known]
+    tasks = tasks[:_HITS]
+    jobs = jobs[: _HITS - len(tasks)]
+    return tasks, jobs, executions[: _HITS - len(tasks) - len(jobs)]
+
+
+async def list_agents(ctx: Context) -> list[tuple[Agent, int]]:
+    """All agents by name, each with how many executions it holds."""
+    reads = ctx.store.reads
+    agents = await reads.agents()
+    return [(agent, len(await reads.held("", _HELD_AT_MOST, agent.agent_id))) for agent in agents]
+
+
+async def _views(reads: Reads, executions: Sequence[Execution], known: Job | None = None) -> list[ExecutionView]:
+    keys = {(e.job_id, e.spec_revision) for e in executions}
+    specs: dict[tuple[str, int], bytes] = {}
+    if known is not None:
+        specs[known.job_id, known.revision] = known.spec
+    if missing := keys - specs.keys():
+        specs.update(await reads.specs(missing))
+    ends = await reads.log_ends([e.execution_id for e in executions if not e.logs_complete])
+    return [_view(e, specs.get((e.job_id, e.spec_revision), b""), ends) for e in executions]
+
+
+def _view(execution: Execution, spec: bytes, ends: Mapping[str, tuple[int, int]]) -> ExecutionView:
+    stdout, stderr = ends.get(execution.execution_id, (0, 0))
+    if execution.logs_complete:
+        stdout, stderr = execution.stdout_size or 0, execution.stderr_size or 0
+    return ExecutionView(execution=execution, spec=spec, stdout_bytes=stdout, stderr_bytes=stderr)
+
+
+def _place(token: str, filters: object) -> Place | None:
+    place = tokens.decode(token, filters, (int, str))
+    return Place(created_at=int(place[0]), id=str(place[1])) if place else None
+
+
+def _page(found: list[Key], size: int, filters: object, key: Callable[[Key], tuple[int, str]]) -> tuple[list[Key], str]:
+    page = found[:size]
+    if len(found) <= size:
+        return page, ""
+    created_at, id_ = key(page[-1])
+    return page, tokens.encode(filters, [created_at, id_])

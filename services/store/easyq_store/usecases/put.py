@@ -1,0 +1,132 @@
+"""Put: creates a job under an id of the user's, or replaces its whole spec."""
+
+from dataclasses import dataclass, replace
+
+from easyq_chassis.errors import Aborted, FailedPrecondition
+from easyq_store.domain.moves import first_plan, head
+from easyq_store.domain.records import Execution, Head, Job, Planned
+from easyq_store.domain.states import JobState
+from easyq_store.ports import Inserted, Steps
+from easyq_store.usecases.context import Context
+from easyq_store.usecases.follow import settle_job
+from easyq_store.usecases.submit import NewJob, new_job
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Put:
+    """What became of a PUT. `created`: the job is new."""
+
+    created: bool
+    ready: Head | None
+
+
+async def put_job(ctx: Context, new: NewJob, revision: int) -> Put:
+    """Stores the job. The same spec again changes nothing.
+
+    A new spec reaches an execution that waits; one that is held keeps its own; a job that had ended runs again.
+    `revision` is the one that the caller knows, 0 for any. Errors: FAILED_PRECONDITION (JOB_EXISTS: the id is of
+    another task; ILLEGAL_STATE: it is stopping), ABORTED (REVISION_MISMATCH).
+    """
+    put = await ctx.store.run(lambda steps: _put(steps, ctx, new, revision))
+    ctx.news.tell(new.job_id)
+    return put
+
+
+async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int) -> Put:
+    now = ctx.clock.now()
+    job = await steps.get_job(new.job_id)
+    if job is None:
+        if revision:
+            raise Aborted(f"there is no job {new.job_id} yet", reason="REVISION_MISMATCH")
+        created = await _create(steps, ctx, new, now=now)
+        if created is not None:
+            return created
+        job = await steps.get_job(new.job_id)
+    if job is None or job.task_id != new.task_id:
+        raise FailedPrecondition(f"job {new.job_id} belongs to another task", reason="JOB_EXISTS")
+    if revision and revision != job.revision:
+        message = f"job {new.job_id} has revision {job.revision}, not {revision}"
+        raise Aborted(message, reason="REVISION_MISMATCH")
+    if job.spec == new.spec and job.unsettled_since is None:
+        return Put(created=False, ready=None)
+    if job.spec != new.spec:
+        job = await _replace(steps, new, job, now=now)
+    _, still_open = await settle_job(steps, ctx, job, now=now)
+    return Put(created=False, ready=_ready(still_open))
+
+
+async def _create(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Put | None:
+    planned = first_plan(new.execution_id, new.timing, new.priority, now=now)
+    job = new_job(new, planned, now=now, atomic=False)
+    if await steps.insert_job(job) is not Inserted.DONE:
+        return None
+    _, still_open = await settle_job(steps, ctx, job, now=now)
+    return Put(created=True, ready=_ready(still_open))
+
+
+async def _replace(steps: Steps, new: NewJob, seen: Job, *, now: int) -> Job:
+    """Replaces the spec if the job still has the revision that was seen."""
+    await steps.keep_spec(seen.job_id, seen.revision, seen.spec)
+    newest = await steps.newest_execution(seen.job_id)
+
+    def decide(old: Job) -> Job:
+        if old.revision != seen.revision:
+            raise Aborted(f"job {old.job_id} was replaced by somebody else", reason="REVISION_MISMATCH")
+        if old.stop_requested_at is not None and not old.ended:
+            raise FailedPrecondition(f"job {old.job_id} is stopping")
+        changed = replace(
+            old,
+            revision=old.revision + 1,
+            spec=new.spec,
+            image=new.image,
+            labels=new.labels,
+            last_modified_at=now,
+            unsettled_since=now,
+        )
+        return _again(changed, new, ended_attempt(old, newest), now=now) if old.ended else changed
+
+    changed = await steps.change_job(seen.job_id, decide)
+    if changed is None:
+        raise FailedPrecondition(f"job {seen.job_id} is gone")
+    return changed
+
+
+def ended_attempt(job: Job, newest: Execution | None) -> Execution:
+    """The last attempt of a job that has ended. Raises Aborted if it is not the one that was seen."""
+    if newest is None or newest.attempt != job.attempts:
+        raise Aborted(f"job {job.job_id} was changed by somebody else")
+    return newest
+
+
+def _again(job: Job, new: NewJob, newest: Execution, *, now: int) -> Job:
+    """A job that had ended, with the further attempt that the new spec asks for."""
+    planned = first_plan(
+        new.execution_id,
+        new.timing,
+        new.priority,
+        now=now,
+        revision=job.revision,
+        attempt=newest.attempt + 1,
+        fence=newest.fence + 1,
+    )
+    return revive(job, planned, now=now)
+
+
+def revive(job: Job, planned: Planned, *, now: int) -> Job:
+    """A job that had ended, with a further attempt planned: it has not ended any more."""
+    return replace(
+        job,
+        state=JobState.QUEUED if planned.due_at <= now else JobState.SCHEDULED,
+        next_run_at=planned.due_at,
+        last_modified_at=now,
+        stop_requested_at=None,
+        attempts=planned.attempt,
+        projected_attempt=planned.attempt,
+        projected_write=1,
+        pending=planned,
+        unsettled_since=now,
+    )
+
+
+def _ready(still_open: list[Execution]) -> Head | None:
+    return next((h for h in map(head, still_open) if h is not None), None)

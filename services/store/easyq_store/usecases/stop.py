@@ -1,0 +1,50 @@
+"""Stop: marks the job, then its executions; nothing of it that was not assigned starts afterwards."""
+
+from dataclasses import dataclass, replace
+
+from easyq_chassis.errors import FailedPrecondition
+from easyq_store.domain.records import Execution, Job
+from easyq_store.domain.states import JobState
+from easyq_store.ports import Steps
+from easyq_store.usecases.context import Context
+from easyq_store.usecases.find import execution_of, job_of
+from easyq_store.usecases.follow import settle_job
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """How far a stop is: final, unless some executions are `held`; those who hold them must be told."""
+
+    job: Job
+    held: tuple[Execution, ...] = ()
+
+
+async def stop_job(ctx: Context, task_id: str, job_id: str, execution_id: str = "") -> Stopped:
+    """Stops a job; repeats are harmless. With `execution_id`, that must be one of its executions.
+
+    Errors: NOT_FOUND, FAILED_PRECONDITION (it has ended otherwise).
+    """
+    stopped = await ctx.store.run(lambda steps: _stop(steps, ctx, task_id, job_id, execution_id))
+    ctx.news.tell(job_id, *(e.execution_id for e in stopped.held))
+    return stopped
+
+
+async def _stop(steps: Steps, ctx: Context, task_id: str, job_id: str, execution_id: str) -> Stopped:
+    now = ctx.clock.now()
+    job = await job_of(steps, task_id, job_id)
+    if execution_id:
+        await execution_of(steps, task_id, job_id, execution_id)
+
+    def decide(old: Job) -> Job:
+        if old.ended or old.stop_requested_at is not None:
+            return old
+        return replace(old, stop_requested_at=now, last_modified_at=now, unsettled_since=now)
+
+    job = await steps.change_job(job_id, decide) or job
+    if not job.ended:
+        job, still_open = await settle_job(steps, ctx, job, now=now)
+        if still_open:
+            return Stopped(job=job, held=tuple(still_open))
+    if job.state is not JobState.STOPPED:
+        raise FailedPrecondition(f"job {job_id} has ended already: {job.state.name}")
+    return Stopped(job=job)

@@ -1,0 +1,126 @@
+"""Submit: makes jobs. Repeating the same ids, or the same idempotency key, is harmless."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from easyq_chassis.errors import AlreadyExists, EasyQError
+from easyq_store.domain.moves import first_plan, head, make
+from easyq_store.domain.records import Head, Job, Planned
+from easyq_store.domain.states import JobState
+from easyq_store.domain.timing import Timing
+from easyq_store.ports import Inserted, Plan, Steps
+from easyq_store.usecases.context import Context
+from easyq_store.usecases.follow import insert_planned, settle_job
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewJob:
+    """One new job; its ids were made at the edge."""
+
+    task_id: str
+    job_id: str
+    execution_id: str
+    # Serialized, deterministic.
+    spec: bytes
+    idempotency_key: str = ""
+    # What the records carry of the spec.
+    image: str = ""
+    labels: tuple[str, ...] = ()
+    priority: int = 0
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    """The ids that hold, the stored spec if the idempotency key was known, and the head if it is ready now."""
+
+    job_id: str
+    execution_id: str
+    replayed_spec: bytes | None = None
+    ready: Head | None = None
+
+
+async def submit(ctx: Context, jobs: Sequence[NewJob]) -> list[Accepted | EasyQError]:
+    """Stores new jobs, each accepted or refused (ALREADY_EXISTS, JOB_EXISTS) on its own; durable on return."""
+    return await ctx.store.run_all([_submission(ctx, new) for new in jobs])
+
+
+def _submission(ctx: Context, new: NewJob) -> Plan[Accepted]:
+    async def plan(steps: Steps) -> Accepted:
+        now = ctx.clock.now()
+        if new.idempotency_key:
+            known = await steps.job_by_key(new.task_id, new.idempotency_key)
+            if known is not None:
+                return await _known(steps, ctx, new, known, now=now)
+        planned = first_plan(new.execution_id, new.timing, new.priority, now=now)
+        job = new_job(new, planned, now=now, atomic=steps.atomic)
+        inserted = await steps.insert_job(job)
+        if inserted is Inserted.DONE:
+            return await _first_execution(steps, ctx, job, planned, now=now)
+        if inserted is Inserted.KEY_TAKEN:
+            known = await steps.job_by_key(new.task_id, new.idempotency_key)
+        else:
+            known = await steps.get_job(new.job_id)
+        if known is None:
+            raise AlreadyExists(f"job {new.job_id} is being made by somebody else")
+        return await _known(steps, ctx, new, known, now=now)
+
+    return plan
+
+
+def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
+    """The record of a new job; where its execution may be missing after a crash, with the mark that it is."""
+    return Job(
+        job_id=new.job_id,
+        task_id=new.task_id,
+        state=JobState.QUEUED if planned.due_at <= now else JobState.SCHEDULED,
+        spec=new.spec,
+        image=new.image,
+        labels=new.labels,
+        idempotency_key=new.idempotency_key,
+        first_execution_id=new.execution_id,
+        created_at=now,
+        last_modified_at=now,
+        next_run_at=planned.due_at,
+        projected_attempt=1,
+        projected_write=1,
+        pending=None if atomic else planned,
+        unsettled_since=None if atomic else now,
+    )
+
+
+async def _first_execution(steps: Steps, ctx: Context, job: Job, planned: Planned, *, now: int) -> Accepted:
+    if steps.atomic:
+        # Nobody can have stopped or replaced it meanwhile.
+        seq = await steps.next_seq() if planned.due_at <= now else 0
+        execution = make(planned, job.job_id, job.task_id, now=now, seq=seq)
+        if not await steps.insert_execution(execution):
+            raise AlreadyExists(f"execution {execution.execution_id} exists already")
+    else:
+        execution = await insert_planned(steps, ctx, planned, job.job_id, job.task_id, now=now)
+        await settle_job(steps, ctx, job, now=now)
+    return Accepted(job_id=job.job_id, execution_id=planned.execution_id, ready=head(execution))
+
+
+async def _known(steps: Steps, ctx: Context, new: NewJob, known: Job, *, now: int) -> Accepted:
+    """The answer for a job that is there: the same call again, or the same idempotency key."""
+    same_ids = (known.job_id, known.task_id, known.first_execution_id) == (
+        new.job_id,
+        new.task_id,
+        new.execution_id,
+    )
+    by_key = bool(new.idempotency_key) and (known.task_id, known.idempotency_key) == (
+        new.task_id,
+        new.idempotency_key,
+    )
+    if not same_ids and not by_key:
+        raise AlreadyExists(f"job {new.job_id} exists already")
+    if known.unsettled_since is not None:
+        await settle_job(steps, ctx, known, now=now)
+    execution = await steps.get_execution(known.first_execution_id)
+    return Accepted(
+        job_id=known.job_id,
+        execution_id=known.first_execution_id,
+        replayed_spec=None if same_ids else await steps.get_spec(known.job_id, 1),
+        ready=head(execution) if execution is not None else None,
+    )
