@@ -11,8 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.support import process
 from tests.support.farm import processes
 from tests.support.farm.rest import Rest
-from tests.support.farm.up import EASYQ, clean_environment
-from tests.support.hosts import DockerHost
+from tests.support.farm.up import EASYQ, Engine, clean_environment
 from tests.support.server import Server
 from tests.support.waiting import free_port, wait_until
 
@@ -56,7 +55,7 @@ class SplitFarm:
 
     def __init__(
         self,
-        docker: Sequence[DockerHost],
+        docker: Sequence[Engine],
         *,
         redis: str,
         store: Mapping[str, str],
@@ -102,7 +101,7 @@ class SplitFarm:
         runner_store = route("runner", "store", store_at)
         self.runners = [self._runner(host, runner_dispatchers, runner_store) for host in docker]
 
-    def _runner(self, host: DockerHost, dispatchers: list[str], store: str) -> Service:
+    def _runner(self, host: Engine, dispatchers: list[str], store: str) -> Service:
         return self._service(
             "runner",
             "",

@@ -6,15 +6,24 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from tests.support import process
 from tests.support.farm import processes
 from tests.support.farm.rest import Rest
-from tests.support.hosts import DockerHost
 from tests.support.waiting import free_port, wait_until
 
 EASYQ = str(Path(sys.executable).parent / "easyq")
+
+
+class Engine(Protocol):
+    """What a farm needs to know of a Docker Engine."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
 
 
 def clean_environment() -> dict[str, str]:
@@ -34,7 +43,7 @@ class UpFarm:
 
     def __init__(
         self,
-        docker: Sequence[DockerHost | tuple[str, DockerHost]] = (),
+        docker: Sequence[Engine | tuple[str, Engine]] = (),
         *,
         slots: int = 4,
         arguments: Sequence[str] = (),

@@ -1,0 +1,1 @@
+"""How fast EasyQ is on this machine; README.md says what each number means."""
