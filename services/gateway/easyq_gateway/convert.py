@@ -80,8 +80,8 @@ def _recurring(spec: spec_pb2.JobSpec, defaults: Defaults) -> list[str]:
     return [name for name, is_told in told.items() if is_told]
 
 
-def resolve(spec: spec_pb2.JobSpec, defaults: Defaults) -> None:
-    """Sets whatever has a default and is unset."""
+def resolve(spec: Any, defaults: Defaults) -> None:
+    """Sets whatever has a default and is unset in a JobSpec, in place."""
     for field in _OPTIONAL_NUMBERS:
         if not spec.HasField(field):
             setattr(spec, field, getattr(defaults, field))

@@ -21,8 +21,8 @@ async def within(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise DeadlineExceeded(
-            f"the request took longer than {seconds:g} s; whether it took effect is not known, and asking again is safe "
-            "where ids or an idempotency key were given"
+            f"the request took longer than {seconds:g} s; whether it took effect is not known (asking again is safe "
+            "where an id or an idempotency key was given)"
         ) from error
     finally:
         _ends.reset(token)

@@ -38,7 +38,7 @@ class GrpcHealthChecks:
         return await asyncio.gather(*(self._ask(one) for one in (self._store, *self._others)))
 
     async def _ask(self, one: Neighbour) -> Health:
-        stub: Any = health_pb2_grpc.HealthStub(one.channel)  # type: ignore[no-untyped-call]
+        stub: Any = health_pb2_grpc.HealthStub(one.channel)
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=self._timeout)
         except grpc.aio.AioRpcError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import protovalidate
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from easyq_gateway.domain.problems import Problems, key_path, member_path
@@ -45,7 +45,7 @@ class SchemaRules:
             problems.add(where, _words(violation, field))
 
 
-def _locate(descriptor: Descriptor, violation: Any, path: str) -> tuple[str, FieldDescriptor | None]:
+def _locate(descriptor: Any, violation: Any, path: str) -> tuple[str, FieldDescriptor | None]:
     field: FieldDescriptor | None = None
     for element in violation.field.elements if violation.field else ():
         field = descriptor.fields_by_name[element.field_name]
@@ -60,7 +60,7 @@ def _locate(descriptor: Descriptor, violation: Any, path: str) -> tuple[str, Fie
 
 def _words(violation: Any, field: FieldDescriptor | None) -> str:
     proto = violation.proto
-    if proto.rule_id in _REQUIRED and violation.rule_value in {True}:
+    if proto.rule_id in _REQUIRED and violation.rule_value == 1:
         return "must not be empty" if proto.for_key else "is required"
     if proto.rule_id == "string.pattern":
         return PATTERNS.get(violation.rule_value, "has a wrong form")

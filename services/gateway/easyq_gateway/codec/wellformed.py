@@ -70,9 +70,9 @@ def _each(check: Check) -> Check:
 
 def check_unknown(message: Message, path: str, problems: Problems) -> None:
     """Notes fields of this message that are not in the schema."""
-    unknown = UnknownFieldSet(message)  # type: ignore[no-untyped-call]
-    if len(unknown):  # type: ignore[arg-type]
-        numbers = ", ".join(dict.fromkeys(str(field.field_number) for field in list(unknown)[:16]))  # type: ignore[call-overload]
+    unknown = UnknownFieldSet(message)
+    if len(unknown):
+        numbers = ", ".join(dict.fromkeys(str(unknown[at].field_number) for at in range(min(len(unknown), 16))))
         problems.add(path, f"has fields that this version does not know (numbers {numbers})")
 
 

@@ -51,7 +51,7 @@ class Logs:
             pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def stored_bytes(
-        self, execution_id: str, stream: log_service_pb2.LogStream.Name, *, first: int, end: int
+        self, execution_id: str, stream: log_service_pb2.LogStream.Name.ValueType, *, first: int, end: int
     ) -> AsyncIterator[bytes]:
         """Yields the stored bytes of one stream from `first` up to, not including, `end`."""
         request = log_service_pb2.ReadLogsRequest(execution_id=execution_id, streams=[stream])

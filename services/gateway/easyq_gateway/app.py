@@ -1,0 +1,262 @@
+"""Puts the gateway together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+
+import grpc.aio
+
+from easyq.v1 import (
+    execution_service_pb2_grpc,
+    farm_service_pb2_grpc,
+    job_service_pb2_grpc,
+    log_service_pb2_grpc,
+    task_service_pb2_grpc,
+)
+from easyq_chassis import ids
+from easyq_chassis.channel import open_channel
+from easyq_chassis.clock import SystemClock
+from easyq_chassis.loops import Loop
+from easyq_chassis.server import GrpcServer
+from easyq_gateway.adapters.admission import Schedulers
+from easyq_gateway.adapters.dispatchers import DispatcherLink, GrpcDispatchers
+from easyq_gateway.adapters.health import GrpcHealthChecks, Neighbour
+from easyq_gateway.adapters.store import GrpcJobStore, GrpcLogStore
+from easyq_gateway.config import GatewaySettings
+from easyq_gateway.domain.defaults import Defaults
+from easyq_gateway.domain.hosts import OriginRules
+from easyq_gateway.domain.redaction import Redactor
+from easyq_gateway.gate import Gate
+from easyq_gateway.http_rules import Links, all_bindings
+from easyq_gateway.interceptor import EdgeInterceptor
+from easyq_gateway.rest.byhand import ByHand, Route
+from easyq_gateway.rest.server import RestServer
+from easyq_gateway.rest.transcoder import Call, Transcoder, large_at_once
+from easyq_gateway.servicer import ExecutionServicer, FarmServicer, JobServicer, LogServicer, TaskServicer
+from easyq_gateway.usecases.batching import Batching
+from easyq_gateway.usecases.checking import Checker
+from easyq_gateway.usecases.creating import Creating
+from easyq_gateway.usecases.farm import Farm
+from easyq_gateway.usecases.logs import Logs
+from easyq_gateway.usecases.presenting import Presenter
+from easyq_gateway.usecases.reading import Reading
+from easyq_gateway.usecases.replacing import Replacing
+from easyq_gateway.usecases.steering import Steering
+
+# Seconds between two looks at whether the store is there, for gRPC's health service.
+_WATCH_INTERVAL = 1.0
+_PACKAGE = "easyq.v1."
+
+
+class App:
+    """One gateway. It keeps nothing: any number of them may run."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._channels = {
+            address: open_channel(address) for address in (settings.store, *settings.schedulers, *settings.dispatchers)
+        }
+        self._store = GrpcJobStore(self._channels[settings.store], patience=settings.store_patience)
+        self._schedulers = Schedulers(
+            [self._channels[address] for address in settings.schedulers], patience=settings.store_patience
+        )
+        self._dispatchers = GrpcDispatchers(
+            [
+                DispatcherLink(address, self._channels[address], timeout=settings.explain_timeout)
+                for address in settings.dispatchers
+            ]
+        )
+        self._health = self._health_checks()
+        self._version = version("easyq-server")
+        self._build_use_cases()
+        requests, streams = Gate(settings.max_requests, "requests"), Gate(settings.max_streams, "streams")
+        self._grpc = self._grpc_server(requests, streams)
+        self._rest = self._rest_server(requests, streams)
+        self._watch = Loop("watch_store", self._watch_store, _WATCH_INTERVAL)
+
+    @property
+    def rest_address(self) -> str:
+        """Where REST is served; with the real port once started."""
+        return self._rest.address
+
+    @property
+    def grpc_address(self) -> str:
+        """Where gRPC is served; with the real port once started."""
+        return self._grpc.address
+
+    async def start(self) -> None:
+        """Serves. Raises `Unavailable` if an address can't be bound."""
+        await self._grpc.start()
+        await self._rest.start()
+        self._dispatchers.start()
+        self._watch.start()
+
+    async def stop(self) -> None:
+        """Takes in nothing more, and ends in order."""
+        await self._watch.stop()
+        grace = self._settings.shutdown_grace
+        await asyncio.gather(self._grpc.stop(grace), self._rest.stop(grace))
+        await asyncio.gather(self._dispatchers.stop(), self._store.close(), self._schedulers.close())
+        for channel in self._channels.values():
+            await channel.close()
+
+    def _health_checks(self) -> GrpcHealthChecks:
+        settings = self._settings
+
+        def neighbour(kind: str, address: str) -> Neighbour:
+            return Neighbour(kind=kind, address=address, channel=self._channels[address])
+
+        return GrpcHealthChecks(
+            store=neighbour("store", settings.store),
+            others=[
+                *(neighbour("scheduler", address) for address in settings.schedulers),
+                *(neighbour("dispatcher", address) for address in settings.dispatchers),
+            ],
+            timeout=settings.status_timeout,
+        )
+
+    def _build_use_cases(self) -> None:
+        settings = self._settings
+        clock, links = SystemClock(), Links()
+        redactor = Redactor.of(settings.redact_names)
+        checker = Checker(clock=clock, redactor=redactor, defaults=_defaults(settings))
+        store, dispatchers = self._store, self._dispatchers
+        presenter = Presenter(dispatchers=dispatchers, redactor=redactor)
+        self._creating = Creating(
+            checker=checker,
+            store=store,
+            scheduler=self._schedulers,
+            dispatchers=dispatchers,
+            redactor=redactor,
+            links=links,
+            new_job_id=ids.new_job_id,
+            new_execution_id=ids.new_execution_id,
+        )
+        self._replacing = Replacing(
+            checker=checker,
+            store=store,
+            scheduler=self._schedulers,
+            dispatchers=dispatchers,
+            presenter=presenter,
+            redactor=redactor,
+            new_execution_id=ids.new_execution_id,
+        )
+        self._batching = Batching(checker=checker, creating=self._creating, in_flight=settings.stream_in_flight)
+        self._reading = Reading(checker=checker, store=store, presenter=presenter, links=links)
+        self._steering = Steering(
+            checker=checker,
+            store=store,
+            dispatchers=dispatchers,
+            presenter=presenter,
+            links=links,
+            new_execution_id=ids.new_execution_id,
+        )
+        self._logs = Logs(
+            checker=checker,
+            jobs=store,
+            logs=GrpcLogStore(self._channels[settings.store]),
+            clock=clock,
+            patience=settings.stream_patience,
+        )
+        self._farm = Farm(
+            checker=checker,
+            store=store,
+            agents=store,
+            dispatchers=dispatchers,
+            health=self._health,
+            version=self._version,
+            patience=settings.status_timeout,
+        )
+
+    def _calls(self) -> Mapping[str, Call]:
+        """The use case behind each method that REST may have a binding for."""
+        return {
+            "JobService.CreateJob": self._creating.create,
+            "JobService.PutJob": self._replacing.put,
+            "JobService.GetJob": self._reading.get_job,
+            "JobService.ListJobs": self._reading.list_jobs,
+            "JobService.StopJob": self._steering.stop_job,
+            "JobService.RetryJob": self._steering.retry_job,
+            "JobService.BatchCreateJobs": self._batching.batch,
+            "ExecutionService.GetExecution": self._reading.get_execution,
+            "ExecutionService.ListExecutions": self._reading.list_executions,
+            "ExecutionService.StopExecution": self._steering.stop_execution,
+            "TaskService.GetTask": self._reading.get_task,
+            "TaskService.ListTasks": self._reading.list_tasks,
+            "FarmService.GetStatus": self._farm.status,
+            "FarmService.ListAgents": self._farm.list_agents,
+            "FarmService.GetAgent": self._farm.get_agent,
+            "FarmService.Search": self._reading.search,
+        }
+
+    def _grpc_server(self, requests: Gate, streams: Gate) -> GrpcServer:
+        interceptor = EdgeInterceptor(
+            prefix=_PACKAGE, requests=requests, streams=streams, timeout=self._settings.request_timeout
+        )
+        interceptors: tuple[grpc.aio.ServerInterceptor, ...] = (interceptor,)
+        server = GrpcServer(self._settings.grpc_listen, interceptors=interceptors)
+        job = JobServicer(
+            creating=self._creating,
+            replacing=self._replacing,
+            batching=self._batching,
+            reading=self._reading,
+            steering=self._steering,
+        )
+        execution = ExecutionServicer(reading=self._reading, steering=self._steering)
+        task, farm = TaskServicer(reading=self._reading), FarmServicer(farm=self._farm, reading=self._reading)
+        logs = LogServicer(logs=self._logs)
+        for register, servicer, name in (
+            (job_service_pb2_grpc.add_JobServiceServicer_to_server, job, "JobService"),
+            (execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server, execution, "ExecutionService"),
+            (task_service_pb2_grpc.add_TaskServiceServicer_to_server, task, "TaskService"),
+            (farm_service_pb2_grpc.add_FarmServiceServicer_to_server, farm, "FarmService"),
+            (log_service_pb2_grpc.add_LogServiceServicer_to_server, logs, "LogService"),
+        ):
+            server.add(register, servicer, f"{_PACKAGE}{name}")
+        return server
+
+    def _rest_server(self, requests: Gate, streams: Gate) -> RestServer:
+        settings = self._settings
+        byhand = ByHand(logs=self._logs, farm=self._farm, version=self._version)
+        bound = settings.rest_listen.rpartition(":")[0]
+        return RestServer(
+            settings.rest_listen,
+            [*self._transcoded(), *byhand.routes()],
+            rules=OriginRules.of(hosts=settings.allowed_hosts, origins=settings.allowed_origins, bound=bound),
+            requests=requests,
+            streams=streams,
+            timeout=settings.request_timeout,
+            keepalive=settings.keepalive,
+        )
+
+    def _transcoded(self) -> Iterator[Route]:
+        calls, large = self._calls(), large_at_once()
+        for binding in all_bindings():
+            name = f"{binding.method.containing_service.name}.{binding.method.name}"
+            most = self._settings.max_batch_body if binding.body == "*" else self._settings.max_body
+            transcoder = Transcoder(binding, calls[name], max_body=most, large=large)
+            yield Route(verb=binding.verb, segments=binding.segments, handler=transcoder.handle)
+
+    async def _watch_store(self) -> None:
+        health = await self._health.store()
+        await self._grpc.set_serving(health.healthy)
+
+
+def _defaults(settings: GatewaySettings) -> Defaults:
+    return Defaults(
+        retries=settings.default_retries,
+        infra_retries=settings.default_infra_retries,
+        stop_grace_ms=round(settings.default_stop_grace * 1000),
+        log_limit=settings.default_log_limit,
+        on_lost=settings.default_on_lost,
+    )
+
+
+async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """Runs a gateway until `stop` is set."""
+    app = App(settings)
+    await app.start()
+    await stop.wait()
+    await app.stop()

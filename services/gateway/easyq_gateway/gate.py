@@ -1,0 +1,33 @@
+"""Back-pressure: what is beyond a bound is refused at once, and told when to come again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from easyq_chassis.errors import ResourceExhausted
+
+_RETRY_AFTER = 1.0
+
+
+class Gate:
+    """Lets `most` in at a time. `what` is what they are, for the refusal: `requests`."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most = most
+        self._what = what
+        self._inside = 0
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Counts one while inside. Raises `ResourceExhausted`."""
+        if self._inside >= self._most:
+            raise ResourceExhausted(
+                f"{self._most} {self._what} are under way, and more are not taken; come again in a moment",
+                retry_after=_RETRY_AFTER,
+            )
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1

@@ -1,0 +1,66 @@
+"""Answers: JSON, and errors in their one shape."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import grpc
+from aiohttp import web
+
+from easyq_chassis.errors import EasyQError
+from easyq_gateway.codec.encode import to_tree
+from easyq_gateway.convert import error_body
+
+_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.FAILED_PRECONDITION: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+#: On every answer: nothing is guessed from content, nothing is kept on the way, nothing is framed or scripted.
+COMMON_HEADERS: Mapping[str, str] = {
+    "Server": "EasyQ",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class Refused(Exception):
+    """An error that HTTP has a status or headers of its own for."""
+
+    def __init__(self, error: EasyQError, *, status: int, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+def json_answer(text: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Returns JSON text as an answer; a line end makes it kind to terminals."""
+    return web.Response(
+        body=f"{text}\n".encode(),
+        status=status,
+        content_type="application/json",
+        charset="utf-8",
+        headers={**COMMON_HEADERS, **(headers or {})},
+    )
+
+
+def error_answer(error: EasyQError | Refused) -> web.Response:
+    """Returns an error in the one shape: `{"error": {code, reason, message, fields}}`."""
+    told = error.error if isinstance(error, Refused) else error
+    status = error.status if isinstance(error, Refused) else _STATUS.get(told.code, 500)
+    headers = error.headers if isinstance(error, Refused) else {}
+    if told.retry_after is not None:
+        headers = {**headers, "Retry-After": str(max(1, math.ceil(told.retry_after)))}
+    text = json.dumps({"error": to_tree(error_body(told))}, ensure_ascii=False)
+    return json_answer(text, status=status, headers=headers)

@@ -1,0 +1,234 @@
+"""What annotations can't say, by hand: raw output, live output, health, the root."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from aiohttp import web
+
+from easyq.v1 import job_pb2, log_service_pb2
+from easyq_chassis.errors import EasyQError, InvalidArgument
+from easyq_chassis.logs import get_logger
+from easyq_gateway.codec.query import BadQuery, split_query
+from easyq_gateway.convert import refusal, state_name
+from easyq_gateway.domain.problems import Problems, key_path
+from easyq_gateway.domain.ranges import ByteRange, Unsatisfiable, parse_range
+from easyq_gateway.http_rules import Variable
+from easyq_gateway.rest.answers import COMMON_HEADERS, Refused, json_answer
+from easyq_gateway.rest.requests import target_of
+from easyq_gateway.usecases.farm import Farm
+from easyq_gateway.usecases.logs import Logs
+
+Handler: TypeAlias = Callable[[web.BaseRequest, dict[str, str]], Awaitable[web.StreamResponse]]
+
+STDOUT, STDERR = log_service_pb2.LogStream.STDOUT, log_service_pb2.LogStream.STDERR
+_TEXT = "text/plain; charset=utf-8"
+# A reader that takes nothing for so long is let go, or it would hold its place for ever.
+_STALLED = 60.0
+_LARGEST_OFFSET = 2**63
+
+_JOB = ("jobs", Variable("job_id"))
+_TASK = ("tasks", Variable("task_id"))
+_EXECUTION = ("executions", Variable("execution_id"))
+#: Where output is found: a job's is that of its newest execution.
+_PLACES: tuple[tuple[str | Variable, ...], ...] = (
+    _JOB,
+    (*_TASK, *_JOB),
+    _EXECUTION,
+    (*_JOB, *_EXECUTION),
+    (*_TASK, *_JOB, *_EXECUTION),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """One route. `streams`: it may take as long as it likes. `guarded`: it counts against the bounds."""
+
+    verb: str
+    segments: tuple[str | Variable, ...]
+    handler: Handler
+    streams: bool = False
+    guarded: bool = True
+
+
+class ByHand:
+    """The handlers."""
+
+    def __init__(self, *, logs: Logs, farm: Farm, version: str) -> None:
+        self._logs = logs
+        self._farm = farm
+        self._version = version
+        self._log = get_logger()
+
+    def routes(self) -> Iterator[Route]:
+        """Yields every route that stands by hand."""
+        yield Route(verb="GET", segments=("",), handler=self._root)
+        yield Route(verb="GET", segments=("healthcheck",), handler=self._healthcheck, guarded=False)
+        for place in _PLACES:
+            yield Route(verb="GET", segments=(*place, "stdout"), handler=self._stdout, streams=True)
+            yield Route(verb="GET", segments=(*place, "stderr"), handler=self._stderr, streams=True)
+            yield Route(verb="GET", segments=(*place, "logs"), handler=self._both, streams=True)
+            yield Route(verb="GET", segments=(*place, "stream"), handler=self._live, streams=True)
+
+    async def _root(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+        _read_query(request, ())
+        return json_answer(json.dumps({"name": "EasyQ", "version": self._version, "status": "/status"}))
+
+    async def _healthcheck(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+        """200 while a job posted now would be accepted, else 503."""
+        await self._farm.require_store()
+        return json_answer(json.dumps({"status": "SERVING"}))
+
+    async def _stdout(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
+        return await self._one(request, where, STDOUT)
+
+    async def _stderr(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
+        return await self._one(request, where, STDERR)
+
+    async def _one(
+        self, request: web.BaseRequest, where: dict[str, str], stream: log_service_pb2.LogStream.Name.ValueType
+    ) -> web.StreamResponse:
+        """The stored bytes of one stream: all, from `offset`, or a Range of them."""
+        offset = _offset(_read_query(request, ("offset",)))
+        execution = await self._find(where)
+        size = execution.stderr_bytes if stream == STDERR else execution.stdout_bytes
+        wanted = _wanted(request, offset, size)
+        headers = _headers(execution, (stream,))
+        headers["Accept-Ranges"] = "bytes"
+        headers["Content-Length"] = str(len(wanted))
+        partial = wanted.ranged
+        if partial:
+            headers["Content-Range"] = f"bytes {wanted.first}-{wanted.end - 1}/{size}"
+        chunks = self._logs.stored_bytes(execution.execution_id, stream, first=wanted.first, end=wanted.end)
+        return await self._send(request, headers, chunks, status=206 if partial else 200, length=len(wanted))
+
+    async def _both(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
+        """The stored bytes of both streams, chunk by chunk."""
+        _read_query(request, ())
+        execution = await self._find(where)
+        asked = log_service_pb2.ReadLogsRequest(execution_id=execution.execution_id)
+        return await self._send(request, _headers(execution, (STDOUT, STDERR)), _data(self._logs.read(asked)))
+
+    async def _live(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
+        """Both streams as they come, until the execution, or the job with all its attempts, has ended."""
+        _read_query(request, ())
+        execution = await self._find(where)
+        asked = log_service_pb2.ReadLogsRequest(follow=True)
+        if where.get("execution_id"):
+            asked.execution_id = execution.execution_id
+        else:
+            asked.job_id = execution.job_id
+        headers = {"Content-Type": _TEXT, "X-Accel-Buffering": "no"}
+        return await self._send(request, headers, _data(self._logs.read(asked)))
+
+    async def _find(self, where: Mapping[str, str]) -> job_pb2.Execution:
+        return await self._logs.find(where.get("task_id", ""), where.get("job_id", ""), where.get("execution_id", ""))
+
+    async def _send(
+        self,
+        request: web.BaseRequest,
+        headers: Mapping[str, str],
+        chunks: AsyncIterator[bytes],
+        *,
+        status: int = 200,
+        length: int | None = None,
+    ) -> web.StreamResponse:
+        """Sends chunks as they come. Once begun, an error can only be told by cutting the connection off."""
+        response = web.StreamResponse(status=status, headers={**COMMON_HEADERS, **headers})
+        await response.prepare(request)
+        sent = 0
+        try:
+            if request.method != "HEAD":
+                async for chunk in chunks:
+                    async with asyncio.timeout(_STALLED):
+                        await response.write(chunk)
+                    sent += len(chunk)
+                if length is not None and sent != length:
+                    raise ConnectionAbortedError(f"{sent} of {length} bytes were found")
+        except (EasyQError, TimeoutError, ConnectionAbortedError) as error:
+            self._log.warning("output_cut_off", path=target_of(request).path, sent=sent, error=str(error))
+            raise ConnectionResetError("the answer was cut off") from error
+        await response.write_eof()
+        return response
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """The bytes to send. `ranged`: by a Range header, so that the answer is 206."""
+
+    first: int
+    end: int
+    ranged: bool
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+
+def _wanted(request: web.BaseRequest, offset: int | None, size: int) -> _Wanted:
+    header = request.headers.get("Range")
+    try:
+        found = parse_range(header, size) if header and request.method == "GET" else None
+        if found is not None and offset is not None:
+            raise InvalidArgument("either the header Range or the parameter offset may be given, not both")
+        if offset is not None and offset > size:
+            raise Unsatisfiable
+    except Unsatisfiable:
+        error = InvalidArgument(f"the output has {size} bytes, and none where it was asked to begin")
+        raise Refused(error, status=416, headers={"Content-Range": f"bytes */{size}"}) from None
+    wanted = found or ByteRange(first=offset or 0, end=size)
+    return _Wanted(first=wanted.first, end=wanted.end, ranged=found is not None)
+
+
+def _headers(execution: job_pb2.Execution, streams: tuple[int, ...]) -> dict[str, str]:
+    truncated = (STDOUT in streams and execution.stdout_truncated) or (STDERR in streams and execution.stderr_truncated)
+    return {
+        "Content-Type": _TEXT,
+        "X-EasyQ-Execution-Id": execution.execution_id,
+        "X-EasyQ-State": state_name(execution),
+        "X-EasyQ-Logs-Complete": str(execution.logs_complete).lower(),
+        "X-EasyQ-Truncated": str(truncated).lower(),
+    }
+
+
+async def _data(events: AsyncIterator[log_service_pb2.ReadLogsResponse]) -> AsyncIterator[bytes]:
+    async for event in events:
+        if event.HasField("chunk") and event.chunk.data:
+            yield event.chunk.data
+
+
+def _read_query(request: web.BaseRequest, known: tuple[str, ...]) -> dict[str, str]:
+    """Returns the parameters. Raises `InvalidArgument` for unknown and repeated ones."""
+    problems = Problems()
+    found: dict[str, str] = {}
+    try:
+        pairs = split_query(target_of(request).query)
+    except BadQuery as error:
+        raise InvalidArgument(str(error)) from None
+    for name, value in pairs:
+        if name not in known:
+            problems.add(name if name.isidentifier() and len(name) <= 64 else key_path("", name), _unknown(known))
+        elif name in found:
+            problems.add(name, "is there more than once")
+        found[name] = value
+    if problems:
+        raise refusal(problems)
+    return found
+
+
+def _unknown(known: tuple[str, ...]) -> str:
+    return f"is not a query parameter of this path, which takes {', '.join(known) or 'none'}"
+
+
+def _offset(query: Mapping[str, str]) -> int | None:
+    text = query.get("offset")
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) < _LARGEST_OFFSET:
+        return int(text)
+    problems = Problems()
+    problems.add("offset", "must be a number of bytes, 0 or more")
+    raise refusal(problems)

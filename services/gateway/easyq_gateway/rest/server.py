@@ -1,0 +1,146 @@
+"""The HTTP server: who may ask, which handler answers, and what holds for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+
+from aiohttp import web
+
+from easyq_chassis.errors import EasyQError, Internal, InvalidArgument, PermissionDenied, Unavailable
+from easyq_chassis.logs import get_logger
+from easyq_gateway.deadline import within
+from easyq_gateway.domain.hosts import OriginRules
+from easyq_gateway.gate import Gate
+from easyq_gateway.rest.answers import Refused, error_answer
+from easyq_gateway.rest.byhand import Route
+from easyq_gateway.rest.requests import target_of
+from easyq_gateway.rest.router import Router
+
+# After a refusal the rest of a body is read for so long, or the client would miss the answer.
+_LINGER = 2.0
+
+
+class RestServer:
+    """Serves routes at `listen` (`host:port`; port 0 picks a free one)."""
+
+    def __init__(
+        self,
+        listen: str,
+        routes: Iterable[Route],
+        *,
+        rules: OriginRules,
+        requests: Gate,
+        streams: Gate,
+        timeout: float,
+        keepalive: float,
+    ) -> None:
+        self._host, _, port = listen.rpartition(":")
+        self._port = int(port)
+        self._router: Router[Route] = Router()
+        for route in routes:
+            self._router.add(route.verb, route.segments, route)
+        self._rules = rules
+        self._requests = requests
+        self._streams = streams
+        self._timeout = timeout
+        self._keepalive = keepalive
+        self._server: _Server | None = None
+        self._listener: asyncio.Server | None = None
+        self._log = get_logger()
+        self.address = listen
+
+    async def start(self) -> None:
+        """Binds and serves. Raises `Unavailable` naming the address if it can't be bound."""
+        self._server = _Server(
+            self._handle,
+            handler_cancellation=True,
+            keepalive_timeout=self._keepalive,
+            lingering_time=_LINGER,
+            access_log=None,
+            auto_decompress=False,
+        )
+        host = self._host.strip("[]") or None
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._server, host, self._port, backlog=1024
+            )
+        except OSError as error:
+            raise Unavailable(f"can't listen on {self.address}: {error}") from error
+        port = self._listener.sockets[0].getsockname()[1]
+        self.address = f"{self._host}:{port}"
+        self._log.info("listening", address=self.address, protocol="http")
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new connection, lets requests under way end for `grace` seconds, then closes all."""
+        if self._listener is not None and self._server is not None:
+            self._listener.close()
+            self._server.pre_shutdown()
+            await self._server.shutdown(grace)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.monotonic()
+        try:
+            answer = await self._answer(request)
+        except (EasyQError, Refused) as error:
+            answer = error_answer(error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises ends here, and is told
+            self._log.error("request_failed", path=target_of(request).path[:200], error=repr(error), exc_info=error)
+            answer = error_answer(Internal("an internal error; the gateway's log has the details"))
+        if answer.headers.get("Connection") == "close":
+            answer.force_close()
+        self._log.debug(
+            "request",
+            method=request.method,
+            path=target_of(request).path[:200],
+            status=answer.status,
+            ms=round((time.monotonic() - began) * 1000, 1),
+        )
+        return answer
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        refusal = self._rules.refusal(host=request.headers.get("Host"), origin=request.headers.get("Origin"))
+        if refusal is not None:
+            raise PermissionDenied(refusal)
+        match = self._router.match(request.method, target_of(request).path)
+        route = match.handler
+        async with AsyncExitStack() as around:
+            if route.guarded:
+                around.enter_context((self._streams if route.streams else self._requests).entered())
+            if not route.streams:
+                await around.enter_async_context(within(self._timeout))
+            return await route.handler(request, match.variables)
+
+
+class _Server(web.Server):
+    """aiohttp's server, but for the answer to what is no HTTP at all."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answers in the one shape, without aiohttp's text, which echoes the request."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            answer = error_answer(Internal("an internal error"))
+        else:
+            error = InvalidArgument("this is not an HTTP request that can be read", reason="MALFORMED_BODY")
+            answer = error_answer(error)
+        answer.force_close()
+        return answer

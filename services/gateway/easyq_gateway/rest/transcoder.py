@@ -1,0 +1,119 @@
+"""REST calls → the same use cases as gRPC, by the protos' own annotations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from aiohttp import web
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from easyq_chassis.errors import InvalidArgument
+from easyq_gateway.codec.decode import decode, filler
+from easyq_gateway.codec.encode import shower, to_json
+from easyq_gateway.codec.json_text import Malformed, parse_json
+from easyq_gateway.codec.query import BadQuery, Parameter, fill_from_query, parameters, split_query
+from easyq_gateway.codec.scalars import check_text
+from easyq_gateway.domain.problems import Problem, Problems
+from easyq_gateway.http_rules import Binding
+from easyq_gateway.rest.answers import json_answer
+from easyq_gateway.rest.requests import read_body, require_json, target_of
+
+#: A use case: a request, and the problems that are known already → the response.
+Call: TypeAlias = Callable[[Any, Sequence[Problem]], Awaitable[Message]]
+
+_KEY_FIELD = "idempotency_key"
+# Larger bodies and answers are worked on beside the event loop, so that they hold up nobody; not too many at once,
+# since a tree of small values takes many times the memory of its text.
+_LARGE = 128 * 1024
+_LARGE_AT_ONCE = 2
+
+
+class Transcoder:
+    """One binding, ready to serve. What the codec can't serve raises `TypeError` here, at the start."""
+
+    def __init__(self, binding: Binding, call: Call, *, max_body: int, large: asyncio.Semaphore) -> None:
+        self._call = call
+        self._max_body = max_body
+        self._large = large
+        self._request_class: Any = GetMessageClass(binding.method.input_type)
+        self._json_names = {field.name: field.json_name for field in binding.method.input_type.fields}
+        self._body = binding.body
+        taken = {*binding.variables, *([binding.body] if binding.body else [])}
+        self._parameters: dict[str, Parameter] = {}
+        if binding.body != "*":
+            self._parameters = parameters(binding.method.input_type, taken)
+        if binding.body:
+            filler(binding.method.input_type)
+        shower(binding.method.output_type)
+
+    async def handle(self, request: web.BaseRequest, variables: dict[str, str]) -> web.StreamResponse:
+        """Decodes, calls, encodes. Raises the error tree, and `Refused`."""
+        message = self._request_class()
+        problems = Problems()
+        for field, value in variables.items():
+            self._set_text(message, field, value, problems)
+        self._read_query(request, message, problems)
+        self._read_key(request, message, problems)
+        await self._read_body(request, message, problems)
+        response = await self._call(message, problems)
+        return json_answer(await self._beside(to_json, response, size=response.ByteSize()))
+
+    def _set_text(self, message: Any, field: str, value: str, problems: Problems) -> None:
+        text = check_text(value, self._json_names[field], problems)
+        if text is not None:
+            setattr(message, field, text)
+
+    def _read_query(self, request: web.BaseRequest, message: Message, problems: Problems) -> None:
+        try:
+            pairs = split_query(target_of(request).query)
+        except BadQuery as error:
+            raise InvalidArgument(str(error)) from None
+        fill_from_query(pairs, self._parameters, message, problems)
+
+    def _read_key(self, request: web.BaseRequest, message: Any, problems: Problems) -> None:
+        keys = request.headers.getall("Idempotency-Key", [])
+        if not keys or _KEY_FIELD not in self._json_names:
+            return
+        if len(keys) > 1 or message.idempotency_key not in {"", keys[0]}:
+            problems.add(self._json_names[_KEY_FIELD], "is given more than once, with different values")
+            return
+        self._set_text(message, _KEY_FIELD, keys[0], problems)
+
+    async def _read_body(self, request: web.BaseRequest, message: Any, problems: Problems) -> None:
+        body = await read_body(request, self._max_body) if request.body_exists else b""
+        if not body and not self._body:
+            return
+        if not body:
+            raise InvalidArgument("the body is empty; it must be a JSON object", reason="MALFORMED_BODY")
+        require_json(request)
+        try:
+            await self._beside(self._decode, body, message, problems, size=len(body))
+        except Malformed as error:
+            raise InvalidArgument(f"the body {error}", reason="MALFORMED_BODY") from None
+
+    def _decode(self, body: bytes, message: Any, problems: Problems) -> None:
+        tree = parse_json(body)
+        if not isinstance(tree, dict):
+            raise Malformed("is not a JSON object")
+        if self._body == "*":
+            decode(tree, message, "", problems)
+        elif self._body:
+            part = getattr(message, self._body)
+            part.SetInParent()
+            decode(tree, part, self._json_names[self._body], problems)
+        elif tree:
+            problems.add("", "must be empty: this call takes no body")
+
+    async def _beside(self, work: Callable[..., Any], *arguments: Any, size: int) -> Any:
+        if size < _LARGE:
+            return work(*arguments)
+        async with self._large:
+            return await asyncio.to_thread(work, *arguments)
+
+
+def large_at_once() -> asyncio.Semaphore:
+    """Returns the bound of large bodies and answers at once, to be shared by all transcoders."""
+    return asyncio.Semaphore(_LARGE_AT_ONCE)
