@@ -43,7 +43,20 @@ def sqlite(folder: Path) -> Backend:
     return opened
 
 
-@pytest.fixture(params=["fake", "fake-in-steps"])
+def mongo(url: str) -> Backend:
+    from easyq_store.adapters.mongo import MongoPersistence
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Persistence]:
+        persistence = MongoPersistence(url)
+        await persistence.open()
+        yield persistence
+        await persistence.close()
+
+    return opened
+
+
+@pytest.fixture(params=["fake", "fake-in-steps", "sqlite", "mongo"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """The database of this test, closed."""
     match request.param:
@@ -53,6 +66,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             return fake(atomic=False)
         case "sqlite":
             return sqlite(tmp_path)
+        case "mongo":
+            return mongo(request.getfixturevalue("mongo_url"))
         case other:
             raise AssertionError(other)
 

@@ -1,0 +1,73 @@
+"""A SQLite file as the store's database."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_store.adapters.sqlite.connect import connect
+from easyq_store.adapters.sqlite.errors import translating
+from easyq_store.adapters.sqlite.lock import FileLock
+from easyq_store.adapters.sqlite.reads import SqliteReads
+from easyq_store.adapters.sqlite.schema import MIGRATIONS, bring_forward
+from easyq_store.adapters.sqlite.writer import Writer
+from easyq_store.ports import Plan
+
+R = TypeVar("R")
+
+
+class SqlitePersistence:
+    """`easyq_store.ports.Persistence` on one file, which one process holds at a time."""
+
+    def __init__(self, path: Path, *, migrations: Sequence[str] = MIGRATIONS) -> None:
+        self._path = path
+        self._migrations = migrations
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._writer: Writer | None = None
+        self._reads: SqliteReads | None = None
+
+    @property
+    def reads(self) -> SqliteReads:
+        if self._reads is None:
+            raise Unavailable("the database is not open")
+        return self._reads
+
+    async def open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock.acquire()
+        except OSError as error:
+            raise Unavailable(f"the folder of the database can't be used: {error}") from error
+        try:
+            with translating():
+                connection = connect(self._path, writes=True)
+                bring_forward(connection, self._migrations)
+                writer = Writer(connection)
+        except EasyQError:
+            self._lock.release()
+            raise
+        writer.start()
+        self._connection = connection
+        self._writer = writer
+        self._reads = SqliteReads(self._path, lambda: writer.last_seq)
+
+    async def close(self) -> None:
+        writer, self._writer = self._writer, None
+        reads, self._reads = self._reads, None
+        if writer is None or reads is None:
+            return
+        await writer.stop()
+        reads.close()
+        self._connection.close()
+        self._lock.release()
+
+    async def run(self, plan: Plan[R]) -> R:
+        (result,) = await self.run_all([plan])
+        if isinstance(result, EasyQError):
+            raise result
+        return result
+
+    async def run_all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
+        if self._writer is None:
+            raise Unavailable("the database is not open")
+        return await self._writer.run_all(plans)

@@ -1,0 +1,300 @@
+"""Reads outside plans: in threads with connections of their own, so that they and commits don't wait for each other."""
+
+import asyncio
+import heapq
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from easyq_store.adapters.sqlite import lists, rows
+from easyq_store.adapters.sqlite.connect import connect
+from easyq_store.adapters.sqlite.errors import translating
+from easyq_store.adapters.sqlite.lookups import Tables
+from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
+from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Task
+from easyq_store.domain.states import JobState, Stream
+from easyq_store.ports import ExecutionFilter, JobFilter, Place
+
+R = TypeVar("R")
+
+_THREADS = 2
+# Sorts after every text that begins with what stands before it.
+_LAST = "\U0010ffff"
+
+_HEAD = "SELECT execution_id, task_id, priority, queue_seq, epoch FROM execution"
+_QUEUED_AFTER = f"{_HEAD} INDEXED BY execution_seq WHERE state = 2 AND queue_seq > ? ORDER BY queue_seq LIMIT ?"
+_TASK_QUEUE = (
+    f"{_HEAD} INDEXED BY execution_queue WHERE state = 2 AND task_id = ? ORDER BY priority DESC, queue_seq LIMIT ?"
+)
+# Skips from one task to the next: costs a search in the index for each task, however many executions it has.
+_QUEUED_TASKS = """
+WITH RECURSIVE found (task_id) AS (
+    SELECT (SELECT min(task_id) FROM execution INDEXED BY execution_queue WHERE state = 2 AND task_id > ?1)
+    UNION ALL
+    SELECT (SELECT min(task_id) FROM execution INDEXED BY execution_queue
+            WHERE state = 2 AND task_id > found.task_id)
+    FROM found WHERE found.task_id IS NOT NULL LIMIT ?2
+)
+SELECT task_id FROM found WHERE task_id IS NOT NULL
+"""
+_HELD_COLUMNS = "SELECT execution_id, task_id, agent_id, session, pool, epoch FROM execution"
+_HELD = (
+    f"{_HELD_COLUMNS} INDEXED BY execution_held"
+    " WHERE state IN (3, 4) AND execution_id > ? ORDER BY execution_id LIMIT ?"
+)
+_HELD_OF = (
+    f"{_HELD_COLUMNS} INDEXED BY execution_agent"
+    " WHERE state IN (3, 4) AND execution_id > ? AND agent_id = ? ORDER BY execution_id LIMIT ?"
+)
+_DUE = (
+    "SELECT execution_id, epoch, due_at FROM execution INDEXED BY execution_due"
+    " WHERE state = 1 AND due_at <= ? ORDER BY due_at LIMIT ?"
+)
+_NEXT_DUE = "SELECT min(due_at) FROM execution INDEXED BY execution_due WHERE state = 1 AND due_at > ?"
+_EXPIRED = (
+    "SELECT execution_id FROM execution INDEXED BY execution_latest"
+    " WHERE state IN (1, 2) AND latest_start IS NOT NULL AND latest_start < ? ORDER BY latest_start LIMIT ?"
+)
+_NEXT_EXPIRY = (
+    "SELECT min(latest_start) FROM execution INDEXED BY execution_latest"
+    " WHERE state IN (1, 2) AND latest_start IS NOT NULL AND latest_start > ?"
+)
+_UNSETTLED_JOBS = (
+    "SELECT job_id FROM job WHERE unsettled_since IS NOT NULL AND unsettled_since < ? ORDER BY unsettled_since LIMIT ?"
+)
+_UNSETTLED_EXECUTIONS = (
+    "SELECT execution_id FROM execution WHERE unsettled_since IS NOT NULL AND unsettled_since < ?"
+    " ORDER BY unsettled_since LIMIT ?"
+)
+_CHUNKS = f"""
+{rows.CHUNK_SELECT} WHERE execution_id = ?1 AND stream = ?2 AND "offset" >= coalesce(
+    (SELECT max("offset") FROM chunk WHERE execution_id = ?1 AND stream = ?2 AND "offset" <= ?3), 0)
+ORDER BY "offset"
+"""  # noqa: S608 - the columns' names
+
+
+class SqliteReads:
+    """`easyq_store.ports.Reads`."""
+
+    def __init__(self, path: Path, last_seq: Callable[[], int]) -> None:
+        self._path = path
+        self._last_seq = last_seq
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="sqlite-read")
+
+    def close(self) -> None:
+        """Waits for reads under way, then closes."""
+        self._threads.shutdown()
+        for connection in self._opened:
+            connection.close()
+
+    async def get_job(self, job_id: str) -> Job | None:
+        return await self._read(lambda t: t.job(job_id))
+
+    async def job_by_key(self, task_id: str, idempotency_key: str) -> Job | None:
+        return await self._read(lambda t: t.job_by_key(task_id, idempotency_key))
+
+    async def get_spec(self, job_id: str, revision: int) -> bytes | None:
+        return await self._read(lambda t: t.spec(job_id, revision))
+
+    async def get_execution(self, execution_id: str) -> Execution | None:
+        return await self._read(lambda t: t.execution(execution_id))
+
+    async def newest_execution(self, job_id: str) -> Execution | None:
+        return await self._read(lambda t: t.newest_execution(job_id))
+
+    async def open_executions(self, job_id: str) -> list[Execution]:
+        return await self._read(lambda t: t.open_executions(job_id))
+
+    async def held_by(self, agent_id: str) -> list[Execution]:
+        return await self._read(lambda t: t.held_by(agent_id))
+
+    async def get_agent(self, agent_id: str) -> Agent | None:
+        return await self._read(lambda t: t.agent(agent_id))
+
+    async def generation(self) -> int:
+        return await self._read(lambda t: t.meta("generation"))
+
+    async def log_end(self, execution_id: str, stream: Stream) -> int:
+        return await self._read(lambda t: t.log_end(execution_id, stream))
+
+    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
+        queries = lists.jobs(where, after, limit)
+        return await self._read(
+            lambda t: _newest(
+                (JOBS.record(row) for query in queries for row in t.connection.execute(*query)),
+                lambda job: (job.created_at, job.job_id),
+                limit,
+            )
+        )
+
+    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
+        queries = lists.executions(where, after, limit)
+        return await self._read(
+            lambda t: _newest(
+                (EXECUTIONS.record(row) for query in queries for row in t.connection.execute(*query)),
+                lambda e: (e.created_at, e.execution_id),
+                limit,
+            )
+        )
+
+    async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
+        statement = f"{EXECUTIONS.select} WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
+        return [EXECUTIONS.record(row) for row in await self._rows(statement, job_id, limit)]
+
+    async def next_attempt(self, job_id: str, after: int) -> Execution | None:
+        statement = f"{EXECUTIONS.select} WHERE job_id = ? AND attempt > ? ORDER BY attempt LIMIT 1"
+        found = await self._rows(statement, job_id, after)
+        return EXECUTIONS.record(found[0]) if found else None
+
+    async def specs(self, keys: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], bytes]:
+        def read(tables: Tables) -> dict[tuple[str, int], bytes]:
+            return {key: spec for key in keys if (spec := tables.spec(*key)) is not None}
+
+        return await self._read(read)
+
+    async def get_task(self, task_id: str) -> Task | None:
+        found = await self._rows(f"{rows.TASK_SELECT} WHERE task_id = ?", task_id)
+        return rows.task(found[0]) if found else None
+
+    async def list_tasks(self, after: str, limit: int) -> list[Task]:
+        statement = f"{rows.TASK_SELECT} WHERE task_id > ? ORDER BY task_id LIMIT ?"
+        return [rows.task(row) for row in await self._rows(statement, after, limit)]
+
+    async def count_jobs(self, task_id: str = "") -> Mapping[JobState, int]:
+        if task_id:
+            found = await self._rows("SELECT state, jobs FROM task_state WHERE task_id = ?", task_id)
+        else:
+            found = await self._rows("SELECT state, sum(jobs) FROM task_state GROUP BY state")
+        return {JobState(state): jobs for state, jobs in found if jobs}
+
+    async def tasks_beginning(self, prefix: str, limit: int) -> list[Task]:
+        statement = f"{rows.TASK_SELECT} WHERE task_id BETWEEN ? AND ? ORDER BY task_id LIMIT ?"
+        return [rows.task(row) for row in await self._rows(statement, prefix, prefix + _LAST, limit)]
+
+    async def jobs_beginning(self, prefix: str, limit: int) -> list[Job]:
+        statement = f"{JOBS.select} WHERE job_id BETWEEN ? AND ? ORDER BY job_id LIMIT ?"
+        return [JOBS.record(row) for row in await self._rows(statement, prefix, prefix + _LAST, limit)]
+
+    async def executions_beginning(self, prefix: str, limit: int) -> list[Execution]:
+        statement = f"{EXECUTIONS.select} WHERE execution_id BETWEEN ? AND ? ORDER BY execution_id LIMIT ?"
+        return [EXECUTIONS.record(row) for row in await self._rows(statement, prefix, prefix + _LAST, limit)]
+
+    async def jobs_by_image(self, prefix: str, limit: int) -> list[Job]:
+        statement = lists.JOBS_BY_IMAGE
+        bounds = (prefix, prefix + _LAST)
+
+        def read(tables: Tables) -> list[Job]:
+            images = [image for (image,) in tables.connection.execute(lists.IMAGES, (*bounds, limit))]
+            found = (
+                JOBS.record(row) for image in images for row in tables.connection.execute(statement, (image, limit))
+            )
+            return _newest(found, lambda job: (job.created_at, job.job_id), limit)
+
+        return await self._read(read)
+
+    async def queued_after(self, seq: int, limit: int) -> list[Head]:
+        return [_head(row) for row in await self._rows(_QUEUED_AFTER, seq, limit)]
+
+    async def last_seq(self) -> int:
+        return self._last_seq()
+
+    async def task_queue(self, task_id: str, limit: int) -> list[Head]:
+        return [_head(row) for row in await self._rows(_TASK_QUEUE, task_id, limit)]
+
+    async def queued_tasks(self, after: str, limit: int) -> list[str]:
+        return [task_id for (task_id,) in await self._rows(_QUEUED_TASKS, after, limit)]
+
+    async def held(self, after: str, limit: int, agent_id: str = "") -> list[HeldHead]:
+        if agent_id:
+            found = await self._rows(_HELD_OF, after, agent_id, limit)
+        else:
+            found = await self._rows(_HELD, after, limit)
+        return [_held(row) for row in found]
+
+    async def due(self, now: int, limit: int) -> list[DueHead]:
+        found = await self._rows(_DUE, now, limit)
+        return [DueHead(execution_id=id_, epoch=epoch, due_at=due_at) for id_, epoch, due_at in found]
+
+    async def next_due(self, after: int) -> int | None:
+        ((due_at,),) = await self._rows(_NEXT_DUE, after)
+        return None if due_at is None else int(due_at)
+
+    async def expired(self, now: int, limit: int) -> list[str]:
+        return [execution_id for (execution_id,) in await self._rows(_EXPIRED, now, limit)]
+
+    async def next_expiry(self, after: int) -> int | None:
+        ((latest_start,),) = await self._rows(_NEXT_EXPIRY, after)
+        return None if latest_start is None else int(latest_start)
+
+    async def agents(self) -> list[Agent]:
+        return [AGENTS.record(row) for row in await self._rows(f"{AGENTS.select} ORDER BY agent_id")]
+
+    async def unsettled_jobs(self, before: int, limit: int) -> list[str]:
+        return [job_id for (job_id,) in await self._rows(_UNSETTLED_JOBS, before, limit)]
+
+    async def unsettled_executions(self, before: int, limit: int) -> list[str]:
+        return [execution_id for (execution_id,) in await self._rows(_UNSETTLED_EXECUTIONS, before, limit)]
+
+    async def log_ends(self, execution_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
+        def read(tables: Tables) -> dict[str, tuple[int, int]]:
+            ends = {
+                id_: (tables.log_end(id_, Stream.STDOUT), tables.log_end(id_, Stream.STDERR)) for id_ in execution_ids
+            }
+            return {id_: pair for id_, pair in ends.items() if pair != (0, 0)}
+
+        return await self._read(read) if execution_ids else {}
+
+    async def read_chunks(self, execution_id: str, stream: Stream, offset: int, max_bytes: int) -> list[LogChunk]:
+        def read(tables: Tables) -> list[LogChunk]:
+            found: list[LogChunk] = []
+            room = max_bytes
+            for row in tables.connection.execute(_CHUNKS, (execution_id, int(stream), offset)):
+                chunk = rows.chunk(row)
+                if chunk.end <= offset:
+                    continue
+                room -= len(chunk.data)
+                if found and room < 0:
+                    break
+                found.append(chunk)
+            return found
+
+        return await self._read(read)
+
+    async def _rows(self, statement: str, *values: str | int) -> list[Any]:
+        return await self._read(lambda t: t.connection.execute(statement, values).fetchall())
+
+    async def _read(self, read: Callable[[Tables], R]) -> R:
+        def in_thread() -> R:
+            with translating():
+                return read(self._tables())
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, in_thread)
+
+    def _tables(self) -> Tables:
+        tables: Tables | None = getattr(self._local, "tables", None)
+        if tables is None:
+            connection = connect(self._path, writes=False)
+            self._opened.append(connection)
+            tables = self._local.tables = Tables(connection)
+        return tables
+
+
+def _head(row: Any) -> Head:
+    execution_id, task_id, priority, queue_seq, epoch = row
+    return Head(execution_id=execution_id, task_id=task_id, priority=priority, queue_seq=queue_seq, epoch=epoch)
+
+
+def _held(row: Any) -> HeldHead:
+    execution_id, task_id, agent_id, session, pool, epoch = row
+    return HeldHead(
+        execution_id=execution_id, task_id=task_id, agent_id=agent_id, session=session, pool=pool, epoch=epoch
+    )
+
+
+def _newest(found: Iterable[R], key: Callable[[R], tuple[int, str]], limit: int) -> list[R]:
+    return heapq.nlargest(limit, found, key=key)

@@ -1,0 +1,185 @@
+"""Records as rows: the only conversion between them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+from easyq_store.domain.records import Agent, Execution, Failure, Job, LogChunk, Planned, Task
+from easyq_store.domain.states import (
+    AgentState,
+    ExecutionState,
+    FailureReason,
+    JobState,
+    Outcome,
+    Stream,
+    Trigger,
+)
+
+Record = TypeVar("Record", Job, Execution, Agent)
+
+# What sqlite3 reads and writes.
+Value = str | int | bytes | None
+_Convert = Callable[[Any], Any]
+
+_PLANNED = tuple(field.name for field in fields(Planned))
+_planned_values = attrgetter(*_PLANNED)
+
+
+def _dump_planned(planned: Planned) -> str:
+    return json.dumps(_planned_values(planned), separators=(",", ":"))
+
+
+def _load_planned(text: str) -> Planned:
+    values = dict(zip(_PLANNED, json.loads(text), strict=True))
+    return Planned(**{**values, "trigger": Trigger(values["trigger"])})
+
+
+def _dump_failure(failure: Failure) -> str:
+    return json.dumps([failure.reason, failure.message], separators=(",", ":"), ensure_ascii=False)
+
+
+def _load_failure(text: str) -> Failure:
+    reason, message = json.loads(text)
+    return Failure(reason=FailureReason(reason), message=message)
+
+
+def _dump_list(values: Sequence[Any]) -> str | None:
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False) if values else None
+
+
+def _load_list(text: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text else ()
+
+
+def _load_pairs(text: str | None) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value) for key, value in json.loads(text)) if text else ()
+
+
+class RecordTable(Generic[Record]):
+    """A table whose columns bear the names of a record's fields, with the statements on it.
+
+    `dump` and `load` hold the conversions of the fields that are no plain values; NULL is converted by those in
+    `load_null` only.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        record: type[Record],
+        key: str,
+        *,
+        dump: Mapping[str, _Convert],
+        load: Mapping[str, _Convert],
+        load_null: frozenset[str] = frozenset(),
+    ) -> None:
+        self._name = name
+        self._record: Callable[..., Record] = record
+        self._key = key
+        self.columns = tuple(field.name for field in fields(record))
+        self._values = attrgetter(*self.columns)
+        self._dump = [(self.columns.index(column), convert) for column, convert in dump.items()]
+        self._dump_by_index = dict(self._dump)
+        self._load = [(self.columns.index(column), convert, column in load_null) for column, convert in load.items()]
+        listed = ", ".join(f'"{column}"' for column in self.columns)
+        marks = ", ".join("?" * len(self.columns))
+        self.select = f"SELECT {listed} FROM {name}"  # noqa: S608 - names of this module
+        self.insert = f"INSERT INTO {name} ({listed}) VALUES ({marks})"  # noqa: S608
+        self.by_key = f'{self.select} WHERE "{key}" = ?'
+        self._updates: dict[tuple[int, ...], str] = {}
+
+    def row(self, record: Record) -> list[Value]:
+        """The record's values in the order of the columns."""
+        values = list(self._values(record))
+        for index, convert in self._dump:
+            if values[index] is not None:
+                values[index] = convert(values[index])
+        return values
+
+    def record(self, row: Sequence[Any]) -> Record:
+        """The record of a row of `select`."""
+        values = list(row)
+        for index, convert, even_null in self._load:
+            if even_null or values[index] is not None:
+                values[index] = convert(values[index])
+        return self._record(**dict(zip(self.columns, values, strict=True)))
+
+    def update(self, old: Record, new: Record) -> tuple[str, list[Value]]:
+        """The statement that writes what differs, if the row still has the old `write_no`; and its values."""
+        before, after = self._values(old), self._values(new)
+        changed = tuple(index for index, (a, b) in enumerate(zip(before, after, strict=True)) if a is not b and a != b)
+        statement = self._updates.get(changed)
+        if statement is None:
+            assigned = ", ".join(f'"{self.columns[index]}" = ?' for index in changed)
+            statement = f'UPDATE {self._name} SET {assigned} WHERE "{self._key}" = ? AND write_no = ?'  # noqa: S608
+            self._updates[changed] = statement
+        values: list[Value] = [self._dumped(index, after[index]) for index in changed]
+        return statement, [*values, getattr(old, self._key), old.write_no]
+
+    def _dumped(self, index: int, value: Any) -> Value:
+        convert = self._dump_by_index.get(index)
+        dumped: Value = convert(value) if convert is not None and value is not None else value
+        return dumped
+
+
+JOBS = RecordTable(
+    "job",
+    Job,
+    "job_id",
+    dump={"state": int, "labels": _dump_list, "pending": _dump_planned},
+    load={"state": JobState, "labels": _load_list, "pending": _load_planned},
+    load_null=frozenset({"labels"}),
+)
+
+EXECUTIONS = RecordTable(
+    "execution",
+    Execution,
+    "execution_id",
+    dump={
+        "trigger": int,
+        "state": int,
+        "outcome": int,
+        "failure": _dump_failure,
+        "next": _dump_planned,
+        "stdout_truncated": int,
+        "stderr_truncated": int,
+        "logs_complete": int,
+    },
+    load={
+        "trigger": Trigger,
+        "state": ExecutionState,
+        "outcome": Outcome,
+        "failure": _load_failure,
+        "next": _load_planned,
+        "stdout_truncated": bool,
+        "stderr_truncated": bool,
+        "logs_complete": bool,
+    },
+)
+
+AGENTS = RecordTable(
+    "agent",
+    Agent,
+    "agent_id",
+    dump={"state": int, "pools": _dump_list, "labels": _dump_list, "healthy": int},
+    load={"state": AgentState, "pools": _load_list, "labels": _load_pairs, "healthy": bool},
+    load_null=frozenset({"pools", "labels"}),
+)
+
+TASK_SELECT = "SELECT task_id, created_at, last_job_at, job_count FROM task"
+
+
+def task(row: Sequence[Any]) -> Task:
+    """The record of a row of TASK_SELECT."""
+    task_id, created_at, last_job_at, job_count = row
+    return Task(task_id=task_id, created_at=created_at, last_job_at=last_job_at, job_count=job_count)
+
+
+CHUNK_SELECT = 'SELECT execution_id, stream, "offset", data, at FROM chunk'
+
+
+def chunk(row: Sequence[Any]) -> LogChunk:
+    """The record of a row of CHUNK_SELECT."""
+    execution_id, stream, offset, data, at = row
+    return LogChunk(execution_id=execution_id, stream=Stream(stream), offset=offset, data=data, at=at)

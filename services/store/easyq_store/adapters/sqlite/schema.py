@@ -1,0 +1,178 @@
+"""Tables and indices, and how older databases come forward.
+
+`MIGRATIONS[n]` brings version n to n + 1; a released one is never edited. The version stands in `PRAGMA user_version`.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+from easyq_chassis.errors import FailedPrecondition
+
+_FIRST = """
+-- Single values: generation, clock (its high-water mark), seq (up to which places in line may have been given out).
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE job (
+    "row" INTEGER PRIMARY KEY,
+    "job_id" TEXT NOT NULL UNIQUE,
+    "task_id" TEXT NOT NULL,
+    "state" INTEGER NOT NULL,
+    "revision" INTEGER NOT NULL,
+    "spec" BLOB NOT NULL,
+    "image" TEXT NOT NULL,
+    "labels" TEXT,                -- JSON list of key=value; NULL: none
+    "idempotency_key" TEXT NOT NULL,
+    "first_execution_id" TEXT NOT NULL,
+    "created_at" INTEGER NOT NULL,
+    "last_modified_at" INTEGER NOT NULL,
+    "next_run_at" INTEGER,
+    "stop_requested_at" INTEGER,
+    "attempts" INTEGER NOT NULL,
+    "projected_attempt" INTEGER NOT NULL,
+    "projected_write" INTEGER NOT NULL,
+    "pending" TEXT,               -- JSON of a planned execution
+    "unsettled_since" INTEGER,
+    "write_no" INTEGER NOT NULL
+);
+-- An idempotency key once per task.
+CREATE UNIQUE INDEX job_key ON job (task_id, idempotency_key) WHERE idempotency_key <> '';
+-- Lists newest first: all, of a task, in a state, and both.
+CREATE INDEX job_created ON job (created_at, job_id);
+CREATE INDEX job_task ON job (task_id, created_at, job_id);
+CREATE INDEX job_state ON job (state, created_at, job_id);
+CREATE INDEX job_task_state ON job (task_id, state, created_at, job_id);
+-- Search by image.
+CREATE INDEX job_image ON job (image, created_at);
+-- The sweep.
+CREATE INDEX job_unsettled ON job (unsettled_since) WHERE unsettled_since IS NOT NULL;
+
+-- Lists by label, newest first.
+CREATE TABLE job_label (
+    label TEXT NOT NULL, created_at INTEGER NOT NULL, job_id TEXT NOT NULL,
+    PRIMARY KEY (label, created_at, job_id)
+) WITHOUT ROWID;
+
+-- Specs of older revisions.
+CREATE TABLE old_spec (
+    job_id TEXT NOT NULL, revision INTEGER NOT NULL, spec BLOB NOT NULL, PRIMARY KEY (job_id, revision)
+);
+
+-- Kept with each commit, so that nobody counts jobs.
+CREATE TABLE task (
+    task_id TEXT PRIMARY KEY, created_at INTEGER NOT NULL, last_job_at INTEGER NOT NULL, job_count INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE task_state (
+    task_id TEXT NOT NULL, state INTEGER NOT NULL, jobs INTEGER NOT NULL, PRIMARY KEY (task_id, state)
+) WITHOUT ROWID;
+-- Images that jobs have named, by the whole reference and by its last part.
+CREATE TABLE image (image TEXT PRIMARY KEY, short_name TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX image_short ON image (short_name);
+
+CREATE TABLE execution (
+    "row" INTEGER PRIMARY KEY,
+    "execution_id" TEXT NOT NULL UNIQUE,
+    "job_id" TEXT NOT NULL,
+    "task_id" TEXT NOT NULL,
+    "attempt" INTEGER NOT NULL,
+    "fence" INTEGER NOT NULL,
+    "trigger" INTEGER NOT NULL,
+    "state" INTEGER NOT NULL,
+    "epoch" INTEGER NOT NULL,
+    "priority" INTEGER NOT NULL,
+    "queue_seq" INTEGER NOT NULL,
+    "spec_revision" INTEGER NOT NULL,
+    "created_at" INTEGER NOT NULL,
+    "due_at" INTEGER NOT NULL,
+    "latest_start" INTEGER,
+    "retries_used" INTEGER NOT NULL,
+    "infra_used" INTEGER NOT NULL,
+    "series_due_at" INTEGER NOT NULL,
+    "queued_at" INTEGER,
+    "assigned_at" INTEGER,
+    "started_at" INTEGER,
+    "finished_at" INTEGER,
+    "stop_requested_at" INTEGER,
+    "agent_id" TEXT NOT NULL,
+    "session" INTEGER NOT NULL,
+    "pool" TEXT NOT NULL,
+    "container_id" TEXT NOT NULL,
+    "image_digest" TEXT NOT NULL,
+    "outcome" INTEGER,
+    "exit_code" INTEGER,
+    "failure" TEXT,               -- JSON [reason, message]
+    "stdout_size" INTEGER,
+    "stderr_size" INTEGER,
+    "stdout_truncated" INTEGER NOT NULL,
+    "stderr_truncated" INTEGER NOT NULL,
+    "logs_complete" INTEGER NOT NULL,
+    "ran_ms" INTEGER,
+    "next" TEXT,                  -- JSON of a planned execution
+    "unsettled_since" INTEGER,
+    "write_no" INTEGER NOT NULL,
+    "failure_reason" INTEGER GENERATED ALWAYS AS (json_extract("failure", '$[0]')) VIRTUAL
+);
+-- A job's executions; an attempt once.
+CREATE UNIQUE INDEX execution_job ON execution (job_id, attempt);
+-- Lists newest first: all, of a task, in a state, failed for a reason.
+CREATE INDEX execution_created ON execution (created_at, execution_id);
+CREATE INDEX execution_task ON execution (task_id, created_at, execution_id);
+CREATE INDEX execution_state ON execution (state, created_at, execution_id);
+CREATE INDEX execution_reason ON execution (failure_reason, created_at, execution_id)
+    WHERE failure_reason IS NOT NULL;
+-- The queue of each task (and, by skipping from task to task, the tasks that have one); the queue over the farm.
+CREATE INDEX execution_queue ON execution (task_id, priority DESC, queue_seq) WHERE state = 2;
+CREATE INDEX execution_seq ON execution (queue_seq) WHERE state = 2;
+-- What is due, and what expires.
+CREATE INDEX execution_due ON execution (due_at) WHERE state = 1;
+CREATE INDEX execution_latest ON execution (latest_start) WHERE state IN (1, 2) AND latest_start IS NOT NULL;
+-- What is assigned or runs: over the farm, and of an agent.
+CREATE INDEX execution_held ON execution (execution_id) WHERE state IN (3, 4);
+CREATE INDEX execution_agent ON execution (agent_id, execution_id) WHERE state IN (3, 4);
+-- The sweep.
+CREATE INDEX execution_unsettled ON execution (unsettled_since) WHERE unsettled_since IS NOT NULL;
+
+CREATE TABLE agent (
+    "agent_id" TEXT PRIMARY KEY,
+    "daemon_id" TEXT NOT NULL,
+    "session" INTEGER NOT NULL,
+    "state" INTEGER NOT NULL,
+    "beats" INTEGER NOT NULL,
+    "hostname" TEXT NOT NULL,
+    "pools" TEXT,                 -- JSON list
+    "slots" INTEGER NOT NULL,
+    "labels" TEXT,                -- JSON list of [key, value]
+    "version" TEXT NOT NULL,
+    "healthy" INTEGER NOT NULL,
+    "message" TEXT NOT NULL,
+    "lost_after_ms" INTEGER NOT NULL,
+    "connected_at" INTEGER NOT NULL,
+    "last_beat_at" INTEGER NOT NULL,
+    "write_no" INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Log bytes. The key finds a stream's end, and the chunk that holds a byte.
+CREATE TABLE chunk (
+    execution_id TEXT NOT NULL, stream INTEGER NOT NULL, "offset" INTEGER NOT NULL,
+    size INTEGER NOT NULL, at INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (execution_id, stream, "offset")
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+
+
+def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Brings the schema to the version of this program, each step in a transaction of its own.
+
+    Raises FailedPrecondition if the schema is newer than this program knows.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise FailedPrecondition(
+            f"the database has schema version {version}; this program knows versions up to {len(migrations)}:"
+            " start the newer version of EasyQ, or restore an older backup"
+        )
+    for number in range(version, len(migrations)):
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{migrations[number]}\nPRAGMA user_version = {number + 1};\nCOMMIT;"
+        )

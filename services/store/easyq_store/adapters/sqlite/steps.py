@@ -1,0 +1,160 @@
+"""The writes of plans, on the writer's connection. Nothing here waits: a plan runs through in one go."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+
+from easyq_chassis.errors import Internal
+from easyq_store.adapters.sqlite.lookups import Tables
+from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
+from easyq_store.adapters.sqlite.tally import Tally
+from easyq_store.domain.records import Agent, Execution, Job, LogChunk
+from easyq_store.domain.states import Stream
+from easyq_store.ports import Inserted
+
+SET_META = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2"
+_LABEL = "INSERT INTO job_label (label, created_at, job_id) VALUES (?, ?, ?)"
+_UNLABEL = "DELETE FROM job_label WHERE label = ? AND created_at = ? AND job_id = ?"
+_KEEP_SPEC = "INSERT OR IGNORE INTO old_spec (job_id, revision, spec) VALUES (?, ?, ?)"
+_CHUNK = 'INSERT INTO chunk (execution_id, stream, "offset", size, at, data) VALUES (?, ?, ?, ?, ?, ?)'
+
+
+class Places:
+    """Gives out places in line. `lease` is on disk: none above it was ever given out."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.lease = 0
+
+    def next(self) -> int:
+        """The next one, within the lease."""
+        if self.given >= self.lease:
+            raise Internal("one transaction wants more places in line than were set aside for it")
+        self.given += 1
+        return self.given
+
+
+class SqliteSteps:
+    """`easyq_store.ports.Steps` on a connection with a transaction open."""
+
+    def __init__(self, tables: Tables, tally: Tally, places: Places) -> None:
+        self._tables = tables
+        self._connection = tables.connection
+        self._tally = tally
+        self._places = places
+
+    @property
+    def atomic(self) -> bool:
+        return True
+
+    async def get_job(self, job_id: str) -> Job | None:
+        return self._tables.job(job_id)
+
+    async def job_by_key(self, task_id: str, idempotency_key: str) -> Job | None:
+        return self._tables.job_by_key(task_id, idempotency_key)
+
+    async def get_spec(self, job_id: str, revision: int) -> bytes | None:
+        return self._tables.spec(job_id, revision)
+
+    async def get_execution(self, execution_id: str) -> Execution | None:
+        return self._tables.execution(execution_id)
+
+    async def newest_execution(self, job_id: str) -> Execution | None:
+        return self._tables.newest_execution(job_id)
+
+    async def open_executions(self, job_id: str) -> list[Execution]:
+        return self._tables.open_executions(job_id)
+
+    async def held_by(self, agent_id: str) -> list[Execution]:
+        return self._tables.held_by(agent_id)
+
+    async def get_agent(self, agent_id: str) -> Agent | None:
+        return self._tables.agent(agent_id)
+
+    async def generation(self) -> int:
+        return self._tables.meta("generation")
+
+    async def log_end(self, execution_id: str, stream: Stream) -> int:
+        return self._tables.log_end(execution_id, stream)
+
+    async def insert_job(self, job: Job) -> Inserted:
+        if not self._insert(JOBS.insert, JOBS.row(job)):
+            return Inserted.KEY_TAKEN if self._tables.job(job.job_id) is None else Inserted.ID_TAKEN
+        for label in job.labels:
+            self._connection.execute(_LABEL, (label, job.created_at, job.job_id))
+        self._tally.job_inserted(job.task_id, job.image, job.state, job.created_at)
+        return Inserted.DONE
+
+    async def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Job | None:
+        old = self._tables.job(job_id)
+        if old is None or (decided := decide(old)) is old:
+            return old
+        new = replace(decided, write_no=old.write_no + 1)
+        self._connection.execute(*JOBS.update(old, new))
+        if new.labels != old.labels:
+            for label in old.labels:
+                self._connection.execute(_UNLABEL, (label, old.created_at, job_id))
+            for label in new.labels:
+                self._connection.execute(_LABEL, (label, new.created_at, job_id))
+        if new.state is not old.state or new.image != old.image:
+            self._tally.job_moved(new.task_id, new.image, old.state, new.state)
+        return new
+
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
+        self._connection.execute(_KEEP_SPEC, (job_id, revision, spec))
+
+    async def insert_execution(self, execution: Execution) -> bool:
+        return self._insert(EXECUTIONS.insert, EXECUTIONS.row(execution))
+
+    async def change_execution(self, execution_id: str, decide: Callable[[Execution], Execution]) -> Execution | None:
+        old = self._tables.execution(execution_id)
+        if old is None or (decided := decide(old)) is old:
+            return old
+        new = replace(decided, write_no=old.write_no + 1)
+        self._connection.execute(*EXECUTIONS.update(old, new))
+        return new
+
+    async def next_seq(self) -> int:
+        return self._places.next()
+
+    async def insert_agent(self, agent: Agent) -> bool:
+        return self._insert(AGENTS.insert, AGENTS.row(agent))
+
+    async def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Agent | None:
+        old = self._tables.agent(agent_id)
+        if old is None or (decided := decide(old)) is old:
+            return old
+        new = replace(decided, write_no=old.write_no + 1)
+        self._connection.execute(*AGENTS.update(old, new))
+        return new
+
+    async def raise_generation(self, from_: int) -> bool:
+        if self._tables.meta("generation") != from_:
+            return False
+        self._connection.execute(SET_META, ("generation", from_ + 1))
+        return True
+
+    async def insert_chunk(self, chunk: LogChunk) -> bool:
+        return self._insert(
+            _CHUNK,
+            [chunk.execution_id, int(chunk.stream), chunk.offset, len(chunk.data), chunk.at, chunk.data],
+        )
+
+    async def raise_clock(self, mark: int) -> int:
+        kept = self._tables.meta("clock")
+        if mark > kept:
+            self._connection.execute(SET_META, ("clock", mark))
+        return max(mark, kept)
+
+    def _insert(self, statement: str, values: list[str | int | bytes | None]) -> bool:
+        """Whether it was inserted: not, if a unique index has it already."""
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode not in _TAKEN:
+                raise
+            return False
+        return True
+
+
+_TAKEN = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
