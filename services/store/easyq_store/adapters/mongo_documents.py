@@ -1,14 +1,14 @@
 """Records as MongoDB documents, and back.
 
 A document has the record's fields in lowerCamel, the record's id as `_id`, and `schemaVersion`. Enumerations are their
-numbers, tuples are arrays, nested records are subdocuments. A field that is None is absent. Beside these stand fields
-that only indexes need (see `mongo_schema`): each is computed from the record with every write, is absent where it
-doesn't apply, and is ignored when the record is read.
+numbers, tuples are arrays, pairs are {key, value}, nested records are subdocuments. A field that is None is absent.
+Beside these stand fields that only indexes need (see `mongo_schema`): each is computed from the record with every
+write, is absent where it doesn't apply, and is ignored when the record is read.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -34,6 +34,10 @@ class _Codec:
 
 
 _PLAIN = _Codec(encode=lambda value: value, decode=lambda value: value)
+# Not an array: FerretDB stores none within arrays.
+_PAIR = _Codec(
+    encode=lambda pair: {"key": pair[0], "value": pair[1]}, decode=lambda stored: (stored["key"], stored["value"])
+)
 
 
 def _codec_of(hint: Any) -> _Codec:
@@ -44,19 +48,19 @@ def _codec_of(hint: Any) -> _Codec:
         return _codec_of(inner)
     if get_origin(hint) is tuple:
         return _codec_of_tuple(arguments)
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         nested = _Shape(hint)
         return _Codec(encode=nested.encode, decode=nested.decode)
     if issubclass(hint, Enum):
         return _Codec(encode=lambda value: value.value, decode=hint)
-    assert hint in {int, str, bytes, bool}, hint
+    if hint not in {int, str, bytes, bool}:
+        raise TypeError(f"no codec for {hint}")
     return _PLAIN
 
 
 def _codec_of_tuple(arguments: tuple[Any, ...]) -> _Codec:
     if arguments[-1] is not ...:
-        # A pair, say: its elements are plain.
-        return _Codec(encode=list, decode=tuple)
+        return _PAIR
     element = _codec_of(arguments[0])
     return _Codec(
         encode=lambda values: [element.encode(value) for value in values],
@@ -75,7 +79,8 @@ class _Shape:
             for field in fields(record)
         ]
         for field in fields(record):
-            assert NoneType not in get_args(hints[field.name]) or _default(field) is None, field.name
+            if NoneType in get_args(hints[field.name]) and field.default is not None:
+                raise TypeError(f"absent means None: {field.name} needs None as its default")
         self.keys = frozenset(key for _, key, _ in self._fields)
 
     def encode(self, record: Any) -> Document:
@@ -96,16 +101,12 @@ def _camel(name: str) -> str:
     return re.sub("_(.)", lambda found: found.group(1).upper(), name)
 
 
-def _default(field: "Field[Any]") -> Any:
-    return None if field.default is MISSING else field.default
-
-
 class Kind(Generic[R]):
     """One type of records that change, and the collection that holds them."""
 
     def __init__(self, record: type[R], collection: str, id_field: str, derive: Callable[[R], Document]) -> None:
         self._shape = _Shape(record, id_field)
-        self._derive = derive
+        self._derive: Callable[[R], Document] = derive
         self.collection = collection
 
     def encode(self, record: R) -> Document:
@@ -122,6 +123,10 @@ class Kind(Generic[R]):
             )
         record: R = self._shape.decode(document)
         return record
+
+    def numbered(self, record: R, write_no: int) -> R:
+        """The record with this write number."""
+        return replace(record, write_no=write_no)
 
     def update(self, stored: Mapping[str, Any], record: R) -> Document:
         """What makes the stored document that of the record, as an update; other programs' fields stay."""

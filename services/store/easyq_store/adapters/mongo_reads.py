@@ -1,0 +1,299 @@
+"""Reads outside plans, on MongoDB. Each says by its shape which index of `mongo_schema` serves it."""
+
+import asyncio
+from collections.abc import Awaitable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
+
+from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, Document
+from easyq_store.adapters.mongo_errors import translated
+from easyq_store.adapters.mongo_lookups import MongoLookups, Sort, chunk_id, chunk_ids, spec_id
+from easyq_store.adapters.mongo_schema import QUEUE_SEQ
+from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Task
+from easyq_store.domain.states import JobState, Stream
+from easyq_store.ports import ExecutionFilter, JobFilter, Place
+
+T = TypeVar("T")
+
+_NEWEST_FIRST: Sort = [("createdAt", -1), ("_id", -1)]
+
+# Questions on the wire at once for the sake of one answer.
+_BESIDE = 16
+# Chunks read in one go.
+_MOST_CHUNKS = 1000
+_USUAL_CHUNK = 64 * 1024
+
+
+class MongoReads(MongoLookups):
+    """`easyq_store.ports.Reads`."""
+
+    # -------------------------------------------------------------------------------------------------------- lists
+    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
+        conditions = _listed(where, after)
+        if where.labels:
+            conditions["labels"] = where.labels[0] if len(where.labels) == 1 else {"$all": list(where.labels)}
+        return await self._records(JOBS, conditions, sort=_NEWEST_FIRST, limit=limit)
+
+    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
+        conditions = _listed(where, after)
+        if where.job_id:
+            conditions["jobId"] = where.job_id
+        if where.reasons:
+            conditions["failure.reason"] = _one_of(where.reasons)
+        return await self._records(EXECUTIONS, conditions, sort=_NEWEST_FIRST, limit=limit)
+
+    async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
+        return await self._records(EXECUTIONS, {"jobId": job_id}, sort=[("attempt", -1)], limit=limit)
+
+    async def next_attempt(self, job_id: str, after: int) -> Execution | None:
+        return await self._record(EXECUTIONS, {"jobId": job_id, "attempt": {"$gt": after}}, sort=[("attempt", 1)])
+
+    async def specs(self, keys: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], bytes]:
+        if not keys:
+            return {}
+        job_ids = sorted({job_id for job_id, _ in keys})
+        # In this order: a revision is kept aside before the job takes the next one.
+        jobs = await self._all("jobs", {"_id": {"$in": job_ids}}, only=("revision", "spec"))
+        found = {(job["_id"], job["revision"]): job["spec"] for job in jobs}
+        others = {spec_id(*key): key for key in keys if key not in found}
+        kept = await self._all("specs", {"_id": {"$in": sorted(others)}}) if others else []
+        found |= {others[spec["_id"]]: spec["spec"] for spec in kept}
+        return {key: found[key] for key in keys if key in found}
+
+    # -------------------------------------------------------------------------------------------- tasks and counts
+    async def get_task(self, task_id: str) -> Task | None:
+        task = await self._first("tasks", {"_id": task_id})
+        return await self._task(task) if task else None
+
+    async def list_tasks(self, after: str, limit: int) -> list[Task]:
+        return await self._tasks({"_id": {"$gt": after}}, limit)
+
+    async def tasks_beginning(self, prefix: str, limit: int) -> list[Task]:
+        return await self._tasks(_beginning("_id", prefix), limit)
+
+    async def count_jobs(self, task_id: str = "") -> Mapping[JobState, int]:
+        # Each a count of index entries, without a document read.
+        of_task: Document = {"taskId": task_id} if task_id else {}
+        counts = await _beside(self._count("jobs", {**of_task, "state": state.value}) for state in JobState)
+        return {state: count for state, count in zip(JobState, counts, strict=True) if count}
+
+    async def _tasks(self, where: Document, limit: int) -> list[Task]:
+        tasks = await self._all("tasks", where, sort=[("_id", 1)], limit=limit)
+        return await _beside(self._task(task) for task in tasks)
+
+    async def _task(self, task: Document) -> Task:
+        jobs = {"taskId": task["_id"]}
+        newest = await self._first("jobs", jobs, sort=_NEWEST_FIRST, only=("createdAt",))
+        return Task(
+            task_id=task["_id"],
+            created_at=task["createdAt"],
+            last_job_at=newest["createdAt"] if newest else task["createdAt"],
+            job_count=await self._count("jobs", jobs),
+        )
+
+    async def _count(self, collection: str, where: Document) -> int:
+        with translated():
+            # The plain command: `count_documents` is an aggregation, which may read documents.
+            database = self._database()
+            answer = await database.command(
+                "count", collection, query=where, readConcern=database.read_concern.document
+            )
+        return int(answer["n"])
+
+    # ------------------------------------------------------------------------------------------------------- search
+    async def jobs_beginning(self, prefix: str, limit: int) -> list[Job]:
+        return await self._records(JOBS, _beginning("_id", prefix), sort=[("_id", 1)], limit=limit)
+
+    async def executions_beginning(self, prefix: str, limit: int) -> list[Execution]:
+        return await self._records(EXECUTIONS, _beginning("_id", prefix), sort=[("_id", 1)], limit=limit)
+
+    async def jobs_by_image(self, prefix: str, limit: int) -> list[Job]:
+        either = {"$or": [_beginning("image", prefix), _beginning("shortImage", prefix)]}
+        return await self._records(JOBS, either, sort=_NEWEST_FIRST, limit=limit)
+
+    # -------------------------------------------------------------------------------------------- the line and time
+    async def queued_after(self, seq: int, limit: int) -> list[Head]:
+        return await self._heads({"lineSeq": {"$gt": seq}}, [("lineSeq", 1)], limit)
+
+    async def last_seq(self) -> int:
+        return await self._counter(QUEUE_SEQ)
+
+    async def task_queue(self, task_id: str, limit: int) -> list[Head]:
+        return await self._heads({"lineTask": task_id}, [("linePriority", -1), ("lineSeq", 1)], limit)
+
+    async def queued_tasks(self, after: str, limit: int) -> list[str]:
+        # Grouping by an index's first key alone lets MongoDB skip from task to task in it.
+        stages: list[Document] = [
+            {"$match": {"lineTask": {"$gt": after}}},
+            {"$group": {"_id": "$lineTask"}},
+            {"$sort": {"_id": 1}},
+            {"$limit": limit},
+        ]
+        with translated():
+            cursor = await self._database().executions.aggregate(stages)
+            return [task["_id"] for task in await cursor.to_list()]
+
+    async def held(self, after: str, limit: int, agent_id: str = "") -> list[HeldHead]:
+        found = await self._all(
+            "executions",
+            {"heldBy": agent_id or {"$exists": True}, "_id": {"$gt": after}},
+            sort=[("_id", 1)],
+            limit=limit,
+            only=("taskId", "agentId", "session", "pool", "epoch"),
+        )
+        return [
+            HeldHead(
+                execution_id=held["_id"],
+                task_id=held["taskId"],
+                agent_id=held["agentId"],
+                session=held["session"],
+                pool=held["pool"],
+                epoch=held["epoch"],
+            )
+            for held in found
+        ]
+
+    async def due(self, now: int, limit: int) -> list[DueHead]:
+        found = await self._all(
+            "executions", {"firesAt": {"$lte": now}}, sort=[("firesAt", 1)], limit=limit, only=("epoch", "firesAt")
+        )
+        return [DueHead(execution_id=due["_id"], epoch=due["epoch"], due_at=due["firesAt"]) for due in found]
+
+    async def next_due(self, after: int) -> int | None:
+        return await self._lowest("firesAt", after)
+
+    async def expired(self, now: int, limit: int) -> list[str]:
+        return await self._ids_below("executions", "expiresAt", now, limit)
+
+    async def next_expiry(self, after: int) -> int | None:
+        return await self._lowest("expiresAt", after)
+
+    async def agents(self) -> list[Agent]:
+        return await self._records(AGENTS, {}, sort=[("_id", 1)])
+
+    async def unsettled_jobs(self, before: int, limit: int) -> list[str]:
+        return await self._ids_below("jobs", "unsettledSince", before, limit)
+
+    async def unsettled_executions(self, before: int, limit: int) -> list[str]:
+        return await self._ids_below("executions", "unsettledSince", before, limit)
+
+    async def _heads(self, where: Document, sort: Sort, limit: int) -> list[Head]:
+        found = await self._all(
+            "executions", where, sort=sort, limit=limit, only=("lineTask", "linePriority", "lineSeq", "epoch")
+        )
+        return [
+            Head(
+                execution_id=head["_id"],
+                task_id=head["lineTask"],
+                priority=head["linePriority"],
+                queue_seq=head["lineSeq"],
+                epoch=head["epoch"],
+            )
+            for head in found
+        ]
+
+    async def _lowest(self, key: str, after: int) -> int | None:
+        found = await self._first("executions", {key: {"$gt": after}}, sort=[(key, 1)], only=(key,))
+        return found[key] if found else None
+
+    async def _ids_below(self, collection: str, key: str, bound: int, limit: int) -> list[str]:
+        found = await self._all(collection, {key: {"$lt": bound}}, sort=[(key, 1)], limit=limit, only=("_id",))
+        return [document["_id"] for document in found]
+
+    # --------------------------------------------------------------------------------------------------------- logs
+    async def log_ends(self, execution_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
+        async def ends(execution_id: str) -> tuple[int, int]:
+            stdout = await self.log_end(execution_id, Stream.STDOUT)
+            return stdout, await self.log_end(execution_id, Stream.STDERR)
+
+        found = await _beside(ends(execution_id) for execution_id in execution_ids)
+        return {id_: pair for id_, pair in zip(execution_ids, found, strict=True) if pair != (0, 0)}
+
+    async def read_chunks(self, execution_id: str, stream: Stream, offset: int, max_bytes: int) -> list[LogChunk]:
+        chunks: list[LogChunk] = []
+        room = max_bytes
+        ids = chunk_ids(execution_id, stream)
+        ids["$gte"] = await self._chunk_with(execution_id, stream, offset)
+        wanted = max_bytes // _USUAL_CHUNK + 1
+        while page := await self._all("chunks", {"_id": ids}, sort=[("_id", 1)], limit=min(wanted, _MOST_CHUNKS)):
+            for document in page:
+                chunk = _chunk(execution_id, stream, document)
+                if chunk.end <= offset:
+                    continue
+                room -= len(chunk.data)
+                if chunks and room < 0:
+                    return chunks
+                chunks.append(chunk)
+            if room <= 0:
+                break
+            # As many as fit if they are as large as those so far.
+            wanted = room * len(chunks) // max(1, max_bytes - room) + 1
+            ids = {"$gt": page[-1]["_id"], "$lt": ids["$lt"]}
+        return chunks
+
+    async def _chunk_with(self, execution_id: str, stream: Stream, offset: int) -> str:
+        """The id of the last chunk that begins at `offset` or before; where there is none, where one would be."""
+        at = chunk_id(execution_id, stream, offset)
+        if offset == 0:
+            return at
+        ids = {"$gte": chunk_id(execution_id, stream, 0), "$lte": at}
+        last = await self._first("chunks", {"_id": ids}, sort=[("_id", -1)], only=("_id",))
+        return last["_id"] if last else at
+
+
+def _chunk(execution_id: str, stream: Stream, document: Document) -> LogChunk:
+    data: bytes = document["data"]
+    return LogChunk(
+        execution_id=execution_id,
+        stream=stream,
+        offset=document["end"] - len(data),
+        data=data,
+        at=document["at"],
+    )
+
+
+def _listed(where: JobFilter | ExecutionFilter, after: Place | None) -> Document:
+    """The conditions that both lists have."""
+    conditions: Document = {}
+    if where.task_id:
+        conditions["taskId"] = where.task_id
+    if where.states:
+        conditions["state"] = _one_of(where.states)
+    created: Document = {}
+    if where.created_from is not None:
+        created["$gte"] = where.created_from
+    if where.created_before is not None:
+        created["$lt"] = where.created_before
+    if after is not None:
+        created["$lte"] = after.created_at
+        # The bound above is the index's; this only passes over those of that very millisecond.
+        conditions["$or"] = [{"createdAt": {"$lt": after.created_at}}, {"_id": {"$lt": after.id}}]
+    if created:
+        conditions["createdAt"] = created
+    return conditions
+
+
+def _one_of(values: Iterable[Any]) -> Any:
+    numbers = [value.value for value in values]
+    return numbers[0] if len(numbers) == 1 else {"$in": numbers}
+
+
+def _beginning(key: str, prefix: str) -> Document:
+    """Condition: the string begins so. A range, which every index serves."""
+    bounds: Document = {"$gte": prefix}
+    stem = prefix.rstrip(chr(0x10FFFF))
+    if stem:
+        # UTF-16's surrogates are no characters.
+        following = ord(stem[-1]) + 1
+        bounds["$lt"] = stem[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
+    return {key: bounds}
+
+
+async def _beside(questions: Iterable[Awaitable[T]]) -> list[T]:
+    """The answers in their order, with a bound on how many are asked at once."""
+    gate = asyncio.Semaphore(_BESIDE)
+
+    async def ask(question: Awaitable[T]) -> T:
+        async with gate:
+            return await question
+
+    return await asyncio.gather(*(ask(question) for question in questions))
