@@ -70,7 +70,7 @@ class GatewaySettings(ServiceSettings):
     default_log_limit: int = Field(
         100 * _MIB, ge=0, le=10 * 1024 * _MIB, description="Bytes of its output that are kept, for each stream."
     )
-    default_on_lost: Literal["RERUN", "FAIL", "WAIT"] = Field("RERUN", description="What follows when its host is lost")
+    default_on_lost: Literal["RERUN", "FAIL", "WAIT"] = Field("RERUN", description="What follows if its host is lost.")
 
     @field_validator("schedulers", "dispatchers", "allowed_hosts", "allowed_origins", "redact_names", mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from easyq_gateway.deadline import within
 from easyq_gateway.gate import Gate
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Streaming: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
 
 
 class Undecodable:
@@ -57,9 +58,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _stream(
-        self, inner: Callable[[Any, Context], AsyncIterator[Any]]
-    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    def _stream(self, inner: Streaming) -> Streaming:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
             _require_decoded(request)
             with self._streams.entered():
@@ -68,9 +67,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _both(
-        self, inner: Callable[[Any, Context], AsyncIterator[Any]]
-    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    def _both(self, inner: Streaming) -> Streaming:
         async def guarded(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             with self._streams.entered():
                 async for response in inner(_decoded(requests), context):

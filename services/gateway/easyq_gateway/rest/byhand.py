@@ -78,7 +78,7 @@ class ByHand:
         _read_query(request, ())
         return json_answer(json.dumps({"name": "EasyQ", "version": self._version, "status": "/status"}))
 
-    async def _healthcheck(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+    async def _healthcheck(self, _request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
         """200 while a job posted now would be accepted, else 503."""
         await self._farm.require_store()
         return json_answer(json.dumps({"status": "SERVING"}))

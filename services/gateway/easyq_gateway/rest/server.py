@@ -131,8 +131,8 @@ class _Connection(web.RequestHandler):
         self,
         request: web.BaseRequest,
         status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
+        exc: BaseException | None = None,  # noqa: ARG002 - aiohttp's signature
+        message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """Answers in the one shape, without aiohttp's text, which echoes the request."""
         if request.writer.output_size > 0:
