@@ -1,6 +1,7 @@
 """100 × `echo hi` through EasyQ, against a bare loop over the Docker SDK on the same daemon."""
 
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import docker
 from bench.report import Figure, Goal
 from tests.support.farm import Rest, UpFarm
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+from tests.support.waiting import wait_until
 
 COUNT = 100
 SLOTS = 4
@@ -43,10 +45,11 @@ def _seconds(work: Callable[[], None]) -> float:
 def _by_easyq(rest: Rest, count: int) -> None:
     """From the first POST to the end of the last job, each posted by itself, outputs stored."""
     spec = {"image": EXAMPLE_IMAGE, "command": COMMAND}
+    task = f"bench-{uuid.uuid4().hex[:8]}"
     with ThreadPoolExecutor(SLOTS) as pool:
-        answers = list(pool.map(lambda _: rest.enqueue("bench", spec), range(count)))
-    jobs = rest.wait_all([answer["jobId"] for answer in answers], 120)
-    assert all(job["state"] == "SUCCEEDED" and job["executions"][0]["logsComplete"] for job in jobs)
+        list(pool.map(lambda _: rest.enqueue(task, spec), range(count)))
+    wanted = [{"state": "SUCCEEDED", "count": count}]
+    wait_until(lambda: rest.get(f"/tasks/{task}")["states"] == wanted, 120, interval=0.05)
 
 
 def _bare(host: DockerHost, count: int) -> None:

@@ -185,7 +185,6 @@ def test_a_wrong_task_name(farm: UpFarm, rest: Rest, name: str) -> None:
         ("POST", "/jobs/nobody/retry", 404),
         ("GET", "/agents/nobody", 404),
         ("GET", "/no/such/path", 404),
-        ("GET", "/", 404),
         ("GET", "//jobs", 404),
         ("DELETE", "/jobs", 405),
         ("PATCH", "/jobs/x", 405),
@@ -201,7 +200,8 @@ def test_a_wrong_task_name(farm: UpFarm, rest: Rest, name: str) -> None:
         ("GET", "/search", 400),
         ("GET", "/search?query=", 400),
         ("GET", f"/search?query={'x' * 257}", 400),
-        ("GET", "/jobs/nobody?wait=forever", 400),
+        ("GET", "/jobs/nobody?nonsense=1", 400),
+        ("GET", "/jobs/nobody/stdout?nonsense=1", 400),
         ("PUT", f"/tasks/{TASK}/jobs/-bad", 400),
     ],
 )
