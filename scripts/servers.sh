@@ -54,13 +54,16 @@ install_packages() {
 
 # ------------------------------------------------------------------------------------------------- programs built with Go
 # FerretDB looks for a file with its version beside its source and does not start without it, so it is built from a
-# vendored copy to which that file is added.
+# vendored copy to which that file is added; scripts/ferretdb.patch, which says why, is applied to it as well.
+PATCH=$PWD/scripts/ferretdb.patch
+
 build_ferretdb() (
     cd "$1" &&
         go mod init easyq.invalid/tools &&
         go get -tool "github.com/FerretDB/FerretDB/cmd/ferretdb@$FERRETDB" &&
         go mod vendor &&
         echo "$FERRETDB" >vendor/github.com/FerretDB/FerretDB/build/version/version.txt &&
+        GIT_CEILING_DIRECTORIES=$1 git -C vendor/github.com/FerretDB/FerretDB apply "$PATCH" &&
         go build -mod=vendor -trimpath -o ferretdb github.com/FerretDB/FerretDB/cmd/ferretdb &&
         mv ferretdb "$CACHE/bin/ferretdb"
 )
@@ -85,6 +88,7 @@ build() {
     say "building $1 $2 into $CACHE/bin (a minute or two, once)"
     scratch=$(mktemp -d)
     if (unset GOFLAGS GOBIN; "build_$1" "$scratch") >"$scratch.log" 2>&1; then
+        rm -f "$CACHE/bin/.$1-"*
         : >"$stamp"
     else
         say "building $1 failed:"
@@ -97,7 +101,7 @@ build() {
 build_programs() {
     have go || return 0
     mkdir -p "$CACHE/bin"
-    build ferretdb "$FERRETDB"
+    build ferretdb "$FERRETDB-$(cksum <"$PATCH" | cut -d " " -f 1)"
     build grpcurl "$GRPCURL"
     build compose_spec "$COMPOSE_SPEC"
 }
