@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,6 +21,7 @@ from easyq.v1.job_service_pb2 import (
     CreateJobRequest,
     CreateJobResponse,
     GetJobRequest,
+    ListJobsRequest,
     StopJobRequest,
     StopJobResponse,
 )
@@ -41,6 +42,7 @@ ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EX
 _PAUSES = (0.1, 0.3, 1.0)
 _LONGEST_PAUSE = 5.0
 _MOST_GAPS = 3
+_PAGE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +112,19 @@ class Client:
     def get(self, job_id: str) -> Job:
         """The job with its newest 20 executions, oldest first. Raises NotFound."""
         return self._call(self._jobs.GetJob, GetJobRequest(job_id=job_id))
+
+    def jobs(self, *, task: str = "", states: Sequence[Job.State.ValueType] = ()) -> Iterator[Job]:
+        """All jobs, newest first, without their executions; only of one task or in some states, if given.
+
+        Asks for a page at a time, so that jobs may change state between two pages.
+        """
+        request = ListJobsRequest(task_id=task, state=states, page_size=_PAGE)
+        while True:
+            answer = self._call(self._jobs.ListJobs, request)
+            yield from answer.items
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
 
     def stop(self, job_id: str) -> StopJobResponse:
         """Asks a job to stop: STOPPED if nothing of it ran, else STOPPING until its container has ended.

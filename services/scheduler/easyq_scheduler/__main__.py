@@ -11,12 +11,14 @@ from easyq_scheduler.app import serve
 from easyq_scheduler.config import SchedulerSettings
 
 
-def command(argv: list[str]) -> None:
-    """Fires jobs that have a time, and expires what has waited too long."""
+def main(argv: list[str]) -> None:
+    """Runs the scheduler with the settings of the environment and of `argv`."""
     settings = load(SchedulerSettings, argv, prog="easyq scheduler")
     logs.configure("scheduler", level=settings.log_level, fmt=settings.log_format)
     process.run(partial(serve, settings))
 
 
+command = process.service_command("scheduler", main)
+
 if __name__ == "__main__":
-    command(sys.argv[1:])
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The supervisor's hold on the machine: processes, files, Docker, packages."""

@@ -1,0 +1,121 @@
+"""One process that is kept alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+
+from easyq_supervisor.adapters.console import Console
+from easyq_supervisor.adapters.guard import guarded
+from easyq_supervisor.domain.backoff import next_delay
+from easyq_supervisor.domain.plan import ProcessSpec
+
+# Status with which our services say that their settings are wrong: a restart would not help.
+BAD_SETTINGS = 2
+
+_CHUNK = 65_536
+_LAST_WORDS = 1.0
+
+
+class BadSettings(Exception):
+    """A service refuses what it was told; its last line in the log says what."""
+
+
+class Child:
+    """Starts a process, passes its output on line by line, and starts it again with a back-off when it ends."""
+
+    def __init__(self, spec: ProcessSpec, console: Console) -> None:
+        self.spec = spec
+        self._console = console
+        self._process: Process | None = None
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> asyncio.Task[None]:
+        """Keeps it running from now on. The task ends with `stop`, or raises BadSettings."""
+        self._task = asyncio.create_task(self._keep(), name=f"child:{self.spec.name}")
+        return self._task
+
+    async def stop(self, patience: float) -> None:
+        """SIGTERM, and after `patience` seconds SIGKILL; returns when it has ended and its output was passed on."""
+        self._stopping.set()
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        if self._task is None:
+            return
+        done, _ = await asyncio.wait([self._task], timeout=patience)
+        if not done:
+            self._console.say(f"{self.spec.name} did not end within {patience:.1f} s and is killed")
+            self.kill()
+            await asyncio.wait([self._task])
+
+    def kill(self) -> None:
+        """SIGKILL, without waiting."""
+        self._stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def _keep(self) -> None:
+        delay: float | None = None
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            status = await self._run()
+            if self._stopping.is_set():
+                return
+            if status == BAD_SETTINGS and self.spec.kind != "redis":
+                raise BadSettings(f"{self.spec.name} refuses its settings; see its last line above")
+            delay = next_delay(delay, lived=time.monotonic() - began)
+            self._console.say(f"{self.spec.name} {_how(status)}; it is started again in {delay:.1f} s")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
+
+    async def _run(self) -> int:
+        """One life of the process; its exit status, negative for a signal."""
+        process = await asyncio.create_subprocess_exec(
+            *guarded(self.spec.argv),
+            env={**os.environ, **self.spec.env},
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            # Ctrl-C goes to the supervisor alone, which ends them in order.
+            start_new_session=True,
+        )
+        self._process = process
+        if self._stopping.is_set():
+            process.terminate()
+        output = asyncio.create_task(self._pass_on(process.stdout))
+        status = await process.wait()
+        # A process of its own that it left behind may keep the pipe open for ever.
+        _, unread = await asyncio.wait([output], timeout=_LAST_WORDS)
+        for task in unread:
+            task.cancel()
+        return status
+
+    async def _pass_on(self, stream: asyncio.StreamReader | None) -> None:
+        rest = b""
+        while stream is not None and (chunk := await stream.read(_CHUNK)):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._console.line(self.spec.name, line)
+            if len(rest) > _CHUNK:
+                self._console.line(self.spec.name, rest)
+                rest = b""
+        if rest:
+            self._console.line(self.spec.name, rest)
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

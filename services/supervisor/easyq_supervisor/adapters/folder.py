@@ -1,0 +1,118 @@
+"""The data folder: who holds it, and where sockets and states of this run are."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+# A unix socket's path has at most 107 characters; the longest name that we add is `/dispatcher.sock`.
+_LONGEST_RUN_FOLDER = 90
+
+
+class Held(Exception):
+    """Another `easyq up` has this folder."""
+
+    def __init__(self, data: Path, pid: int) -> None:
+        super().__init__(f"{data} is held by another easyq up, pid {pid}")
+        self.pid = pid
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """What the running `easyq up` says of itself to `easyq down`."""
+
+    pid: int
+    grpc: str
+    rest: str
+
+
+class DataFolder:
+    """Layout: `lock` (held by the running system), `up.json` (what it says of itself), `run/` (sockets), `store/`,
+    `agents/<id>/` (journals), `engine/` (a Docker Engine of its own, where there is one)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+        self._run: Path | None = None
+
+    def hold(self) -> None:
+        """Makes the folder where it is missing, and takes it for this process. Raises Held, OSError."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = _read_pid(lock)
+            os.close(lock)
+            raise Held(self.path, pid) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def holder(self) -> int | None:
+        """The pid of the process that holds the folder; None where nobody does."""
+        try:
+            lock = os.open(self.path / "lock", os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_pid(lock)
+        finally:
+            os.close(lock)
+        return None
+
+    def make_run_folder(self) -> Path:
+        """An empty folder for sockets that only this user can enter; elsewhere if the path here is too long."""
+        self._forget_run_folder()
+        run = self.path / "run"
+        if len(os.fsencode(run)) > _LONGEST_RUN_FOLDER:
+            run = Path(tempfile.mkdtemp(prefix="easyq-"))
+            (self.path / "run-elsewhere").write_text(str(run), encoding="utf-8")
+        else:
+            run.mkdir(mode=0o700)
+        self._run = run
+        return run
+
+    def announce(self, running: Running) -> None:
+        """Writes down what `easyq down` needs to know."""
+        draft = self.path / "up.json.new"
+        draft.write_text(json.dumps(asdict(running)), encoding="utf-8")
+        draft.replace(self.path / "up.json")
+
+    def running(self) -> Running | None:
+        """What the last `easyq up` announced, unless it took that back."""
+        try:
+            return Running(**json.loads((self.path / "up.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def release(self) -> None:
+        """Gives the folder back."""
+        (self.path / "up.json").unlink(missing_ok=True)
+        self._forget_run_folder()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _forget_run_folder(self) -> None:
+        """Removes the sockets of this run or, after a crash, of the one before."""
+        shutil.rmtree(self.path / "run", ignore_errors=True)
+        note = self.path / "run-elsewhere"
+        with contextlib.suppress(OSError):
+            elsewhere = Path(note.read_text(encoding="utf-8"))
+            if elsewhere.name.startswith("easyq-") and elsewhere.stat().st_uid == os.getuid():
+                shutil.rmtree(elsewhere, ignore_errors=True)
+            note.unlink()
+
+
+def _read_pid(lock: int) -> int:
+    text = os.pread(lock, 32, 0).strip()
+    return int(text) if text.isdigit() else 0

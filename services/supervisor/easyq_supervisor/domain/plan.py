@@ -1,0 +1,137 @@
+"""Which processes make up the system, and what each is told. Pure: paths and addresses are arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from easyq_supervisor.domain.options import Options
+from easyq_supervisor.domain.rules import DockerHost
+
+#: The order in which they are ended: who takes in work first, who keeps it last.
+STOP_ORDER = ("gateway", "scheduler", "runner", "dispatcher", "store", "redis")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessSpec:
+    """One process: what it is called in the log, its kind (a name of STOP_ORDER), how it is started."""
+
+    name: str
+    kind: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentPlan:
+    """One agent: its id, its Docker Engine, and the folder of its journal."""
+
+    agent_id: str
+    host: DockerHost
+    data: PurePath
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """What the plan needs to know of this machine: folders, the ports that were found free, programs."""
+
+    data: PurePath
+    run: PurePath
+    rest_port: int
+    grpc_port: int
+    python: str
+    #: Path of the bundled Redis-protocol server; only used where no other Redis is named.
+    valkey: str
+    #: Form of the services' logs: `console` for people, `json` for programs.
+    log_format: str
+
+
+def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) -> list[ProcessSpec]:
+    """Every process of the system, in the order in which they are started."""
+    address = {name: f"unix:{around.run}/{name}.sock" for name in ("store", "scheduler", "dispatcher")}
+    redis = options.redis or f"unix://{around.run}/redis.sock"
+    specs = [] if options.redis else [_embedded_redis(around)]
+    services: list[tuple[str, str, dict[str, str]]] = [
+        ("store", "store", {"listen": address["store"], **_database(options, around)}),
+        (
+            "dispatcher",
+            "dispatcher",
+            {
+                "listen": address["dispatcher"],
+                "store": address["store"],
+                "redis": redis,
+                "pool": "\n".join(str(pool) for pool in options.pools),
+                "limit": "\n".join(str(limit) for limit in options.limits),
+            },
+        ),
+        (
+            "scheduler",
+            "scheduler",
+            {"listen": address["scheduler"], "store": address["store"], "dispatchers": address["dispatcher"]},
+        ),
+        (
+            "gateway",
+            "gateway",
+            {
+                "rest_listen": f"127.0.0.1:{around.rest_port}",
+                "grpc_listen": f"127.0.0.1:{around.grpc_port}",
+                "store": address["store"],
+                "schedulers": address["scheduler"],
+                "dispatchers": address["dispatcher"],
+            },
+        ),
+        *(
+            (
+                "runner" if len(agents) == 1 else f"runner-{number}",
+                "runner",
+                {
+                    "dispatchers": address["dispatcher"],
+                    "store": address["store"],
+                    "docker_host": agent.host.url,
+                    "pools": agent.host.pool,
+                    "slots": str(options.slots),
+                    "agent_id": agent.agent_id,
+                    "data": str(agent.data),
+                },
+            )
+            for number, agent in enumerate(agents, 1)
+        ),
+    ]
+    common = {
+        "log_level": options.log_level,
+        "log_format": around.log_format,
+        # All of them end one after the other within the whole grace.
+        "shutdown_grace": f"{options.grace / (len(STOP_ORDER) + 1):.2f}",
+    }
+    return specs + [_service(name, kind, {**common, **settings}, around) for name, kind, settings in services]
+
+
+def _service(name: str, kind: str, settings: Mapping[str, str], around: Surroundings) -> ProcessSpec:
+    prefix = f"EASYQ_{kind.upper()}_"
+    return ProcessSpec(
+        name=name,
+        kind=kind,
+        argv=(around.python, "-m", f"easyq_{kind}"),
+        env={f"{prefix}{key.upper()}": value for key, value in settings.items()},
+    )
+
+
+def _database(options: Options, around: Surroundings) -> dict[str, str]:
+    return {"mongo": options.mongo} if options.mongo else {"data": str(around.data / "store")}
+
+
+def _embedded_redis(around: Surroundings) -> ProcessSpec:
+    """It keeps nothing on disk (the dispatcher fills it from the store) and has no port."""
+    settings = {
+        "port": "0",
+        "unixsocket": f"{around.run}/redis.sock",
+        "unixsocketperm": "700",
+        "dir": str(around.run),
+        "save": "",
+        "appendonly": "no",
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+    }
+    flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    return ProcessSpec(name="redis", kind="redis", argv=(around.valkey, *flags), env={})

@@ -1,0 +1,149 @@
+"""The running system: starts everything, keeps it alive, ends it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from easyq_supervisor import example
+from easyq_supervisor.adapters.child import BadSettings, Child
+from easyq_supervisor.adapters.console import Console
+from easyq_supervisor.adapters.health import wait_serving
+from easyq_supervisor.adapters.own_engine import EngineError, OwnEngine
+from easyq_supervisor.adapters.packages import InstallError, install
+from easyq_supervisor.domain.backoff import next_delay
+from easyq_supervisor.domain.plan import STOP_ORDER, ProcessSpec
+
+FORCED = 130
+
+# What every process that is still to be ended is left of the grace.
+_LEAST_PATIENCE = 0.5
+
+
+class System:
+    """All processes of one `easyq up`."""
+
+    def __init__(
+        self,
+        *,
+        specs: Sequence[ProcessSpec],
+        engine: OwnEngine | None,
+        install_engine: bool,
+        console: Console,
+        grace: float,
+        rest: str,
+        grpc: str,
+        docker_urls: Sequence[str],
+        may_install: bool,
+        ready: Callable[[], None],
+    ) -> None:
+        """`rest` and `grpc` are the gateway's addresses; `ready` is called once, when a job would be accepted."""
+        self._children = [Child(spec, console) for spec in specs]
+        self._engine = engine
+        self._install_engine = install_engine
+        self._console = console
+        self._grace = grace
+        self._rest = rest
+        self._grpc = grpc
+        self._docker_urls = docker_urls
+        self._may_install = may_install
+        self._ready = ready
+        self._stop = asyncio.Event()
+        self._forced = asyncio.Event()
+
+    async def run(self) -> int:
+        """Runs until SIGTERM or SIGINT (0), a second one of them (130), or until a service refuses its settings (1)."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal, number)
+        lives = [child.start() for child in self._children]
+        helpers = [asyncio.create_task(work) for work in self._helpers()]
+        failed = await self._until_stop([*lives, *helpers])
+        for task in helpers:
+            task.cancel()
+        await self._end()
+        await asyncio.gather(*helpers, *lives, return_exceptions=True)
+        return FORCED if self._forced.is_set() else int(failed)
+
+    async def _until_stop(self, tasks: list[asyncio.Task[None]]) -> bool:
+        """Waits for the wish to stop, or for a task that fails; whether one failed."""
+        stop = asyncio.create_task(self._stop.wait())
+        pending: set[asyncio.Task[Any]] = {stop, *tasks}
+        while not self._stop.is_set():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for error in (task.exception() for task in done):
+                if error is not None:
+                    told = str(error) if isinstance(error, BadSettings) else f"a fault of easyq up: {error!r}"
+                    self._console.say(told)
+                    stop.cancel()
+                    return True
+        return False
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            self._console.say("killing everything")
+            self._forced.set()
+            for child in self._children:
+                child.kill()
+        else:
+            self._console.say(f"{number.name}: stopping; containers of jobs go on (once more: kills everything)")
+            self._stop.set()
+
+    async def _end(self) -> None:
+        """Ends kind after kind in STOP_ORDER, all within the grace."""
+        deadline = time.monotonic() + self._grace
+        for index, kind in enumerate(STOP_ORDER):
+            reserve = _LEAST_PATIENCE * (len(STOP_ORDER) - index - 1)
+            patience = max(_LEAST_PATIENCE, deadline - time.monotonic() - reserve)
+            if self._forced.is_set():
+                patience = 0.0
+            await asyncio.gather(*(child.stop(patience) for child in self._children if child.spec.kind == kind))
+
+    def _helpers(self) -> list[Coroutine[Any, Any, None]]:
+        helpers: list[Coroutine[Any, Any, None]] = [self._welcome()]
+        if self._engine is not None:
+            helpers.append(self._keep_engine(self._engine))
+        return helpers
+
+    async def _welcome(self) -> None:
+        """Says `ready`, and then what can be tried, once the image for it is there."""
+        images = [
+            asyncio.create_task(example.provide(url, may_install=self._may_install, say=self._console.say))
+            for url in self._docker_urls
+        ]
+        try:
+            await wait_serving(self._grpc)
+            self._ready()
+            await asyncio.wait(images, return_when=asyncio.FIRST_COMPLETED)
+            curl, after = example.invitation(self._rest, self._grpc)
+            self._console.say("a first job, to be pasted as it stands:")
+            self._console.raw(curl)
+            for line in after:
+                self._console.say(line)
+            await asyncio.gather(*images)
+        finally:
+            for task in images:
+                task.cancel()
+
+    async def _keep_engine(self, engine: OwnEngine) -> None:
+        """Starts the engine, and starts it again when it has gone."""
+        delay: float | None = None
+        while True:
+            began = time.monotonic()
+            try:
+                await self._start_engine(engine)
+                await engine.wait_gone()
+                self._console.say("EasyQ's own Docker Engine has ended; it is started again")
+            except (EngineError, InstallError) as error:
+                self._console.say(f"no Docker Engine: {error}")
+            delay = next_delay(delay, lived=time.monotonic() - began)
+            await asyncio.sleep(delay)
+
+    async def _start_engine(self, engine: OwnEngine) -> None:
+        if self._install_engine:
+            await install("docker.io", self._console.say)
+            self._install_engine = False
+        await engine.ensure()
