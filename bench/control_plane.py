@@ -26,8 +26,8 @@ BATCH = 1000
 def _farm(redis: RedisServer, folder: Path) -> Iterator[SplitFarm]:
     """A gateway, a scheduler, a dispatcher, and a store on SQLite; no agent yet."""
     redis.start().flush()
-    database = folder / f"{uuid.uuid4().hex}.db"
-    with SplitFarm([], redis=redis.url, store={"sqlite": str(database)}, copies=1) as farm:
+    data = folder / uuid.uuid4().hex
+    with SplitFarm([], redis=redis.url, store={"data": str(data)}, copies=1) as farm:
         yield farm
 
 

@@ -92,7 +92,7 @@ def way(host: DockerHost, redis: RedisServer, folder: Path) -> list[Step]:
         farm = SplitFarm(
             [proxied],
             redis=f"redis://{redis_at}/0",
-            store={"sqlite": str(folder / "store.db")},
+            store={"data": str(folder / "store")},
             copies=1,
             route=route,
         )

@@ -26,7 +26,7 @@ def host(dockerd: DockerFactory) -> DockerHost:
 
 def test_it_says_one_line_and_ends_with_nothing_left(new_farm: Callable[..., UpFarm], host: DockerHost) -> None:
     farm = new_farm([host])
-    assert re.fullmatch(r"ready http://127\.0\.0\.1:\d+\n", farm.stdout)
+    assert farm.stdout == f"ready {farm.rest.url}\n"
     assert farm.rest.run("first", shell("true"))["state"] == "SUCCEEDED"
     children = [pid for service in (*SERVICES, "redis") for pid in farm.pids(service)]
     assert len(children) >= len(SERVICES) + 1
@@ -121,6 +121,15 @@ def test_without_docker_everything_else_runs_and_says_what_is_missing(
     farm.docker = [("", host)]
     farm.start()
     assert farm.rest.wait_job(job_id)["state"] == "SUCCEEDED"
+
+
+def test_port_0_takes_a_free_one(new_farm: Callable[..., UpFarm]) -> None:
+    farm = new_farm([], start=False)
+    farm.rest_port = 0
+    farm.start()
+    found = re.fullmatch(r"ready (http://127\.0\.0\.1:[1-9]\d*)\n", farm.stdout)
+    assert found
+    assert Rest(found[1]).accepting()
 
 
 def test_wrong_arguments_are_refused(new_farm: Callable[..., UpFarm]) -> None:

@@ -128,7 +128,8 @@ class SplitFarm:
             service.start(wait=False)
         for service in self.services:
             service.wait_ready()
-        wait_until(lambda: self.rest.get("/status")["running"], 60, message="the farm runs jobs")
+        what = "running" if self.runners else "accepting"
+        wait_until(lambda: self.rest.get("/status")[what], 60, message=f"the farm is {what}")
         return self
 
     def close(self) -> None:

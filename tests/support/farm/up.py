@@ -62,21 +62,22 @@ class UpFarm:
         self.env = dict(env or {})
         self.faults = dict(faults or {})
         self.docker = [host if isinstance(host, tuple) else ("", host) for host in docker]
-        self.grpc_port = free_port()
+        # The same over restarts, as a user's would be: clients go on with the address that they know.
+        self.rest_port, self.grpc_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
-        self._rest: Rest | None = None
 
     # What it is started with -----------------------------------------------------------------------------------
     def command(self) -> list[str]:
         hosts = [f"{name}={host.url}" if name else host.url for name, host in self.docker]
-        engines = [part for url in hosts for part in ("--docker-host", url)] or ["--engine", "none"]
+        # Without any there is one that does not answer, whatever else may run on this machine.
+        hosts = hosts or [f"unix://{self.folder}/no-docker.sock"]
         return [
             EASYQ,
             "up",
-            *("--data", str(self.data), "--rest-port", "0", "--grpc-port", str(self.grpc_port)),
-            *("--slots", str(self.slots)),
-            *engines,
+            *("--data", str(self.data), "--rest-port", str(self.rest_port), "--grpc-port", str(self.grpc_port)),
+            *("--slots", str(self.slots), "--engine", "none"),
+            *(part for url in hosts for part in ("--docker-host", url)),
             *self.arguments,
         ]
 
@@ -94,7 +95,6 @@ class UpFarm:
     def start(self, *, wait: bool = True) -> Self:
         assert not self.running, "it runs"
         self._starts += 1
-        self._rest = None
         self._process = process.spawn(
             self.command(),
             log=self.log_path,
@@ -178,11 +178,7 @@ class UpFarm:
 
     @property
     def rest(self) -> Rest:
-        url = self.ready_url()
-        assert url, "it was not ready yet"
-        if self._rest is None or self._rest.url != url:
-            self._rest = Rest(url)
-        return self._rest
+        return Rest(f"http://127.0.0.1:{self.rest_port}")
 
     @property
     def grpc_address(self) -> str:
