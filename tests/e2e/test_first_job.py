@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import subprocess
+import urllib.request
 from typing import Any
 
 import pytest
@@ -156,6 +157,18 @@ def test_logs_hold_both_streams(farm: UpFarm, rest: Rest, task: str) -> None:
     logs = rest.output(job["jobId"], "logs")
     assert len(logs) == 1500
     assert sorted(logs.split()) == sorted(program.stdout.split() + program.stderr.split())
+
+
+def test_the_stream_comes_while_it_runs(farm: UpFarm, rest: Rest, task: str, witness: Witness) -> None:
+    script = "echo one; until [ -e /witness/go ]; do sleep 0.1; done; echo two >&2; echo three"
+    spec = {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], "mounts": witness.mounts}
+    job_id = rest.enqueue(task, spec)["jobId"]
+    with urllib.request.urlopen(f"{rest.url}/jobs/{job_id}/stream", timeout=30) as stream:
+        assert stream.readline() == b"one\n"
+        assert rest.job(job_id)["state"] == "RUNNING"
+        (witness.folder / "go").touch()
+        assert sorted(stream.read().splitlines()) == [b"three", b"two"]
+    assert rest.wait_job(job_id)["state"] == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("suffix", ["", "/"])
