@@ -102,6 +102,16 @@ async def park_session(ctx: Context, agent_id: str, session: int) -> None:
     await ctx.store.run(lambda steps: steps.change_agent(agent_id, lambda old: park(old, session)))
 
 
+async def raise_generation(ctx: Context, from_: int) -> tuple[int, bool]:
+    """Raises the generation if it is `from_`; returns the one that holds, and whether this call raised it."""
+
+    async def plan(steps: Steps) -> tuple[int, bool]:
+        raised = await steps.raise_generation(from_)
+        return await steps.generation(), raised
+
+    return await ctx.store.run(plan)
+
+
 async def bury(ctx: Context, silent: Silent) -> bool:
     """Declares a session dead if it has not beaten since; whether it is dead now."""
 

@@ -120,12 +120,7 @@ class Writer:
 
     async def _commit(self) -> None:
         loop = asyncio.get_running_loop()
-        committed = loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
-        # Cut short or not: whoever waits for the answer must not get it before the disk has it.
-        while not committed.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(committed)
-        committed.result()
+        await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
 
     def _run(self, plan: Plan[Any]) -> Any:
         """Runs one plan; returns its result, or the error it ended with, all of its writes undone."""

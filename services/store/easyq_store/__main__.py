@@ -1,0 +1,27 @@
+"""`python -m easyq_store`, and `easyq store`."""
+
+import sys
+from functools import partial
+
+from easyq_chassis import logs, process
+from easyq_chassis.errors import EasyQError
+from easyq_chassis.settings import load
+from easyq_store.app import serve
+from easyq_store.config import StoreSettings
+
+
+def main(argv: list[str]) -> None:
+    """Runs the store with the settings of the environment and of `argv`; ends with status 1 if it can't start."""
+    settings = load(StoreSettings, argv, prog="easyq store")
+    logs.configure("store", level=settings.log_level, fmt=settings.log_format)
+    try:
+        process.run(partial(serve, settings))
+    except EasyQError as error:
+        logs.get_logger().error("cannot_start", error=error.message, reason=error.reason)
+        sys.exit(1)
+
+
+command = process.service_command("store", main)
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,136 @@
+"""Puts the store together and runs it."""
+
+import asyncio
+import random
+from typing import Any
+
+from easyq_chassis.clock import SystemClock
+from easyq_chassis.errors import Unavailable
+from easyq_chassis.logs import get_logger
+from easyq_chassis.loops import Loop
+from easyq_chassis.server import GrpcServer
+from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServicer_to_server
+from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServicer_to_server
+from easyq_internal.store.v1.log_store_pb2_grpc import add_LogStoreServiceServicer_to_server
+from easyq_internal.store.v1.time_store_pb2_grpc import add_TimeStoreServiceServicer_to_server
+from easyq_store.backends import persistence
+from easyq_store.config import StoreSettings
+from easyq_store.convert.spec import policy_of
+from easyq_store.domain.clock import StoreClock
+from easyq_store.domain.lost import LostWatch
+from easyq_store.loops import ClockRound, LostRound
+from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
+from easyq_store.usecases.context import Context
+from easyq_store.usecases.news import News
+from easyq_store.usecases.read_logs import Pace
+from easyq_store.usecases.sweep import sweep
+
+_PACKAGE = "easyq_internal.store.v1"
+
+
+class App:
+    """One store process. It serves from the start, and is healthy once its database is open."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._persistence = persistence(settings.database)
+        self._context = Context(
+            store=self._persistence,
+            clock=StoreClock(SystemClock()),
+            share=random.random,
+            policy_of=policy_of,
+            news=News(),
+        )
+        self._server = GrpcServer(settings.listen)
+        for register, servicer, name in self._servicers():
+            self._server.add(register, servicer, f"{_PACKAGE}.{name}")
+        self._loops = self._build_loops()
+        self._log = get_logger()
+
+    def _servicers(self) -> list[tuple[Any, object, str]]:
+        ctx = self._context
+        pace = Pace(poll=self._settings.log_poll, patience=self._settings.log_patience)
+        return [
+            (add_JobStoreServiceServicer_to_server, JobStoreServicer(ctx), "JobStoreService"),
+            (add_FarmStoreServiceServicer_to_server, FarmStoreServicer(ctx), "FarmStoreService"),
+            (add_LogStoreServiceServicer_to_server, LogStoreServicer(ctx, pace), "LogStoreService"),
+            (add_TimeStoreServiceServicer_to_server, TimeStoreServicer(ctx), "TimeStoreService"),
+        ]
+
+    def _build_loops(self) -> list[Loop]:
+        lost = LostRound(self._context, LostWatch(self._settings.lost_margin))
+        self._clock = ClockRound(self._context)
+        return [
+            Loop("lost", lost.run_once, self._settings.lost_interval),
+            Loop("sweep", self._sweep, self._settings.sweep_interval),
+            Loop("clock", self._keep_clock, self._settings.clock_interval),
+        ]
+
+    @property
+    def address(self) -> str:
+        """Where it serves; with the real port once started."""
+        return self._server.address
+
+    async def start(self) -> None:
+        """Opens the database and serves.
+
+        A database that can't be reached is tried again, while every call is answered UNAVAILABLE. Raises
+        FailedPrecondition where trying again won't help (a newer schema, another process holds it), and Unavailable
+        if the address can't be bound.
+        """
+        opened = await self._open()
+        await self._server.start()
+        while not opened:
+            await asyncio.sleep(self._settings.retry_interval)
+            opened = await self._open()
+        await self._server.set_serving(True)
+        for loop in self._loops:
+            loop.start()
+
+    async def stop(self) -> None:
+        """Takes in nothing more, and ends in order."""
+        await self._server.stop(self._settings.shutdown_grace)
+        for loop in self._loops:
+            await loop.stop()
+        await self._persistence.close()
+
+    async def _open(self) -> bool:
+        try:
+            await self._persistence.open()
+            mark = await self._persistence.run(lambda steps: steps.raise_clock(0))
+        except Unavailable as error:
+            self._log.warning("database_away", error=error.message)
+            return False
+        self._context.clock.raise_to(mark)
+        return True
+
+    async def _sweep(self) -> None:
+        settled = await sweep(self._context)
+        if settled:
+            self._log.info("swept", records=settled)
+
+    async def _keep_clock(self) -> None:
+        """Keeps the clock; that this succeeds says whether the database is there."""
+        try:
+            await self._clock.run_once()
+        except Unavailable:
+            await self._server.set_serving(False)
+            raise
+        await self._server.set_serving(True)
+
+
+async def serve(settings: StoreSettings, stop: asyncio.Event) -> None:
+    """Runs a store until `stop` is set. Raises what kept it from starting."""
+    app = App(settings)
+    starting = asyncio.create_task(app.start())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await stopping
+    finally:
+        starting.cancel()
+        stopping.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+        await app.stop()

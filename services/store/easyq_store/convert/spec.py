@@ -1,0 +1,58 @@
+"""What the store reads of a spec: when it runs, and what follows a failure. The rest it only keeps."""
+
+from functools import lru_cache
+
+from easyq.v1.spec_pb2 import JobSpec
+from easyq_store.convert.basics import duration_ms, timestamp_ms
+from easyq_store.domain.policy import Backoff, Policy
+from easyq_store.domain.states import OnLost
+from easyq_store.domain.timing import Timing
+
+_DEFAULT = Backoff()
+
+
+def serialized(spec: JobSpec) -> bytes:
+    """The same spec as the same bytes."""
+    return spec.SerializeToString(deterministic=True)
+
+
+def timing_of(spec: JobSpec) -> Timing:
+    """When it is due, and until when it may start."""
+    schedule = spec.WhichOneof("schedule")
+    return Timing(
+        start_at=timestamp_ms(spec.start_at) if schedule == "start_at" else None,
+        start_in=duration_ms(spec.start_in) if schedule == "start_in" else None,
+        expiration=timestamp_ms(spec.expiration) if spec.HasField("expiration") else None,
+        start_deadline=duration_ms(spec.start_deadline) if spec.HasField("start_deadline") else None,
+    )
+
+
+@lru_cache(maxsize=1024)
+def policy_of(spec: bytes) -> Policy:
+    """What follows a failure, out of a serialized spec."""
+    message = JobSpec.FromString(spec)
+    return Policy(
+        retries=message.retries,
+        infra_retries=message.infra_retries if message.HasField("infra_retries") else Policy().infra_retries,
+        backoff=_backoff(message),
+        retry_on=tuple(message.retry_on),
+        on_lost=OnLost(message.on_lost) if message.on_lost else OnLost.RERUN,
+        priority=message.priority,
+        timing=timing_of(message),
+    )
+
+
+def labels_of(spec: JobSpec) -> tuple[str, ...]:
+    """Each `key=value`, sorted."""
+    return tuple(sorted(f"{key}={value}" for key, value in spec.labels.items())) if spec.labels else ()
+
+
+def _backoff(spec: JobSpec) -> Backoff:
+    message = spec.backoff
+    return Backoff(
+        min_ms=duration_ms(message.min) if message.HasField("min") else _DEFAULT.min_ms,
+        factor=message.factor if message.HasField("factor") else _DEFAULT.factor,
+        max_ms=duration_ms(message.max) if message.HasField("max") else _DEFAULT.max_ms,
+        jitter=message.jitter if message.HasField("jitter") else _DEFAULT.jitter,
+        max_elapsed_ms=duration_ms(message.max_elapsed) if message.HasField("max_elapsed") else None,
+    )
