@@ -110,10 +110,11 @@ async def bring_forward(database: Database, migrations: Sequence[Migration] = MI
 
 
 async def _make_indexes(database: Database, collection: str) -> None:
-    # Only those that are missing: FerretDB breaks the connection when asked for one that is there.
     there = {index["name"] async for index in await database[collection].list_indexes()}
-    if missing := [index for index in INDEXES[collection] if index.document["name"] not in there]:
-        await database[collection].create_indexes(missing)
+    for index in INDEXES[collection]:
+        # One by one: FerretDB breaks the connection if one of several is there already.
+        if index.document["name"] not in there:
+            await database[collection].create_indexes([index])
 
 
 async def _stored(database: Database, document: Document) -> Document:

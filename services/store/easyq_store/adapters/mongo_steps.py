@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from easyq_chassis.errors import Unavailable
+from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, SCHEMA_VERSION, Document, Kind, R
 from easyq_store.adapters.mongo_lookups import MongoLookups, chunk_id, spec_id
 from easyq_store.adapters.mongo_schema import Database
@@ -94,23 +94,33 @@ class MongoSteps(MongoLookups):
         """Compare-and-set, again and again until nobody comes between."""
         async with self._writes.turn(kind.collection, record_id):
             for tries in range(_MOST_TRIES):
-                written = self._written.pop((kind.collection, record_id), None)
-                stored = written or await self._first(kind.collection, {"_id": record_id})
+                remembered = self._written.pop((kind.collection, record_id), None)
+                stored = remembered or await self._first(kind.collection, {"_id": record_id})
                 if stored is None:
                     return None
                 old = kind.decode(stored)
-                decided = decide(old)
-                if decided is old:
-                    if written is None:
-                        return old
-                    # What is not written is not compared either: only a fresh read can say so.
+                new = _decided(old, decide, fresh=remembered is None)
+                if new is None:
                     continue
-                new = kind.numbered(decided, old.write_no + 1)
+                if new is old:
+                    return old
+                new = kind.numbered(new, old.write_no + 1)
                 if await self._writes.replace_if(kind, stored, new):
                     self._written[kind.collection, record_id] = kind.encode(new)
                     return new
                 await _pause(tries)
         raise Unavailable(f"too many others change {record_id} of {kind.collection} at once", retry_after=1.0)
+
+
+def _decided(old: R, decide: Callable[[R], R], *, fresh: bool) -> R | None:
+    """What is decided, or None where only a fresh read can tell: neither a refusal nor "no change" is compared."""
+    try:
+        new = decide(old)
+    except EasyQError:
+        if fresh:
+            raise
+        return None
+    return new if fresh or new is not old else None
 
 
 async def _pause(tries: int) -> None:
