@@ -163,7 +163,7 @@ def test_the_stream_comes_while_it_runs(farm: UpFarm, rest: Rest, task: str, wit
     script = "echo one; until [ -e /witness/go ]; do sleep 0.1; done; echo two >&2; echo three"
     spec = {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], "mounts": witness.mounts}
     job_id = rest.enqueue(task, spec)["jobId"]
-    with urllib.request.urlopen(f"{rest.url}/jobs/{job_id}/stream", timeout=30) as stream:
+    with urllib.request.urlopen(f"http://{rest.host}:{rest.port}/jobs/{job_id}/stream", timeout=30) as stream:
         assert stream.readline() == b"one\n"
         assert rest.job(job_id)["state"] == "RUNNING"
         (witness.folder / "go").touch()
