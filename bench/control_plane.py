@@ -27,7 +27,7 @@ def _farm(redis: RedisServer, folder: Path) -> Iterator[SplitFarm]:
     """A gateway, a scheduler, a dispatcher, and a store on SQLite; no agent yet."""
     redis.start().flush()
     data = folder / uuid.uuid4().hex
-    with SplitFarm([], redis=redis.url, store={"data": str(data)}, copies=1) as farm:
+    with SplitFarm([], redis=redis.url, store={"database": f"sqlite:///{data}.db"}, copies=1) as farm:
         yield farm
 
 

@@ -92,7 +92,7 @@ def way(host: DockerHost, redis: RedisServer, folder: Path) -> list[Step]:
         farm = SplitFarm(
             [proxied],
             redis=f"redis://{redis_at}/0",
-            store={"data": str(folder / "store")},
+            store={"database": f"sqlite:///{folder}/store.db"},
             copies=1,
             route=route,
         )

@@ -30,7 +30,7 @@ def redis(new_redis: Callable[..., RedisServer]) -> RedisServer:
 
 @pytest.fixture
 def farm(own_hosts: list[DockerHost], redis: RedisServer, mongo_url: str) -> Iterator[SplitFarm]:
-    with SplitFarm(own_hosts, redis=redis.url, store={"mongo": mongo_url}) as farm:
+    with SplitFarm(own_hosts, redis=redis.url, store={"database": mongo_url}) as farm:
         yield farm
 
 

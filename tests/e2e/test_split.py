@@ -27,7 +27,7 @@ def hosts(dockerd: DockerFactory) -> list[DockerHost]:
 def farm(hosts: list[DockerHost], _redis: RedisServer, _ferretdb: FerretDB) -> Iterator[SplitFarm]:
     _redis.start().flush()
     database = f"split_{os.getpid()}"
-    with SplitFarm(hosts, redis=_redis.url, store={"mongo": f"{_ferretdb.url}{database}"}, slots=SLOTS) as farm:
+    with SplitFarm(hosts, redis=_redis.url, store={"database": f"{_ferretdb.url}{database}"}, slots=SLOTS) as farm:
         yield farm
 
 

@@ -49,7 +49,7 @@ class Service(Server):
 class SplitFarm:
     """A gateway, a store, two schedulers, two dispatchers, and an agent for each Docker host.
 
-    `store` are the settings of the store (`{"mongo": url}`), `settings` further ones by service. `route` may put
+    `store` are the settings of the store (`{"database": url}`), `settings` further ones by service. `route` may put
     something between two services: it is given caller, callee and the callee's address, and gives the address to take.
     """
 
