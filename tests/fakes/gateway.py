@@ -1,0 +1,576 @@
+"""What stands behind the gateway, as servers on real sockets: a store in memory, a scheduler, dispatchers.
+
+`FakeStore` keeps enough for the whole API; `Behind` starts and stops the servers, each on its own.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from easyq.v1 import (
+    execution_service_pb2,
+    farm_service_pb2,
+    job_pb2,
+    job_service_pb2,
+    log_service_pb2,
+    task_service_pb2,
+)
+from easyq.v1.error_reason_pb2 import ErrorReason
+from easyq.v1.job_pb2 import Execution, Job
+from easyq.v1.log_service_pb2 import LogStream
+from easyq_chassis.batching import answer_batches
+from easyq_chassis.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from easyq_chassis.server import GrpcServer
+from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
+from easyq_internal.scheduler.v1 import scheduler_pb2_grpc
+from easyq_internal.store.v1 import (
+    farm_store_pb2_grpc,
+    job_store_pb2,
+    job_store_pb2_grpc,
+    log_store_pb2_grpc,
+    records_pb2,
+)
+
+ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXPIRED})
+EXECUTION_ENDED = frozenset(
+    {
+        Execution.SUCCEEDED,
+        Execution.FAILED,
+        Execution.TIMED_OUT,
+        Execution.STOPPED,
+        Execution.LOST,
+        Execution.EXPIRED,
+    }
+)
+CHUNK = 1000
+
+
+class FakeStore:
+    """Jobs, executions and output in memory; the tests move executions on by hand."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.executions: dict[str, Execution] = {}
+        self.order: list[str] = []
+        self.keys: dict[tuple[str, str], str] = {}
+        self.first: dict[str, str] = {}
+        self.agents: list[farm_service_pb2.Agent] = []
+        self.output: dict[tuple[str, int], bytearray] = {}
+        self.submits: list[job_store_pb2.NewJob] = []
+        self.calls: list[str] = []
+        # Submit answers only while this is set; `lose_answers` batches take effect and break the stream.
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.lose_answers = 0
+        self.cut_logs_after: int | None = None
+        self.open_readers = 0
+        self._changed = asyncio.Condition()
+        self._seconds = 1_900_000_000
+
+    # ------------------------------------------------------------------------------------------- what tests do
+
+    async def move(self, execution_id: str, state: Execution.State.ValueType, **fields: Any) -> None:
+        """Puts an execution, and its job, into a state."""
+        execution = self.executions[execution_id]
+        execution.state = state
+        for name, value in fields.items():
+            setattr(execution, name, value)
+        job = self.jobs[execution.job_id]
+        name = Execution.State.Name(state)
+        job.state = {"ASSIGNED": Job.RUNNING, "LOST": Job.FAILED}.get(name) or Job.State.Value(name)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def write(self, execution_id: str, stream: LogStream.Name.ValueType, data: bytes) -> None:
+        """Appends output."""
+        self.output.setdefault((execution_id, stream), bytearray()).extend(data)
+        execution = self.executions[execution_id]
+        field = "stdout_bytes" if stream == LogStream.STDOUT else "stderr_bytes"
+        setattr(execution, field, len(self.output[execution_id, stream]))
+        async with self._changed:
+            self._changed.notify_all()
+
+    # ----------------------------------------------------------------------------------------------- new jobs
+
+    def submit(self, new: job_store_pb2.NewJob) -> job_store_pb2.SubmitResult:
+        self.submits.append(new)
+        key = (new.task_id, new.idempotency_key)
+        known = self.keys.get(key) if new.idempotency_key else None
+        if known is not None:
+            return job_store_pb2.SubmitResult(
+                accepted=job_store_pb2.SubmitAccepted(
+                    job_id=known, execution_id=self.first[known], replayed_spec=self.jobs[known].spec
+                )
+            )
+        if new.job_id in self.jobs and self.jobs[new.job_id].task_id != new.task_id:
+            error = records_pb2.ItemError(
+                code=grpc.StatusCode.ALREADY_EXISTS.value[0], reason=ErrorReason.JOB_EXISTS, message="the id is taken"
+            )
+            return job_store_pb2.SubmitResult(error=error)
+        if new.job_id not in self.jobs:
+            self._insert(new)
+        accepted = job_store_pb2.SubmitAccepted(job_id=new.job_id, execution_id=new.execution_id)
+        self._add_head(accepted, self.executions[new.execution_id])
+        return job_store_pb2.SubmitResult(accepted=accepted)
+
+    def _insert(self, new: job_store_pb2.NewJob) -> None:
+        job = Job(job_id=new.job_id, task_id=new.task_id, revision=1, spec=new.spec)
+        job.idempotency_key = new.idempotency_key
+        self._stamp(job.created_at)
+        job.last_modified_at.CopyFrom(job.created_at)
+        self.jobs[new.job_id] = job
+        self.order.append(new.job_id)
+        if new.idempotency_key:
+            self.keys[new.task_id, new.idempotency_key] = new.job_id
+        self.first[new.job_id] = new.execution_id
+        self._attempt(job, new.execution_id, job_pb2.Trigger.ENQUEUE)
+
+    def _attempt(self, job: Job, execution_id: str, trigger: job_pb2.Trigger.Kind.ValueType) -> Execution:
+        job.execution_count += 1
+        timed = trigger == job_pb2.Trigger.ENQUEUE and job.spec.WhichOneof("schedule") is not None
+        execution = Execution(
+            execution_id=execution_id,
+            job_id=job.job_id,
+            task_id=job.task_id,
+            attempt=job.execution_count,
+            trigger=trigger,
+            state=Execution.SCHEDULED if timed else Execution.QUEUED,
+            image=job.spec.image,
+            command=job.spec.command,
+            envs=job.spec.envs,
+            spec_revision=job.revision,
+        )
+        self._stamp(execution.due_at)
+        execution.queued_at.CopyFrom(execution.due_at)
+        self.executions[execution_id] = execution
+        job.state = Job.SCHEDULED if timed else Job.QUEUED
+        return execution
+
+    def _stamp(self, field: Any) -> None:
+        self._seconds += 1
+        field.seconds = self._seconds
+
+    @staticmethod
+    def _add_head(answer: Any, execution: Execution) -> None:
+        if execution.state == Execution.QUEUED:
+            answer.ready.CopyFrom(
+                records_pb2.Head(execution_id=execution.execution_id, task_id=execution.task_id, queue_seq=1)
+            )
+
+    def put(self, request: job_store_pb2.PutJobRequest) -> job_store_pb2.PutJobResponse:
+        new = request.job
+        job = self.jobs.get(new.job_id)
+        answer = job_store_pb2.PutJobResponse()
+        if job is not None and job.task_id != new.task_id:
+            raise FailedPrecondition("the job id belongs to another task", reason="JOB_EXISTS")
+        if request.revision and (job is None or job.revision != request.revision):
+            raise Aborted("the job has another revision", reason="REVISION_MISMATCH")
+        if job is None:
+            self._insert(new)
+            answer.created = True
+            self._add_head(answer, self.executions[new.execution_id])
+        elif job.spec != new.spec:
+            job.spec.CopyFrom(new.spec)
+            job.revision += 1
+        answer.job.CopyFrom(self._shown(self.jobs[new.job_id], 20))
+        return answer
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def job(self, task_id: str, job_id: str) -> Job:
+        job = self.jobs.get(job_id)
+        if job is None or (task_id and job.task_id != task_id):
+            raise NotFound(f"there is no job {job_id[:64]}", reason="JOB_NOT_FOUND")
+        return job
+
+    def _of_job(self, job_id: str) -> list[Execution]:
+        return [execution for execution in self.executions.values() if execution.job_id == job_id]
+
+    def _shown(self, job: Job, executions: int) -> Job:
+        shown = Job()
+        shown.CopyFrom(job)
+        if executions:
+            shown.executions.extend(self._of_job(job.job_id)[-executions:])
+        return shown
+
+    def get_job(self, request: job_store_pb2.GetJobRequest) -> Job:
+        return self._shown(self.job(request.task_id, request.job_id), request.executions)
+
+    def get_execution(self, request: execution_service_pb2.GetExecutionRequest) -> Execution:
+        execution = self.executions.get(request.execution_id)
+        wanted = (request.task_id, request.job_id)
+        if execution is None or any(
+            want and want != have for want, have in zip(wanted, (execution.task_id, execution.job_id), strict=True)
+        ):
+            raise NotFound("there is no such execution", reason="EXECUTION_NOT_FOUND")
+        return execution
+
+    def list_jobs(self, request: job_service_pb2.ListJobsRequest) -> job_service_pb2.ListJobsResponse:
+        labels = [label.partition("=") for label in request.label]
+        found = [
+            job
+            for job in (self.jobs[job_id] for job_id in reversed(self.order))
+            if (not request.task_id or job.task_id == request.task_id)
+            and (not request.state or job.state in request.state)
+            and all(job.spec.labels.get(key) == value for key, _, value in labels)
+            and _between(job, request)
+        ]
+        items, token = page(found, request)
+        return job_service_pb2.ListJobsResponse(items=items, next_page_token=token)
+
+    def list_executions(
+        self, request: execution_service_pb2.ListExecutionsRequest
+    ) -> execution_service_pb2.ListExecutionsResponse:
+        found = [
+            execution
+            for execution in reversed(self.executions.values())
+            if (not request.task_id or execution.task_id == request.task_id)
+            and (not request.job_id or execution.job_id == request.job_id)
+            and (not request.state or execution.state in request.state)
+            and (not request.reason or execution.error.reason in request.reason)
+        ]
+        items, token = page(found, request)
+        return execution_service_pb2.ListExecutionsResponse(items=items, next_page_token=token)
+
+    def task(self, task_id: str) -> job_pb2.Task:
+        jobs = [job for job in self.jobs.values() if job.task_id == task_id]
+        if not jobs:
+            raise NotFound(f"there is no task {task_id[:64]}", reason="TASK_NOT_FOUND")
+        return job_pb2.Task(task_id=task_id, job_count=len(jobs), created_at=jobs[0].created_at)
+
+    def list_tasks(self, request: task_service_pb2.ListTasksRequest) -> task_service_pb2.ListTasksResponse:
+        names = sorted({job.task_id for job in self.jobs.values()})
+        items, token = page([self.task(name) for name in names], request)
+        return task_service_pb2.ListTasksResponse(items=items, next_page_token=token)
+
+    def search(self, request: farm_service_pb2.SearchRequest) -> farm_service_pb2.SearchResponse:
+        response = farm_service_pb2.SearchResponse()
+        for name in sorted({job.task_id for job in self.jobs.values()}):
+            if name.startswith(request.query):
+                response.items.add(kind="task", task_id=name)
+        for job in self.jobs.values():
+            if request.query in {job.job_id, job.spec.image}:
+                response.items.add(kind="job", task_id=job.task_id, job_id=job.job_id)
+        found = self.executions.get(request.query)
+        if found is not None:
+            response.items.add(
+                kind="execution", task_id=found.task_id, job_id=found.job_id, execution_id=found.execution_id
+            )
+        return response
+
+    # ------------------------------------------------------------------------------------------------ steering
+
+    async def stop(self, request: job_store_pb2.StopJobRequest) -> job_store_pb2.StopJobResponse:
+        job = self.job(request.task_id, request.job_id)
+        if job.state in ENDED - {Job.STOPPED}:
+            raise FailedPrecondition("the job has ended", reason="ILLEGAL_STATE")
+        answer = job_store_pb2.StopJobResponse(outcome=job_service_pb2.StopJobResponse.STOPPED)
+        self._stamp(job.stop_requested_at)
+        for execution in self._of_job(job.job_id):
+            if execution.state in {Execution.ASSIGNED, Execution.RUNNING}:
+                answer.outcome = job_service_pb2.StopJobResponse.STOPPING
+                answer.hints.add(execution_id=execution.execution_id, epoch=1, agent_id=execution.host)
+            elif execution.state not in EXECUTION_ENDED:
+                await self.move(execution.execution_id, Execution.STOPPED)
+        answer.job.CopyFrom(self._shown(job, 20))
+        return answer
+
+    def retry(self, request: job_store_pb2.RetryJobRequest) -> job_store_pb2.RetryJobResponse:
+        job = self.job(request.task_id, request.job_id)
+        if request.execution_id not in self.executions:
+            if job.state not in ENDED:
+                raise FailedPrecondition("the job has not ended", reason="ILLEGAL_STATE")
+            self._attempt(job, request.execution_id, job_pb2.Trigger.MANUAL)
+        answer = job_store_pb2.RetryJobResponse(
+            task_id=job.task_id, job_id=job.job_id, execution_id=request.execution_id
+        )
+        self._add_head(answer, self.executions[request.execution_id])
+        return answer
+
+    # -------------------------------------------------------------------------------------------------- output
+
+    async def read(self, request: log_service_pb2.ReadLogsRequest) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
+        """Stored output, then live output, of an execution or of all of a job."""
+        if request.execution_id:
+            self.get_execution(execution_service_pb2.GetExecutionRequest(execution_id=request.execution_id))
+        else:
+            self.job("", request.job_id)
+        at = {
+            (request.execution_id, LogStream.STDOUT): request.stdout_offset,
+            (request.execution_id, LogStream.STDERR): request.stderr_offset,
+        }
+        ended: set[str] = set()
+        while True:
+            ids = (
+                [request.execution_id]
+                if request.execution_id
+                else [e.execution_id for e in self._of_job(request.job_id)]
+            )
+            for execution_id in ids:
+                for stream in request.streams or (LogStream.STDOUT, LogStream.STDERR):
+                    async for chunk in self._chunks(execution_id, stream, at):
+                        yield chunk
+                end = self._end(execution_id)
+                if end is not None and execution_id not in ended:
+                    ended.add(execution_id)
+                    yield log_service_pb2.ReadLogsResponse(end=end)
+                    if end.job_ended or request.execution_id:
+                        return
+            if not request.follow:
+                return
+            async with self._changed:
+                await self._changed.wait()
+
+    async def _chunks(
+        self, execution_id: str, stream: Any, at: dict[tuple[str, Any], int]
+    ) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
+        data = self.output.get((execution_id, stream), bytearray())
+        begin = at.get((execution_id, stream), 0)
+        for offset in range(begin, len(data), CHUNK):
+            if self.cut_logs_after is not None:
+                if self.cut_logs_after == 0:
+                    self.cut_logs_after = None
+                    raise Unavailable("the store went away")
+                self.cut_logs_after -= 1
+            chunk = log_service_pb2.LogChunk(
+                execution_id=execution_id, stream=stream, offset=offset, data=bytes(data[offset : offset + CHUNK])
+            )
+            yield log_service_pb2.ReadLogsResponse(chunk=chunk)
+        at[execution_id, stream] = max(begin, len(data))
+
+    def _end(self, execution_id: str) -> log_service_pb2.LogEnd | None:
+        execution = self.executions[execution_id]
+        if execution.state not in EXECUTION_ENDED:
+            return None
+        end = log_service_pb2.LogEnd(execution_id=execution_id, state=Execution.State.Name(execution.state))
+        if execution.HasField("exit_code"):
+            end.exit_code = execution.exit_code
+        end.job_ended = self.jobs[execution.job_id].state in ENDED
+        return end
+
+
+def page(found: Sequence[Any], request: Any) -> tuple[Sequence[Any], str]:
+    """One page and the token of the next; a token of other filters is refused."""
+    bare = type(request)()
+    bare.CopyFrom(request)
+    bare.ClearField("page_token")
+    bare.ClearField("page_size")
+    digest = hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    begin = 0
+    if request.page_token:
+        try:
+            told, begin = json.loads(base64.urlsafe_b64decode(request.page_token))
+        except ValueError:
+            told = ""
+        if told != digest:
+            raise InvalidArgument("pageToken: is not one of this list with these filters")
+    size = request.page_size or 50
+    more = begin + size < len(found)
+    token = base64.urlsafe_b64encode(json.dumps([digest, begin + size]).encode()).decode() if more else ""
+    return found[begin : begin + size], token
+
+
+def _between(job: Job, request: job_service_pb2.ListJobsRequest) -> bool:
+    created = job.created_at.seconds
+    after = not request.HasField("created_after") or created >= request.created_after.seconds
+    return after and (not request.HasField("created_before") or created < request.created_before.seconds)
+
+
+# ---------------------------------------------------------------------------------------------------------- servers
+
+
+class StoreServicer(
+    job_store_pb2_grpc.JobStoreServiceServicer,
+    farm_store_pb2_grpc.FarmStoreServiceServicer,
+    log_store_pb2_grpc.LogStoreServiceServicer,
+):
+    """The store's services for a gateway."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self.store = store
+
+    async def Submit(self, request_iterator: Any, context: Any) -> Any:
+        async def handle(items: Sequence[job_store_pb2.NewJob]) -> list[job_store_pb2.SubmitResult]:
+            self.store.calls.append("Submit")
+            results = [self.store.submit(item) for item in items]
+            await self.store.answering.wait()
+            if self.store.lose_answers:
+                self.store.lose_answers -= 1
+                raise Unavailable("the answer is lost")
+            return results
+
+        async for response in answer_batches(request_iterator, handle, job_store_pb2.SubmitResponse):
+            yield response
+
+    async def PutJob(self, request: Any, context: Any) -> Any:
+        return self._note("PutJob", self.store.put(request))
+
+    async def GetJob(self, request: Any, context: Any) -> Any:
+        return self._note("GetJob", self.store.get_job(request))
+
+    async def ListJobs(self, request: Any, context: Any) -> Any:
+        return self._note("ListJobs", self.store.list_jobs(request))
+
+    async def GetExecution(self, request: Any, context: Any) -> Any:
+        return self._note("GetExecution", self.store.get_execution(request))
+
+    async def ListExecutions(self, request: Any, context: Any) -> Any:
+        return self._note("ListExecutions", self.store.list_executions(request))
+
+    async def GetTask(self, request: Any, context: Any) -> Any:
+        return self._note("GetTask", self.store.task(request.task_id))
+
+    async def ListTasks(self, request: Any, context: Any) -> Any:
+        return self._note("ListTasks", self.store.list_tasks(request))
+
+    async def Search(self, request: Any, context: Any) -> Any:
+        return self._note("Search", self.store.search(request))
+
+    async def CountJobs(self, request: Any, context: Any) -> Any:
+        counts: dict[Any, int] = {}
+        for job in self.store.jobs.values():
+            counts[job.state] = counts.get(job.state, 0) + 1
+        answer = job_store_pb2.CountJobsResponse()
+        for state, count in counts.items():
+            answer.counts.add(state=state, count=count)
+        return answer
+
+    async def StopJob(self, request: Any, context: Any) -> Any:
+        return self._note("StopJob", await self.store.stop(request))
+
+    async def RetryJob(self, request: Any, context: Any) -> Any:
+        return self._note("RetryJob", self.store.retry(request))
+
+    async def ListAgents(self, request: Any, context: Any) -> Any:
+        return farm_service_pb2.ListAgentsResponse(items=self.store.agents)
+
+    async def ReadLogs(self, request: Any, context: Any) -> Any:
+        self.store.open_readers += 1
+        try:
+            async for event in self.store.read(request):
+                yield event
+        finally:
+            self.store.open_readers -= 1
+
+    def _note(self, name: str, answer: Any) -> Any:
+        self.store.calls.append(name)
+        return answer
+
+
+class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
+    """Admits everything into the same store."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self.store = store
+        self.admitted: list[str] = []
+
+    async def Submit(self, request_iterator: Any, context: Any) -> Any:
+        async def handle(items: Sequence[job_store_pb2.NewJob]) -> list[job_store_pb2.SubmitResult]:
+            self.admitted += [item.job_id for item in items]
+            return [self.store.submit(item) for item in items]
+
+        async for response in answer_batches(request_iterator, handle, job_store_pb2.SubmitResponse):
+            yield response
+
+    async def PutJob(self, request: Any, context: Any) -> Any:
+        self.admitted.append(request.job.job_id)
+        return self.store.put(request)
+
+
+class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
+    """Notes what it is told, and explains what a test has put into `waiting`."""
+
+    def __init__(self) -> None:
+        self.ready: list[str] = []
+        self.stops: list[str] = []
+        self.waiting: dict[str, job_pb2.Waiting] = {}
+        self.matching = dispatcher_pb2.GetMatchingResponse()
+        self.answering = asyncio.Event()
+        self.answering.set()
+
+    async def Notify(self, request_iterator: Any, context: Any) -> Any:
+        async for request in request_iterator:
+            await self.answering.wait()
+            self.ready += [head.execution_id for head in request.ready]
+            self.stops += [hint.execution_id for hint in request.stops]
+            yield dispatcher_pb2.NotifyResponse(batch=request.batch)
+
+    async def Explain(self, request: Any, context: Any) -> Any:
+        await self.answering.wait()
+        answer = dispatcher_pb2.ExplainResponse()
+        for item in request.items:
+            if item.execution_id in self.waiting:
+                answer.items.add(execution_id=item.execution_id, waiting=self.waiting[item.execution_id])
+        return answer
+
+    async def GetMatching(self, request: Any, context: Any) -> Any:
+        await self.answering.wait()
+        return self.matching
+
+
+class Behind:
+    """The servers behind a gateway, on unix sockets in `folder`. Each can be stopped and started again."""
+
+    def __init__(self, folder: Path, *, schedulers: int = 1, dispatchers: int = 1) -> None:
+        self.store = FakeStore()
+        self.schedulers = [SchedulerServicer(self.store) for _ in range(schedulers)]  # type: ignore[abstract]
+        self.dispatchers = [DispatcherServicer() for _ in range(dispatchers)]
+        names = [
+            "store",
+            *(f"scheduler{i}" for i in range(schedulers)),
+            *(f"dispatcher{i}" for i in range(dispatchers)),
+        ]
+        self.addresses = {name: f"unix:{folder}/{name}.sock" for name in names}
+        self._running: dict[str, GrpcServer] = {}
+
+    async def start(self, name: str) -> None:
+        """Serves; ready when this returns."""
+        server = GrpcServer(self.addresses[name])
+        if name == "store":
+            servicer = StoreServicer(self.store)  # type: ignore[abstract]
+            package = "easyq_internal.store.v1"
+            server.add(job_store_pb2_grpc.add_JobStoreServiceServicer_to_server, servicer, f"{package}.JobStoreService")
+            server.add(
+                farm_store_pb2_grpc.add_FarmStoreServiceServicer_to_server, servicer, f"{package}.FarmStoreService"
+            )
+            server.add(log_store_pb2_grpc.add_LogStoreServiceServicer_to_server, servicer, f"{package}.LogStoreService")
+        elif name.startswith("scheduler"):
+            server.add(
+                scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,
+                self.schedulers[int(name.removeprefix("scheduler"))],
+                "easyq_internal.scheduler.v1.SchedulerService",
+            )
+        else:
+            server.add(
+                dispatcher_pb2_grpc.add_DispatcherServiceServicer_to_server,
+                self.dispatchers[int(name.removeprefix("dispatcher"))],
+                "easyq_internal.dispatcher.v1.DispatcherService",
+            )
+        await server.start()
+        await server.set_serving(True)
+        self._running[name] = server
+
+    async def stop(self, name: str) -> None:
+        """Ends it at once, as a crash would, but for what it keeps."""
+        server = self._running.pop(name, None)
+        if server is not None:
+            await server.stop(0)
+
+    async def start_all(self) -> None:
+        for name in self.addresses:
+            await self.start(name)
+
+    async def stop_all(self) -> None:
+        for name in list(self._running):
+            await self.stop(name)
+
+    def add_agent(self, agent_id: str = "host-1", **fields: Any) -> None:
+        """Makes the store know an agent; live and healthy unless told otherwise."""
+        told = {"state": farm_service_pb2.Agent.LIVE, "healthy": True, "slots": 4, **fields}
+        self.store.agents.append(farm_service_pb2.Agent(agent_id=agent_id, **told))

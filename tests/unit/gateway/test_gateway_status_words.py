@@ -1,0 +1,86 @@
+"""What the status says is missing."""
+
+from dataclasses import replace
+
+from easyq_gateway.domain.status import AgentFacts, FarmProblem, ServiceFacts, can_run, find_problems, takes_work
+
+STORE = ServiceFacts(kind="store", address="a:1", healthy=True)
+SCHEDULER = ServiceFacts(kind="scheduler", address="a:2", healthy=True)
+DISPATCHER = ServiceFacts(kind="dispatcher", address="a:3", healthy=True)
+ALL = [STORE, SCHEDULER, DISPATCHER]
+AGENT = AgentFacts(agent_id="h", state="LIVE", healthy=True, message="", running=1, last_beat_ms=9)
+
+
+def down(service: ServiceFacts, message: str = "refused") -> ServiceFacts:
+    return replace(service, healthy=False, message=message)
+
+
+def told(services: list[ServiceFacts], agents: list[AgentFacts] | None) -> list[FarmProblem]:
+    return list(find_problems(services, agents))
+
+
+def test_all_is_well() -> None:
+    assert told(ALL, [AGENT]) == []
+    assert can_run(ALL, [AGENT])
+    assert takes_work(AGENT)
+
+
+def test_the_store_is_away() -> None:
+    [problem] = told([down(STORE), SCHEDULER, DISPATCHER], None)
+    assert problem.subject == "store"
+    assert "a:1" in problem.message
+    assert "refused" in problem.message
+    assert "easyq store" in problem.message
+    assert not can_run([down(STORE), SCHEDULER, DISPATCHER], None)
+
+
+def test_a_service_that_does_not_say_why() -> None:
+    [problem] = told([down(STORE, "")], None)
+    assert "no reason given" in problem.message
+
+
+def test_the_scheduler_is_away() -> None:
+    [problem] = told([STORE, down(SCHEDULER), DISPATCHER], [AGENT])
+    assert "start time" in problem.message
+    assert can_run([STORE, down(SCHEDULER), DISPATCHER], [AGENT])
+
+
+def test_all_dispatchers_are_away() -> None:
+    [problem] = told([STORE, down(DISPATCHER)], [AGENT])
+    assert "wait" in problem.message
+    assert not can_run([STORE, down(DISPATCHER)], [AGENT])
+
+
+def test_one_of_two_dispatchers_is_away() -> None:
+    [problem] = told([STORE, down(DISPATCHER), DISPATCHER], [AGENT])
+    assert "the others do its work" in problem.message
+
+
+def test_no_agent_was_ever_there() -> None:
+    [problem] = told(ALL, [])
+    assert (problem.subject, problem.since_ms) == ("agents", None)
+    assert "easyq runner" in problem.message
+    assert not can_run(ALL, [])
+
+
+def test_no_agent_is_there_now() -> None:
+    gone = replace(AGENT, state="PARKED", running=0)
+    problems = told(ALL, [gone, replace(gone, last_beat_ms=20), replace(gone, last_beat_ms=None)])
+    assert [(problem.subject, problem.since_ms) for problem in problems] == [("agents", 20)]
+
+
+def test_an_agent_without_its_docker() -> None:
+    sick = replace(AGENT, healthy=False, message="Docker Engine does not answer.")
+    [problem] = told(ALL, [sick])
+    assert problem.subject == "h"
+    assert "Docker Engine does not answer. See" in problem.message
+    assert "does not say why" in told(ALL, [replace(sick, message="")])[0].message
+    assert not can_run(ALL, [sick])
+
+
+def test_agents_that_hold_executions_and_are_gone() -> None:
+    parked = replace(AGENT, agent_id="p", state="PARKED")
+    dead = replace(AGENT, agent_id="d", state="DEAD")
+    texts = {problem.subject: problem.message for problem in told(ALL, [AGENT, parked, dead])}
+    assert "was stopped and holds 1" in texts["p"]
+    assert "is lost" in texts["d"]
