@@ -1,17 +1,23 @@
 """Times, failures, errors of items, bounds."""
 
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import TypeVar
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.job_pb2 import Failure as FailureMessage
-from easyq_chassis.errors import EasyQError
+from easyq_chassis.errors import EasyQError, FieldProblem, InvalidArgument
 from easyq_internal.store.v1.records_pb2 import Head as HeadMessage
 from easyq_internal.store.v1.records_pb2 import ItemError
 from easyq_store.domain.records import Failure, Head
 from easyq_store.domain.states import FailureReason
 
 _MOST = 5_000
+
+Member = TypeVar("Member", bound=IntEnum)
 
 
 def timestamp(ms: int | None) -> Timestamp | None:
@@ -67,6 +73,18 @@ def ready(record: Head) -> HeadMessage:
 def item_error(error: EasyQError) -> ItemError:
     """Why one item of a batch was refused."""
     return ItemError(code=error.code.value[0], reason=ErrorReason.Code.Value(error.reason), message=error.message)
+
+
+def members(kind: type[Member], numbers: Iterable[int], field: str) -> tuple[Member, ...]:
+    """Numbers of an enumeration as its members, each once, sorted; UNSPECIFIED is left out.
+
+    Errors: INVALID_ARGUMENT naming the field, where this version doesn't know a number.
+    """
+    try:
+        return tuple(sorted({kind(number) for number in numbers if number}))
+    except ValueError as error:
+        problem = FieldProblem(field=field, message="has a value that this version doesn't know")
+        raise InvalidArgument(f"{field}: {error}", fields=[problem]) from error
 
 
 def limit(asked: int) -> int:

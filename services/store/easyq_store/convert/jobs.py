@@ -15,7 +15,7 @@ from easyq.v1.spec_pb2 import JobSpec
 from easyq.v1.task_service_pb2 import ListTasksResponse
 from easyq_chassis.errors import EasyQError
 from easyq_internal.store.v1 import job_store_pb2 as pb
-from easyq_store.convert.basics import failure, head, item_error, timestamp, timestamp_ms
+from easyq_store.convert.basics import failure, head, item_error, members, timestamp, timestamp_ms
 from easyq_store.convert.spec import labels_of, serialized, timing_of
 from easyq_store.domain.records import Execution, Job, Task
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState
@@ -137,7 +137,7 @@ def job_filter(request: ListJobsRequest) -> JobFilter:
     """Which jobs are asked for."""
     return JobFilter(
         task_id=request.task_id,
-        states=tuple(sorted({JobState(state) for state in request.state if state})),
+        states=members(JobState, request.state, "state"),
         labels=tuple(sorted(set(request.label))),
         created_from=timestamp_ms(request.created_after) if request.HasField("created_after") else None,
         created_before=timestamp_ms(request.created_before) if request.HasField("created_before") else None,
@@ -149,8 +149,8 @@ def execution_filter(request: ListExecutionsRequest) -> ExecutionFilter:
     return ExecutionFilter(
         task_id=request.task_id,
         job_id=request.job_id,
-        states=tuple(sorted({ExecutionState(state) for state in request.state if state})),
-        reasons=tuple(sorted({FailureReason(reason) for reason in request.reason if reason})),
+        states=members(ExecutionState, request.state, "state"),
+        reasons=members(FailureReason, request.reason, "reason"),
         created_from=timestamp_ms(request.created_after) if request.HasField("created_after") else None,
         created_before=timestamp_ms(request.created_before) if request.HasField("created_before") else None,
     )

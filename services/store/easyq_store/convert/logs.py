@@ -6,6 +6,7 @@ from easyq.v1.log_service_pb2 import LogEnd, LogStream, ReadLogsRequest, ReadLog
 from easyq_chassis.errors import FieldProblem, InvalidArgument
 from easyq_internal.store.v1.log_store_pb2 import AppendResult
 from easyq_internal.store.v1.records_pb2 import Chunk
+from easyq_store.convert.basics import members
 from easyq_store.domain.logs import Piece
 from easyq_store.domain.records import LogChunk
 from easyq_store.domain.states import Stream
@@ -41,7 +42,7 @@ def wanted(request: ReadLogsRequest) -> Wanted:
     return Wanted(
         job_id=request.job_id,
         execution_id=request.execution_id,
-        streams=tuple(sorted({Stream(stream) for stream in request.streams if stream})),
+        streams=members(Stream, request.streams, "streams"),
         stdout_offset=request.stdout_offset,
         stderr_offset=request.stderr_offset,
         follow=request.follow,

@@ -9,6 +9,8 @@ from easyq_store.domain.states import OnLost
 from easyq_store.domain.timing import Timing
 
 _DEFAULT = Backoff()
+# Larger specs are parsed each time: they are rare, and would fill the memory.
+_REMEMBERED_BYTES = 4_096
 
 
 def serialized(spec: JobSpec) -> bytes:
@@ -27,9 +29,12 @@ def timing_of(spec: JobSpec) -> Timing:
     )
 
 
-@lru_cache(maxsize=1024)
 def policy_of(spec: bytes) -> Policy:
     """What follows a failure, out of a serialized spec."""
+    return _remembered(spec) if len(spec) <= _REMEMBERED_BYTES else _parsed(spec)
+
+
+def _parsed(spec: bytes) -> Policy:
     message = JobSpec.FromString(spec)
     return Policy(
         retries=message.retries,
@@ -40,6 +45,9 @@ def policy_of(spec: bytes) -> Policy:
         priority=message.priority,
         timing=timing_of(message),
     )
+
+
+_remembered = lru_cache(maxsize=1024)(_parsed)
 
 
 def labels_of(spec: JobSpec) -> tuple[str, ...]:

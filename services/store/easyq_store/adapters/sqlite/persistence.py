@@ -36,7 +36,10 @@ class SqlitePersistence:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock.acquire()
+            # Environments of jobs hold secrets. SQLite gives its further files the permissions of this one.
+            self._path.touch(mode=0o600)
         except OSError as error:
+            self._lock.release()
             raise Unavailable(f"the folder of the database can't be used: {error}") from error
         try:
             with translating():
