@@ -84,6 +84,7 @@ def measure_executions(redis: RedisServer, folder: Path, runs: int) -> list[Figu
             name=f"executions by {agents_text}, enqueued meanwhile by {CLIENTS} clients",
             unit="exec/s",
             runs=flows,
+            goal=Goal(at_least=500),
         ),
         Figure(
             name=f"executions by {agents_text}, enqueued before",

@@ -89,11 +89,11 @@ def document(figures: Sequence[Figure], steps: Sequence[Step], missing: dict[str
 
 
 def table(figures: Sequence[Figure], steps: Sequence[Step], missing: dict[str, str]) -> str:
-    lines = [f"{'what':<58} {'median':>9} {'least':>9} {'most':>9} {'unit':<8} {'goal':>8}"]
+    lines = [f"{'what':<66} {'median':>9} {'least':>9} {'most':>9} {'unit':<8} {'goal':>8}"]
     for figure in figures:
         goal = f"{figure.goal} {figure.verdict}" if figure.goal else ""
         lines.append(
-            f"{figure.name:<58} {figure.median:>9.2f} {min(figure.runs):>9.2f} {max(figure.runs):>9.2f}"
+            f"{figure.name:<66} {figure.median:>9.2f} {min(figure.runs):>9.2f} {max(figure.runs):>9.2f}"
             f" {figure.unit:<8} {goal:>8}"
         )
     if steps:

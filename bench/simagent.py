@@ -50,7 +50,7 @@ class SimulatedAgent:
             beats = asyncio.create_task(self._beat(_seconds(welcome.beat_every)))
             sender = asyncio.create_task(self._send(call))
             try:
-                async for message in call:
+                while isinstance(message := await call.read(), link.ConnectResponse):
                     self._take(message)
             finally:
                 beats.cancel()
