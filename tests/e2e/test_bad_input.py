@@ -214,11 +214,11 @@ def test_wrong_paths_ids_and_queries(farm: UpFarm, rest: Rest, method: str, path
 
 def test_a_batch_refuses_only_what_is_wrong(farm: UpFarm, rest: Rest) -> None:
     """None of these is good: wrong items of a good batch are in test_batch."""
-    jobs = [{"taskId": TASK, "spec": {**GOOD, "retries": -1}}, {"taskId": "-", "spec": GOOD}, {"taskId": TASK}]
+    jobs = [{"taskId": TASK, "spec": {**GOOD, "retries": -1}}, {"taskId": "-", "spec": GOOD}, {"taskId": TASK}, 5]
     results = rest.post("/batch", {"jobs": jobs})["results"]
-    assert [result["index"] for result in results] == [0, 1, 2]
+    assert [result["index"] for result in results] == [0, 1, 2, 3]
     assert all(result["error"]["code"] == "INVALID_ARGUMENT" for result in results)
-    bodies: list[dict[str, Any]] = [{"jobs": []}, {}, {"jobs": {}}, {"jobs": [5]}, {"nonsense": []}]
+    bodies: list[dict[str, Any]] = [{"jobs": []}, {}, {"jobs": {}}, {"nonsense": []}]
     for body in bodies:
         refused(rest.call("POST", "/batch", body), 400)
 
