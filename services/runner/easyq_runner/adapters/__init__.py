@@ -1,0 +1,1 @@
+"""Docker, gRPC and files behind the runner's ports."""

@@ -1,0 +1,1 @@
+"""What the runner decides. Pure: state, event and time come in, a decision comes out."""

@@ -1,0 +1,74 @@
+"""Whether an execution may still be started, and how it ends where it may not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from easyq_runner.domain.records import Failure, FailureReason, Finish, GiveBack, OutcomeKind, Word
+
+
+class Obstacle(Enum):
+    """Why a start must not happen any more."""
+
+    # It is not this agent's any more; nothing is reported.
+    KILLED = "killed"
+    STOPPED = "stopped"
+    # Cut off from the farm for longer than the farm waits.
+    LOST = "lost"
+    # The agent is stopping.
+    LEAVING = "leaving"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """What has been asked of an execution so far."""
+
+    kill: bool = False
+    stop: bool = False
+    lost: bool = False
+    leave: bool = False
+
+
+def obstacle(wishes: Wishes, *, now: float, deadline: float | None) -> Obstacle | None:
+    """The weightiest obstacle; None: go on. `deadline` is by the same clock as `now`."""
+    if wishes.kill:
+        return Obstacle.KILLED
+    if wishes.stop:
+        return Obstacle.STOPPED
+    if wishes.lost:
+        return Obstacle.LOST
+    if wishes.leave:
+        return Obstacle.LEAVING
+    return Obstacle.EXPIRED if deadline is not None and now >= deadline else None
+
+
+def word_for(what: Obstacle) -> Word | None:
+    """The word on an execution that was never started; None says nothing."""
+    if what is Obstacle.KILLED:
+        return None
+    if what is Obstacle.STOPPED:
+        failure = Failure(reason=FailureReason.STOP_REQUESTED, message="stopped before it was started")
+        return Finish(outcome=OutcomeKind.STOPPED, failure=failure)
+    if what is Obstacle.EXPIRED:
+        failure = Failure(reason=FailureReason.START_DEADLINE, message="it could not be started in time")
+        return Finish(outcome=OutcomeKind.EXPIRED, failure=failure)
+    if what is Obstacle.LOST:
+        return give_back(FailureReason.HOST_LOST, "the agent was cut off from the farm before it could start it")
+    return give_back(FailureReason.HOST_FAILED, "the agent is stopping")
+
+
+def give_back(reason: FailureReason, message: str) -> GiveBack:
+    """The execution returns to the queue."""
+    return GiveBack(failure=Failure(reason=reason, message=message))
+
+
+def infra_failed(reason: FailureReason, message: str) -> Finish:
+    """Never started, for a fault of the host."""
+    return Finish(outcome=OutcomeKind.INFRA_FAILED, failure=Failure(reason=reason, message=message))
+
+
+def rejected(reason: FailureReason, message: str) -> Finish:
+    """Never started, and a further attempt would fail the same way."""
+    return Finish(outcome=OutcomeKind.REJECTED, failure=Failure(reason=reason, message=message))

@@ -1,0 +1,43 @@
+"""What may go wrong with a Docker Engine. The adapter translates, the use cases decide."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of them; the message is Docker's own sentence, or says how the engine could not be reached."""
+
+
+class EngineUnreachable(EngineError):
+    """No answer: whether the call took effect is unknown."""
+
+
+class EngineFailed(EngineError):
+    """The engine answered that it failed (5xx): a fault of the host."""
+
+
+class InvalidRequest(EngineError):
+    """The engine refuses what was asked for (400 and the like): it would do so again."""
+
+
+class NoSuchContainer(EngineError):
+    """There is no such container."""
+
+
+class NoSuchImage(EngineError):
+    """The host has no such image (or not for the platform)."""
+
+
+class NameTaken(EngineError):
+    """Another container has that name."""
+
+
+class NotNow(EngineError):
+    """The container's state does not allow it (409): not running, running, or being removed."""
+
+
+class ImageRefused(EngineError):
+    """The registry has no such image, or denies it."""
+
+
+class PullFailed(EngineError):
+    """The registry could not be reached, or failed."""

@@ -1,0 +1,290 @@
+"""What the runner needs of the world."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from easyq_runner.domain.journal import Entry, JournalState
+from easyq_runner.domain.lease import LeaseNote
+from easyq_runner.domain.lifetime import Evidence
+from easyq_runner.domain.outcome import Snapshot
+from easyq_runner.domain.pulling import LocalImage
+from easyq_runner.domain.records import ExecutionKey, Held, Order, Report, ReportAnswer, Stream, Verdict
+
+
+# ------------------------------------------------------------------------------------------------------------- clock
+class AgentClock(Protocol):
+    """Time for leases."""
+
+    @property
+    def boot_id(self) -> str:
+        """Names this run of the machine's kernel."""
+        ...
+
+    def boot(self) -> float:
+        """Seconds of CLOCK_BOOTTIME: counts suspended time too."""
+        ...
+
+    def now_ms(self) -> int:
+        """Wall-clock milliseconds since the epoch, UTC."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------------------ engine
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineInfo:
+    """What an engine says of itself."""
+
+    # Unique even among engines that share a machine and its key.
+    daemon_id: str
+    version: str
+    live_restore: bool
+    # It has the default network `bridge`.
+    has_bridge: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineEvent:
+    """One event. `container_id` is empty for those of images, networks and volumes."""
+
+    action: str
+    container_id: str
+    # Nanoseconds since the epoch, as the engine counts.
+    time: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogPiece:
+    """Consecutive bytes of both outputs; the order between the two is lost."""
+
+    stdout: bytes
+    stderr: bytes
+
+
+class ContainerEngine(Protocol):
+    """One Docker Engine. Every call may raise `EngineUnreachable` or `EngineFailed`; nothing is retried here.
+
+    Each call that asks about the engine or a container opens a connection of its own: a daemon that goes down closes
+    its door first, while connections that are open go on for a while.
+    """
+
+    async def ping(self) -> None:
+        """Returns if the engine takes new connections and answers."""
+        ...
+
+    async def info(self) -> EngineInfo:
+        """What the engine says of itself."""
+        ...
+
+    async def evidence(self) -> Evidence:
+        """What tells one lifetime of the daemon from another."""
+        ...
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[EngineEvent]]:
+        """All events from now on; the iterator ends by `EngineUnreachable` when the connection does."""
+        ...
+
+    async def create(self, name: str, body: dict[str, Any], platform: str) -> str:
+        """Creates a container and returns its id. Raises NoSuchImage, NameTaken, InvalidRequest."""
+        ...
+
+    async def start(self, container_id: str) -> None:
+        """Starts it, once. Raises InvalidRequest, NoSuchContainer."""
+        ...
+
+    async def inspect(self, container: str) -> Snapshot:
+        """A container by id or name. Raises NoSuchContainer."""
+        ...
+
+    async def list_own(self, farm: str, agent_id: str) -> Sequence[Snapshot]:
+        """The containers with these labels, in every state; of the snapshots only id, labels and status are set."""
+        ...
+
+    async def kill(self, container_id: str, signal: str) -> None:
+        """Sends a signal (`SIGTERM`). Raises NotNow if it doesn't run, NoSuchContainer."""
+        ...
+
+    async def remove(self, container_id: str, *, force: bool) -> None:
+        """Removes it with its anonymous volumes; a running one only with `force`. Raises NotNow, NoSuchContainer."""
+        ...
+
+    def logs(self, container_id: str, *, follow: bool) -> AsyncGenerator[LogPiece]:
+        """Its output from the first byte on; with `follow` until the engine ends it. Raises NoSuchContainer."""
+        ...
+
+    async def image(self, reference: str) -> LocalImage | None:
+        """An image of the host."""
+        ...
+
+    async def pull(self, reference: str, platform: str) -> None:
+        """Pulls an image, with the host's credentials. Raises ImageRefused, PullFailed."""
+        ...
+
+
+# ----------------------------------------------------------------------------------------------------------- journal
+class Journal(Protocol):
+    """The append-only file of the agent."""
+
+    async def load(self) -> JournalState:
+        """All that was appended and not forgotten. Called once, first."""
+        ...
+
+    async def append(self, entry: Entry, *, sync: bool = False) -> None:
+        """Adds an entry. It survives this process; with `sync` it is on disk when this returns. Raises OSError."""
+        ...
+
+    async def close(self) -> None:
+        """Writes what is left."""
+        ...
+
+
+class LeaseNotes(Protocol):
+    """Where the lease is noted for a restarted agent."""
+
+    def read(self) -> LeaseNote | None:
+        """The last note; None if there is none, or none that can be read."""
+        ...
+
+    def write(self, note: LeaseNote) -> None:
+        """Replaces the note. Raises OSError."""
+        ...
+
+
+# -------------------------------------------------------------------------------------------------------------- logs
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AppendAnswer:
+    """What became of a chunk: OK, GAP or STALE, and the stored end of its stream."""
+
+    verdict: Verdict
+    stored: int
+
+
+class LogSink(Protocol):
+    """Where log bytes go."""
+
+    async def append(self, key: ExecutionKey, stream: Stream, offset: int, data: bytes) -> AppendAnswer:
+        """Stores a chunk of at most 256 KiB. Raises EasyQError; a repeat is harmless."""
+        ...
+
+
+# -------------------------------------------------------------------------------------------------------------- link
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Health:
+    """Whether the agent takes new work, and if not, why and what to do."""
+
+    healthy: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hello:
+    """How an agent introduces itself."""
+
+    agent_id: str
+    # Empty while the daemon was never reached.
+    daemon_id: str
+    hostname: str
+    pools: tuple[str, ...]
+    slots: int
+    labels: dict[str, str]
+    version: str
+    inventory: tuple[Held, ...]
+    health: Health
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Welcome:
+    """The farm's answer. Durations are seconds."""
+
+    session: int
+    beat_every: float
+    start_within: float
+    lost_after: float
+    orders: tuple[Order, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beat:
+    """Renews the lease."""
+
+    number: int
+    inventory: tuple[Held, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BeatAnswer:
+    """The beat of that number is committed."""
+
+    number: int
+    orders: tuple[Order, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reports:
+    """Words on executions."""
+
+    items: tuple[Report, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportAnswers:
+    """What became of them."""
+
+    items: tuple[ReportAnswer, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Orders:
+    """Executions to run, stops that shall not wait."""
+
+    items: tuple[Order, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goodbye:
+    """A clean stop."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """The farm has parked the session."""
+
+
+Outgoing = Beat | Reports | Health | Goodbye
+Incoming = BeatAnswer | ReportAnswers | Orders | Parked
+
+
+class LinkStream(Protocol):
+    """One stay at a dispatcher."""
+
+    @property
+    def welcome(self) -> Welcome:
+        """What it began with."""
+        ...
+
+    async def send(self, message: Outgoing) -> None:
+        """Raises EasyQError when the stream has ended."""
+        ...
+
+    async def receive(self) -> Incoming:
+        """The next message. Raises EasyQError when the stream has ended."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the stream."""
+        ...
+
+
+class Link(Protocol):
+    """The way to the dispatchers."""
+
+    async def open(self, address: str, hello: Hello, timeout: float) -> LinkStream:
+        """Says hello and waits for the welcome, `timeout` seconds at most. Raises EasyQError."""
+        ...
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        ...

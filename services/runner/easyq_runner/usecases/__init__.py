@@ -1,0 +1,1 @@
+"""What the runner does, one responsibility a module."""

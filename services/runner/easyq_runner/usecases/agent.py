@@ -1,0 +1,236 @@
+"""All executions of one host: takes orders, adopts, gives the inventory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from easyq_chassis.logs import get_logger
+from easyq_runner.domain import starting
+from easyq_runner.domain.adoption import Adoption, adopt
+from easyq_runner.domain.journal import ExecutionRecord, JournalState
+from easyq_runner.domain.labels import terms_of
+from easyq_runner.domain.outcome import Snapshot, classify
+from easyq_runner.domain.records import (
+    Assignment,
+    ExecutionKey,
+    FailureReason,
+    Held,
+    Order,
+    OrderKind,
+    Phase,
+    Terms,
+    Word,
+)
+from easyq_runner.domain.starting import Obstacle
+from easyq_runner.ports import Health
+from easyq_runner.usecases.execution import Execution
+from easyq_runner.usecases.tools import Tools
+from easyq_runner.usecases.waiting import Changes
+
+# Executions of which is remembered that they were settled here: orders that were under way then may still come.
+_REMEMBERED = 10_000
+
+
+class Agent:
+    """The executions that this agent holds.
+
+    Until the containers of the host were looked at once (`surveyed`), what the journal knows stands for them.
+    """
+
+    def __init__(self, tools: Tools, journal: JournalState, *, engine_url: str) -> None:
+        self._tools = tools
+        self._records: dict[ExecutionKey, ExecutionRecord] = dict(journal.executions)
+        self._engine_url = engine_url
+        self._executions: dict[ExecutionKey, Execution] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settled: OrderedDict[ExecutionKey, None] = OrderedDict()
+        self._leaving = False
+        self._lost = False
+        self._log = get_logger()
+        self.surveyed = asyncio.Event()
+        # An execution was settled.
+        self.changes = Changes()
+
+    # What others ask ----------------------------------------------------------------------------------------------
+    def inventory(self) -> tuple[Held, ...]:
+        """All that this host holds."""
+        known = [execution.held for execution in self._executions.values()]
+        if not self.surveyed.is_set():
+            known += [
+                Held(key=key, phase=Phase.EXITED if record.finish else Phase.RUNNING)
+                for key, record in self._records.items()
+                if not record.settled and key not in self._executions
+            ]
+        return tuple(known)
+
+    def health(self) -> Health:
+        """Whether the host takes new executions."""
+        if self._leaving:
+            return Health(healthy=False, message="the agent is stopping")
+        if not self._tools.daemon.answering:
+            said = self._tools.daemon.problem
+            message = f"Docker Engine at {self._engine_url} does not answer: start it, or check its address ({said})"
+            return Health(healthy=False, message=message)
+        return Health(healthy=True)
+
+    # Orders -------------------------------------------------------------------------------------------------------
+    def obey(self, orders: Sequence[Order]) -> None:
+        """Takes each order once, however often it comes."""
+        for order in orders:
+            self._log.debug("order", kind=order.kind.value, execution=order.key.execution_id, epoch=order.key.epoch)
+            if order.kind is OrderKind.KILL:
+                self._kill(order.key)
+            elif order.key in self._executions:
+                if order.kind is OrderKind.STOP:
+                    self._executions[order.key].commands.stop()
+            elif order.key not in self._settled:
+                self._obey_unknown(order)
+
+    def _kill(self, key: ExecutionKey) -> None:
+        for held, execution in self._executions.items():
+            # An older epoch is not ours either; a newer one is what a belated order does not know of.
+            if held.execution_id == key.execution_id and held.epoch <= key.epoch:
+                execution.commands.kill()
+
+    def _obey_unknown(self, order: Order) -> None:
+        if order.kind is OrderKind.RUN and order.assignment is not None:
+            self._run(order.assignment)
+        elif not self.surveyed.is_set():
+            return  # its container may be here; the next answer to a beat says it again
+        elif order.kind is OrderKind.ADOPT:
+            self._say(order, classify(None, trusted=False, ending=None, limit=None))
+        elif order.kind is OrderKind.STOP:
+            word = starting.word_for(Obstacle.STOPPED)
+            if word is not None:
+                self._say(order, word)
+
+    def _run(self, assignment: Assignment) -> None:
+        key = assignment.terms.key
+        record = self._records.get(key)
+        if record is not None and record.start_intended:
+            return  # it was started here, and its container has not been looked at yet
+        if any(held.execution_id == key.execution_id and held.epoch > key.epoch for held in self._executions):
+            return
+        self._kill(key)
+        execution = self._add(assignment.terms, start_within=assignment.start_within)
+        if self._leaving:
+            execution.commands.leave()
+        if not self._tools.daemon.answering and not self._leaving:
+            word = starting.give_back(FailureReason.HOST_FAILED, self.health().message)
+            self._spawn(execution, execution.say(word))
+        else:
+            self._spawn(execution, execution.run(assignment))
+
+    def _say(self, order: Order, word: Word) -> None:
+        terms = order.assignment.terms if order.assignment else _bare_terms(order.key)
+        execution = self._add(terms)
+        self._spawn(execution, execution.say(word))
+
+    # Adoption -----------------------------------------------------------------------------------------------------
+    async def compare(self, listing: Sequence[Snapshot]) -> None:
+        """Told all containers of this agent: adopts what it does not know, clears away what is settled."""
+        first = not self.surveyed.is_set()
+        for one in listing:
+            terms = terms_of(one.labels)
+            if terms is None:
+                self._log.warning("container_with_odd_labels_left_alone", container=one.container_id)
+            elif terms.key in self._settled:
+                self._tools.janitor.remove(one.container_id, terms.key)
+            elif terms.key not in self._executions:
+                self._adopt(terms, one)
+        if first:
+            for record in list(self._records.values()):
+                self._adopt_record(record)
+            self.surveyed.set()
+            self._log.info("surveyed", containers=len(listing), executions=len(self._executions))
+
+    def _adopt(self, terms: Terms, found: Snapshot) -> None:
+        record = self._records.pop(terms.key, None)
+        how = adopt(found.status, record)
+        if how is Adoption.REMOVE:
+            self._remember(terms.key)
+            self._tools.janitor.remove(found.container_id, terms.key)
+            return
+        execution = self._add(terms)
+        container_id = "" if how is Adoption.VANISHED else found.container_id
+        self._spawn(execution, execution.adopt(how, container_id, record))
+
+    def _adopt_record(self, record: ExecutionRecord) -> None:
+        """What the journal knows and the host has no container of."""
+        self._records.pop(record.key)
+        if record.key in self._executions:
+            return
+        how = adopt(None, record)
+        if how is Adoption.FORGET:
+            self._tools.janitor.forget(record.key)
+            return
+        execution = self._add(_bare_terms(record.key))
+        self._spawn(execution, execution.adopt(how, "", record))
+
+    # The farm's silence, and the agent's end ------------------------------------------------------------------------
+    async def check_lease(self) -> None:
+        """Ends what the farm may run elsewhere by now."""
+        lost = self._tools.lease.is_lost()
+        if lost and not self._lost:
+            self._log.warning(
+                "cut_off_from_farm", silence=round(self._tools.lease.silence()), executions=len(self._executions)
+            )
+        self._lost = lost
+        if lost:
+            for execution in self._executions.values():
+                execution.commands.lose()
+
+    async def leave(self, timeout: float) -> None:
+        """Takes nothing new, gives back what has not begun, and waits until that is said, `timeout` seconds at most."""
+        self._leaving = True
+        for execution in self._executions.values():
+            execution.commands.leave()
+        try:
+            async with asyncio.timeout(timeout):
+                while any(not execution.begun for execution in self._executions.values()):
+                    await self.changes.wait()
+        except TimeoutError:
+            waiting = [execution.key.execution_id for execution in self._executions.values() if not execution.begun]
+            self._log.warning("left_without_giving_back", executions=waiting)
+
+    async def stop(self) -> None:
+        """Stops watching; containers stay."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Bookkeeping ----------------------------------------------------------------------------------------------------
+    def _add(self, terms: Terms, *, start_within: float | None = None) -> Execution:
+        execution = Execution(self._tools, terms, self._on_settled, start_within=start_within)
+        self._executions[terms.key] = execution
+        return execution
+
+    def _spawn(self, execution: Execution, way: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(way, name=f"execution:{execution.key.execution_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._on_ended)
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error("execution_task_failed", task=task.get_name(), exc_info=task.exception())
+
+    def _on_settled(self, execution: Execution) -> None:
+        if self._executions.get(execution.key) is execution:
+            del self._executions[execution.key]
+        self._remember(execution.key)
+        self.changes.announce()
+
+    def _remember(self, key: ExecutionKey) -> None:
+        self._settled[key] = None
+        if len(self._settled) > _REMEMBERED:
+            self._settled.popitem(last=False)
+
+
+def _bare_terms(key: ExecutionKey) -> Terms:
+    """For an execution of which nothing is left but its name."""
+    return Terms(key=key, task_id="", job_id="", attempt=0, fence=0, log_limit=0)

@@ -1,0 +1,213 @@
+"""Keeps the agent's one stream to the farm: hello, beats, orders, reports, and again after each break."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_chassis.logs import get_logger
+from easyq_runner.domain.records import Held
+from easyq_runner.ports import (
+    AgentClock,
+    Beat,
+    BeatAnswer,
+    Goodbye,
+    Health,
+    Hello,
+    Incoming,
+    Link,
+    LinkStream,
+    Orders,
+    Parked,
+    ReportAnswers,
+    Reports,
+)
+from easyq_runner.usecases.agent import Agent
+from easyq_runner.usecases.lease import LeaseKeeper
+from easyq_runner.usecases.outbox import Outbox
+from easyq_runner.usecases.waiting import Changes, first_of
+
+# Seconds.
+_WELCOME_WITHIN = 10.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+# Share of the lease after which a stream whose beats stay unanswered is left for another.
+_PATIENCE = 0.6
+
+
+class LinkKeeper:
+    """`run` goes from dispatcher to dispatcher until it is cancelled."""
+
+    def __init__(
+        self,
+        link: Link,
+        addresses: Sequence[str],
+        *,
+        agent: Agent,
+        outbox: Outbox,
+        lease: LeaseKeeper,
+        clock: AgentClock,
+        hello: Callable[[], Hello],
+        changes: Sequence[Changes],
+    ) -> None:
+        self._link = link
+        # Many agents that start together do not all go to the first.
+        self._addresses = random.sample(addresses, len(addresses))
+        self._agent = agent
+        self._outbox = outbox
+        self._lease = lease
+        self._clock = clock
+        self._hello = hello
+        # Announced when the agent's health may have changed.
+        self._health_changes = changes
+        self._stream: LinkStream | None = None
+        self._parked = asyncio.Event()
+        self._again = Changes()
+        self._log = get_logger()
+        # The link is up, or down.
+        self.changes = Changes()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a dispatcher has welcomed this agent and the stream is open."""
+        return self._stream is not None
+
+    def say_hello_again(self) -> None:
+        """What the hello said has changed."""
+        self._again.announce()
+
+    async def run(self) -> None:
+        """Stays connected."""
+        failures = 0
+        while True:
+            address = self._addresses[0]
+            try:
+                await self._stay(address)
+                failures = 0
+                continue
+            except EasyQError as error:
+                failures = 0 if self._was_welcomed else failures + 1
+                self._log.warning("link_broken", dispatcher=address, error=str(error), failures=failures)
+            # The next one, at once where this one had served a while.
+            self._addresses = [*self._addresses[1:], address]
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**failures)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
+
+    async def park(self, timeout: float) -> None:
+        """Says goodbye and waits until the session is parked, `timeout` seconds at most."""
+        if self._stream is None:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self._stream.send(Goodbye())
+                await self._parked.wait()
+        except (EasyQError, TimeoutError) as error:
+            self._log.warning("not_parked", error=str(error))
+            return
+        self._lease.park()
+        self._log.info("parked")
+
+    # One stay -----------------------------------------------------------------------------------------------------
+    async def _stay(self, address: str) -> None:
+        """Returns when another hello is due. Raises EasyQError when the stream breaks."""
+        self._was_welcomed = False
+        sent_at = self._clock.boot()
+        hello = self._hello()
+        stream = await self._link.open(address, hello, _WELCOME_WITHIN)
+        try:
+            welcome = stream.welcome
+            self._was_welcomed = True
+            self._log.info("welcomed", dispatcher=address, session=welcome.session, orders=len(welcome.orders))
+            # What the farm takes away must go before anything may be started.
+            self._agent.obey(welcome.orders)
+            self._lease.begin(sent_at=sent_at, start_within=welcome.start_within, lost_after=welcome.lost_after)
+            self._outbox.lose()
+            self._set_stream(stream)
+            beats = Beats(self._lease, self._clock, self._agent.inventory, welcome.beat_every, welcome.start_within)
+            await first_of(
+                self._again.wait(),
+                self._receive(stream, beats),
+                beats.run(stream),
+                self._report(stream),
+                self._tell_health(stream, hello.health),
+            )
+        finally:
+            self._set_stream(None)
+            await stream.close()
+
+    def _set_stream(self, stream: LinkStream | None) -> None:
+        self._stream = stream
+        self.changes.announce()
+
+    async def _receive(self, stream: LinkStream, beats: Beats) -> None:
+        while True:
+            self._take(await stream.receive(), beats)
+
+    def _take(self, message: Incoming, beats: Beats) -> None:
+        if isinstance(message, BeatAnswer):
+            beats.answered(message.number)
+            self._agent.obey(message.orders)
+        elif isinstance(message, ReportAnswers):
+            for answer in message.items:
+                self._outbox.answer(answer)
+        elif isinstance(message, Orders):
+            self._agent.obey(message.items)
+        elif isinstance(message, Parked):
+            self._parked.set()
+
+    async def _report(self, stream: LinkStream) -> None:
+        while True:
+            waiting = self._outbox.take()
+            if waiting:
+                await stream.send(Reports(items=waiting))
+            else:
+                await self._outbox.changes.wait()
+
+    async def _tell_health(self, stream: LinkStream, told: Health) -> None:
+        while True:
+            health = self._agent.health()
+            if health != told:
+                await stream.send(health)
+                told = health
+            else:
+                await first_of(*(changes.wait() for changes in self._health_changes))
+
+
+class Beats:
+    """The beats of one stream."""
+
+    def __init__(
+        self,
+        lease: LeaseKeeper,
+        clock: AgentClock,
+        inventory: Callable[[], tuple[Held, ...]],
+        every: float,
+        start_within: float,
+    ) -> None:
+        self._lease = lease
+        self._clock = clock
+        self._inventory = inventory
+        self._every = every
+        self._patience = max(2 * every, _PATIENCE * start_within)
+        # When those that were not answered yet were sent.
+        self._sent: dict[int, float] = {}
+
+    async def run(self, stream: LinkStream) -> None:
+        """Sends them. Raises Unavailable when they stay unanswered."""
+        number = 0
+        while True:
+            await asyncio.sleep(self._every)
+            if self._lease.silence() > self._patience:
+                raise Unavailable(f"no beat was answered for {self._lease.silence():.1f} s")
+            number += 1
+            self._sent[number] = self._clock.boot()
+            await stream.send(Beat(number=number, inventory=self._inventory()))
+
+    def answered(self, number: int) -> None:
+        """The farm has committed this beat, and with it those before."""
+        sent_at = self._sent.get(number)
+        self._sent = {later: at for later, at in self._sent.items() if later > number}
+        if sent_at is not None:
+            self._lease.renew(sent_at)

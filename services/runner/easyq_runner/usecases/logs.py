@@ -1,0 +1,247 @@
+"""Brings the output of one container to the store: complete, in order, and in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from easyq_chassis.errors import EasyQError
+from easyq_chassis.logs import get_logger
+from easyq_runner.domain.cursor import LogCursor, reread, settle, take
+from easyq_runner.domain.records import ExecutionKey, LogTail, Stream, StreamEnd, Verdict
+from easyq_runner.errors import EngineError, EngineUnreachable
+from easyq_runner.ports import AppendAnswer, ContainerEngine, LogPiece, LogSink
+from easyq_runner.usecases.daemon import Daemon
+from easyq_runner.usecases.waiting import Changes
+
+#: Largest chunk that the store takes.
+CHUNK = 256 * 1024
+#: What may travel with the finish, of both streams together.
+TAIL = 64 * 1024
+# Bytes of both streams that wait for the store; the engine's file keeps the rest.
+_BUFFER = 1024 * 1024
+# Seconds between tries to reach a store that is away, and between live readings that ended too early.
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+_NEXT_READING = 1.0
+
+
+class Stale(Exception):
+    """The store takes no more from this epoch: the execution is not ours any more."""
+
+
+class _StreamBuffer:
+    """One stream: its offsets, and the bytes from `stored` to `taken`."""
+
+    def __init__(self, limit: int) -> None:
+        self.cursor = LogCursor(limit=limit)
+        self.data = bytearray()
+
+    def take(self, piece: bytes) -> None:
+        taken = take(self.cursor, len(piece))
+        self.cursor = taken.cursor
+        self.data += piece[taken.begin : taken.end]
+
+    def settle(self, answer: AppendAnswer) -> bool:
+        """True where the reading has to begin anew."""
+        settled = settle(self.cursor, answer.verdict, answer.stored)
+        self.cursor = settled.cursor
+        del self.data[: len(self.data) if settled.dropped is None else settled.dropped]
+        return settled.reread
+
+
+class LogPump:
+    """One container's output on its way to the store.
+
+    `follow` reads live. Once the container has ended, `finish` reads the log from its beginning again and takes what
+    the live reading had not: live readings are known to end too early, or never.
+    """
+
+    def __init__(
+        self,
+        engine: ContainerEngine,
+        daemon: Daemon,
+        sink: LogSink,
+        *,
+        key: ExecutionKey,
+        container_id: str,
+        limit: int,
+    ) -> None:
+        self._engine = engine
+        self._daemon = daemon
+        self._sink = sink
+        self._key = key
+        self._container_id = container_id
+        self._limit = limit
+        self._streams = {stream: _StreamBuffer(limit) for stream in Stream}
+        self._changes = Changes()
+        self._follower: asyncio.Task[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
+        # This many bytes may stay behind, for the finish to carry.
+        self._leave = 0
+        self._sending = False
+        self._rewind = False
+        self._stale = False
+        self._log = get_logger()
+
+    def follow(self) -> None:
+        """Begins to read live."""
+        if self._follower is None:
+            self._follower = asyncio.create_task(self._follow(), name=f"logs:{self._key.execution_id}")
+
+    async def until_stale(self) -> None:
+        """Returns if the store says that the execution is not ours any more."""
+        while not self._stale:
+            await self._changes.wait()
+
+    async def finish(self) -> tuple[LogTail, ...]:
+        """Reads the rest of an ended container's log, and returns what is not in the store yet: at most 64 KiB.
+
+        Raises Stale; EngineError where the log can't be read.
+        """
+        await self._stop_following()
+        await self._read_all(leave=TAIL)
+        return self.tail()
+
+    async def drain(self) -> tuple[LogTail, ...]:
+        """The same without reading on: for a log that can't be read any more. Raises Stale."""
+        await self._stop_following()
+        self._leave = TAIL
+        await self._until_sent()
+        return self.tail()
+
+    async def repair(self) -> None:
+        """Sends the whole log once more: the store misses bytes of it. Raises Stale, EngineError."""
+        self._streams = {stream: _StreamBuffer(self._limit) for stream in Stream}
+        await self._read_all(leave=0)
+
+    async def close(self) -> None:
+        """Stops reading and sending."""
+        await self._stop_following()
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    def ends(self) -> tuple[StreamEnd, StreamEnd]:
+        """Sizes of stdout and stderr, if nothing more comes."""
+        return self._streams[Stream.STDOUT].cursor.end, self._streams[Stream.STDERR].cursor.end
+
+    def tail(self) -> tuple[LogTail, ...]:
+        """What the store does not have yet."""
+        return tuple(
+            LogTail(stream=stream, offset=one.cursor.stored, data=bytes(one.data))
+            for stream, one in self._streams.items()
+            if one.data
+        )
+
+    # Reading ----------------------------------------------------------------------------------------------------
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._read(follow=True)
+            except EngineUnreachable as error:
+                self._daemon.doubt(error)
+            except EngineError as error:
+                self._log.warning("logs_unreadable", execution=self._key.execution_id, error=str(error))
+            if self._satisfied or self._stale:
+                return
+            await asyncio.sleep(0 if self._rewind else _NEXT_READING)
+            await self._daemon.until_answering()
+
+    async def _stop_following(self) -> None:
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.cancel()
+            await asyncio.gather(follower, return_exceptions=True)
+
+    async def _read_all(self, *, leave: int) -> None:
+        self._leave = leave
+        self._rewind = True
+        while self._rewind:
+            await self._read(follow=False)
+            await self._until_sent()
+
+    async def _until_sent(self) -> None:
+        while (self._sending or self._to_send) and not self._rewind:
+            if self._stale:
+                raise Stale
+            await self._changes.wait()
+
+    async def _read(self, *, follow: bool) -> None:
+        """One reading from the beginning; ends early where it can bring nothing more, or has to begin anew."""
+        self._rewind = False
+        for stream in self._streams.values():
+            stream.cursor = reread(stream.cursor)
+        pieces = self._engine.logs(self._container_id, follow=follow)
+        try:
+            async for piece in pieces:
+                await self._take(piece)
+                if self._rewind or self._satisfied:
+                    return
+                if self._stale:
+                    raise Stale
+        finally:
+            await pieces.aclose()
+
+    async def _take(self, piece: LogPiece) -> None:
+        self._streams[Stream.STDOUT].take(piece.stdout)
+        self._streams[Stream.STDERR].take(piece.stderr)
+        if not self._to_send:
+            return
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send(), name=f"append:{self._key.execution_id}")
+        self._changes.announce()
+        while self._buffered > _BUFFER and not (self._rewind or self._stale):
+            await self._changes.wait()
+
+    @property
+    def _satisfied(self) -> bool:
+        return all(stream.cursor.satisfied for stream in self._streams.values())
+
+    @property
+    def _buffered(self) -> int:
+        return sum(len(stream.data) for stream in self._streams.values())
+
+    # Sending ----------------------------------------------------------------------------------------------------
+    @property
+    def _to_send(self) -> bool:
+        return self._buffered > self._leave
+
+    async def _send(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stale:
+            if not self._to_send:
+                await self._changes.wait()
+                continue
+            failed = not await self._try_sending()
+            if failed:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
+            pause = min(_LONGEST_PAUSE, pause * 2) if failed else _FIRST_PAUSE
+
+    async def _try_sending(self) -> bool:
+        self._sending = True
+        try:
+            await self._send_once()
+        except EasyQError as error:
+            self._log.warning("append_failed", execution=self._key.execution_id, error=str(error))
+            return False
+        finally:
+            self._sending = False
+            self._changes.announce()
+        return True
+
+    async def _send_once(self) -> None:
+        """A chunk of each stream that has any; both go in one batch."""
+        having = [(stream, one) for stream, one in self._streams.items() if one.data]
+        answers = await asyncio.gather(
+            *(
+                self._sink.append(self._key, stream, one.cursor.stored, bytes(one.data[:CHUNK]))
+                for stream, one in having
+            )
+        )
+        for (_, one), answer in zip(having, answers, strict=True):
+            if answer.verdict is Verdict.STALE:
+                self._stale = True
+            elif one.settle(answer):
+                self._rewind = True

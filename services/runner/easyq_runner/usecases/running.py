@@ -1,0 +1,136 @@
+"""One container that was started: its output, its supervision and its end, together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from easyq_chassis import faults
+from easyq_chassis.logs import get_logger
+from easyq_runner.domain.outcome import Ending
+from easyq_runner.domain.records import Finish, Phase, Report, Started, Terms, Verdict
+from easyq_runner.errors import EngineError, EngineUnreachable, NoSuchContainer
+from easyq_runner.usecases.commands import Commands
+from easyq_runner.usecases.conclude import Conclusion, StillRunning
+from easyq_runner.usecases.daemon import Watch
+from easyq_runner.usecases.logs import LogPump
+from easyq_runner.usecases.supervise import Supervision
+from easyq_runner.usecases.tools import Tools
+
+
+class RunningContainer:
+    """`watch` looks out for its end; `adopted` if an earlier agent has started it."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        terms: Terms,
+        commands: Commands,
+        watch: Watch,
+        container_id: str,
+        *,
+        adopted: bool,
+        tell: Callable[[Phase], None],
+    ) -> None:
+        self._tools = tools
+        self._terms = terms
+        self._commands = commands
+        self._watch = watch
+        self._container_id = container_id
+        self._adopted = adopted
+        self._tell = tell
+        self._pump = LogPump(
+            tools.engine, tools.daemon, tools.sink, key=terms.key, container_id=container_id, limit=terms.log_limit
+        )
+        self._conclusion = Conclusion(tools, terms, watch, container_id, self._pump)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._log = get_logger().bind(execution=terms.key.execution_id)
+
+    async def finish(self, ending: Ending | None) -> Finish:
+        """Watches it to its end, which is returned; `ending` is what an earlier agent has begun.
+
+        Raises Killed when the execution is not this agent's any more, logs.Stale when the store says so.
+        """
+        return await self._commands.unless_killed(self._finish(ending))
+
+    async def finish_again(self, known: Finish) -> Finish:
+        """The same for an end that is known already: only the rest of its output is missing."""
+        return replace(known, tail=await self._commands.unless_killed(self._conclusion.tail()))
+
+    async def repair_logs(self) -> None:
+        """Sends the whole output once more. Raises EngineError, logs.Stale."""
+        await self._pump.repair()
+
+    async def close(self) -> None:
+        """Stops watching and reading."""
+        self._tools.daemon.unwatch(self._container_id)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pump.close()
+
+    async def _finish(self, ending: Ending | None) -> Finish:
+        began = self._tools.clock.boot() - (await self._age() if self._adopted else 0.0)
+        supervision = Supervision(
+            self._tools,
+            self._terms,
+            self._commands,
+            self._watch,
+            self._container_id,
+            started_at=began,
+            ending=ending,
+        )
+        self._spawn(self._kill_when_stale())
+        delay = 0.0 if self._adopted else self._tools.times.short
+        while True:
+            self._tell(Phase.RUNNING)
+            announcing = self._spawn(self._announce(delay))
+            await supervision.until_ended()
+            announcing.cancel()
+            self._tell(Phase.EXITED)
+            await faults.point("runner.after_exit")
+            try:
+                return await self._conclusion.finish(supervision.ending)
+            except StillRunning:
+                self._log.warning("still_running", container=self._container_id)
+                delay = 0.0
+
+    async def _age(self) -> float:
+        """Seconds since an earlier agent started it, by the host's clock."""
+        while not self._watch.abandoned:
+            await self._tools.daemon.until_answering_or(self._watch)
+            try:
+                started = (await self._tools.engine.inspect(self._container_id)).started_at
+            except NoSuchContainer:
+                break
+            except EngineUnreachable as error:
+                self._tools.daemon.doubt(error)
+            except EngineError:
+                await asyncio.sleep(self._tools.times.ask_again)
+            else:
+                return 0.0 if started is None else max(0.0, (self._tools.clock.now_ms() - started) / 1000)
+        return 0.0
+
+    async def _announce(self, delay: float) -> None:
+        """What runs for longer than a moment is reported as started, and read live."""
+        await asyncio.sleep(delay)
+        self._pump.follow()
+        try:
+            image = (await self._tools.engine.inspect(self._container_id)).image_id
+        except EngineError:
+            image = ""  # it comes with the end
+        word = Started(container_id=self._container_id, image_digest=image)
+        answer = await self._tools.outbox.deliver(Report(key=self._terms.key, word=word))
+        if answer.verdict is Verdict.STALE:
+            self._commands.kill()
+
+    async def _kill_when_stale(self) -> None:
+        await self._pump.until_stale()
+        self._commands.kill()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task

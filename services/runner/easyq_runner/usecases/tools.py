@@ -1,0 +1,58 @@
+"""What every execution on this host shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from easyq_chassis.logs import get_logger
+from easyq_runner.domain.container import HostRules
+from easyq_runner.domain.journal import Entry
+from easyq_runner.ports import AgentClock, ContainerEngine, Journal, LogSink
+from easyq_runner.usecases.daemon import Daemon
+from easyq_runner.usecases.images import Images
+from easyq_runner.usecases.janitor import Janitor
+from easyq_runner.usecases.lease import LeaseKeeper
+from easyq_runner.usecases.outbox import Outbox
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Times:
+    """Seconds."""
+
+    # What runs for longer gets its start reported and its output read live.
+    short: float = 0.1
+    # For which a start whose answer was lost may still be under way.
+    start_patience: float = 3.0
+    # Until SIGKILL is sent once more, and until something is asked again that failed.
+    kill_again: float = 5.0
+    ask_again: float = 1.0
+    # By which the kernel's word on a lack of memory may come after the exit.
+    oom_patience: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tools:
+    """The collaborators of an execution."""
+
+    engine: ContainerEngine
+    daemon: Daemon
+    journal: Journal
+    sink: LogSink
+    images: Images
+    lease: LeaseKeeper
+    outbox: Outbox
+    janitor: Janitor
+    clock: AgentClock
+    # What the agent allows; the default network depends on the engine at hand.
+    rules: Callable[[], HostRules]
+    # Resolves a path of the host; may block.
+    realpath: Callable[[str], str]
+    times: Times = Times()
+
+    async def note(self, entry: Entry) -> None:
+        """Adds to the journal what is a pity to lose, and no more: a full disk must not keep a job from its end."""
+        try:
+            await self.journal.append(entry)
+        except OSError as error:
+            get_logger().error("journal_failed", error=str(error))
