@@ -37,7 +37,8 @@ async def up(options: Options, folder: DataFolder, console: Console) -> int:
     choice, hosts = await _engines(options, engine)
     if choice.words:
         console.say(choice.words)
-    agents = [_agent(host, folder.path) for host in hosts]
+    is_default = not options.docker_hosts and not choice.own
+    agents = [_agent(host, folder.path, is_default=is_default) for host in hosts]
     rest, grpc = f"http://{LOOPBACK}:{rest_port}", f"{LOOPBACK}:{grpc_port}"
     around = Surroundings(
         data=folder.path,
@@ -83,11 +84,12 @@ async def _engines(options: Options, engine: OwnEngine) -> tuple[Choice, list[Do
     return choice, [DockerHost(url=engine.url if choice.own else url)]
 
 
-def _agent(host: DockerHost, data: Path) -> AgentPlan:
+def _agent(host: DockerHost, data: Path, *, is_default: bool) -> AgentPlan:
     """An agent's id stays with its engine: the store binds the two for good."""
     name = socket.gethostname().partition(".")[0] or "localhost"
     suffix = "" if host.url == STANDARD else f"-{hashlib.sha256(host.url.encode()).hexdigest()[:6]}"
-    return AgentPlan(agent_id=f"{name}{suffix}", host=host, data=data / "agents" / f"{name}{suffix}")
+    agent_id = f"{name}{suffix}"
+    return AgentPlan(agent_id=agent_id, host=host, data=data / "agents" / agent_id, is_default=is_default)
 
 
 def _ready(rest: str) -> None:

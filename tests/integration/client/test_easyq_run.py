@@ -107,7 +107,7 @@ def test_detach_with_json_prints_the_answer(gateway: FakeGateway, start: Any) ->
     answer = json.loads(run.out)
     assert answer["jobId"] == gateway.job().job_id
     assert answer["queueJobId"] == answer["executionId"]
-    assert "spec" not in answer
+    assert answer["spec"] is None
 
 
 def test_json_is_all_that_stdout_gets(gateway: FakeGateway, start: Any) -> None:
@@ -260,3 +260,12 @@ def test_a_refusal_is_one_line_with_its_fields(gateway: FakeGateway, start: Any)
     run = start("I M")
     assert run.end() == 125
     assert run.err == "easyq: the job is not valid (spec.image: is no image reference)\n"
+
+
+def test_fields_that_the_message_tells_are_not_told_twice(gateway: FakeGateway, start: Any) -> None:
+    problem = "spec.image: is no image reference"
+    fields = {"spec.image": "is no image reference"}
+    gateway.failures.append(status(grpc.StatusCode.INVALID_ARGUMENT, problem, reason="INVALID_FIELDS", fields=fields))
+    run = start("I M")
+    assert run.end() == 125
+    assert run.err == f"easyq: {problem}\n"

@@ -8,6 +8,7 @@ from easyq.cli.outcome import attempt_remark, exit_code, remarks, result_json, s
 from easyq.client import RunResult
 from easyq.v1.job_pb2 import Execution, Failure, Job
 from easyq.v1.job_service_pb2 import CreateJobResponse
+from easyq.v1.log_service_pb2 import LogEnd
 
 
 def result(state: str, code: int | None = None, error: Failure | None = None, **execution: bool) -> RunResult:
@@ -64,8 +65,11 @@ def test_only_what_the_exit_code_does_not_tell_is_said(outcome: RunResult, expec
 
 
 def test_an_attempt_that_is_followed_by_another() -> None:
-    assert "exit code 7" in attempt_remark(7, "FAILED")
-    assert "LOST" in attempt_remark(None, "LOST")
+    assert "exit code 7" in attempt_remark(LogEnd(execution_id="e", state="FAILED", exit_code=7), None)
+    lost = LogEnd(execution_id="e", state="LOST")
+    assert "LOST" in attempt_remark(lost, Job())
+    why = Execution(execution_id="e", error=Failure(reason=Failure.HOST_LOST, message="its host is silent"))
+    assert attempt_remark(lost, Job(executions=[why])) == "the attempt failed: its host is silent; EasyQ tries again"
 
 
 def test_the_json_of_a_result() -> None:
@@ -81,5 +85,5 @@ def test_the_json_of_a_result() -> None:
 def test_the_json_of_an_enqueue_is_that_of_rest() -> None:
     document = submitted_json(CreateJobResponse(task_id="t", job_id="j"))
     assert list(document) == [
-        *("taskId", "jobId", "queueJobId", "executionId", "taskUrl", "jobUrl", "executionUrl", "replayed")
+        *("taskId", "jobId", "queueJobId", "executionId", "taskUrl", "jobUrl", "executionUrl", "replayed", "spec")
     ]

@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from easyq.client import RunResult
 from easyq.v1.job_pb2 import Execution, Failure, Job
 from easyq.v1.job_service_pb2 import CreateJobResponse
+from easyq.v1.log_service_pb2 import LogEnd
 
 #: EasyQ itself failed, as docker's 125.
 OWN_FAILURE = 125
@@ -47,17 +48,19 @@ def remarks(result: RunResult) -> list[str]:
     return lines
 
 
-def attempt_remark(exit_code: int | None, state: str) -> str:
-    """Said when an attempt has failed and another one follows."""
-    how = f"exit code {exit_code}" if exit_code is not None else state
-    return f"the attempt ended ({how}); EasyQ tries again"
+def attempt_remark(end: LogEnd, job: Job | None) -> str:
+    """Said when an attempt has failed and another one follows; `job` knows more of it."""
+    how = f"exit code {end.exit_code}" if end.HasField("exit_code") else end.state
+    for execution in job.executions if job is not None else ():
+        if execution.execution_id == end.execution_id and execution.error.message:
+            how = execution.error.message
+    return f"the attempt failed: {how}; EasyQ tries again"
 
 
 def submitted_json(answer: CreateJobResponse) -> dict[str, Any]:
     """The answer to an enqueue, as REST gives it."""
     document: dict[str, Any] = MessageToDict(answer, always_print_fields_with_no_presence=True)
-    document.pop("spec", None)
-    return document
+    return {**document, "spec": document.get("spec")}
 
 
 def result_json(result: RunResult) -> dict[str, Any]:

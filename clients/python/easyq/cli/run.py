@@ -194,7 +194,8 @@ def _drop_stdout() -> None:
 
 def _sentence(error: EasyQError) -> str:
     """An error in one line, with its fields, and with what to do where nothing answers."""
-    fields = "; ".join(f"{problem.field}: {problem.message}" for problem in error.fields)
+    told = [f"{problem.field}: {problem.message}" for problem in error.fields]
+    fields = "; ".join(one for one in told if one not in error.message)
     text = f"{error.message} ({fields})" if fields else error.message
     if error.code == "UNAVAILABLE" and not error.reason:
         text += " (`easyq up` starts an EasyQ on this machine)"

@@ -126,8 +126,7 @@ class RunSession:
             if isinstance(event, LogChunk):
                 self._output.write(event)
             elif not event.job_ended:
-                code = event.exit_code if event.HasField("exit_code") else None
-                self._say(attempt_remark(code, event.state))
+                self._say(attempt_remark(event, self._look()))
         job = self._client.wait(self.job_id)
         return RunResult(job=job, execution=job.executions[-1] if job.executions else None)
 
@@ -153,11 +152,16 @@ class RunSession:
             if self.job_id and self._told_why():
                 return
 
-    def _told_why(self) -> bool:
+    def _look(self) -> Job | None:
         try:
-            job = self._client.get(self.job_id)
+            return self._client.get(self.job_id)
         except EasyQError:
-            return False  # the one who follows tells of it
+            return None  # the one who follows tells of it
+
+    def _told_why(self) -> bool:
+        job = self._look()
+        if job is None:
+            return False
         if job.state in ENDED or self._running.is_set():
             return True
         waiting = _waiting(job)

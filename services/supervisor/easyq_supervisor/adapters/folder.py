@@ -33,8 +33,8 @@ class Running:
 
 
 class DataFolder:
-    """Layout: `lock` (held by the running system), `up.json` (what it says of itself), `run/` (sockets), `store/`,
-    `agents/<id>/` (journals), `engine/` (a Docker Engine of its own, where there is one)."""
+    """Layout: `lock` (held by the running system), `up.json` (what it says of itself), `run/` (sockets),
+    `easyq.db` (the store), `agents/<id>/` (journals), `engine/` (a Docker Engine of EasyQ's own)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -25,11 +25,13 @@ class ProcessSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentPlan:
-    """One agent: its id, its Docker Engine, and the folder of its journal."""
+    """One agent: its id, its Docker Engine (`is_default`: the one that this user's docker command uses), and the folder
+    of its journal."""
 
     agent_id: str
     host: DockerHost
     data: PurePath
+    is_default: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +53,7 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
     """Every process of the system, in the order in which they are started."""
     address = {name: f"unix:{around.run}/{name}.sock" for name in ("store", "scheduler", "dispatcher")}
     redis = options.redis or f"unix://{around.run}/redis.sock"
-    specs = [] if options.redis else [_embedded_redis(around)]
+    specs = [] if options.redis else [_embedded_redis(around, options.log_level)]
     services: list[tuple[str, str, dict[str, str]]] = [
         ("store", "store", {"listen": address["store"], **_database(options, around)}),
         (
@@ -88,7 +90,8 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
                 {
                     "dispatchers": address["dispatcher"],
                     "store": address["store"],
-                    "docker_host": agent.host.url,
+                    # The docker command's own choice may come with certificates: the agent finds it like that command.
+                    **({} if agent.is_default else {"docker_host": agent.host.url}),
                     "pools": agent.host.pool,
                     "slots": str(options.slots),
                     "agent_id": agent.agent_id,
@@ -118,10 +121,10 @@ def _service(name: str, kind: str, settings: Mapping[str, str], around: Surround
 
 
 def _database(options: Options, around: Surroundings) -> dict[str, str]:
-    return {"mongo": options.mongo} if options.mongo else {"data": str(around.data / "store")}
+    return {"database": options.mongo or f"sqlite:///{around.data}/easyq.db"}
 
 
-def _embedded_redis(around: Surroundings) -> ProcessSpec:
+def _embedded_redis(around: Surroundings, log_level: str) -> ProcessSpec:
     """It keeps nothing on disk (the dispatcher fills it from the store) and has no port."""
     settings = {
         "port": "0",
@@ -131,7 +134,8 @@ def _embedded_redis(around: Surroundings) -> ProcessSpec:
         "save": "",
         "appendonly": "no",
         "maxmemory-policy": "noeviction",
-        "loglevel": "warning",
+        # At a start it warns of settings of the kernel that only matter to one that keeps something.
+        "loglevel": "notice" if log_level == "debug" else "nothing",
     }
     flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
     return ProcessSpec(name="redis", kind="redis", argv=(around.valkey, *flags), env={})

@@ -64,9 +64,9 @@ def parse_limit(text: str) -> Limit:
 
 def parse_docker_host(text: str) -> DockerHost:
     """`URL` or `NAME=URL`. Raises ValueError with what is wrong."""
-    match = re.fullmatch(r"(?:([^=/:]+)=)?((?:unix|tcp|http|https|ssh)://\S+)", text)
+    match = re.fullmatch(r"(?:([^=/:]+)=)?((?:unix|tcp)://\S+)", text)
     if match is None or (match[1] and not _NAME.fullmatch(match[1])):
-        raise ValueError("is neither a URL (unix:///…, tcp://…, ssh://…) nor POOL=URL")
+        raise ValueError("is neither a URL (unix:///…, tcp://…) nor POOL=URL")
     return DockerHost(url=match[2], pool=match[1] or DEFAULT_POOL)
 
 

@@ -1,0 +1,50 @@
+"""A service that does nothing but say what happens to it, and be a healthy gateway if it is the gateway.
+
+What else it does stands in FAKE_<KIND>: `crash` (status 3 at once), `refuse` (status 2), `deaf` (ignores TERM),
+`flood` (long lines, and bytes that are no text).
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+
+def main(kind: str) -> None:
+    behaviour = os.environ.get(f"FAKE_{kind.upper()}", "")
+    prefix = f"EASYQ_{kind.upper()}_"
+    settings = {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
+    print(f"started {os.getpid()} {json.dumps(settings)}", flush=True)
+    if behaviour in {"crash", "refuse"}:
+        print(f"told to {behaviour}", file=sys.stderr, flush=True)
+        sys.exit(3 if behaviour == "crash" else 2)
+    if behaviour == "flood":
+        sys.stdout.buffer.write(b"x" * 200_000 + b"\n\xff\xfe no text\n")
+        sys.stdout.flush()
+    stop = threading.Event()
+    server = _gateway(settings["GRPC_LISTEN"]) if kind == "gateway" else None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None if behaviour == "deaf" else stop.set())
+    while not stop.wait(0.05):
+        pass
+    if server is not None:
+        server.stop(0).wait()
+    print(f"stopped {time.monotonic_ns()}", flush=True)
+    if behaviour == "flood":
+        print("no newline at the end", end="", flush=True)
+
+
+def _gateway(listen: str) -> grpc.Server:
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    servicer = health.HealthServicer()
+    servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    server.add_insecure_port(listen)
+    server.start()
+    return server

@@ -1,0 +1,311 @@
+"""`easyq up` and `easyq down` as processes, with services that do nothing: what the supervisor itself promises."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.fakes.services import KINDS, install
+from tests.support import process
+from tests.support.farm.up import clean_environment
+from tests.support.waiting import wait_until
+
+EASYQ = Path(sys.executable).parent / "easyq"
+ROOT = Path(__file__).parents[3]
+
+
+class Up:
+    """One `easyq up` on a folder; `env` tells the fake services what to do."""
+
+    def __init__(self, folder: Path, *arguments: str, ports: tuple[str, ...] = (), **env: str) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        fakes = folder / "fakes"
+        if not fakes.exists():
+            install(fakes)
+        number = len(list(folder.glob("out-*")))
+        self._out, self._err = folder / f"out-{number}", folder / f"err-{number}"
+        ports = ports or ("--rest-port", "0", "--grpc-port", "0")
+        self.process = process.spawn(
+            [EASYQ, "up", "--data", self.data, *ports, "--engine", "none", *arguments],
+            log=self._err,
+            stdout=self._out,
+            env={**clean_environment(), "PYTHONPATH": f"{fakes}:{ROOT}", **env},
+            death_signal=signal.SIGTERM,
+        )
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text(encoding="utf-8")
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text(encoding="utf-8", errors="replace")
+
+    def lines(self, source: str) -> list[str]:
+        """What a source has said, without its name."""
+        prefix = f"{source:<10} | "
+        return [line.removeprefix(prefix) for line in self.err.splitlines() if line.startswith(prefix)]
+
+    def wait_ready(self) -> "Up":
+        wait_until(lambda: self.out or self.process.poll() is not None, 20, message="ready")
+        assert self.out.startswith("ready "), self.err
+        return self
+
+    def pids(self, source: str) -> list[int]:
+        """Of all lives of a fake service."""
+        return [int(line.split()[1]) for line in self.lines(source) if line.startswith("started ")]
+
+    def settings(self, source: str) -> dict[str, str]:
+        lines = wait_until(lambda: [line for line in self.lines(source) if line.startswith("started ")])
+        settings: dict[str, str] = json.loads(lines[-1].split(maxsplit=2)[2])
+        return settings
+
+    def redis_pids(self) -> list[int]:
+        return [pid for pid in process.processes_naming(self.data) if b"valkey-server" in _program(pid)]
+
+    def end(self, timeout: float = 20) -> int:
+        return self.process.wait(timeout)
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        return process.end(self.process, sig)
+
+
+def _program(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = process.make_folder("sup")
+    yield made
+    process.remove_folder(made)
+
+
+@pytest.fixture
+def up(folder: Path) -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def start(*arguments: str, **options: Any) -> Up:
+        started.append(Up(folder, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+def easyq(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [EASYQ, *arguments], env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_one_line_on_stdout_and_a_source_before_each_line_of_stderr(up: Callable[..., Up]) -> None:
+    farm = up(FAKE_RUNNER="flood").wait_ready()
+    assert re.fullmatch(r"ready http://127\.0\.0\.1:\d+\n", farm.out)
+    wait_until(lambda: all(farm.pids(kind) for kind in KINDS))
+    assert farm.settings("gateway")["REST_LISTEN"] == farm.out.removeprefix("ready http://").strip()
+    sources = {*KINDS, "easyq"}
+    assert {line.split("|")[0].strip() for line in farm.err.splitlines()} == sources
+    assert farm.stop() == 0
+    assert "no newline at the end" in farm.lines("runner")
+    assert sum(line.count("x") for line in farm.lines("runner")) >= 200_000
+
+
+def test_the_folder_is_private_and_sockets_are_in_it(up: Callable[..., Up]) -> None:
+    farm = up().wait_ready()
+    assert farm.data.stat().st_mode & 0o777 == 0o700
+    run = farm.data / "run"
+    assert run.stat().st_mode & 0o777 == 0o700
+    assert farm.settings("store")["LISTEN"] == f"unix:{run}/store.sock"
+    url = farm.settings("dispatcher")["REDIS"]
+    with redis.Redis.from_url(url) as client:
+        assert client.ping()
+        assert client.config_get("port")["port"] == "0"
+        assert client.config_get("save")["save"] == ""
+
+
+def test_all_end_in_order(up: Callable[..., Up]) -> None:
+    farm = up().wait_ready()
+    valkey = farm.redis_pids()
+    assert len(valkey) == 1
+    assert farm.stop() == 0
+    ends = {kind: int(line.split()[1]) for kind in KINDS for line in farm.lines(kind) if line.startswith("stopped ")}
+    assert sorted(ends, key=lambda kind: ends[kind]) == ["gateway", "scheduler", "runner", "dispatcher", "store"]
+    assert not process.alive(valkey[0])
+    assert not (farm.data / "run").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_crash_is_told_and_mended(up: Callable[..., Up], kind: str) -> None:
+    farm = up().wait_ready()
+    wait_until(lambda: farm.pids(kind))
+    os.kill(farm.pids(kind)[0], signal.SIGKILL)
+    wait_until(lambda: len(farm.pids(kind)) == 2)
+    assert f"{kind} was killed by SIGKILL; it is started again in 0.1 s" in farm.lines("easyq")
+    assert farm.out.count("\n") == 1
+
+
+def test_a_crash_of_redis_is_mended(up: Callable[..., Up]) -> None:
+    farm = up().wait_ready()
+    [first] = farm.redis_pids()
+    url = farm.settings("dispatcher")["REDIS"]
+    os.kill(first, signal.SIGKILL)
+    [second] = wait_until(lambda: [pid for pid in farm.redis_pids() if pid != first])
+    assert second != first
+
+    def answers() -> bool:
+        with contextlib.suppress(redis.RedisError), redis.Redis.from_url(url) as client:
+            return bool(client.ping())
+        return False
+
+    wait_until(answers)
+
+
+def test_one_that_crashes_at_once_is_tried_with_growing_pauses(up: Callable[..., Up]) -> None:
+    farm = up(FAKE_SCHEDULER="crash").wait_ready()
+    wait_until(lambda: len(farm.pids("scheduler")) >= 4)
+    told = [line for line in farm.lines("easyq") if line.startswith("scheduler ended with status 3")]
+    pauses = [float(line.split()[-2]) for line in told]
+    assert pauses[:3] == [0.1, 0.2, 0.4]
+    assert farm.stop() == 0
+
+
+def test_one_that_refuses_its_settings_ends_it_all(up: Callable[..., Up]) -> None:
+    farm = up(FAKE_STORE="refuse")
+    assert farm.end() == 1
+    assert "store refuses its settings; see its last line above" in farm.lines("easyq")
+    assert not [pid for kind in KINDS for pid in farm.pids(kind) if process.alive(pid)]
+
+
+def test_one_that_is_deaf_is_killed_within_the_grace(up: Callable[..., Up]) -> None:
+    farm = up("--grace", "3", FAKE_DISPATCHER="deaf").wait_ready()
+    wait_until(lambda: farm.pids("dispatcher"))
+    assert farm.stop() == 0
+    assert any(line.startswith("dispatcher did not end within") for line in farm.lines("easyq"))
+    assert not process.alive(farm.pids("dispatcher")[0])
+
+
+def test_a_second_signal_forces(up: Callable[..., Up]) -> None:
+    farm = up("--grace", "60", FAKE_DISPATCHER="deaf").wait_ready()
+    wait_until(lambda: farm.pids("dispatcher"))
+    farm.process.send_signal(signal.SIGINT)
+    wait_until(lambda: any(line.startswith("SIGINT: stopping") for line in farm.lines("easyq")))
+    farm.process.send_signal(signal.SIGINT)
+    assert farm.end(5) == 130
+    assert not process.alive(farm.pids("dispatcher")[0])
+
+
+def test_nothing_outlives_its_own_death(up: Callable[..., Up]) -> None:
+    farm = up().wait_ready()
+    wait_until(lambda: all(farm.pids(kind) for kind in KINDS))
+    pids = [*(farm.pids(kind)[0] for kind in KINDS), *farm.redis_pids()]
+    farm.process.kill()
+    farm.end()
+    wait_until(lambda: not any(process.alive(pid) for pid in pids))
+    again = up().wait_ready()
+    assert again.stop() == 0
+
+
+def test_a_second_one_names_the_first(up: Callable[..., Up]) -> None:
+    farm = up().wait_ready()
+    second = easyq("up", "--data", str(farm.data), "--engine", "none")
+    assert second.returncode == 1
+    assert f"held by another easyq up, pid {farm.process.pid}" in second.stderr
+    assert second.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_told(up: Callable[..., Up]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        farm = up(ports=("--rest-port", str(port), "--grpc-port", "0"))
+        assert farm.end() == 1
+    assert f"port {port} is in use; --rest-port takes another" in farm.err
+    assert "Traceback" not in farm.err
+
+
+def test_down(up: Callable[..., Up]) -> None:
+    farm = up().wait_ready()
+    done = easyq("down", "--data", str(farm.data))
+    assert (done.returncode, done.stderr) == (0, f"easyq: stopped (pid {farm.process.pid})\n")
+    assert farm.end() == 0
+    again = easyq("down", "--data", str(farm.data))
+    assert (again.returncode, again.stderr) == (0, f"easyq: no EasyQ runs on {farm.data}\n")
+    assert easyq("down", "--data", str(farm.data), "--stop-jobs").returncode == 1
+
+
+def test_a_config_file_says_all_of_it_and_flags_win(up: Callable[..., Up], folder: Path) -> None:
+    config = folder / "easyq.toml"
+    config.write_text(
+        'pool = ["gpu=gpu-.*:2"]\nlimit = ["mail=1"]\nslots = 7\nlog-level = "warning"\n'
+        'docker-host = ["unix:///nowhere/a", "gpu=unix:///nowhere/b"]\nredis = "redis://127.0.0.1:1"\n',
+        encoding="utf-8",
+    )
+    farm = up("--config", str(config), "--slots", "3").wait_ready()
+    wait_until(lambda: farm.pids("runner-2") and farm.pids("dispatcher"))
+    first, second = farm.settings("runner-1"), farm.settings("runner-2")
+    assert (first["DOCKER_HOST"], first["POOLS"], first["SLOTS"]) == ("unix:///nowhere/a", "default", "3")
+    assert (second["DOCKER_HOST"], second["POOLS"], second["LOG_LEVEL"]) == ("unix:///nowhere/b", "gpu", "warning")
+    assert first["AGENT_ID"] != second["AGENT_ID"]
+    dispatcher = farm.settings("dispatcher")
+    assert (dispatcher["POOL"], dispatcher["LIMIT"]) == ("gpu=gpu-.*:2", "mail=1")
+    assert dispatcher["REDIS"] == "redis://127.0.0.1:1"
+    assert farm.redis_pids() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--slots", "0"], "--slots"),
+        (["--limit", "(=2"], "broken regex"),
+        (["--pool", "x"], "is not NAME=REGEX"),
+        (["--rest-port", "99999"], "--rest-port"),
+        (["--docker-host", "gpu=unix:///x"], "no pool is named 'gpu'"),
+        (["--config", "/nowhere.toml"], "/nowhere.toml"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_made(folder: Path, arguments: list[str], said: str) -> None:
+    done = easyq("up", "--data", str(folder / "data"), *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (folder / "data").exists()
+
+
+def test_a_broken_or_unknown_config_is_refused_by_name(folder: Path) -> None:
+    config = folder / "easyq.toml"
+    for text, said in (("slots = ", "easyq.toml: "), ("slotz = 3", "'slotz' is no setting of easyq up")):
+        config.write_text(text, encoding="utf-8")
+        done = easyq("up", "--config", str(config))
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_a_data_folder_that_can_not_be_made(folder: Path) -> None:
+    (folder / "file").touch()
+    done = easyq("up", "--data", str(folder / "file/data"))
+    assert done.returncode == 1
+    assert "can't be used" in done.stderr
+
+
+def test_without_docker_it_says_what_is_missing_and_what_to_do(up: Callable[..., Up]) -> None:
+    farm = up(DOCKER_HOST="unix:///nowhere/docker.sock").wait_ready()
+    first = farm.err.splitlines()[0]
+    assert "no Docker Engine answers at unix:///nowhere/docker.sock" in first
+    assert "--docker-host" in first
+    assert "DOCKER_HOST" not in farm.settings("runner")

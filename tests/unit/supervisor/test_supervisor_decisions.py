@@ -1,0 +1,167 @@
+"""When a process is started again, what is started, and which Docker Engine is taken."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_host
+from easyq_supervisor.domain import backoff
+from easyq_supervisor.domain.engine import Choice, Facts, choose
+from easyq_supervisor.domain.options import Options
+from easyq_supervisor.domain.plan import STOP_ORDER, AgentPlan, Surroundings, plan
+from easyq_supervisor.domain.rules import DockerHost, Limit, Pool
+
+
+def test_the_wait_doubles_up_to_its_longest() -> None:
+    delays = [backoff.next_delay(None, lived=0.0)]
+    for _ in range(7):
+        delays.append(backoff.next_delay(delays[-1], lived=0.1))
+    assert delays[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert delays[-1] == backoff.LONGEST
+
+
+@given(previous=st.floats(0.1, 5), lived=st.floats(backoff.STEADY, 1e6))
+def test_one_that_had_started_well_begins_anew(previous: float, lived: float) -> None:
+    assert backoff.next_delay(previous, lived=lived) == backoff.FIRST
+
+
+AROUND = Surroundings(
+    data=PurePosixPath("/d"),
+    run=PurePosixPath("/d/run"),
+    rest_port=1,
+    grpc_port=2,
+    python="/python",
+    valkey="/valkey",
+    log_format="json",
+)
+
+
+def agent(number: int, pool: str = "default") -> AgentPlan:
+    host = DockerHost(url=f"unix:///{number}", pool=pool)
+    return AgentPlan(agent_id=f"h{number}", host=host, data=PurePosixPath(f"/d/agents/h{number}"))
+
+
+def test_everything_embedded() -> None:
+    specs = plan(Options(), AROUND, [agent(1)])
+    assert [spec.name for spec in specs] == ["redis", "store", "dispatcher", "scheduler", "gateway", "runner"]
+    assert {spec.kind for spec in specs} == set(STOP_ORDER)
+    by_name = {spec.name: spec for spec in specs}
+    assert by_name["store"].argv == ("/python", "-m", "easyq_store")
+    assert by_name["store"].env["EASYQ_STORE_LISTEN"] == "unix:/d/run/store.sock"
+    assert by_name["dispatcher"].env["EASYQ_DISPATCHER_REDIS"] == "unix:///d/run/redis.sock"
+    assert by_name["gateway"].env["EASYQ_GATEWAY_REST_LISTEN"] == "127.0.0.1:1"
+    assert by_name["gateway"].env["EASYQ_GATEWAY_GRPC_LISTEN"] == "127.0.0.1:2"
+    assert by_name["runner"].env["EASYQ_RUNNER_DOCKER_HOST"] == "unix:///1"
+    assert by_name["runner"].env["EASYQ_RUNNER_SLOTS"] == "4"
+    assert by_name["store"].env["EASYQ_STORE_DATABASE"] == "sqlite:////d/easyq.db"
+    redis = by_name["redis"].argv
+    assert redis[:3] == ("/valkey", "--port", "0")
+    # Whoever listens is where the others look.
+    for name in ("store", "scheduler", "dispatcher"):
+        listen = by_name[name].env[f"EASYQ_{name.upper()}_LISTEN"]
+        users = [spec for spec in specs if spec.name != name and listen in spec.env.values()]
+        assert users, name
+
+
+def test_the_agent_finds_the_default_engine_as_the_docker_command_does() -> None:
+    [runner] = [spec for spec in plan(Options(), AROUND, [replace(agent(1), is_default=True)]) if spec.kind == "runner"]
+    assert "EASYQ_RUNNER_DOCKER_HOST" not in runner.env
+
+
+def test_servers_of_others_are_used_instead() -> None:
+    specs = plan(Options(redis="redis://r", mongo="mongodb://m"), AROUND, [agent(1)])
+    by_name = {spec.name: spec.env for spec in specs}
+    assert "redis" not in by_name
+    assert by_name["dispatcher"]["EASYQ_DISPATCHER_REDIS"] == "redis://r"
+    assert by_name["store"]["EASYQ_STORE_DATABASE"] == "mongodb://m"
+
+
+def test_each_docker_host_has_an_agent_in_its_pool() -> None:
+    options = Options(
+        pools=(Pool(name="gpu", pattern="gpu-.*", max_running=1), Pool(name="b", pattern="b,c")),
+        limits=(Limit(pattern="x{1,2}", max_running=3),),
+    )
+    specs = plan(options, AROUND, [agent(1), agent(2, "gpu")])
+    runners = [spec for spec in specs if spec.kind == "runner"]
+    assert [spec.name for spec in runners] == ["runner-1", "runner-2"]
+    assert [spec.env["EASYQ_RUNNER_POOLS"] for spec in runners] == ["default", "gpu"]
+    assert len({spec.env["EASYQ_RUNNER_DATA"] for spec in runners}) == 2
+    [dispatcher] = [spec.env for spec in specs if spec.kind == "dispatcher"]
+    assert dispatcher["EASYQ_DISPATCHER_POOL"] == "gpu=gpu-.*:1\nb=b,c"
+    assert dispatcher["EASYQ_DISPATCHER_LIMIT"] == "x{1,2}=3"
+
+
+NOTHING = Facts(
+    default_url=STANDARD,
+    default_is_chosen=False,
+    default_answers=False,
+    own_runs=False,
+    own_is_forbidden=False,
+    is_root=True,
+    has_dockerd=True,
+    can_install=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "own", "install"),
+    [
+        (NOTHING, True, False),
+        (replace(NOTHING, has_dockerd=False), True, True),
+        (replace(NOTHING, has_dockerd=False, can_install=False), False, False),
+        (replace(NOTHING, is_root=False), False, False),
+        (replace(NOTHING, own_is_forbidden=True), False, False),
+        (replace(NOTHING, default_is_chosen=True), False, False),
+        (replace(NOTHING, default_answers=True), False, False),
+        (replace(NOTHING, default_answers=True, own_runs=True), True, False),
+        (replace(NOTHING, default_answers=True, own_runs=True, own_is_forbidden=True), False, False),
+    ],
+)
+def test_which_engine(facts: Facts, own: bool, install: bool) -> None:
+    choice = choose(facts)
+    assert (choice.own, choice.install) == (own, install)
+    if not facts.default_answers:
+        assert STANDARD in choice.words
+    if not own and not facts.default_answers:
+        assert "--docker-host" in choice.words
+
+
+def test_an_engine_that_answers_needs_no_words() -> None:
+    assert choose(replace(NOTHING, default_answers=True)) == Choice()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home whose Docker config knows the context `far`."""
+    meta = tmp_path / ".docker/contexts/meta" / hashlib.sha256(b"far").hexdigest()
+    meta.mkdir(parents=True)
+    endpoint = {"Name": "far", "Endpoints": {"docker": {"Host": "ssh://far"}}}
+    (meta / "meta.json").write_text(json.dumps(endpoint), encoding="utf-8")
+    return tmp_path
+
+
+def use_context(home: Path, text: str) -> None:
+    (home / ".docker/config.json").write_text(text, encoding="utf-8")
+
+
+def test_the_docker_host_of_the_docker_command(home: Path) -> None:
+    assert default_docker_host({}, home) == STANDARD
+    use_context(home, '{"currentContext": "far"}')
+    assert default_docker_host({}, home) == "ssh://far"
+    assert default_docker_host({"DOCKER_CONTEXT": "default"}, home) == STANDARD
+    assert default_docker_host({"DOCKER_HOST": "tcp://x:1"}, home) == "tcp://x:1"
+    use_context(home, '{"currentContext": "unknown"}')
+    assert default_docker_host({}, home) == STANDARD
+    assert default_docker_host({"DOCKER_CONTEXT": "far"}, home) == "ssh://far"
+    assert default_docker_host({"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/nowhere"}, home) == STANDARD
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"currentContext": 3}'])
+def test_a_broken_docker_config_counts_as_none(home: Path, text: str) -> None:
+    use_context(home, text)
+    assert default_docker_host({}, home) == STANDARD
