@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from easyq_supervisor.adapters import docker_engine
+from easyq_supervisor.adapters.bridge import ensure_bridge, remove_bridge
 from easyq_supervisor.adapters.packages import SYSTEM_FOLDERS, find_program
 
 # containerd's sockets lie in the exec root, and have the longest names.
@@ -24,11 +25,10 @@ _LONGEST_EXEC_ROOT = 60
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 30.0
 _POLL = 0.2
-# The network as Docker makes it, and none at all for kernels without iptables.
+# Containers with a network, and without one for kernels that have no bridges or no iptables.
 _BRIDGE = "bridge"
 _NONE = "none"
-_NO_BRIDGE = ("--bridge=none", "--iptables=false", "--ip6tables=false")
-_DOCKER0 = Path("/sys/class/net/docker0")
+_NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
 
 
 class EngineError(Exception):
@@ -43,6 +43,7 @@ class OwnEngine:
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
         self._key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:8]
+        self._bridge = f"easyq-{self._key}"
         self._exec_root = folder / "exec"
         if len(os.fsencode(self._exec_root)) > _LONGEST_EXEC_ROOT:
             self._exec_root = Path("/run") / f"easyq-{self._key}"
@@ -69,8 +70,8 @@ class OwnEngine:
             if await self._start(mode):
                 (self._folder / "network").write_text(mode, encoding="ascii")
                 return
-            if mode != modes[-1]:
-                self._say("dockerd can't make its network here; it is started without one (containers have none)")
+            if mode == _BRIDGE:
+                self._say("dockerd can't make its network here; it is started without, and containers have none")
         raise EngineError(f"dockerd does not start; {self.log} ends with: {self._last_words()}")
 
     async def stop(self) -> bool:
@@ -86,6 +87,8 @@ class OwnEngine:
                     await _end_of(pid)
             except TimeoutError:
                 os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(remove_bridge, self._bridge)
         return True
 
     async def wait_gone(self) -> None:
@@ -102,7 +105,14 @@ class OwnEngine:
 
     async def _start(self, mode: str) -> bool:
         """Starts it in a network mode and waits until it answers; False where it ended before."""
-        process = self._process = await asyncio.to_thread(self._spawn, () if mode == _BRIDGE else _NO_BRIDGE)
+        network: tuple[str, ...] = _NO_NETWORK
+        if mode == _BRIDGE:
+            try:
+                await asyncio.to_thread(ensure_bridge, self._bridge)
+            except OSError:
+                return False
+            network = (f"--bridge={self._bridge}",)
+        process = self._process = await asyncio.to_thread(self._spawn, network)
         return await self._comes_up(lambda: process.poll() is None)
 
     async def _comes_up(self, lives: Callable[[], bool]) -> bool:
@@ -114,12 +124,10 @@ class OwnEngine:
         return False
 
     def _modes(self) -> tuple[str, ...]:
+        """Those to try; what worked before is not given up for a worse one by a passing fault."""
         with contextlib.suppress(OSError):
-            if (self._folder / "network").read_text(encoding="ascii").strip() == _BRIDGE:
-                return (_BRIDGE, _NONE)
-            return (_NONE,)
-        # Two engines must not share one bridge: each would give away the other's addresses.
-        return (_NONE,) if _DOCKER0.exists() else (_BRIDGE, _NONE)
+            return ((self._folder / "network").read_text(encoding="ascii").strip(),)
+        return (_BRIDGE, _NONE)
 
     def _prepare(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o711)
