@@ -25,7 +25,7 @@ from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.log_service_pb2 import LogStream
 from easyq_chassis.batching import answer_batches
-from easyq_chassis.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from easyq_chassis.errors import Aborted, FailedPrecondition, FieldProblem, InvalidArgument, NotFound, Unavailable
 from easyq_chassis.server import GrpcServer
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2_grpc
@@ -369,7 +369,8 @@ def page(found: Sequence[Any], request: Any) -> tuple[Sequence[Any], str]:
         except ValueError:
             told = ""
         if told != digest:
-            raise InvalidArgument("pageToken: is not one of this list with these filters")
+            what = "is not one of this list with these filters"
+            raise InvalidArgument(what, fields=[FieldProblem(field="pageToken", message=what)])
     size = request.page_size or 50
     more = begin + size < len(found)
     token = base64.urlsafe_b64encode(json.dumps([digest, begin + size]).encode()).decode() if more else ""

@@ -86,6 +86,12 @@ def test_what_is_shown_fits_an_answer(problems: list[Problem]) -> None:
     assert len(shown) == 1 or len(json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")) <= 3_500
 
 
+def test_long_problems_are_cut_and_fewer_shown() -> None:
+    shown = bounded([problem("p" * 400, "m" * 600)] * 16)
+    assert 1 < len(shown) < 16
+    assert (len(shown[0].path), len(shown[0].message), shown[0].path[-1]) == (192, 320, "…")
+
+
 def test_the_sentence_above() -> None:
     assert summary([problem("spec.image", "is required")], 1) == "spec.image: is required"
     assert summary([problem("", "is empty")], 1) == "the body: is empty"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_chassis.errors import EasyQError, NotFound, Unavailable
 from easyq_chassis.status import from_rpc_error
 from easyq_gateway import deadline
 
@@ -59,6 +59,12 @@ async def once(name: str, attempt: Callable[[float], Awaitable[T]], *, patience:
         return await attempt(deadline.remaining(patience))
     except Unavailable as error:
         raise _away(name, error.message) from error
+
+
+def without_echo(error: NotFound) -> NotFound:
+    """Returns the same refusal in words that repeat nothing of the caller's, however long an id it sent."""
+    what = error.reason.removesuffix("_NOT_FOUND").lower()
+    return NotFound(f"there is no such {what}", reason=error.reason)
 
 
 def _away(name: str, why: str) -> EasyQError:

@@ -15,9 +15,10 @@ from easyq.v1 import (
     log_service_pb2,
     task_service_pb2,
 )
+from easyq_chassis.errors import NotFound
 from easyq_chassis.status import from_rpc_error
 from easyq_gateway.adapters.admission import GrpcAdmission
-from easyq_gateway.adapters.calls import patiently, unary
+from easyq_gateway.adapters.calls import patiently, unary, without_echo
 from easyq_internal.store.v1 import (
     farm_store_pb2_grpc,
     job_store_pb2,
@@ -83,7 +84,10 @@ class GrpcJobStore(GrpcAdmission):
         return agents
 
     async def _call(self, call: Callable[..., Any], request: Any) -> Any:
-        return await patiently(self._name, lambda left: unary(call, request, timeout=left), patience=self._patience)
+        try:
+            return await patiently(self._name, lambda left: unary(call, request, timeout=left), patience=self._patience)
+        except NotFound as error:
+            raise without_echo(error) from error
 
 
 class GrpcLogStore:
@@ -100,6 +104,7 @@ class GrpcLogStore:
             async for event in call:
                 yield event
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            told = from_rpc_error(error)
+            raise (without_echo(told) if isinstance(told, NotFound) else told) from error
         finally:
             call.cancel()

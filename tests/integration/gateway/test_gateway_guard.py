@@ -1,0 +1,137 @@
+"""Who may ask, how much at once, and for how long."""
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from easyq.v1 import job_service_pb2 as api
+from easyq.v1.job_pb2 import Execution
+from easyq.v1.job_service_pb2_grpc import JobServiceStub
+from easyq.v1.spec_pb2 import JobSpec
+from easyq_chassis.status import from_rpc_error
+from tests.integration.gateway.conftest import SPEC, Client, Starter
+from tests.support.waiting import eventually
+
+WEBSOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example:10000", "Origin": "http://evil.example:10000"},
+        {"Origin": "https://evil.example", **WEBSOCKET},
+    ],
+)
+async def test_no_web_page_can_start_a_container(gateway: Client, headers: dict[str, str]) -> None:
+    for method, path, body in (("POST", "/tasks/mail", SPEC), ("GET", "/jobs", None), ("GET", "/nope", None)):
+        answer = await gateway.call(method, path, body, **headers)
+        assert (answer.status, answer.error["code"], answer.error["reason"]) == (
+            403,
+            "PERMISSION_DENIED",
+            "ORIGIN_NOT_ALLOWED",
+        )
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    assert gateway.store.submits == []
+
+
+async def test_preflights_are_refused(gateway: Client) -> None:
+    asked = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
+    assert (await gateway.call("OPTIONS", "/tasks/mail", **asked)).status == 403
+    own = await gateway.call("OPTIONS", "/tasks/mail", Origin=gateway.url, Access_Control_Request_Method="POST")
+    assert own.status == 405
+    assert not [name for name in own.headers if name.startswith("Access-Control")]
+
+
+async def test_pages_of_the_operator(start_gateway: Starter) -> None:
+    gateway = await start_gateway(allowed_origins="https://front.example", allowed_hosts="farm.example,other.example")
+    assert (await gateway.call("POST", "/tasks/mail", SPEC, Origin="https://front.example")).status == 200
+    assert (await gateway.call("POST", "/tasks/mail", SPEC, Host="farm.example")).status == 200
+    assert (await gateway.call("POST", "/tasks/mail", SPEC, Host="evil.example")).status == 403
+
+
+async def test_its_own_pages_pass(gateway: Client) -> None:
+    assert (await gateway.call("POST", "/tasks/mail", SPEC, Origin=gateway.url)).status == 200
+
+
+async def hold(gateway: Client, count: int) -> list[asyncio.Task[Any]]:
+    """Requests that wait for the store's answer."""
+    gateway.store.answering.clear()
+    tasks = [asyncio.create_task(gateway.call("POST", "/tasks/mail", SPEC)) for _ in range(count)]
+    await eventually(lambda: gateway.app._rest._requests._inside == count)
+    return tasks
+
+
+async def test_beyond_the_bound_429(start_gateway: Starter) -> None:
+    gateway = await start_gateway(max_requests=3, store_patience=10)
+    held = await hold(gateway, 3)
+    answer = await gateway.call("POST", "/tasks/mail", SPEC)
+    assert (answer.status, answer.error["code"], answer.error["reason"]) == (429, "RESOURCE_EXHAUSTED", "OVERLOADED")
+    assert int(answer.headers["Retry-After"]) >= 1
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await JobServiceStub(gateway.channel).CreateJob(api.CreateJobRequest(task_id="t", spec=JobSpec(image="a")))
+    told = from_rpc_error(error.value)
+    assert (told.code, told.reason, told.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 1.0)
+    # Whoever watches over it is answered all the same.
+    assert (await gateway.call("GET", "/healthcheck")).status == 200
+    gateway.store.answering.set()
+    assert [(await task).status for task in held] == [200, 200, 200]
+    assert (await gateway.call("POST", "/tasks/mail", SPEC)).status == 200
+
+
+async def test_streams_have_a_bound_of_their_own(start_gateway: Starter) -> None:
+    gateway = await start_gateway(max_streams=1)
+    job = await gateway.enqueue()
+    await gateway.store.move(job["executionId"], Execution.RUNNING)
+    response = await gateway.session.get(f"{gateway.url}{job['jobUrl']}/stream")
+    assert (await gateway.call("GET", f"{job['jobUrl']}/stdout")).status == 429
+    assert (await gateway.call("GET", job["jobUrl"])).status == 200
+    response.close()
+    await eventually(lambda: gateway.app._rest._streams._inside == 0)
+    assert (await gateway.call("GET", f"{job['jobUrl']}/stdout")).status == 200
+
+
+async def test_a_request_that_takes_too_long(start_gateway: Starter) -> None:
+    gateway = await start_gateway(request_timeout=0.3, store_patience=10)
+    gateway.store.answering.clear()
+    answer = await gateway.call("POST", "/tasks/mail", SPEC)
+    assert (answer.status, answer.error["code"], answer.error["reason"]) == (
+        504,
+        "DEADLINE_EXCEEDED",
+        "DEADLINE_EXCEEDED",
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await JobServiceStub(gateway.channel).CreateJob(api.CreateJobRequest(task_id="t", spec=JobSpec(image="a")))
+    assert from_rpc_error(error.value).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    gateway.store.answering.set()
+
+
+async def test_a_body_that_never_comes_counts_as_well(start_gateway: Starter) -> None:
+    gateway = await start_gateway(request_timeout=0.3)
+    host, _, port = gateway.app.rest_address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /tasks/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    assert (await reader.readline()).startswith(b"HTTP/1.1 504")
+    writer.close()
+
+
+async def test_a_callers_own_deadline(gateway: Client) -> None:
+    gateway.store.answering.clear()
+    request = api.CreateJobRequest(task_id="t", spec=JobSpec(image="a"))
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await JobServiceStub(gateway.channel).CreateJob(request, timeout=0.2)
+    assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    gateway.store.answering.set()
+    await eventually(lambda: gateway.app._rest._requests._inside == 0)

@@ -1,0 +1,218 @@
+"""With others away: only the store is needed, and its absence is told quickly."""
+
+import asyncio
+import time
+from typing import Any
+
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from easyq.v1 import farm_service_pb2
+from easyq.v1 import job_service_pb2 as api
+from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
+from easyq.v1.job_pb2 import Job
+from easyq.v1.job_service_pb2_grpc import JobServiceStub
+from easyq.v1.spec_pb2 import JobSpec
+from easyq_chassis.errors import Unavailable
+from easyq_chassis.status import from_rpc_error
+from easyq_gateway.app import App
+from easyq_gateway.config import GatewaySettings
+from tests.integration.gateway.conftest import SPEC, Client, Starter
+from tests.support.waiting import eventually
+
+
+async def test_only_the_store_is_needed(gateway: Client) -> None:
+    await gateway.behind.stop("scheduler0")
+    await gateway.behind.stop("dispatcher0")
+    began = time.monotonic()
+    for _ in range(20):
+        await gateway.enqueue()
+    assert time.monotonic() - began < 2
+    assert len(gateway.store.jobs) == 20
+
+
+async def test_a_dispatcher_that_hangs_slows_no_enqueue(gateway: Client) -> None:
+    gateway.behind.dispatchers[0].answering.clear()
+    began = time.monotonic()
+    for _ in range(20):
+        await gateway.enqueue()
+    assert time.monotonic() - began < 2
+    gateway.behind.dispatchers[0].answering.set()
+
+
+async def test_a_dispatcher_that_returns_is_told_again(gateway: Client) -> None:
+    await gateway.behind.stop("dispatcher0")
+    await gateway.enqueue()
+    await gateway.behind.start("dispatcher0")
+
+    async def heard() -> bool:
+        answer = await gateway.enqueue()
+        await asyncio.sleep(0.05)
+        return answer["executionId"] in gateway.behind.dispatchers[0].ready
+
+    await eventually(heard)
+
+
+async def test_the_store_is_away(gateway: Client) -> None:
+    await gateway.behind.stop("store")
+    for method, path, body in (
+        ("POST", "/tasks/mail", SPEC),
+        ("GET", "/jobs", None),
+        ("PUT", "/tasks/mail/jobs/x", SPEC),
+        ("PUT", "/tasks/mail/jobs/x?revision=1", SPEC),
+        ("GET", "/jobs/x/stdout", None),
+        ("POST", "/jobs/x/stop", None),
+    ):
+        began = time.monotonic()
+        answer = await gateway.call(method, path, body)
+        assert time.monotonic() - began < 2.5
+        assert (answer.status, answer.error["code"], answer.error["reason"]) == (503, "UNAVAILABLE", "UNAVAILABLE")
+        assert "store" in answer.error["message"]
+        assert int(answer.headers["Retry-After"]) >= 1
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await JobServiceStub(gateway.channel).CreateJob(api.CreateJobRequest(task_id="t", spec=JobSpec(image="a")))
+    told = from_rpc_error(error.value)
+    assert (told.code, told.reason, told.retry_after) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", 2.0)
+
+
+async def test_a_store_that_hangs(start_gateway: Starter) -> None:
+    gateway = await start_gateway(store_patience=0.5)
+    gateway.store.answering.clear()
+    began = time.monotonic()
+    answer = await gateway.call("POST", "/tasks/mail", SPEC)
+    assert (answer.status, time.monotonic() - began < 2) == (503, True)
+    gateway.store.answering.set()
+
+
+async def test_bad_input_is_told_without_the_store(gateway: Client) -> None:
+    await gateway.behind.stop("store")
+    answer = await gateway.call("POST", "/tasks/mail", {"image": 5})
+    assert (answer.status, list(answer.fields)) == (400, ["spec.image"])
+    assert (await gateway.post("/tasks/mail?validateOnly=true", SPEC))["spec"]["image"] == SPEC["image"]
+
+
+async def test_a_store_that_restarts_is_waited_for(start_gateway: Starter) -> None:
+    gateway = await start_gateway(store_patience=5)
+    await gateway.behind.stop("store")
+    asked = [asyncio.create_task(gateway.enqueue()) for _ in range(5)]
+    listed = asyncio.create_task(gateway.get("/tasks"))
+    await asyncio.sleep(0.3)
+    await gateway.behind.start("store")
+    answers = [await task for task in asked]
+    assert sorted(gateway.store.jobs) == sorted(answer["jobId"] for answer in answers)
+    assert "items" in await listed
+
+
+async def test_the_scheduler_is_away(gateway: Client) -> None:
+    await gateway.behind.stop("scheduler0")
+    answer = await gateway.call("POST", "/tasks/mail", {**SPEC, "startIn": "1h"})
+    assert (answer.status, answer.error["reason"]) == (503, "UNAVAILABLE")
+    assert "scheduler" in answer.error["message"]
+    assert (await gateway.call("POST", "/tasks/mail", SPEC)).status == 200
+
+
+async def test_one_of_two_schedulers_is_away(start_gateway: Starter) -> None:
+    gateway = await start_gateway(schedulers=2)
+    await gateway.behind.stop("scheduler0")
+    for index in range(3):
+        await gateway.enqueue(startIn="1h")
+        assert (await gateway.call("PUT", f"/tasks/t/jobs/j{index}", {**SPEC, "startIn": 5})).status == 200
+    assert len(gateway.behind.schedulers[1].admitted) == 6
+    await gateway.behind.start("scheduler0")
+    await gateway.behind.stop("scheduler1")
+    await gateway.enqueue(startIn="1h")
+    assert len(gateway.behind.schedulers[0].admitted) == 1
+
+
+# -------------------------------------------------------------------------------------------------- status and health
+
+
+async def test_status_when_all_is_well(gateway: Client) -> None:
+    gateway.behind.add_agent("host-1")
+    await gateway.enqueue()
+    matching = gateway.behind.dispatchers[0].matching
+    matching.pools.add(name="default", pattern=".*", slots=4)
+    matching.limits.add(pattern="mail", max_running=2)
+    status = await gateway.get("/status", Accept="text/html")
+    assert (status["accepting"], status["running"], status["problems"]) == (True, True, [])
+    assert [service["name"] for service in status["services"]] == ["store", "scheduler", "dispatcher"]
+    assert all(service["healthy"] for service in status["services"])
+    assert [pool["name"] for pool in status["pools"]] == ["default"]
+    assert [limit["pattern"] for limit in status["limits"]] == ["mail"]
+    assert status["jobs"] == [{"state": "QUEUED", "count": 1}]
+    assert [agent["state"] for agent in status["agents"]] == ["LIVE"]
+    by_grpc = await FarmServiceStub(gateway.channel).GetStatus(farm_service_pb2.GetStatusRequest())
+    assert by_grpc.running
+    assert by_grpc.jobs[0].state == Job.QUEUED
+
+
+async def test_status_with_everything_away(start_gateway: Starter) -> None:
+    gateway = await start_gateway(running=False, schedulers=2, dispatchers=2, status_timeout=0.5)
+    began = time.monotonic()
+    status = await gateway.get("/status")
+    assert time.monotonic() - began < 2
+    assert (status["accepting"], status["running"]) == (False, False)
+    assert [problem["subject"] for problem in status["problems"]] == [
+        "store",
+        "scheduler",
+        "scheduler",
+        "dispatcher",
+        "dispatcher",
+    ]
+    assert all("easyq " in problem["message"] for problem in status["problems"])
+
+
+async def test_status_tells_of_docker_and_redis(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2)
+    gateway.behind.add_agent("host-1", healthy=False, message="Docker Engine does not answer")
+    for dispatcher in gateway.behind.dispatchers:
+        dispatcher.matching.problems.add(subject="redis", message="Redis does not answer: jobs wait.")
+    status = await gateway.get("/status")
+    told = {problem["subject"]: problem["message"] for problem in status["problems"]}
+    assert set(told) == {"host-1", "redis"}
+    assert len(status["problems"]) == 2
+    assert "Docker Engine does not answer" in told["host-1"]
+    assert (status["accepting"], status["running"]) == (True, False)
+
+
+async def test_status_with_a_dispatcher_that_hangs(start_gateway: Starter) -> None:
+    gateway = await start_gateway(status_timeout=0.5)
+    gateway.behind.dispatchers[0].answering.clear()
+    began = time.monotonic()
+    status = await gateway.get("/status")
+    assert time.monotonic() - began < 2
+    assert status["pools"] == []
+    gateway.behind.dispatchers[0].answering.set()
+
+
+async def test_health_is_whether_a_job_would_be_accepted(gateway: Client) -> None:
+    assert (await gateway.call("GET", "/healthcheck")).status == 200
+    stub: Any = health_pb2_grpc.HealthStub(gateway.channel)
+
+    async def health() -> Any:
+        return (await stub.Check(health_pb2.HealthCheckRequest(service="easyq.v1.JobService"))).status
+
+    async def serving() -> bool:
+        return bool(await health() == health_pb2.HealthCheckResponse.SERVING)
+
+    async def not_serving() -> bool:
+        return not await serving()
+
+    await eventually(serving)
+    await gateway.behind.stop("store")
+    answer = await gateway.call("GET", "/healthcheck")
+    assert (answer.status, answer.error["reason"]) == (503, "UNAVAILABLE")
+    await eventually(not_serving)
+    await gateway.behind.start("store")
+    await eventually(serving)
+    assert (await gateway.call("GET", "/healthcheck")).status == 200
+
+
+async def test_an_address_that_is_taken(gateway: Client) -> None:
+    for setting, address in (("rest_listen", gateway.app.rest_address), ("grpc_listen", gateway.app.grpc_address)):
+        told: dict[str, Any] = {"rest_listen": "127.0.0.1:0", "grpc_listen": "127.0.0.1:0", setting: address}
+        app = App(GatewaySettings(**told))
+        with pytest.raises(Unavailable, match=address):
+            await app.start()
+        await app.stop()
