@@ -24,6 +24,9 @@ from easyq.v1.log_service_pb2 import LogChunk
 # How long a server may be away while a job's output is followed, in seconds.
 PATIENCE = 300.0
 
+# How long a second Ctrl-C waits for the answer to the stop that the first one asked for, in seconds.
+_PARTING = 1.0
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LEAVE = "press Ctrl-C again to leave it to EasyQ"
 
@@ -61,6 +64,7 @@ class RunSession:
         self._events: SimpleQueue[int | None] = SimpleQueue()
         self._finished = threading.Event()
         self._running = threading.Event()
+        self._stop_answered = threading.Event()
         self._result: RunResult | Exception | None = None
         self._lock = threading.Lock()
         self.job_id = ""
@@ -90,9 +94,7 @@ class RunSession:
 
     def _interrupted(self, number: int) -> None:
         if self.signalled is not None:
-            self._say(
-                f"left job {self.job_id}, which is being stopped" if self.job_id else "left before an answer came"
-            )
+            self._say(self._parting())
             os._exit(128 + number)
         with self._lock:
             self.signalled = number
@@ -102,6 +104,14 @@ class RunSession:
             threading.Thread(target=self._stop, name="stop", daemon=True).start()
         else:
             self._say(f"stopping the job as soon as it is accepted; {_LEAVE}")
+
+    def _parting(self) -> str:
+        """What is true of the job when this process leaves: a stop that is on its way gets a moment to arrive."""
+        if not self.job_id:
+            return "left before an answer came"
+        if self._stop_answered.wait(_PARTING):
+            return f"left job {self.job_id}, which is being stopped"
+        return f"left job {self.job_id}; nobody has answered to its stop"
 
     def _work(self) -> None:
         try:
@@ -137,8 +147,9 @@ class RunSession:
     def _stop(self) -> None:
         try:
             self._client.stop(self.job_id)
+            self._stop_answered.set()
         except FailedPrecondition:
-            return  # it ended meanwhile
+            self._stop_answered.set()  # it ended meanwhile
         except EasyQError as error:
             self._say(f"could not stop job {self.job_id}: {error.message}")
 
