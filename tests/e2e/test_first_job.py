@@ -28,7 +28,10 @@ def curl(*arguments: str) -> Any:
 def mail_image(registry: Registry, host: DockerHost) -> str:
     """Pushes an image with a `python` and /app/sendmail.py (a shell script: the image is busybox's); its name."""
     client = host.client()
-    script = "ln -s /bin/sh /bin/python; mkdir /app; echo 'echo \"sending by $SMTP_SERVER\"; exit 7' > /app/sendmail.py"
+    script = (
+        "printf '#!/bin/sh\\nexec sh \"$@\"\\n' > /bin/python; chmod 755 /bin/python;"
+        " mkdir /app; echo 'echo \"sending by $SMTP_SERVER\"; exit 7' > /app/sendmail.py"
+    )
     container = client.containers.run(EXAMPLE_IMAGE, ["sh", "-c", script], detach=True, network="none")
     assert container.wait()["StatusCode"] == 0
     repository = f"{registry.address}/my-send-email-image"

@@ -45,7 +45,8 @@ def test_grpcurl_lists_describes_and_enqueues(farm: UpFarm, rest: Rest, task: st
     assert "metadata" in grpcurl(farm, farm.grpc_address, "describe", "easyq.v1.JobSpec")
     body = json.dumps({"taskId": task, "spec": {"image": EXAMPLE_IMAGE, "command": ["echo", "hi"]}})
     answer = json.loads(grpcurl(farm, "-d", body, farm.grpc_address, "easyq.v1.JobService/CreateJob"))
-    job = rest.wait_job(answer["jobId"])
+    # Reflection serves descriptors as protobuf's Python code has them, without JSON names.
+    job = rest.wait_job(answer.get("jobId") or answer["job_id"])
     assert rest.output(job["jobId"], "stdout") == b"hi\n"
 
 

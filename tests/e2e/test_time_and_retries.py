@@ -39,7 +39,7 @@ def test_start_at_in_the_future_and_in_the_past(farm: UpFarm, rest: Rest, task: 
     now = datetime.datetime.now(datetime.UTC)
     later = rest.enqueue(task, shell("true", startAt=(now + datetime.timedelta(seconds=2)).isoformat()))
     unix = rest.enqueue(task, shell("true", startAt=int(time.time()) + 2))
-    past = rest.enqueue(task, shell("true", startAt="2001-02-03T04:05:06+01:00"))
+    past = rest.enqueue(task, shell("true", startAt=(now - datetime.timedelta(days=30)).isoformat()))
     assert rest.job(later["jobId"])["state"] == rest.job(unix["jobId"])["state"] == "SCHEDULED"
     assert rest.wait_job(past["jobId"])["state"] == "SUCCEEDED"
     for answer in (later, unix):
