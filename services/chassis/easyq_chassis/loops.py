@@ -27,16 +27,20 @@ class Loop:
         self._interval = interval
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self._log = get_logger()
 
     def start(self) -> None:
         """Starts the loop; its first run is now."""
         if self._task is None:
+            self._stopping = False
             self._task = asyncio.create_task(self._run(), name=f"loop:{self._name}")
 
     async def stop(self) -> None:
         """Ends the loop, cancelling a run under way."""
         task, self._task = self._task, None
+        # A run may swallow the cancellation: `asyncio.wait_for` before Python 3.12 does so where its work ends just then.
+        self._stopping = True
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -47,7 +51,7 @@ class Loop:
 
     async def _run(self) -> None:
         failures = 0
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 delay = await self._run_once()
@@ -59,6 +63,8 @@ class Loop:
             if failures:
                 self._log.info("loop_recovered", loop=self._name, failures=failures)
             failures = 0
+            if self._stopping:
+                return
             await self._wait(self._interval if delay is None else delay)
 
     def _after_failure(self, error: Exception, failures: int) -> float:

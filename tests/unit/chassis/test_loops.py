@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from easyq_chassis.loops import Loop
@@ -83,3 +84,17 @@ async def test_stop_cancels_a_run_under_way() -> None:
     await asyncio.wait_for(started.wait(), 5)
     await loop.stop()
     assert cancelled.is_set()
+
+
+async def test_stops_although_a_run_swallows_the_cancellation() -> None:
+    waiting = asyncio.Event()
+
+    async def run_once() -> None:
+        waiting.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    loop = Loop("test", run_once, interval=3600)
+    loop.start()
+    await waiting.wait()
+    await asyncio.wait_for(loop.stop(), 5)
