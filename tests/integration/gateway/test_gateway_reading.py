@@ -17,6 +17,7 @@ from easyq_chassis.status import from_rpc_error
 from easyq_gateway.http_rules import all_bindings
 from easyq_gateway.usecases.presenting import Presenter
 from tests.integration.gateway.conftest import SPEC, Client, Starter
+from tests.support.waiting import eventually
 
 
 async def test_every_route_answers(gateway: Client) -> None:
