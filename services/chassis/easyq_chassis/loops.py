@@ -39,7 +39,7 @@ class Loop:
     async def stop(self) -> None:
         """Ends the loop, cancelling a run under way."""
         task, self._task = self._task, None
-        # A run may swallow the cancellation: `asyncio.wait_for` before Python 3.12 does so where its work ends just then.
+        # A run may swallow the cancellation: `asyncio.wait_for` before Python 3.12 does, where its work ends just then.
         self._stopping = True
         if task is not None:
             task.cancel()

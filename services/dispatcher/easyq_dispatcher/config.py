@@ -1,0 +1,168 @@
+"""Settings of the dispatcher."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from easyq.durations import parse_duration
+from easyq_chassis import settings
+from easyq_dispatcher.domain.matching import Matching
+from easyq_dispatcher.domain.rules import RuleError, build_matching
+
+Lines = Annotated[tuple[str, ...], NoDecode]
+
+# Flags that may be repeated; said once, the singular is the more natural.
+_REPEATABLE = {
+    "--pools": "--pools",
+    "--pool": "--pools",
+    "--limits": "--limits",
+    "--limit": "--limits",
+    "--pool-lost-after": "--pool-lost-after",
+}
+
+
+class DispatcherSettings(settings.ServiceSettings):
+    """The dispatcher: matches jobs with agents. Each flag is also EASYQ_DISPATCHER_<FLAG>."""
+
+    model_config = SettingsConfigDict(env_prefix="EASYQ_DISPATCHER_")
+
+    listen: str = Field("127.0.0.1:10013", description="Address to serve on: host:port or unix:/path.")
+    store: str = Field("127.0.0.1:10012", description="Address of the store.")
+    redis: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="URL of Redis or Valkey: redis://, rediss:// or unix://. Nothing lives only there.",
+    )
+    pools: Lines = Field(
+        (),
+        description="Pools of agents and the tasks that they serve: NAME=REGEX[:MAX]. The flag (also --pool) may be "
+        "repeated; the variable has one a line, or a JSON list. A task goes to the first pool whose regex matches its "
+        "whole name, else to `default`.",
+    )
+    limits: Lines = Field(
+        (),
+        description="Most executions at once of all tasks whose whole name matches: REGEX=N. As --pools; also --limit.",
+    )
+    lost_after: str = Field("120s", description="Silence after which an agent is lost and its jobs may run elsewhere.")
+    pool_lost_after: Lines = Field(
+        (), description="The same for one pool: NAME=DURATION. As --pools. An agent of several pools has the shortest."
+    )
+    beat_every: float = Field(5.0, gt=0, le=60, description="Seconds between two beats of an agent.")
+    lease: float = Field(
+        15.0, gt=0, le=600, description="Seconds without an acknowledged beat after which an agent starts nothing new."
+    )
+    poll_interval: float = Field(
+        0.25, gt=0, le=10, description="Most seconds between two rounds of matching, where no news came."
+    )
+    look_interval: float = Field(0.5, gt=0, le=10, description="Seconds between two looks at whether Redis holds.")
+    feed_interval: float = Field(1.0, gt=0, le=60, description="Seconds between two looks for new jobs in the store.")
+    pass_interval: float = Field(30.0, gt=0, le=3600, description="Seconds between two passes over all waiting tasks.")
+    reconcile_interval: float = Field(
+        5.0, gt=0, le=600, description="Seconds between two comparisons of what counts in Redis with the store."
+    )
+    orphan_after: float = Field(
+        3.0, gt=0, le=60, description="Seconds after which a job that was taken and not assigned is looked into."
+    )
+    redis_timeout: float = Field(2.0, gt=0, le=60, description="Most seconds for a call to Redis.")
+    call_timeout: float = Field(10.0, gt=0, le=300, description="Most seconds for a call to the store.")
+
+    @field_validator("pools", "limits", "pool_lost_after", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.startswith("["):
+            return json.loads(value)
+        return tuple(line.strip() for line in value.splitlines() if line.strip())
+
+    @field_validator("pools")
+    @classmethod
+    def _check_pools(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        build_matching(value, (), lost_after_ms=0, lost_after_by_pool={})
+        return value
+
+    @field_validator("limits")
+    @classmethod
+    def _check_limits(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        build_matching((), value, lost_after_ms=0, lost_after_by_pool={})
+        return value
+
+    @field_validator("lost_after")
+    @classmethod
+    def _check_lost_after(cls, value: str) -> str:
+        _lost_after_ms(value)
+        return value
+
+    @field_validator("pool_lost_after")
+    @classmethod
+    def _check_pool_lost_after(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        by_pool = _by_pool(value)
+        if "pools" in info.data:  # else that setting is told to be wrong already
+            build_matching(info.data["pools"], (), lost_after_ms=0, lost_after_by_pool=by_pool)
+        return value
+
+    @field_validator("lease")
+    @classmethod
+    def _check_lease(cls, value: float, info: ValidationInfo) -> float:
+        given = info.data
+        if value <= given.get("beat_every", 0):
+            raise ValueError("has to be longer than beat_every")
+        shortest = [_lost_after_ms(given["lost_after"])] if "lost_after" in given else []
+        shortest += _by_pool(given.get("pool_lost_after", ())).values()
+        if any(milliseconds <= value * 1000 for milliseconds in shortest):
+            raise ValueError("has to be shorter than every lost_after")
+        return value
+
+    def matching(self) -> Matching:
+        """Pools and limits, as they were checked."""
+        return build_matching(
+            self.pools,
+            self.limits,
+            lost_after_ms=_lost_after_ms(self.lost_after),
+            lost_after_by_pool=_by_pool(self.pool_lost_after),
+        )
+
+
+def load(argv: list[str]) -> DispatcherSettings:
+    """The settings from the environment and from flags; ends the process where one is wrong."""
+    return settings.load(DispatcherSettings, _join_repeated(argv), prog="easyq dispatcher")
+
+
+def _join_repeated(argv: list[str]) -> list[str]:
+    """Makes one flag with lines of each repeated one: joined by commas, as the library would do, regexes break."""
+    values: dict[str, list[str]] = {}
+    rest: list[str] = []
+    arguments = iter(argv)
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if flag in _REPEATABLE:
+            found = value if equals else next(arguments, None)
+            if found is None:
+                return argv
+            values.setdefault(_REPEATABLE[flag], []).append(found)
+        else:
+            rest.append(argument)
+    return rest + [f"{flag}=" + "\n".join(lines) for flag, lines in values.items()]
+
+
+def _lost_after_ms(text: str) -> int:
+    milliseconds = parse_duration(text)
+    if milliseconds < 1_000:
+        raise ValueError(f"{text!r} is less than a second")
+    return milliseconds
+
+
+def _by_pool(lines: tuple[str, ...]) -> dict[str, int]:
+    found = {}
+    for line in lines:
+        name, equals, text = line.partition("=")
+        if not equals:
+            raise RuleError(f"{line!r} is not NAME=DURATION")
+        try:
+            found[name] = _lost_after_ms(text)
+        except ValueError as error:
+            raise RuleError(f"{line!r}: {error}") from error
+    return found

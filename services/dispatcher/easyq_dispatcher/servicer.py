@@ -1,0 +1,63 @@
+"""The dispatcher's two services: decode, call, encode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc.aio
+
+from easyq_dispatcher import convert
+from easyq_dispatcher.domain.records import Head
+from easyq_dispatcher.messages import Incoming
+from easyq_dispatcher.usecases.conversation import Conversations
+from easyq_dispatcher.usecases.roster import Roster
+from easyq_dispatcher.usecases.words import Words
+from easyq_internal.dispatcher.v1 import dispatcher_pb2 as pb
+from easyq_internal.dispatcher.v1 import dispatcher_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AgentLinkServicer(dispatcher_pb2_grpc.AgentLinkServiceServicer):
+    """Agents' streams."""
+
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
+
+    async def Connect(
+        self, request_iterator: AsyncIterator[pb.ConnectRequest], _context: Context
+    ) -> AsyncIterator[pb.ConnectResponse]:
+        async for message in self._conversations.talk(_decoded(request_iterator)):
+            yield convert.outgoing(message)
+
+
+class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
+    """News from gateway and scheduler, and words for people. `ready` is told of heads."""
+
+    def __init__(self, *, ready: Callable[[Sequence[Head]], None], roster: Roster, words: Words) -> None:
+        self._ready = ready
+        self._roster = roster
+        self._words = words
+
+    async def Notify(
+        self, request_iterator: AsyncIterator[pb.NotifyRequest], _context: Context
+    ) -> AsyncIterator[pb.NotifyResponse]:
+        async for request in request_iterator:
+            self._ready([convert.head(item) for item in request.ready])
+            for agent_id, orders in convert.stop_orders(request.stops).items():
+                if link := self._roster.get(agent_id):
+                    link.outbox.orders(orders)
+            yield pb.NotifyResponse(batch=request.batch)
+
+    async def Explain(self, request: pb.ExplainRequest, _context: Context) -> pb.ExplainResponse:
+        words = await self._words.explain(convert.asked(request))
+        return pb.ExplainResponse(items=[convert.explanation(*pair) for pair in words.items()])
+
+    async def GetMatching(self, _request: pb.GetMatchingRequest, _context: Context) -> pb.GetMatchingResponse:
+        return convert.matching_response(await self._words.standing())
+
+
+async def _decoded(messages: AsyncIterator[pb.ConnectRequest]) -> AsyncIterator[Incoming]:
+    async for message in messages:
+        yield convert.incoming(message)

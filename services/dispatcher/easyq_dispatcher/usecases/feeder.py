@@ -1,0 +1,170 @@
+"""Ready heads from the store into the index: the guarantee behind every wake-up (DESIGN part 5, step 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from easyq_chassis.clock import Clock
+from easyq_chassis.errors import EasyQError
+from easyq_dispatcher.ports import (
+    Changes,
+    FarmStore,
+    LowTask,
+    MatchIndex,
+    Question,
+    StaleIndex,
+    TaskHeads,
+)
+from easyq_dispatcher.usecases.keeper import Keeper
+from easyq_dispatcher.usecases.ledger import Ledger
+from easyq_dispatcher.usecases.outage import Outage
+
+HEADS_A_TASK = 1_000
+_PAGE = 2_000
+_AT_ONCE = 500
+_READERS = 8
+# Places in line are given out before their executions are committed, so the cursor goes back this many seconds.
+_OVERLAP = 2.0
+# Tasks that have heads already are read again only in part of the passes, so that a pass reads about this many.
+_REREAD_A_PASS = 200
+_BEYOND_ALL = (1 << 45) - 1
+
+
+class Feeder:
+    """Three ways by which heads come in.
+
+    A cursor over the places in line every `interval` seconds; refills of tasks that run low; and a pass over all tasks
+    every `pass_interval` seconds and whenever the index is another one. `fed` is called after heads came in.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: MatchIndex,
+        store: FarmStore,
+        keeper: Keeper,
+        ledger: Ledger,
+        clock: Clock,
+        fed: Callable[[], None],
+        interval: float,
+        pass_interval: float,
+    ) -> None:
+        self._index = index
+        self._store = store
+        self._keeper = keeper
+        self._ledger = ledger
+        self._clock = clock
+        self._fed = fed
+        self._interval = interval
+        self._pass_interval = pass_interval
+        self._low: dict[str, str] = {}
+        self._marks: deque[tuple[float, int]] = deque()
+        self._next_pass = 0.0
+        self._next_cursor = 0.0
+        self._passes = 0
+        self._tasks_seen = 0
+        self._outage = Outage("feeder")
+        self.wake: Callable[[], None] = lambda: None
+
+    def refill(self, tasks: Sequence[LowTask]) -> None:
+        """These run low: read them now."""
+        if tasks:
+            self._low.update((task.task_id, task.version) for task in tasks)
+            self.wake()
+
+    def start_over(self) -> None:
+        """The index is another one: whatever was fed before is gone."""
+        self._marks.clear()
+        self._next_pass = 0.0
+        self.wake()
+
+    async def run_once(self) -> float | None:
+        """Does what is due. Returns the seconds until the next."""
+        generation = self._keeper.generation
+        if generation is None:
+            return self._interval
+        try:
+            await self._feed(generation)
+        except StaleIndex:
+            self._keeper.doubt("Redis was emptied, or another dispatcher fills it")
+        except EasyQError as error:
+            self._outage.began(error)
+            return self._interval
+        self._outage.ended()
+        return max(0.0, min(self._next_cursor, self._next_pass) - self._clock.monotonic())
+
+    async def _feed(self, generation: int) -> None:
+        await self._refill_low(generation)
+        now = self._clock.monotonic()
+        if now >= self._next_cursor:
+            self._next_cursor = now + self._interval
+            await self._follow_cursor(generation)
+            survey = await self._index.survey(generation, Question(low=True))
+            self._low.update((task.task_id, task.version) for task in survey.low)
+            await self._refill_low(generation)
+        if now >= self._next_pass or self._ledger.lost_heads:
+            self._ledger.lost_heads = False
+            self._next_pass = now + self._pass_interval
+            await self._pass_over_all(generation)
+
+    async def _refill_low(self, generation: int) -> None:
+        low, self._low = self._low, {}
+        await self._read(generation, low.items())
+
+    async def _follow_cursor(self, generation: int) -> None:
+        now = self._clock.monotonic()
+        if not self._marks:
+            # What lies below is found by the pass over all tasks that follows.
+            _, last = await self._store.list_queued(_BEYOND_ALL, 1)
+            self._marks.append((now, last))
+            return
+        while len(self._marks) > 1 and self._marks[1][0] <= now - _OVERLAP:
+            self._marks.popleft()
+        after = self._marks[0][1]
+        while True:
+            heads, last = await self._store.list_queued(after, _PAGE)
+            for start in range(0, len(heads), _AT_ONCE):
+                low = await self._index.settle(generation, Changes(ready=heads[start : start + _AT_ONCE]))
+                self._low.update((task.task_id, task.version) for task in low)
+            if heads:
+                self._fed()
+            if len(heads) < _PAGE:
+                break
+            after = heads[-1].queue_seq
+        self._marks.append((now, last))
+
+    async def _pass_over_all(self, generation: int) -> None:
+        """Reads tasks without heads, and a part of the others, so that a head that was lost is found in the end."""
+        await self._index.settle(generation, Changes(repair=True))
+        parts = max(1, -(-self._tasks_seen // _REREAD_A_PASS))
+        self._passes, self._tasks_seen = self._passes + 1, 0
+        after = ""
+        while True:
+            names = await self._store.list_queued_tasks(after, _AT_ONCE)
+            known = (await self._index.survey(generation, Question(tasks=names))).tasks
+            due = {
+                name: version
+                for name, (heads, version) in known.items()
+                if not heads or zlib.crc32(name.encode()) % parts == self._passes % parts
+            }
+            self._tasks_seen += len(names)
+            await self._read(generation, due.items())
+            if len(names) < _AT_ONCE:
+                return
+            after = names[-1]
+
+    async def _read(self, generation: int, tasks: Iterable[tuple[str, str]]) -> None:
+        """Reads the first heads of tasks, several at a time, and takes them in. `tasks`: names and versions."""
+        waiting = list(tasks)
+        while waiting:
+            group, waiting = waiting[:_READERS], waiting[_READERS:]
+            pages = await asyncio.gather(*(self._page(name, version) for name, version in group))
+            await self._index.refill(generation, pages)
+            self._fed()
+
+    async def _page(self, task_id: str, version: str) -> TaskHeads:
+        heads = await self._store.list_task_queue(task_id, HEADS_A_TASK)
+        return TaskHeads(task_id=task_id, heads=heads, complete=len(heads) < HEADS_A_TASK, version=version)
