@@ -63,8 +63,6 @@ class Loop:
             if failures:
                 self._log.info("loop_recovered", loop=self._name, failures=failures)
             failures = 0
-            if self._stopping:
-                return
             await self._wait(self._interval if delay is None else delay)
 
     def _after_failure(self, error: Exception, failures: int) -> float:
@@ -81,7 +79,7 @@ class Loop:
         return delay * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
 
     async def _wait(self, seconds: float) -> None:
-        if seconds <= 0:
+        if seconds <= 0 or self._stopping:
             await asyncio.sleep(0)
             return
         try:
