@@ -168,8 +168,32 @@ def test_the_second_signal_leaves_at_once_and_names_the_job(gateway: FakeGateway
     wait_until(lambda: job.stops == 1)
     run.signal(signal.SIGINT)
     assert run.end() == 130
-    assert f"left job {job.job_id}" in run.err
+    assert f"left job {job.job_id}, which is being stopped" in run.err
     assert "Traceback" not in run.err
+
+
+def test_two_signals_at_once_still_stop_the_job(gateway: FakeGateway, start: Any) -> None:
+    run = start("i:1")
+    job = gateway.job()
+    job.write(stdout=b"x")
+    wait_until(lambda: run.out == b"x")
+    run.signal(signal.SIGINT)
+    run.signal(signal.SIGTERM)
+    assert run.end() in {130, 143}
+    assert job.stops == 1
+
+
+def test_a_gateway_that_is_away_does_not_hold_the_second_signal(gateway: FakeGateway, start: Any) -> None:
+    run = start("i:1")
+    job = gateway.job()
+    job.write(stdout=b"x")
+    wait_until(lambda: run.out == b"x")
+    gateway.stop()
+    run.signal(signal.SIGINT)
+    wait_until(lambda: "stopping job" in run.err)
+    run.signal(signal.SIGINT)
+    assert run.end() == 130
+    assert f"left job {job.job_id}; nobody has answered to its stop" in run.err
 
 
 def test_a_job_that_ended_meanwhile_keeps_its_exit_code(gateway: FakeGateway, start: Any) -> None:

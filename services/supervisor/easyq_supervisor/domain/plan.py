@@ -134,6 +134,8 @@ def _embedded_redis(around: Surroundings, log_level: str) -> ProcessSpec:
         "save": "",
         "appendonly": "no",
         "maxmemory-policy": "noeviction",
+        # Its title would be written over its environment, by which processes of a farm are found.
+        "set-proc-title": "no",
         # At a start it warns of settings of the kernel that only matter to one that keeps something.
         "loglevel": "notice" if log_level == "debug" else "nothing",
     }
