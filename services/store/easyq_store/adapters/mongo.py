@@ -85,12 +85,12 @@ class MongoPersistence:
             await client.close()
 
     async def run(self, plan: Plan[R]) -> R:
-        _, writes = self._is_open()
+        database, writes = self._is_open()
         self._plans += 1
         self._idle.clear()
         try:
             async with self._gate:
-                return await plan(MongoSteps(self._database, writes))
+                return await plan(MongoSteps(lambda: database, writes))
         finally:
             self._plans -= 1
             if not self._plans:
@@ -115,9 +115,9 @@ class MongoPersistence:
 
 
 def _client(url: str) -> AsyncMongoClient[Document]:
-    given = {option.lower() for option, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
-    options = {name: value for name, value in _OPTIONS.items() if name.lower() not in given}
     try:
+        given = {option.lower() for option, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+        options = {name: value for name, value in _OPTIONS.items() if name.lower() not in given}
         return AsyncMongoClient(url, **options)
     except (PyMongoError, ValueError):
         # What the driver says may quote the URL, password and all.
