@@ -92,8 +92,8 @@ def test_each_docker_host_has_an_agent_in_its_pool() -> None:
     assert [spec.env["EASYQ_RUNNER_POOLS"] for spec in runners] == ["default", "gpu"]
     assert len({spec.env["EASYQ_RUNNER_DATA"] for spec in runners}) == 2
     [dispatcher] = [spec.env for spec in specs if spec.kind == "dispatcher"]
-    assert dispatcher["EASYQ_DISPATCHER_POOL"] == "gpu=gpu-.*:1\nb=b,c"
-    assert dispatcher["EASYQ_DISPATCHER_LIMIT"] == "x{1,2}=3"
+    assert dispatcher["EASYQ_DISPATCHER_POOLS"] == "gpu=gpu-.*:1\nb=b,c"
+    assert dispatcher["EASYQ_DISPATCHER_LIMITS"] == "x{1,2}=3"
 
 
 NOTHING = Facts(

@@ -63,8 +63,8 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
                 "listen": address["dispatcher"],
                 "store": address["store"],
                 "redis": redis,
-                "pool": "\n".join(str(pool) for pool in options.pools),
-                "limit": "\n".join(str(limit) for limit in options.limits),
+                "pools": "\n".join(str(pool) for pool in options.pools),
+                "limits": "\n".join(str(limit) for limit in options.limits),
             },
         ),
         (
