@@ -54,7 +54,7 @@ def test_it_runs_as_asked(farm: UpFarm, rest: Rest, task: str, witness: Witness)
 
 
 def test_labels_are_on_the_container(farm: UpFarm, rest: Rest, task: str, hosts: list[DockerHost]) -> None:
-    job_id = rest.enqueue(task, shell("sleep 60", labels={"team": "mail"}))["jobId"]
+    job_id = rest.enqueue(task, shell("sleep 60", stopGrace="0s", labels={"team": "mail"}))["jobId"]
     found = wait_until(lambda: [c for host in hosts for c in host.containers(label="team=mail", status="running")], 20)
     assert found[0].name == f"easyq-{rest.job(job_id)['executions'][0]['executionId']}"
     rest.stop(job_id)

@@ -31,7 +31,7 @@ def test_a_limit_over_task_names_holds(farm: UpFarm, rest: Rest, hosts: list[Doc
 
 def test_a_task_at_its_limit_blocks_no_other(farm: UpFarm, rest: Rest, task: str) -> None:
     limited = f"limited-{time.time_ns()}"
-    holders = [rest.enqueue(limited, shell("sleep 60"))["jobId"] for _ in range(20)]
+    holders = [rest.enqueue(limited, shell("sleep 60", stopGrace="0s"))["jobId"] for _ in range(20)]
     wait_until(lambda: sum(rest.job(job)["state"] == "RUNNING" for job in holders[:4]) == LIMIT, 20)
     began = time.monotonic()
     assert rest.run(task, shell("true"))["state"] == "SUCCEEDED"
@@ -61,7 +61,7 @@ def test_tasks_take_turns(farm: UpFarm, rest: Rest, task: str) -> None:
 def test_priority_then_first_in_first_out(new_farm: Callable[..., UpFarm], dockerd: DockerFactory, task: str) -> None:
     """One slot, taken by a holder: the others come in the order of their priority, then of their enqueue."""
     rest = new_farm([dockerd("c")], slots=1).rest
-    holder = rest.enqueue(task, shell("sleep 60"))["jobId"]
+    holder = rest.enqueue(task, shell("sleep 60", stopGrace="0s"))["jobId"]
     wait_until(lambda: rest.job(holder)["state"] == "RUNNING", 20)
     asked = [("a", 0), ("b", 0), ("c", -5), ("d", 10), ("e", 0), ("f", 10)]
     ids = {rest.enqueue(task, shell("true", priority=p))["jobId"]: name for name, p in asked}

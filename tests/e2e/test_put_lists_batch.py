@@ -163,7 +163,7 @@ def test_retry_runs_an_ended_job_once_more(farm: UpFarm, rest: Rest, task: str) 
     done = wait_until(lambda: (j := rest.job(job["jobId"]))["executionCount"] == 2 and j["state"] == "FAILED" and j, 20)
     assert done["executions"][1]["executionId"] == answer["executionId"]
     assert done["executions"][1]["trigger"] == "MANUAL"
-    running = rest.enqueue(task, shell("sleep 60"))["jobId"]
+    running = rest.enqueue(task, shell("sleep 60", stopGrace="0s"))["jobId"]
     refused = rest.call("POST", f"/jobs/{running}/retry")
     assert (refused.status, refused.error["code"]) == (409, "FAILED_PRECONDITION")
     rest.stop(running)

@@ -82,7 +82,7 @@ def test_times_and_retries(farm: SplitFarm, task: str) -> None:
 
 def test_a_stop_reaches_the_agent_of_the_other_dispatcher(farm: SplitFarm, task: str) -> None:
     rest = farm.rest
-    spec = {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", "echo begin; sleep 100"]}
+    spec = {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", "echo begin; sleep 100"], "stopGrace": "0s"}
     ids = [rest.enqueue(task, spec)["jobId"] for _ in range(4)]
     wait_until(lambda: all(rest.job(job_id)["state"] == "RUNNING" for job_id in ids), 30)
     assert {rest.stop(job_id)["outcome"] for job_id in ids} == {"STOPPING"}

@@ -24,7 +24,7 @@ def test_while_it_waits_for_its_time(farm: UpFarm, rest: Rest, task: str) -> Non
 
 def test_while_it_waits_for_a_place(farm: UpFarm, rest: Rest, witness: Witness) -> None:
     task = f"limited-{time.time_ns()}"
-    holders = [rest.enqueue(task, shell("sleep 60"))["jobId"] for _ in range(2)]
+    holders = [rest.enqueue(task, shell("sleep 60", stopGrace="0s"))["jobId"] for _ in range(2)]
     wait_until(lambda: all(rest.job(job)["state"] == "RUNNING" for job in holders), 20)
     waiting = [rest.enqueue(task, shell(Witness.START, mounts=witness.mounts))["jobId"] for _ in range(5)]
     wait_until(lambda: rest.job(waiting[0])["waiting"]["reason"] == "LIMIT_FULL", 10)
@@ -82,7 +82,7 @@ def test_right_after_the_enqueue(farm: UpFarm, rest: Rest, task: str, witness: W
     """Whatever phase each is in: what answered STOPPED never runs, the others end STOPPED (or had ended)."""
     outcomes = {}
     for _ in range(20):
-        job_id = rest.enqueue(task, shell(f"{Witness.START}; sleep 20", mounts=witness.mounts))["jobId"]
+        job_id = rest.enqueue(task, shell(f"{Witness.START}; sleep 20", mounts=witness.mounts, stopGrace="0s"))["jobId"]
         outcomes[job_id] = rest.stop(job_id)["outcome"]
     jobs = rest.wait_all(outcomes)
     assert {job["state"] for job in jobs} == {"STOPPED"}
@@ -94,7 +94,7 @@ def test_right_after_the_enqueue(farm: UpFarm, rest: Rest, task: str, witness: W
 
 
 def test_one_execution(farm: UpFarm, rest: Rest, task: str) -> None:
-    job_id = rest.enqueue(task, shell("echo begin; sleep 60", retries=3))["jobId"]
+    job_id = rest.enqueue(task, shell("echo begin; sleep 60", retries=3, stopGrace="0s"))["jobId"]
     wait_until(lambda: rest.output(job_id, "stdout") == b"begin\n", 20)
     execution = rest.job(job_id)["executions"][0]["executionId"]
     assert rest.post(f"/executions/{execution}/stop")["outcome"] == "STOPPING"

@@ -107,7 +107,7 @@ def test_a_timeout_can_be_retried(farm: UpFarm, rest: Rest, task: str) -> None:
 def test_what_did_not_start_in_time_expires(farm: UpFarm, rest: Rest) -> None:
     """Tasks `limited-…` run two at once: a third one waits until it is too late for it."""
     task = f"limited-{time.time_ns()}"
-    holders = [rest.enqueue(task, shell("sleep 60"))["jobId"] for _ in range(2)]
+    holders = [rest.enqueue(task, shell("sleep 60", stopGrace="0s"))["jobId"] for _ in range(2)]
     try:
         wait_until(lambda: all(rest.job(job)["state"] == "RUNNING" for job in holders), 20)
         by_deadline = rest.enqueue(task, shell("true", startDeadline="1s"))["jobId"]

@@ -75,7 +75,7 @@ def test_running_containers_are_adopted_by_the_next_one(new_farm: Callable[..., 
 
 def test_down_stops_the_jobs_as_well(new_farm: Callable[..., UpFarm], host: DockerHost) -> None:
     farm = new_farm([host])
-    job_id = farm.rest.enqueue("task", shell("echo begin; sleep 300"))["jobId"]
+    job_id = farm.rest.enqueue("task", shell("echo begin; sleep 300", stopGrace="0s"))["jobId"]
     wait_until(lambda: farm.rest.output(job_id, "stdout") == b"begin\n", 20)
     done = farm.cli("down", "--data", str(farm.data), "--stop-jobs")
     assert done.returncode == 0, done.stderr
