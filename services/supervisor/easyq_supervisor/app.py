@@ -59,6 +59,7 @@ async def up(options: Options, folder: DataFolder, console: Console) -> int:
         rest=rest,
         grpc=grpc,
         docker_urls=[host.url for host in hosts],
+        missing_told=bool(choice.words),
         may_install=options.engine == "auto",
         ready=lambda: _ready(rest),
     )

@@ -14,10 +14,17 @@ _SOURCE = "busybox:1"
 _POLL = 3.0
 
 
-async def provide(url: str, *, may_install: bool, say: Callable[[str], None]) -> None:
-    """Sees to it that the engine at `url` has the image; waits for an engine that does not answer yet."""
+async def provide(url: str, *, may_install: bool, is_told: bool, say: Callable[[str], None]) -> None:
+    """Sees to it that the engine at `url` has the image; waits for an engine that does not answer yet.
+
+    `is_told`: that it does not answer was said already.
+    """
     while True:
-        if await docker_engine.answers(url):
+        answers = await docker_engine.answers(url)
+        if not answers and not is_told:
+            say(f"no Docker Engine answers at {url}: what is to run there waits. Start it, or name another.")
+            is_told = True
+        if answers:
             try:
                 if not await docker_engine.has_image(url, IMAGE):
                     await _make(url, may_install=may_install, say=say)

@@ -37,10 +37,12 @@ class System:
         rest: str,
         grpc: str,
         docker_urls: Sequence[str],
+        missing_told: bool,
         may_install: bool,
         ready: Callable[[], None],
     ) -> None:
-        """`rest` and `grpc` are the gateway's addresses; `ready` is called once, when a job would be accepted."""
+        """`rest` and `grpc` are the gateway's addresses; `ready` is called once, when a job would be accepted.
+        `missing_told`: the user knows already which of `docker_urls` do not answer."""
         self._children = [Child(spec, console) for spec in specs]
         self._engine = engine
         self._install_engine = install_engine
@@ -49,6 +51,7 @@ class System:
         self._rest = rest
         self._grpc = grpc
         self._docker_urls = docker_urls
+        self._missing_told = missing_told
         self._may_install = may_install
         self._ready = ready
         self._stop = asyncio.Event()
@@ -111,7 +114,9 @@ class System:
     async def _welcome(self) -> None:
         """Says `ready`, and then what can be tried, once the image for it is there."""
         images = [
-            asyncio.create_task(example.provide(url, may_install=self._may_install, say=self._console.say))
+            asyncio.create_task(
+                example.provide(url, may_install=self._may_install, is_told=self._missing_told, say=self._console.say)
+            )
             for url in self._docker_urls
         ]
         try:

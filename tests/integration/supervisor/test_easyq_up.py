@@ -309,3 +309,9 @@ def test_without_docker_it_says_what_is_missing_and_what_to_do(up: Callable[...,
     assert "no Docker Engine answers at unix:///nowhere/docker.sock" in first
     assert "--docker-host" in first
     assert "DOCKER_HOST" not in farm.settings("runner")
+
+
+def test_a_docker_host_that_was_named_and_is_away_is_told_as_well(up: Callable[..., Up]) -> None:
+    farm = up("--docker-host", "unix:///nowhere/a.sock").wait_ready()
+    told = "no Docker Engine answers at unix:///nowhere/a.sock: what is to run there waits. Start it, or name another."
+    wait_until(lambda: told in farm.lines("easyq"))
