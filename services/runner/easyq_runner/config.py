@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -171,11 +170,6 @@ def find_docker(settings: RunnerSettings, environment: Mapping[str, str] = os.en
     tls = context.TLSConfig
     found = (tls.ca_cert, *tls.cert) if tls else None
     return DockerAddress(str(context.Host).replace("http+unix://", "unix://"), given or found)
-
-
-def hostname() -> str:
-    """Name of this machine."""
-    return socket.gethostname()
 
 
 def _files(folder: str) -> tuple[str, str, str]:

@@ -50,6 +50,9 @@ class Taken:
 
 def take(cursor: LogCursor, size: int) -> Taken:
     """The reading delivers a piece of `size` bytes."""
+    if cursor.position > cursor.taken:
+        # The store has lost what this reading is past already; the next one will bring it.
+        return Taken(cursor=replace(cursor, position=cursor.position + size), begin=0, end=0)
     begin = min(size, max(0, cursor.taken - cursor.position))
     end = min(size, begin + max(0, cursor.limit - cursor.taken))
     moved = replace(
@@ -79,7 +82,7 @@ class Settled:
 def settle(cursor: LogCursor, verdict: Verdict, stored: int) -> Settled:
     """The store answered an append with its end of the stream (OK or GAP)."""
     if stored < cursor.stored and verdict is Verdict.GAP:
-        return Settled(cursor=replace(cursor, stored=stored, taken=stored, position=0), dropped=None, reread=True)
+        return Settled(cursor=replace(cursor, stored=stored, taken=stored), dropped=None, reread=True)
     if stored > cursor.taken:
         # An earlier agent, or this one before a restart, has stored more than was read again so far.
         return Settled(cursor=replace(cursor, stored=stored, taken=stored), dropped=None)

@@ -171,7 +171,7 @@ class Agent:
         self._spawn(execution, execution.adopt(how, "", record))
 
     # The farm's silence, and the agent's end ------------------------------------------------------------------------
-    async def check_lease(self) -> None:
+    def check_lease(self) -> None:
         """Ends what the farm may run elsewhere by now."""
         lost = self._tools.lease.is_lost()
         if lost and not self._lost:

@@ -63,6 +63,7 @@ class LinkKeeper:
         # Announced when the agent's health may have changed.
         self._health_changes = changes
         self._stream: LinkStream | None = None
+        self._was_welcomed = False
         self._parked = asyncio.Event()
         self._again = Changes()
         self._log = get_logger()

@@ -18,6 +18,7 @@ async def first_of(*things: Coroutine[Any, Any, object], timeout: float | None =
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.wait(tasks)
     for task in done:
         task.result()
 
@@ -33,6 +34,6 @@ class Changes:
         self._event.set()
         self._event = asyncio.Event()
 
-    async def wait(self) -> None:
-        """Returns at the next announcement."""
-        await self._event.wait()
+    def wait(self) -> Coroutine[Any, Any, object]:
+        """Ends at the next announcement from this call on, whenever it is awaited."""
+        return self._event.wait()

@@ -1,0 +1,198 @@
+"""Puts the use cases together over ports: real ones in `app`, fakes in tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+
+from easyq_chassis.logs import get_logger
+from easyq_chassis.loops import Loop
+from easyq_runner.config import RunnerSettings
+from easyq_runner.domain.container import HostRules
+from easyq_runner.domain.identity import Identity
+from easyq_runner.ports import AgentClock, ContainerEngine, EngineInfo, Hello, Journal, LeaseNotes, Link, LogSink
+from easyq_runner.usecases.agent import Agent
+from easyq_runner.usecases.daemon import Daemon, DaemonTimes
+from easyq_runner.usecases.images import Images
+from easyq_runner.usecases.janitor import Janitor
+from easyq_runner.usecases.lease import LeaseKeeper
+from easyq_runner.usecases.link import LinkKeeper
+from easyq_runner.usecases.outbox import Outbox
+from easyq_runner.usecases.tools import Times, Tools
+from easyq_runner.usecases.waiting import first_of
+
+# Between two looks at the lease, in seconds: what is lost dies within two.
+_LEASE_EVERY = 1.0
+# Shares of the time that a stop may take.
+_GIVE_BACK_SHARE = 0.5
+_PARK_SHARE = 0.3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ports:
+    """The world."""
+
+    engine: ContainerEngine
+    # Its address, for people.
+    engine_url: str
+    journal: Journal
+    notes: LeaseNotes
+    link: Link
+    sink: LogSink
+    clock: AgentClock
+
+
+class Assembly:
+    """One agent of a known identity.
+
+    `on_identity` is told when the daemon is reached for the first time ever; `failed` is set when the agent can't go
+    on: the engine at its address is another one than it was made for.
+    """
+
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        ports: Ports,
+        identity: Identity,
+        *,
+        on_identity: Callable[[Identity], None],
+        times: Times | None = None,
+        daemon_times: DaemonTimes | None = None,
+    ) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._identity = identity
+        self._on_identity = on_identity
+        self._log = get_logger()
+        self.failed = asyncio.Event()
+        self.daemon = Daemon(
+            ports.engine,
+            ports.journal,
+            ports.clock,
+            farm=settings.farm,
+            agent_id=identity.agent_id,
+            times=daemon_times or DaemonTimes(lost_after=settings.engine_lost_after),
+        )
+        self.tools = Tools(
+            engine=ports.engine,
+            daemon=self.daemon,
+            journal=ports.journal,
+            sink=ports.sink,
+            images=Images(ports.engine, fallback=settings.pull_fallback),
+            lease=LeaseKeeper(ports.notes, ports.clock),
+            outbox=Outbox(),
+            janitor=Janitor(ports.engine, self.daemon, ports.journal),
+            clock=ports.clock,
+            rules=self._rules,
+            realpath=os.path.realpath,
+            times=times or Times(),
+        )
+        self._lease_loop = Loop("lease", self._check_lease, _LEASE_EVERY)
+
+    async def start(self, *, survey_patience: float) -> None:
+        """Reads the journal, looks for its containers (`survey_patience` seconds at most), and says hello."""
+        state = await self._ports.journal.load()
+        self.agent = Agent(self.tools, state, engine_url=self._ports.engine_url)
+        self.link = LinkKeeper(
+            self._ports.link,
+            self._settings.dispatchers,
+            agent=self.agent,
+            outbox=self.tools.outbox,
+            lease=self.tools.lease,
+            clock=self._ports.clock,
+            hello=self._hello,
+            changes=(self.daemon.changes,),
+        )
+        self.daemon.resume(state.daemon)
+        self.daemon.on_listing = self.agent.compare
+        self.daemon.on_reached = self._on_reached
+        self.daemon.start()
+        self._lease_loop.start()
+        # A hello before that would hold what the journal says, and be put right by the next beat.
+        await first_of(self.agent.surveyed.wait(), timeout=survey_patience)
+        self._link_task = asyncio.create_task(self.link.run(), name="link")
+        self._link_task.add_done_callback(self._on_link_ended)
+
+    async def stop(self, grace: float) -> None:
+        """Gives back what has not begun, parks the session, and leaves the containers for the next start."""
+        if self.link.connected:
+            await self.agent.leave(grace * _GIVE_BACK_SHARE)
+            await self.link.park(grace * _PARK_SHARE)
+        await self.halt()
+
+    async def halt(self) -> None:
+        """Stops where it stands."""
+        self._link_task.cancel()
+        await asyncio.gather(self._link_task, return_exceptions=True)
+        await self._lease_loop.stop()
+        await self.agent.stop()
+        await self.tools.janitor.stop()
+        await self.daemon.stop()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it takes work: it is connected, and its engine answers."""
+        return self.link.connected and self.agent.health().healthy
+
+    async def until_health_may_have_changed(self) -> None:
+        """Returns when `healthy` is worth another look."""
+        await first_of(self.link.changes.wait(), self.daemon.changes.wait())
+
+    async def _check_lease(self) -> None:
+        self.agent.check_lease()
+
+    def _rules(self) -> HostRules:
+        settings, info = self._settings, self.daemon.info
+        usual = "bridge" if info is None or info.has_bridge else "none"
+        return HostRules(
+            farm=settings.farm,
+            agent_id=self._identity.agent_id,
+            default_network=settings.default_network or usual,
+            log_driver=settings.log_driver,
+            allow_host_network=settings.allow_host_network,
+            allow_privileged=settings.allow_privileged,
+            allow_devices=settings.allow_devices,
+            allow_volumes=settings.allow_volumes,
+            allowed_mounts=settings.allowed_mounts,
+        )
+
+    def _hello(self) -> Hello:
+        return Hello(
+            agent_id=self._identity.agent_id,
+            daemon_id=self._identity.daemon_id,
+            hostname=socket.gethostname(),
+            pools=self._settings.pools,
+            slots=self._settings.slots,
+            labels=self._settings.labels,
+            version=_own_version(),
+            inventory=self.agent.inventory(),
+            health=self.agent.health(),
+        )
+
+    def _on_reached(self, info: EngineInfo) -> None:
+        if info.daemon_id == self._identity.daemon_id:
+            return
+        if self._identity.daemon_id:
+            # Another agent by rights: the next start makes it.
+            self._log.error("engine_is_another", known=self._identity.daemon_id, found=info.daemon_id)
+            self.failed.set()
+            return
+        self._identity = replace(self._identity, daemon_id=info.daemon_id)
+        self._on_identity(self._identity)
+        self.link.say_hello_again()
+
+    def _on_link_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._log.error("link_failed", exc_info=task.exception())
+            self.failed.set()
+
+
+def _own_version() -> str:
+    try:
+        return version("easyq-server")
+    except PackageNotFoundError:  # run from a source tree
+        return "unknown"

@@ -1,0 +1,374 @@
+"""The way of one execution through the agent."""
+
+import asyncio
+
+from easyq.v1.spec_pb2 import JobSpec, OnLost, Pull
+from easyq_runner.domain.journal import StartIntent
+from easyq_runner.domain.pulling import LocalImage
+from easyq_runner.errors import EngineFailed, EngineUnreachable, NoSuchContainer, PullFailed
+from tests.fakes.runner_rig import Rig
+
+
+async def test_runs_reports_and_clears_away(rig: Rig) -> None:
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("echo hi; echo oops >&2; exit 3"))
+    assert (one.outcome, one.finish.exit_code, one.stdout, one.stderr) == ("EXITED", 3, b"hi\n", b"oops\n")
+    assert one.finish.failure.message == "exit code 3"
+    assert one.finish.image_digest == "sha256:b0"
+    await rig.tidy()
+    await rig.until(lambda: rig.agent.agent.inventory() == ())
+
+
+async def test_a_short_run_costs_few_calls_and_no_append(rig: Rig) -> None:
+    await rig.ready()
+    rig.engine.calls.clear()
+    one = await rig.farm.ended(rig.run("echo hi", pull=Pull.MISSING))
+    await rig.tidy()
+    spent = [call for call in rig.engine.calls if call not in {"ping", "list_own"}]
+    assert sorted(spent) == ["create", "inspect", "logs", "remove", "start"]
+    assert not rig.farm.chunks
+    assert one.told_start is None
+    assert one.stdout == b"hi\n"
+
+
+async def test_what_runs_longer_is_reported_and_read_live(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("echo first; sleep 0.2; echo last")
+    await rig.farm.is_running(one)
+    assert one.started.image_digest == "sha256:b0"
+    await rig.until(lambda: one.stdout == b"first\n", "the first line came while it ran")
+    assert one.told_end is None
+    await rig.farm.ended(one)
+    assert one.stdout == b"first\nlast\n"
+
+
+async def test_a_live_reading_that_ends_early_loses_nothing(rig: Rig) -> None:
+    """docker/docker-py#3084: first or last lines lost, or the follower hangs."""
+    rig.engine.follow_ends_after = 1
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("echo 1; sleep 0.1; echo 2; echo 3; sleep 0.1; echo 4"))
+    assert one.stdout == b"1\n2\n3\n4\n"
+
+
+async def test_the_start_is_in_the_journal_before_it_is_sent(rig: Rig) -> None:
+    rig.engine.gates["start"] = asyncio.Event()
+    await rig.ready()
+    one = rig.run("exit 0")
+    await rig.until(lambda: rig.starts() == 1)
+    synced = rig.journal.entries[: rig.journal.synced]
+    assert [entry.key.execution_id for entry in synced if isinstance(entry, StartIntent)] == [one.execution_id]
+    rig.engine.gates["start"].set()
+    await rig.farm.ended(one)
+
+
+async def test_the_same_assignment_twice_is_one_run(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("sleep 0.1; exit 0")
+    rig.farm.send_run(one)
+    await rig.farm.ended(one)
+    rig.farm.send_run(one)  # belated, after its end
+    await rig.tidy()
+    await asyncio.sleep(0.1)
+    assert rig.starts() == 1
+
+
+async def test_missing_image_is_pulled_once_for_many(rig: Rig) -> None:
+    rig.engine.registry.add("reg:5000/a:1")
+    rig.engine.pull_takes = 0.1
+    await rig.ready()
+    many = [rig.run("exit 0", image="reg:5000/a:1") for _ in range(5)]
+    for one in many:
+        assert (await rig.farm.ended(one)).outcome == "EXITED"
+    assert len(rig.engine.pulls) == 1
+
+
+async def test_always_asks_the_registry_each_time_and_never_an_older_pull(rig: Rig) -> None:
+    rig.engine.images["reg:5000/a"] = LocalImage(image_id="old", known_to_registry=True)
+    rig.engine.registry.add("reg:5000/a")
+    rig.engine.pull_takes = 0.1
+    await rig.ready()
+    first = rig.run("exit 0", image="reg:5000/a", pull=Pull.ALWAYS)
+    await rig.until(lambda: rig.engine.pulls)
+    later = [rig.run("exit 0", image="reg:5000/a", pull=Pull.ALWAYS) for _ in range(3)]
+    for one in (first, *later):
+        await rig.farm.ended(one)
+    # The later three may mean an image that was pushed after the first pull began: they share another one.
+    assert len(rig.engine.pulls) == 2
+
+
+async def test_image_that_no_registry_knows_is_rejected(rig: Rig) -> None:
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("exit 0", image="nosuch:1"))
+    assert (one.outcome, one.finish.failure.reason) == ("REJECTED", 6)
+    assert "nosuch:1" in one.finish.failure.message
+
+
+async def test_never_pulls_never(rig: Rig) -> None:
+    rig.engine.registry.add("there:1")
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("exit 0", image="there:1", pull=Pull.NEVER))
+    assert one.outcome == "REJECTED"
+    assert not rig.engine.pulls
+
+
+async def test_imported_image_needs_no_registry_even_with_always(rig: Rig) -> None:
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("exit 0", pull=Pull.ALWAYS))
+    assert one.outcome == "EXITED"
+    assert not rig.engine.pulls
+
+
+async def test_registry_out_of_reach_is_the_hosts_fault(rig: Rig) -> None:
+    rig.engine.images["reg/a"] = LocalImage(image_id="old", known_to_registry=True)
+    rig.engine.failures["pull"].append(PullFailed("connection refused"))
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("exit 0", image="reg/a", pull=Pull.ALWAYS))
+    assert (one.outcome, one.finish.failure.reason) == ("INFRA_FAILED", 7)
+    assert "pull_fallback" in one.finish.failure.message
+
+
+async def test_local_image_by_setting_where_the_registry_is_out_of_reach(rig: Rig) -> None:
+    rig.settings = rig.settings.model_copy(update={"pull_fallback": True})
+    rig.engine.images["reg/a"] = LocalImage(image_id="old", known_to_registry=True)
+    rig.engine.failures["pull"].append(PullFailed("connection refused"))
+    await rig.ready()
+    assert (await rig.farm.ended(rig.run("exit 0", image="reg/a", pull=Pull.ALWAYS))).outcome == "EXITED"
+
+
+async def test_invalid_create_is_rejected(rig: Rig) -> None:
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("exit 0", resources={"memory": 1000}))
+    assert (one.outcome, one.finish.failure.reason) == ("REJECTED", 8)
+
+
+async def test_privileges_are_refused_by_name_of_the_setting(rig: Rig) -> None:
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("exit 0", privileged=True))
+    assert (one.outcome, one.finish.failure.reason) == ("REJECTED", 10)
+    assert "allow_privileged" in one.finish.failure.message
+    one = await rig.farm.ended(rig.run("exit 0", mounts=[{"source": "/etc", "target": "/e"}]))
+    assert "allowed_mounts" in one.finish.failure.message
+    assert "create" not in rig.engine.calls
+
+
+async def test_program_that_is_not_there_is_rejected(rig: Rig) -> None:
+    await rig.ready()
+    one = await rig.farm.ended(rig.farm.run(JobSpec(image="busybox", command=["/no/such"])))
+    assert (one.outcome, one.finish.failure.reason) == ("REJECTED", 9)
+    await rig.tidy()
+
+
+async def test_failing_engine_is_infrastructure(rig: Rig) -> None:
+    await rig.ready()
+    rig.engine.failures["create"].append(EngineFailed("no space left on device"))
+    one = await rig.farm.ended(rig.run("exit 0"))
+    assert (one.outcome, one.finish.failure.reason) == ("INFRA_FAILED", 15)
+    rig.engine.failures["start"].append(EngineFailed("no space left on device"))
+    one = await rig.farm.ended(rig.run("exit 0"))
+    assert (one.outcome, one.finish.failure.reason) == ("INFRA_FAILED", 15)
+    await rig.tidy()
+
+
+async def test_container_removed_by_others_before_its_start(rig: Rig) -> None:
+    await rig.ready()
+    rig.engine.failures["start"].append(NoSuchContainer("gone"))
+    one = await rig.farm.ended(rig.run("exit 0"))
+    assert (one.outcome, one.finish.failure.reason) == ("INFRA_FAILED", 13)
+
+
+async def test_engine_that_breaks_off_at_create_gives_the_execution_back(rig: Rig) -> None:
+    await rig.ready()
+    rig.engine.lost_answers["create"] = 1
+    one = await rig.farm.ended(rig.run("exit 0"))
+    assert one.state == "QUEUED"
+    await rig.tidy()  # the container that came of it all the same
+    await rig.until(lambda: rig.agent.healthy)
+    rig.farm.assign_again(one)
+    assert (await rig.farm.ended(one)).outcome == "EXITED"
+    assert rig.starts() == 1
+
+
+async def test_the_next_epoch_waits_for_the_name(rig: Rig) -> None:
+    """Given back, and assigned again before the old container is gone."""
+    await rig.ready()
+    rig.engine.lost_answers["create"] = 1
+    rig.engine.gates["remove"] = asyncio.Event()
+    one = await rig.farm.ended(rig.run("exit 0"))
+    await rig.until(lambda: rig.agent.healthy)
+    rig.farm.assign_again(one)
+    await rig.until(lambda: rig.engine.calls.count("remove") == 1)
+    assert one.state == "ASSIGNED"
+    rig.engine.gates["remove"].set()
+    assert (await rig.farm.ended(one)).outcome == "EXITED"
+
+
+async def test_other_peoples_container_of_that_name_is_left_alone(rig: Rig) -> None:
+    await rig.ready()
+    theirs = await rig.engine.create(
+        "easyq-77cfabbb", {"Image": "busybox", "Labels": {"easyq.farm": "other"}, "HostConfig": {}}, ""
+    )
+    one = rig.farm.run(JobSpec(image="busybox", command=["exit", "0"]), execution_id="77cfabbb")
+    assert (await rig.farm.ended(one)).outcome == "INFRA_FAILED"
+    assert list(rig.engine.containers) == [theirs]
+
+
+async def test_start_whose_answer_was_lost_and_that_ran(rig: Rig) -> None:
+    await rig.ready()
+    rig.engine.lost_answers["start"] = 1
+    one = await rig.farm.ended(rig.run("echo hi; sleep 0.1; exit 4"))
+    assert (one.outcome, one.finish.exit_code, one.stdout) == ("EXITED", 4, b"hi\n")
+    assert rig.starts() == 1
+
+
+async def test_start_whose_answer_was_lost_and_that_never_ran(rig: Rig) -> None:
+    await rig.ready()
+    rig.engine.failures["start"].append(EngineUnreachable("the connection broke"))
+    one = await rig.farm.ended(rig.run("exit 0"))
+    assert (one.outcome, one.finish.failure.reason) == ("LOST", 14)
+    assert rig.starts() == 1
+    await rig.tidy()
+
+
+async def test_timeout_ends_it_and_keeps_its_output(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("trap 'exit 0' TERM; echo partial; sleep 60", timeout={"nanos": 200_000_000})
+    await rig.farm.ended(one)
+    assert (one.outcome, one.finish.exit_code, one.stdout) == ("TIMED_OUT", 0, b"partial\n")
+
+
+async def test_sigkill_after_the_grace(rig: Rig) -> None:
+    await rig.ready()
+    tenth = {"nanos": 100_000_000}
+    one = await rig.farm.ended(rig.run("sleep 60", timeout=tenth, stop_grace=tenth))
+    assert (one.outcome, one.finish.exit_code) == ("TIMED_OUT", 137)
+    assert rig.engine.calls.count("kill") == 2
+
+
+async def test_stop_of_a_running_one(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("trap 'exit 9' TERM; sleep 60")
+    await rig.farm.is_running(one)
+    rig.farm.stop_execution(one)
+    await rig.farm.ended(one)
+    assert (one.outcome, one.finish.exit_code) == ("STOPPED", 9)
+
+
+async def test_stop_while_pulling_starts_nothing_and_ends_the_pull(rig: Rig) -> None:
+    rig.engine.registry.add("slow:1")
+    rig.engine.pull_takes = 60
+    await rig.ready()
+    one = rig.run("exit 0", image="slow:1")
+    await rig.until(lambda: rig.engine.pulls)
+    phases = lambda: [held.phase for held in rig.farm.beats[-1].inventory] if rig.farm.beats else []  # noqa: E731
+    await rig.until(lambda: phases() == [2], "a beat says PULLING")
+    rig.farm.stop_execution(one)
+    await rig.farm.ended(one)
+    assert one.outcome == "STOPPED"
+    assert not one.finish.HasField("ran_for")
+    assert "start" not in rig.engine.calls
+
+
+async def test_stop_between_create_and_start(rig: Rig) -> None:
+    rig.engine.gates["create"] = asyncio.Event()
+    await rig.ready()
+    one = rig.run("exit 0")
+    await rig.until(lambda: "create" in rig.engine.calls)
+    rig.farm.stop_execution(one)
+    await asyncio.sleep(0.05)
+    rig.engine.gates["create"].set()
+    assert (await rig.farm.ended(one)).outcome == "STOPPED"
+    assert rig.starts() == 0
+    await rig.tidy()
+
+
+async def test_start_deadline_that_passes_while_pulling(rig: Rig) -> None:
+    rig.engine.registry.add("slow:1")
+    rig.engine.pull_takes = 60
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("exit 0", image="slow:1", start_within=0.1))
+    assert (one.outcome, one.finish.failure.reason) == ("EXPIRED", 5)
+
+
+async def test_out_of_memory_is_told_as_such(rig: Rig) -> None:
+    """hashicorp/nomad#2203: out-of-memory kill shown as success."""
+    await rig.ready()
+    for told in (True, False):
+        one = rig.run("sleep 60", resources={"memory": 64 * 1024 * 1024})
+        await rig.farm.is_running(one)
+        rig.engine.kill_by_kernel(rig.engine.container_of(one.execution_id), told=told)
+        await rig.farm.ended(one)
+        assert (one.outcome, one.finish.failure.reason, one.finish.oom_killed) == ("EXITED", 2, True)
+
+
+async def test_container_removed_by_others_is_lost(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("sleep 60")
+    await rig.farm.is_running(one)
+    await rig.engine.remove(rig.engine.container_of(one.execution_id).container_id, force=True)
+    await rig.farm.ended(one)
+    assert (one.outcome, one.finish.failure.reason) == ("LOST", 13)
+
+
+async def test_log_limit_cuts_and_marks(rig: Rig) -> None:
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("echo 123456789; echo 1 >&2", log_limit=5))
+    assert (one.stdout, one.finish.stdout_truncated) == (b"12345", True)
+    assert (one.stderr, one.finish.stderr_truncated) == (b"1\n", False)
+
+
+async def test_what_is_not_ours_any_more_is_killed_and_not_reported(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("sleep 60")
+    await rig.farm.is_running(one)
+    rig.farm.take_away(one)
+    await rig.tidy()
+    assert one.finishes == 0
+    await rig.until(lambda: rig.agent.agent.inventory() == ())
+
+
+async def test_output_that_the_store_calls_stale_ends_the_container(rig: Rig) -> None:
+    await rig.ready()
+    rig.farm.beat_every = 60
+    one = rig.run("sleep 0.1; echo more; sleep 60", on_lost=OnLost.WAIT)
+    await rig.farm.is_running(one)
+    one.epoch += 1
+    await rig.tidy()
+
+
+async def test_store_that_is_away_loses_no_output(rig: Rig) -> None:
+    rig.farm.append_failures = 1
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("echo 1; sleep 0.1; echo 2; sleep 0.1; echo 3"))
+    assert one.stdout == b"1\n2\n3\n"
+    assert rig.farm.append_failures == 0
+
+
+async def test_store_that_has_lost_output_gets_it_again(rig: Rig) -> None:
+    """A store restored from a backup answers with a gap."""
+    await rig.ready()
+    one = rig.run("echo 111; sleep 0.15; echo 222; sleep 0.1; echo 333")
+    await rig.until(lambda: one.stdout == b"111\n")
+    del one.output[1][2:]
+    await rig.farm.ended(one)
+    assert one.stdout == b"111\n222\n333\n"
+
+
+async def test_output_that_is_missing_after_the_end_is_sent_again(rig: Rig) -> None:
+    await rig.ready()
+    rig.stops_at = set()
+    one = rig.run("echo 111; sleep 0.1; echo 222; sleep 0.1")
+    await rig.until(lambda: one.stdout == b"111\n222\n")
+    rig.engine.gates["remove"] = asyncio.Event()
+    del one.output[1][:]
+    await rig.farm.ended(one)
+    await rig.until(lambda: one.stdout == b"111\n222\n", "the log was sent again")
+    rig.engine.gates["remove"].set()
+    await rig.tidy()
+
+
+async def test_a_journal_that_cannot_be_written_starts_nothing(rig: Rig) -> None:
+    await rig.ready()
+    rig.journal.failure = OSError(28, "No space left on device")
+    one = await rig.farm.ended(rig.run("exit 0"))
+    assert (one.outcome, one.finish.failure.reason) == ("INFRA_FAILED", 15)
+    assert rig.starts() == 0
