@@ -23,7 +23,6 @@ from easyq_internal.store.v1 import records_pb2
 
 _MOST_ERROR_TEXT = 400
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_OPTIONAL_NUMBERS = ("retries", "priority", "infra_retries", "log_limit")
 
 
 def to_ms(message: Timestamp | Duration) -> int:
@@ -80,35 +79,47 @@ def _recurring(spec: spec_pb2.JobSpec, defaults: Defaults) -> list[str]:
     return [name for name, is_told in told.items() if is_told]
 
 
-def resolve(spec: Any, defaults: Defaults) -> None:
-    """Sets whatever has a default and is unset in a JobSpec, in place."""
-    for field in _OPTIONAL_NUMBERS:
-        if not spec.HasField(field):
-            setattr(spec, field, getattr(defaults, field))
-    for field in ("init", "privileged"):
-        if not spec.HasField(field):
-            setattr(spec, field, False)
-    if not spec.HasField("stop_grace"):
-        spec.stop_grace.FromMilliseconds(defaults.stop_grace_ms)
-    spec.resources.SetInParent()
+def spec_of(defaults: Defaults) -> spec_pb2.JobSpec:
+    """Returns a spec that says nothing but the defaults; those that depend on others are left to `resolve`."""
+    spec = spec_pb2.JobSpec(
+        retries=defaults.retries,
+        priority=defaults.priority,
+        infra_retries=defaults.infra_retries,
+        log_limit=defaults.log_limit,
+        init=False,
+        privileged=False,
+        resources=spec_pb2.Resources(),
+        on_lost=spec_pb2.OnLost.Mode.Value(defaults.on_lost),
+        overlap=spec_pb2.Overlap.Mode.Value(defaults.overlap),
+        misfire=spec_pb2.Misfire.Mode.Value(defaults.misfire),
+    )
+    spec.stop_grace.FromMilliseconds(defaults.stop_grace_ms)
+    spec.backoff.min.FromMilliseconds(defaults.backoff_min_ms)
+    spec.backoff.factor = defaults.backoff_factor
+    spec.backoff.jitter = defaults.backoff_jitter
+    return spec
+
+
+def resolve(spec: spec_pb2.JobSpec, said: spec_pb2.JobSpec, defaults: Defaults) -> None:
+    """Sets whatever has a default and is unset, in place; `said` is `spec_of(defaults)`."""
+    resolved = spec_pb2.JobSpec()
+    resolved.CopyFrom(said)
+    _merge(resolved, spec)
+    spec.CopyFrom(resolved)
     spec.pull = spec.pull or spec_pb2.Pull.Mode.Value(default_pull(spec.image))
-    spec.on_lost = spec.on_lost or spec_pb2.OnLost.Mode.Value(defaults.on_lost)
-    spec.overlap = spec.overlap or spec_pb2.Overlap.Mode.Value(defaults.overlap)
-    spec.misfire = spec.misfire or spec_pb2.Misfire.Mode.Value(defaults.misfire)
+    if not spec.backoff.HasField("max"):
+        spec.backoff.max.FromMilliseconds(default_backoff_max(defaults, to_ms(spec.backoff.min)))
     for mount in spec.mounts:
         mount.type = mount.type or spec_pb2.Mount.Type.BIND
-    _resolve_backoff(spec.backoff, defaults)
 
 
-def _resolve_backoff(backoff: spec_pb2.Backoff, defaults: Defaults) -> None:
-    if not backoff.HasField("min"):
-        backoff.min.FromMilliseconds(defaults.backoff_min_ms)
-    if not backoff.HasField("max"):
-        backoff.max.FromMilliseconds(default_backoff_max(defaults, to_ms(backoff.min)))
-    if not backoff.HasField("factor"):
-        backoff.factor = defaults.backoff_factor
-    if not backoff.HasField("jitter"):
-        backoff.jitter = defaults.backoff_jitter
+def _merge(resolved: spec_pb2.JobSpec, spec: spec_pb2.JobSpec) -> None:
+    # Merging adds up the parts of a duration: those that are said replace the default's.
+    if spec.HasField("stop_grace"):
+        resolved.ClearField("stop_grace")
+    if spec.backoff.HasField("min"):
+        resolved.backoff.ClearField("min")
+    resolved.MergeFrom(spec)
 
 
 def has_time(spec: spec_pb2.JobSpec) -> bool:

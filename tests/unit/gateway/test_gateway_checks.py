@@ -14,8 +14,8 @@ from easyq.v1.job_pb2 import Execution
 from easyq.v1.job_service_pb2 import BatchItem, CreateJobRequest, ListJobsRequest, PutJobRequest
 from easyq.v1.spec_pb2 import JobSpec, OnLost, Pull
 from easyq_chassis.errors import InvalidArgument
+from easyq_gateway import convert
 from easyq_gateway.codec.rules import PATTERNS
-from easyq_gateway.convert import resolve
 from easyq_gateway.domain.defaults import Defaults
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.domain.redaction import Redactor
@@ -50,6 +50,10 @@ def changed(change: Any) -> CreateJobRequest:
     made = request()
     change(made.spec)
     return made
+
+
+def resolve(spec: JobSpec, defaults: Defaults) -> None:
+    convert.resolve(spec, convert.spec_of(defaults), defaults)
 
 
 def test_a_sound_request() -> None:
@@ -239,7 +243,10 @@ def test_what_is_set_stays() -> None:
         log_limit=0,
     )
     spec.backoff.min.FromSeconds(400)
-    resolve(spec, Defaults(retries=9))
+    # Seconds of 0 say nothing on the wire, and must not let the default's own shine through.
+    spec.stop_grace.FromMilliseconds(500)
+    resolve(spec, Defaults(retries=9, backoff_min_ms=1_500, stop_grace_ms=10_250))
+    assert (spec.stop_grace.ToMilliseconds(), spec.backoff.min.ToMilliseconds()) == (500, 400_000)
     assert (spec.retries, spec.pull, spec.on_lost, spec.infra_retries, spec.priority) == (0, 3, 3, 0, -5)
     assert (spec.init, spec.log_limit, spec.backoff.max.seconds) == (True, 0, 400)
 

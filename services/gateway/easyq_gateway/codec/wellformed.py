@@ -21,6 +21,7 @@ Check: TypeAlias = Callable[[Any, str, Problems], None]
 
 _LONGEST_DURATION = 315_576_000_000
 _MOST_NANOS = 999_999_999
+_NUL = "must not contain NUL"
 
 
 def check_message(message: Message, path: str, problems: Problems) -> None:
@@ -34,30 +35,37 @@ def checker(descriptor: Descriptor) -> Check:
     known = _WELL_KNOWN.get(descriptor.full_name)
     if known is not None:
         return known
-    checks: list[tuple[str, str, bool, Check]] = []
+    texts = [field.name for field in descriptor.fields if _is_text(field) and not field.is_repeated]
+    checks = [
+        (field.name, field.json_name, field.has_presence, check_field)
+        for field in descriptor.fields
+        if (check_field := _field_check(field)) is not None
+    ]
 
     def check(message: Any, path: str, problems: Problems) -> None:
         check_unknown(message, path, problems)
+        for name in texts:
+            if "\0" in getattr(message, name):
+                problems.add(member_path(path, descriptor.fields_by_name[name].json_name), _NUL)
         for name, json_name, presence, check_field in checks:
-            if not presence or message.HasField(name):
+            if message.HasField(name) if presence else getattr(message, name):
                 check_field(getattr(message, name), member_path(path, json_name), problems)
 
-    for field in descriptor.fields:
-        check_field = _field_check(field)
-        if check_field is not None:
-            checks.append((field.name, field.json_name, field.has_presence, check_field))
     return check
 
 
+def _is_text(field: FieldDescriptor) -> bool:
+    return bool(field.type == FieldDescriptor.TYPE_STRING)
+
+
 def _field_check(field: FieldDescriptor) -> Check | None:
+    """Returns the check of a field that is more than one text."""
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return _check_text_map
     if field.message_type is not None:
         below = checker(field.message_type)
         return _each(below) if field.is_repeated else below
-    if field.type == FieldDescriptor.TYPE_STRING:
-        return _each(_check_text) if field.is_repeated else _check_text
-    return None
+    return _each(_check_text) if _is_text(field) and field.is_repeated else None
 
 
 def _each(check: Check) -> Check:
@@ -78,13 +86,13 @@ def check_unknown(message: Message, path: str, problems: Problems) -> None:
 
 def _check_text(text: str, path: str, problems: Problems) -> None:
     if "\0" in text:
-        problems.add(path, "must not contain NUL")
+        problems.add(path, _NUL)
 
 
 def _check_text_map(entries: Any, path: str, problems: Problems) -> None:
     for key, text in entries.items():
         if "\0" in text or "\0" in key:
-            problems.add(key_path(path, key), "must not contain NUL")
+            problems.add(key_path(path, key), _NUL)
 
 
 def _check_timestamp(message: Timestamp, path: str, problems: Problems) -> None:

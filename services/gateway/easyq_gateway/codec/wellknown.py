@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -137,7 +138,7 @@ def _fill_value(value: Any, message: Value, path: str, problems: Problems, depth
         number = finite(value, path, problems)
         if number is not None and abs(number) >= MOST_INTEGER and _INTEGER.fullmatch(value):
             _check_integer(value, path, problems)
-        message.number_value = number or 0.0
+        message.number_value = 0.0 if number is None else number
     elif isinstance(value, str):
         message.string_value = check_text(value, path, problems) or ""
     elif isinstance(value, JsonObject):
@@ -178,6 +179,7 @@ def _show_value(message: Value) -> Any:
 
 def show_number(number: float) -> float | int | None:
     """Returns whole numbers as such; what JSON can't say as null."""
-    if number.is_integer() and abs(number) <= MOST_INTEGER:
+    minus_zero = number == 0 and math.copysign(1, number) < 0
+    if number.is_integer() and abs(number) <= MOST_INTEGER and not minus_zero:
         return int(number)
     return number if number - number == 0 else None

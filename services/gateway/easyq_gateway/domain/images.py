@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
@@ -29,6 +30,7 @@ class ImageReference:
         return not self.digest and self.tag in {"", "latest"}
 
 
+@lru_cache(maxsize=1024)
 def parse_image(text: str) -> ImageReference:
     """Splits and checks a reference. Raises `ValueError` with words for people.
 

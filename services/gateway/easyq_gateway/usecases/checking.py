@@ -27,6 +27,7 @@ class Checker:
         self._clock = clock
         self._redactor = redactor
         self._defaults = defaults
+        self._said = convert.spec_of(defaults)
         self._rules = SchemaRules()
 
     def require(self, request: Message, found: Sequence[Problem] = ()) -> None:
@@ -48,7 +49,7 @@ class Checker:
 
     def resolve(self, spec: spec_pb2.JobSpec) -> None:
         """Sets every default of a checked spec, in place."""
-        convert.resolve(spec, self._defaults)
+        convert.resolve(spec, self._said, self._defaults)
 
     def _check_spec(self, request: Any, path: str) -> list[Problem]:
         field = request.DESCRIPTOR.fields_by_name.get("spec")
