@@ -162,9 +162,10 @@ async def test_a_task_is_made_known_by_the_sweep_if_its_job_was_all_there_was_ti
     async def die(_self: MongoWrites, _job: Job) -> None:
         raise Crash
 
-    with monkeypatch.context() as patched, pytest.raises(Crash):
-        patched.setattr(MongoWrites, "make_task_known", die)
+    monkeypatch.setattr(MongoWrites, "make_task_known", die)
+    with pytest.raises(Crash):
         await world.submit()
+    monkeypatch.undo()
     assert await mongo_store.reads.list_tasks("", 10) == []
     world.recover()
     await settled(world)
