@@ -47,6 +47,7 @@ class ScriptedAgent:
         self._channel = open_channel(address)
         self._call: Any = None
         self._task: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
         self._number = 0
         self._unanswered: dict[str, Report] = {}
         self.running: dict[str, int] = {}
@@ -232,7 +233,8 @@ class ScriptedAgent:
 
     async def _send(self, **message: Any) -> None:
         try:
-            await self._call.write(pb.ConnectRequest(**message))
+            async with self._writing:
+                await self._call.write(pb.ConnectRequest(**message))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
             if not self._reconnect:
                 raise

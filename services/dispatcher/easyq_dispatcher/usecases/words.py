@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
+from easyq_dispatcher.domain.agents import Agent
 from easyq_dispatcher.domain.explain import (
     AgentView,
     Bound,
@@ -195,16 +196,22 @@ class Words:
             return None
 
     async def _all_agents(self) -> list[AgentView]:
-        """All agents of the farm, of those connected here the newest word."""
+        """All agents of the farm; of those connected here the newest word, of others what the store knew lately."""
         if self._clock.monotonic() - self._agents_at > _AGENTS_AGE:
             self._agents = list(await self._store.list_agents())
             self._agents_at = self._clock.monotonic()
-        return [self._newest(agent) for agent in self._agents]
+        here = {link.agent.agent_id: link.agent for link in self._roster.links()}
+        elsewhere = [agent for agent in self._agents if agent.agent_id not in here]
+        return [*map(_view, here.values()), *elsewhere]
 
-    def _newest(self, agent: AgentView) -> AgentView:
-        link = self._roster.get(agent.agent_id)
-        if link is None:
-            return agent
-        return replace(
-            agent, live=not link.agent.leaving, healthy=link.agent.healthy, message=link.agent.message, silent_for=0.0
-        )
+
+def _view(agent: Agent) -> AgentView:
+    return AgentView(
+        agent_id=agent.agent_id,
+        live=not agent.leaving,
+        healthy=agent.healthy,
+        message=agent.message,
+        pools=agent.pools,
+        slots=agent.slots,
+        silent_for=0.0,
+    )
