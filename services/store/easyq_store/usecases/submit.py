@@ -1,7 +1,7 @@
 """Submit: makes jobs. Repeating the same ids, or the same idempotency key, is harmless."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from easyq_chassis.errors import AlreadyExists, EasyQError
 from easyq_store.domain.moves import first_plan, head, make
@@ -90,16 +90,28 @@ def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
 
 
 async def _first_execution(steps: Steps, ctx: Context, job: Job, planned: Planned, *, now: int) -> Accepted:
+    seq = await steps.next_seq() if planned.due_at <= now else 0
+    execution = make(planned, job.job_id, job.task_id, now=now, seq=seq)
+    inserted = await steps.insert_execution(execution)
     if steps.atomic:
-        # Nobody can have stopped or replaced it meanwhile.
-        seq = await steps.next_seq() if planned.due_at <= now else 0
-        execution = make(planned, job.job_id, job.task_id, now=now, seq=seq)
-        if not await steps.insert_execution(execution):
+        # Nobody can have stopped or replaced the job meanwhile.
+        if not inserted:
             raise AlreadyExists(f"execution {execution.execution_id} exists already")
-    else:
+    elif not inserted or not await _settled_at_once(steps, job):
         execution = await insert_planned(steps, ctx, planned, job.job_id, job.task_id, now=now)
         await settle_job(steps, ctx, job, now=now)
     return Accepted(job_id=job.job_id, execution_id=planned.execution_id, ready=head(execution))
+
+
+async def _settled_at_once(steps: Steps, job: Job) -> bool:
+    """Takes the mark off a job that is as it was inserted: then no stop and no other spec came before its execution,
+    and whoever brings one later finds that execution. Saves the enqueue's way ten round trips.
+    """
+    settled = await steps.change_job(
+        job.job_id,
+        lambda old: replace(old, pending=None, unsettled_since=None) if old.write_no == job.write_no else old,
+    )
+    return settled is not None and (settled.write_no, settled.unsettled_since) == (job.write_no + 1, None)
 
 
 async def _known(steps: Steps, ctx: Context, new: NewJob, known: Job, *, now: int) -> Accepted:
