@@ -3,6 +3,7 @@
 import asyncio
 
 from easyq.v1.spec_pb2 import JobSpec, OnLost, Pull
+from easyq_internal.store.v1.records_pb2 import Held
 from easyq_runner.domain.journal import StartIntent
 from easyq_runner.domain.pulling import LocalImage
 from easyq_runner.errors import EngineFailed, EngineUnreachable, NoSuchContainer, PullFailed
@@ -259,8 +260,10 @@ async def test_stop_while_pulling_starts_nothing_and_ends_the_pull(rig: Rig) -> 
     await rig.ready()
     one = rig.run("exit 0", image="slow:1")
     await rig.until(lambda: rig.engine.pulls)
-    phases = lambda: [held.phase for held in rig.farm.beats[-1].inventory] if rig.farm.beats else []  # noqa: E731
-    await rig.until(lambda: phases() == [2], "a beat says PULLING")
+    pulling = Held.Phase.PULLING
+    await rig.until(
+        lambda: any(held.phase == pulling for beat in rig.farm.beats for held in beat.inventory), "a beat says PULLING"
+    )
     rig.farm.stop_execution(one)
     await rig.farm.ended(one)
     assert one.outcome == "STOPPED"
