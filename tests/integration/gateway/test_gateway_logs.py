@@ -191,6 +191,24 @@ async def test_a_reader_that_leaves_is_let_go(gateway: Client, job: Any) -> None
     await eventually(lambda: gateway.store.open_readers == 0)
 
 
+async def test_a_reader_by_grpc_that_leaves_is_let_go(gateway: Client, job: Any) -> None:
+    stub: Any = LogServiceStub(gateway.channel)
+    call = stub.ReadLogs(api.ReadLogsRequest(job_id=job["jobId"], follow=True))
+    await call.read()
+    call.cancel()
+    await eventually(lambda: gateway.store.open_readers == 0)
+
+
+async def test_streams_do_not_hold_up_the_end(start_gateway: Starter) -> None:
+    gateway = await start_gateway(shutdown_grace=30.0)
+    job = await gateway.enqueue()
+    response = await gateway.session.get(f"{gateway.url}{job['jobUrl']}/stream")
+    async with asyncio.timeout(5):
+        await gateway.app._rest.stop(30.0)
+    with pytest.raises(aiohttp.ClientError):
+        await response.content.read()
+
+
 async def read(gateway: Client, **request: Any) -> tuple[dict[int, bytes], list[api.LogEnd]]:
     """All that ReadLogs gives: bytes by stream, and the ends; checks that offsets follow each other."""
     stub: Any = LogServiceStub(gateway.channel)

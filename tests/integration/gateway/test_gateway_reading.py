@@ -87,6 +87,19 @@ async def test_pages_of_jobs(gateway: Client) -> None:
     assert sizes == [3, 3, 1]
 
 
+async def test_a_large_page_is_asked_for_in_parts(gateway: Client) -> None:
+    items = [{"taskId": "mail", "spec": {**SPEC, "envs": {"FILL": "x" * 50_000}}} for _ in range(230)]
+    await gateway.post("/batch", {"jobs": items})
+    page = await gateway.get("/jobs?pageSize=150")
+    assert len(page["items"]) == 150
+    assert len({job["jobId"] for job in page["items"]}) == 150
+    # Beyond some MiB a page ends early, and the next one goes on where it ended.
+    first = await gateway.get("/jobs?pageSize=1000")
+    rest = await gateway.get(first["nextUrl"])
+    assert 150 < len(first["items"]) < 230
+    assert len(first["items"] + rest["items"]) == 230
+
+
 async def test_the_next_page_keeps_path_and_filters(gateway: Client) -> None:
     for _ in range(3):
         await gateway.enqueue("a b".replace(" ", "."), labels={"team": "x y"})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -132,7 +133,7 @@ class ByHand:
         self,
         request: web.BaseRequest,
         headers: Mapping[str, str],
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncGenerator[bytes],
         *,
         status: int = 200,
         length: int | None = None,
@@ -143,10 +144,11 @@ class ByHand:
         sent = 0
         try:
             if request.method != "HEAD":
-                async for chunk in chunks:
-                    async with asyncio.timeout(_STALLED):
-                        await response.write(chunk)
-                    sent += len(chunk)
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        async with asyncio.timeout(_STALLED):
+                            await response.write(chunk)
+                        sent += len(chunk)
                 if length is not None and sent != length:
                     raise ConnectionAbortedError(f"{sent} of {length} bytes were found")
         except (EasyQError, TimeoutError, ConnectionAbortedError) as error:
@@ -194,7 +196,7 @@ def _headers(execution: job_pb2.Execution, streams: tuple[int, ...]) -> dict[str
     }
 
 
-async def _data(events: AsyncIterator[log_service_pb2.ReadLogsResponse]) -> AsyncIterator[bytes]:
+async def _data(events: AsyncIterator[log_service_pb2.ReadLogsResponse]) -> AsyncGenerator[bytes]:
     async for event in events:
         if event.HasField("chunk") and event.chunk.data:
             yield event.chunk.data

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 
@@ -50,6 +51,7 @@ class RestServer:
         self._keepalive = keepalive
         self._server: _Server | None = None
         self._listener: asyncio.Server | None = None
+        self._streaming: set[asyncio.Task[Any]] = set()
         self._log = get_logger()
         self.address = listen
 
@@ -75,9 +77,11 @@ class RestServer:
         self._log.info("listening", address=self.address, protocol="http")
 
     async def stop(self, grace: float) -> None:
-        """Takes no new connection, lets requests under way end for `grace` seconds, then closes all."""
+        """Takes no new connection, ends streams, lets other requests end for `grace` seconds, then closes all."""
         if self._listener is not None and self._server is not None:
             self._listener.close()
+            for task in self._streaming:
+                task.cancel()
             self._server.pre_shutdown()
             await self._server.shutdown(grace)
 
@@ -112,9 +116,22 @@ class RestServer:
         async with AsyncExitStack() as around:
             if route.guarded:
                 around.enter_context((self._streams if route.streams else self._requests).entered())
-            if not route.streams:
+            if route.streams:
+                around.enter_context(self._noted())
+            else:
                 await around.enter_async_context(within(self._timeout))
             return await route.handler(request, match.variables)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Keeps the task of a stream at hand, which would not end by itself when the server stops."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._streaming.add(task)
+        try:
+            yield
+        finally:
+            self._streaming.discard(task)
 
 
 class _Server(web.Server):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from easyq.v1 import execution_service_pb2, job_pb2, log_service_pb2
 from easyq_chassis.clock import Clock
@@ -52,7 +52,7 @@ class Logs:
 
     async def stored_bytes(
         self, execution_id: str, stream: log_service_pb2.LogStream.Name.ValueType, *, first: int, end: int
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yields the stored bytes of one stream from `first` up to, not including, `end`."""
         request = log_service_pb2.ReadLogsRequest(execution_id=execution_id, streams=[stream])
         if stream == log_service_pb2.LogStream.STDERR:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
 
 from easyq.v1 import execution_service_pb2, farm_service_pb2, job_pb2, job_service_pb2, task_service_pb2
 from easyq_gateway.domain.problems import Problem
@@ -14,6 +17,16 @@ from easyq_internal.store.v1 import job_store_pb2
 
 #: Newest executions that a job is shown with.
 SHOWN_EXECUTIONS = 20
+
+
+Request = TypeVar("Request", bound=Message)
+Page = TypeVar("Page", bound=Message)
+
+# A page is asked for in parts, so that one of the largest specs still fits a message, and ends early where it would
+# be larger than is good for anybody.
+_PART = 100
+_MOST_PAGE_BYTES = 8 * 1024 * 1024
+_DEFAULT_PAGE = 50
 
 
 class Reading:
@@ -36,7 +49,7 @@ class Reading:
         self, request: job_service_pb2.ListJobsRequest, found: Sequence[Problem] = ()
     ) -> job_service_pb2.ListJobsResponse:
         self._checker.require(request, found)
-        page = await self._store.list_jobs(request)
+        page = await _in_parts(self._store.list_jobs, request)
         for job in page.items:
             self._presenter.listed_job(job)
         page.next_url = self._links.next_page(request, page.next_page_token)
@@ -54,7 +67,7 @@ class Reading:
         self, request: execution_service_pb2.ListExecutionsRequest, found: Sequence[Problem] = ()
     ) -> execution_service_pb2.ListExecutionsResponse:
         self._checker.require(request, found)
-        page = await self._store.list_executions(request)
+        page = await _in_parts(self._store.list_executions, request)
         await self._presenter.executions(page.items)
         page.next_url = self._links.next_page(request, page.next_page_token)
         return page
@@ -67,7 +80,7 @@ class Reading:
         self, request: task_service_pb2.ListTasksRequest, found: Sequence[Problem] = ()
     ) -> task_service_pb2.ListTasksResponse:
         self._checker.require(request, found)
-        page = await self._store.list_tasks(request)
+        page = await _in_parts(self._store.list_tasks, request)
         page.next_url = self._links.next_page(request, page.next_page_token)
         return page
 
@@ -84,3 +97,20 @@ class Reading:
         if hit.execution_id:
             return self._links.execution(hit.task_id, hit.job_id, hit.execution_id)
         return self._links.job(hit.task_id, hit.job_id) if hit.job_id else self._links.task(hit.task_id)
+
+
+async def _in_parts(ask: Callable[[Request], Awaitable[Page]], request: Request) -> Page:
+    """Returns the page that `request` asks for; it may be shorter, and its token then goes on from there."""
+    part: Any = type(request)()
+    part.CopyFrom(request)
+    left = part.page_size if part.HasField("page_size") else _DEFAULT_PAGE
+    part.page_size = min(left, _PART)
+    page: Any = await ask(part)
+    while page.next_page_token and len(page.items) < left and page.ByteSize() < _MOST_PAGE_BYTES:
+        part.page_token = page.next_page_token
+        part.page_size = min(left - len(page.items), _PART)
+        more: Any = await ask(part)
+        page.items.extend(more.items)
+        page.next_page_token = more.next_page_token
+    whole: Page = page
+    return whole

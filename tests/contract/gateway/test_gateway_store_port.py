@@ -1,0 +1,281 @@
+"""The gateway's ports to the store, over real sockets: the fake server and the store itself keep the same promises."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easyq.v1.execution_service_pb2 import GetExecutionRequest, ListExecutionsRequest
+from easyq.v1.farm_service_pb2 import SearchRequest
+from easyq.v1.job_pb2 import Execution, Job, Trigger
+from easyq.v1.job_service_pb2 import ListJobsRequest, StopJobResponse
+from easyq.v1.log_service_pb2 import ReadLogsRequest
+from easyq.v1.spec_pb2 import JobSpec
+from easyq.v1.task_service_pb2 import GetTaskRequest, ListTasksRequest
+from easyq_chassis import ids
+from easyq_chassis.channel import open_channel
+from easyq_chassis.errors import Aborted, EasyQError, FailedPrecondition, InvalidArgument, NotFound
+from easyq_gateway import convert
+from easyq_gateway.adapters.store import GrpcJobStore, GrpcLogStore
+from easyq_gateway.domain.defaults import Defaults
+from easyq_internal.store.v1.job_store_pb2 import (
+    GetJobRequest,
+    NewJob,
+    PutJobRequest,
+    RetryJobRequest,
+    StopJobRequest,
+    SubmitAccepted,
+)
+from easyq_store.app import App as StoreApp
+from easyq_store.config import StoreSettings
+from tests.fakes.gateway import Behind
+
+DEFAULTS = Defaults()
+
+
+def spec(**fields: Any) -> JobSpec:
+    """A resolved spec."""
+    made = JobSpec(**{"image": "busybox:1", "command": ["true"], **fields})
+    convert.resolve(made, convert.spec_of(DEFAULTS), DEFAULTS)
+    return made
+
+
+def new_job(task: str = "mail", *, key: str = "", job_id: str = "", **fields: Any) -> NewJob:
+    return NewJob(
+        task_id=task,
+        job_id=job_id or ids.new_job_id(),
+        execution_id=ids.new_execution_id(),
+        spec=spec(**fields),
+        idempotency_key=key,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """What the gateway has of a store."""
+
+    jobs: GrpcJobStore
+    logs: GrpcLogStore
+
+    async def submit(self, task: str = "mail", **fields: Any) -> SubmitAccepted:
+        return await self.jobs.submit(new_job(task, **fields))
+
+    async def get(self, job_id: str, task: str = "") -> Job:
+        return await self.jobs.get_job(GetJobRequest(task_id=task, job_id=job_id, executions=20))
+
+
+@pytest.fixture(params=["fake", "sqlite"])
+async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
+    """The ports at each kind of server."""
+    with tempfile.TemporaryDirectory(prefix="easyq-") as folder:
+        if request.param == "fake":
+            server: Any = Behind(Path(folder))
+            address = server.addresses["store"]
+            await server.start("store")
+        else:
+            address = f"unix:{folder}/store.sock"
+            told: dict[str, Any] = {"listen": address, "database": f"sqlite:///{folder}/db", "shutdown_grace": 0.2}
+            server = StoreApp(StoreSettings(**told))
+            await server.start()
+        channel = open_channel(address)
+        jobs = GrpcJobStore(channel, patience=2.0)
+        yield Ports(jobs=jobs, logs=GrpcLogStore(channel))
+        await jobs.close()
+        await channel.close()
+        await (server.stop_all() if request.param == "fake" else server.stop())
+
+
+async def refused(call: Any) -> EasyQError:
+    with pytest.raises(EasyQError) as error:
+        await call
+    return error.value
+
+
+async def test_a_job_is_there_once_it_is_accepted(ports: Ports) -> None:
+    new = new_job(envs={"A": "1"}, labels={"k": "v"}, key="k")
+    accepted = await ports.jobs.submit(new)
+    assert (accepted.job_id, accepted.execution_id) == (new.job_id, new.execution_id)
+    assert not accepted.HasField("replayed_spec")
+    assert (accepted.ready.execution_id, accepted.ready.task_id) == (new.execution_id, "mail")
+    job = await ports.get(new.job_id, "mail")
+    assert (job.task_id, job.state, job.revision, job.execution_count) == ("mail", Job.QUEUED, 1, 1)
+    assert (job.spec, job.idempotency_key) == (new.spec, "k")
+    assert not job.HasField("waiting")
+    [execution] = job.executions
+    assert (execution.execution_id, execution.attempt, execution.state) == (new.execution_id, 1, Execution.QUEUED)
+    assert (execution.trigger, execution.image) == (Trigger.ENQUEUE, "busybox:1")
+    assert (list(execution.command), dict(execution.envs)) == (["true"], {"A": "1"})
+    assert execution.HasField("queued_at")
+    assert not execution.HasField("started_at")
+
+
+async def test_a_repeat_is_harmless(ports: Ports) -> None:
+    for key in ("", "k"):
+        new = new_job(key=key)
+        first, again = await ports.jobs.submit(new), await ports.jobs.submit(new)
+        assert (again.job_id, again.execution_id) == (first.job_id, first.execution_id)
+    assert len((await ports.jobs.list_jobs(ListJobsRequest())).items) == 2
+
+
+async def test_a_known_key_gives_the_first_job_and_its_spec(ports: Ports) -> None:
+    first = new_job(key="k")
+    await ports.jobs.submit(first)
+    again = await ports.jobs.submit(new_job(key="k", image="busybox:2"))
+    assert (again.job_id, again.execution_id) == (first.job_id, first.execution_id)
+    assert again.replayed_spec == first.spec
+    other = await ports.jobs.submit(new_job("other", key="k"))
+    assert not other.HasField("replayed_spec")
+
+
+async def test_many_at_once(ports: Ports) -> None:
+    accepted = await asyncio.gather(*(ports.submit(f"t{i % 3}") for i in range(100)))
+    assert len({one.job_id for one in accepted}) == 100
+    counts = {count.state: count.count for count in await ports.jobs.count_jobs()}
+    assert counts[Job.QUEUED] == 100
+
+
+async def test_put(ports: Ports) -> None:
+    made = await ports.jobs.put_job(PutJobRequest(job=new_job(job_id="nightly")))
+    assert (made.created, made.job.revision, made.job.state) == (True, 1, Job.QUEUED)
+    assert made.HasField("ready")
+    same = await ports.jobs.put_job(PutJobRequest(job=new_job(job_id="nightly")))
+    assert (same.created, same.job.revision) == (False, 1)
+    changed = new_job(job_id="nightly", image="busybox:2")
+    after = await ports.jobs.put_job(PutJobRequest(job=changed, revision=1))
+    assert (after.created, after.job.revision, after.job.spec.image) == (False, 2, "busybox:2")
+    stale = await refused(ports.jobs.put_job(PutJobRequest(job=new_job(job_id="nightly", image="b:3"), revision=1)))
+    assert (type(stale), stale.reason) == (Aborted, "REVISION_MISMATCH")
+    other = await refused(ports.jobs.put_job(PutJobRequest(job=new_job("other", job_id="nightly"))))
+    assert (type(other), other.reason) == (FailedPrecondition, "JOB_EXISTS")
+
+
+async def test_pages_are_complete_and_newest_first(ports: Ports) -> None:
+    made = []
+    for _ in range(7):
+        made.append((await ports.submit()).job_id)
+        await asyncio.sleep(0.002)  # a job's place in the list is its millisecond
+    seen: list[str] = []
+    request = ListJobsRequest(page_size=3)
+    while True:
+        page = await ports.jobs.list_jobs(request)
+        seen += [job.job_id for job in page.items]
+        assert not any(job.executions for job in page.items)
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert seen == made[::-1]
+
+
+async def test_a_token_is_bound_to_its_filters_but_not_to_the_size(ports: Ports) -> None:
+    for _ in range(4):
+        await ports.submit()
+    token = (await ports.jobs.list_jobs(ListJobsRequest(page_size=1))).next_page_token
+    assert len((await ports.jobs.list_jobs(ListJobsRequest(page_size=2, page_token=token))).items) == 2
+    for request in (ListJobsRequest(page_token="nonsense"), ListJobsRequest(task_id="x", page_token=token)):
+        error = await refused(ports.jobs.list_jobs(request))
+        assert isinstance(error, InvalidArgument)
+        assert [field.field for field in error.fields] == ["pageToken"]
+
+
+async def test_filters(ports: Ports) -> None:
+    one = await ports.submit("a")
+    two = await ports.submit("b", labels={"k": "v", "l": "w"})
+    await ports.jobs.stop_job(StopJobRequest(job_id=one.job_id))
+
+    async def found(**where: Any) -> list[str]:
+        return [job.job_id for job in (await ports.jobs.list_jobs(ListJobsRequest(**where))).items]
+
+    assert await found(task_id="a") == [one.job_id]
+    assert await found(state=[Job.STOPPED]) == [one.job_id]
+    assert await found(label=["k=v", "l=w"]) == [two.job_id]
+    assert await found(label=["k=v", "l=x"]) == []
+    listed = await ports.jobs.list_executions(ListExecutionsRequest(job_id=two.job_id, state=[Execution.QUEUED]))
+    assert [execution.execution_id for execution in listed.items] == [two.execution_id]
+
+
+async def test_tasks(ports: Ports) -> None:
+    for task in ("b", "a", "b"):
+        await ports.submit(task)
+    assert [task.task_id for task in (await ports.jobs.list_tasks(ListTasksRequest())).items] == ["a", "b"]
+    assert (await ports.jobs.get_task(GetTaskRequest(task_id="b"))).job_count == 2
+
+
+async def test_search(ports: Ports) -> None:
+    accepted = await ports.submit("mailing", image="busybox:77")
+    for query, kind in (
+        ("mailing", "task"),
+        ("mail", "task"),
+        (accepted.job_id, "job"),
+        (accepted.execution_id, "execution"),
+    ):
+        hits = (await ports.jobs.search(SearchRequest(query=query))).items
+        assert kind in {hit.kind for hit in hits}, query
+        assert all(hit.task_id == "mailing" for hit in hits)
+    assert list((await ports.jobs.search(SearchRequest(query="nothing"))).items) == []
+
+
+async def test_what_is_not_there(ports: Ports) -> None:
+    accepted = await ports.submit("a")
+    missing = ids.new_execution_id()
+    for call, reason in (
+        (ports.get("nope"), "JOB_NOT_FOUND"),
+        (ports.get(accepted.job_id, "other"), "JOB_NOT_FOUND"),
+        (ports.jobs.get_execution(GetExecutionRequest(execution_id=missing)), "EXECUTION_NOT_FOUND"),
+        (
+            ports.jobs.get_execution(GetExecutionRequest(job_id="nope", execution_id=accepted.execution_id)),
+            "EXECUTION_NOT_FOUND",
+        ),
+        (ports.jobs.get_task(GetTaskRequest(task_id="nope")), "TASK_NOT_FOUND"),
+        (ports.jobs.stop_job(StopJobRequest(job_id="nope")), "JOB_NOT_FOUND"),
+        (ports.jobs.retry_job(RetryJobRequest(job_id="nope", execution_id=missing)), "JOB_NOT_FOUND"),
+    ):
+        error = await refused(call)
+        assert (type(error), error.reason) == (NotFound, reason)
+        assert "nope" not in error.message
+
+
+async def test_stop_then_retry(ports: Ports) -> None:
+    accepted = await ports.submit()
+    again = RetryJobRequest(job_id=accepted.job_id, execution_id=ids.new_execution_id())
+    early = await refused(ports.jobs.retry_job(again))
+    assert (type(early), early.reason) == (FailedPrecondition, "ILLEGAL_STATE")
+    for _ in range(2):
+        stopped = await ports.jobs.stop_job(StopJobRequest(job_id=accepted.job_id))
+        assert (stopped.outcome, stopped.job.state, list(stopped.hints)) == (StopJobResponse.STOPPED, Job.STOPPED, [])
+        assert stopped.job.HasField("stop_requested_at")
+    for _ in range(2):
+        retried = await ports.jobs.retry_job(again)
+        assert (retried.task_id, retried.job_id, retried.execution_id) == ("mail", accepted.job_id, again.execution_id)
+    job = await ports.get(accepted.job_id)
+    assert [execution.attempt for execution in job.executions] == [1, 2]
+    assert (job.executions[1].trigger, job.state) == (Trigger.MANUAL, Job.QUEUED)
+
+
+async def test_logs_of_what_never_ran(ports: Ports) -> None:
+    accepted = await ports.submit()
+
+    async def follow(**of: Any) -> list[Any]:
+        return [event async for event in ports.logs.read_logs(ReadLogsRequest(follow=True, **of))]
+
+    following = [
+        asyncio.create_task(follow(execution_id=accepted.execution_id)),
+        asyncio.create_task(follow(job_id=accepted.job_id)),
+    ]
+    await asyncio.sleep(0.1)
+    assert not any(task.done() for task in following)
+    await ports.jobs.stop_job(StopJobRequest(job_id=accepted.job_id))
+    for task in following:
+        [event] = await asyncio.wait_for(task, 10)
+        assert (event.end.execution_id, event.end.state) == (accepted.execution_id, "STOPPED")
+        assert event.end.job_ended
+    for of in ({"execution_id": ids.new_execution_id()}, {"job_id": "nope"}):
+        with pytest.raises(NotFound):
+            await follow(**of)
+
+
+async def test_no_agent_was_ever_there(ports: Ports) -> None:
+    assert list(await ports.jobs.list_agents()) == []
