@@ -13,6 +13,7 @@ import pytest
 from tests.support.farm import Rest, UpFarm, chatty
 from tests.support.farm.up import EASYQ, clean_environment
 from tests.support.hosts import EXAMPLE_IMAGE
+from tests.support.registry import Registry
 from tests.support.waiting import wait_until
 
 
@@ -32,7 +33,17 @@ def test_binary_output_passes_unchanged(farm: UpFarm, task: str) -> None:
 
 
 def test_output_comes_while_the_container_runs(farm: UpFarm, task: str) -> None:
-    command = [EASYQ, "run", EXAMPLE_IMAGE, "--task", task, "--", "sh", "-c", "echo first; sleep 30"]
+    command = [
+        EASYQ,
+        "run",
+        EXAMPLE_IMAGE,
+        "--task",
+        task,
+        "--",
+        "sh",
+        "-c",
+        "trap exit TERM; echo first; sleep 30 & wait",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(farm)) as process:
         try:
             assert process.stdout is not None
@@ -82,15 +93,17 @@ def test_environment_and_files_of_it(farm: UpFarm, task: str) -> None:
 
 
 def test_json_and_timeout(farm: UpFarm, task: str) -> None:
-    done = farm.cli("run", "--json", "--timeout", "1s", "--task", task, EXAMPLE_IMAGE, "--", "sleep", "60")
+    script = "trap exit TERM; sleep 60 & wait"
+    done = farm.cli("run", "--json", "--timeout", "1s", "--task", task, EXAMPLE_IMAGE, "--", "sh", "-c", script)
     told = json.loads(done.stdout)
     assert (done.returncode, told["state"], told["error"]["reason"]) == (124, "TIMED_OUT", "TIMEOUT")
 
 
-def test_an_image_that_is_nowhere(farm: UpFarm, task: str) -> None:
-    done = farm.cli("run", "--task", task, "127.0.0.1:9/nobody/has-this:1", "--", "true", timeout=90)
+def test_an_image_that_is_nowhere(farm: UpFarm, task: str, registry: Registry) -> None:
+    image = f"{registry.address}/nobody/has-this:1"
+    done = farm.cli("run", "--task", task, image, "--", "true", timeout=90)
     assert done.returncode == 125
-    assert b"127.0.0.1:9/nobody/has-this:1" in done.stderr
+    assert image.encode() in done.stderr
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -117,7 +130,7 @@ def test_the_reader_of_the_output_may_leave(farm: UpFarm, rest: Rest, task: str)
 
 
 def test_two_ctrl_c_leave_at_once(farm: UpFarm, rest: Rest, task: str) -> None:
-    script = "trap '' TERM; echo ready; sleep 60 & wait; wait; sleep 60"
+    script = "trap 'sleep 2; exit' TERM; echo ready; sleep 60 & wait"
     command = [EASYQ, "run", EXAMPLE_IMAGE, "--task", task, "--", "sh", "-c", script]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(farm))
     try:
