@@ -95,10 +95,14 @@ class MongoLookups:
         sort: Sort | None = None,
         limit: int = _MANY,
         only: Sequence[str] | None = None,
+        hint: str | None = None,
     ) -> list[Document]:
+        if limit <= 0:
+            # To MongoDB, none is no limit.
+            return []
         with translated():
             # One batch, as far as 16 MiB go.
-            found = self._database()[collection].find(where, only, sort=sort, limit=limit, batch_size=limit)
+            found = self._database()[collection].find(where, only, sort=sort, limit=limit, batch_size=limit, hint=hint)
             return await found.to_list()
 
     async def _record(self, kind: Kind[R], where: Document, *, sort: Sort | None = None) -> R | None:

@@ -121,6 +121,8 @@ class MongoReads(MongoLookups):
         return await self._heads({"lineTask": task_id}, [("linePriority", -1), ("lineSeq", 1)], limit)
 
     async def queued_tasks(self, after: str, limit: int) -> list[str]:
+        if limit <= 0:
+            return []
         # Grouping by an index's first key alone lets MongoDB skip from task to task in it.
         stages: list[Document] = [
             {"$match": {"lineTask": {"$gt": after}}},
@@ -139,6 +141,8 @@ class MongoReads(MongoLookups):
             sort=[("_id", 1)],
             limit=limit,
             only=("taskId", "agentId", "session", "pool", "epoch"),
+            # Those held are few: sorting them is cheaper than passing over all ids.
+            hint="heldBy",
         )
         return [
             HeldHead(
