@@ -118,13 +118,12 @@ class Client:
 
         Asks for a page at a time, so that jobs may change state between two pages.
         """
-        request = ListJobsRequest(task_id=task, state=states, page_size=_PAGE)
-        while True:
+        token: str | None = None
+        while token != "":
+            request = ListJobsRequest(task_id=task, state=states, page_size=_PAGE, page_token=token or "")
             answer = self._call(self._jobs.ListJobs, request)
             yield from answer.items
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
+            token = answer.next_page_token
 
     def stop(self, job_id: str) -> StopJobResponse:
         """Asks a job to stop: STOPPED if nothing of it ran, else STOPPING until its container has ended.

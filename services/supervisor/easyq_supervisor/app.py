@@ -41,8 +41,8 @@ async def up(options: Options, folder: DataFolder, console: Console) -> int:
     agents = [_agent(host, folder.path, is_default=is_default) for host in hosts]
     rest, grpc = f"http://{LOOPBACK}:{rest_port}", f"{LOOPBACK}:{grpc_port}"
     around = Surroundings(
-        data=folder.path,
-        run=folder.make_run_folder(),
+        data=str(folder.path),
+        run=str(folder.make_run_folder()),
         rest_port=rest_port,
         grpc_port=grpc_port,
         python=sys.executable,
@@ -90,7 +90,7 @@ def _agent(host: DockerHost, data: Path, *, is_default: bool) -> AgentPlan:
     name = socket.gethostname().partition(".")[0] or "localhost"
     suffix = "" if host.url == STANDARD else f"-{hashlib.sha256(host.url.encode()).hexdigest()[:6]}"
     agent_id = f"{name}{suffix}"
-    return AgentPlan(agent_id=agent_id, host=host, data=data / "agents" / agent_id, is_default=is_default)
+    return AgentPlan(agent_id=agent_id, host=host, data=str(data / "agents" / agent_id), is_default=is_default)
 
 
 def _ready(rest: str) -> None:

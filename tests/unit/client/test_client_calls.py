@@ -124,3 +124,12 @@ def test_wait_gives_up_after_its_timeout(wire: Wire) -> None:
     wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
     with pytest.raises(errors.DeadlineExceeded, match="still RUNNING"):
         future.result(5)
+
+
+def test_jobs_come_page_after_page(wire: Wire) -> None:
+    future = wire.start(lambda: [job.job_id for job in wire.client.jobs(task="t", states=(Job.QUEUED, Job.RUNNING))])
+    first = wire.answer("ListJobs", api.ListJobsResponse(items=[Job(job_id="a")], next_page_token="next"))
+    second = wire.answer("ListJobs", api.ListJobsResponse(items=[Job(job_id="b"), Job(job_id="c")]))
+    assert future.result(5) == ["a", "b", "c"]
+    assert (first.task_id, list(first.state), first.page_token) == ("t", [Job.QUEUED, Job.RUNNING], "")
+    assert second.page_token == "next"

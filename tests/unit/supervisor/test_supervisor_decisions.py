@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -31,8 +31,8 @@ def test_one_that_had_started_well_begins_anew(previous: float, lived: float) ->
 
 
 AROUND = Surroundings(
-    data=PurePosixPath("/d"),
-    run=PurePosixPath("/d/run"),
+    data="/d",
+    run="/d/run",
     rest_port=1,
     grpc_port=2,
     python="/python",
@@ -43,7 +43,7 @@ AROUND = Surroundings(
 
 def agent(number: int, pool: str = "default") -> AgentPlan:
     host = DockerHost(url=f"unix:///{number}", pool=pool)
-    return AgentPlan(agent_id=f"h{number}", host=host, data=PurePosixPath(f"/d/agents/h{number}"))
+    return AgentPlan(agent_id=f"h{number}", host=host, data=f"/d/agents/h{number}")
 
 
 def test_everything_embedded() -> None:

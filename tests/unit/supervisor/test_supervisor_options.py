@@ -1,6 +1,5 @@
 """What `easyq up` understands: flags over a file over defaults, each mistake told by name."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,10 +139,6 @@ def test_mistakes_of_flags_name_the_flag() -> None:
         merge({"limit": ("(=2",)}, {}, "f")
     with pytest.raises(OptionError, match="--grace"):
         merge({"grace": 0.5}, {}, "f")
-
-
-def test_a_path_is_a_text() -> None:
-    assert merge({"data": Path("/x")}, {}, "f").data == "/x"
 
 
 def test_together_without_problems() -> None:

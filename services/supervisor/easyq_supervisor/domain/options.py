@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from easyq_supervisor.domain.rules import (
@@ -99,10 +98,6 @@ def _text(value: Any) -> str:
     return value
 
 
-def _path(value: Any) -> str:
-    return _text(str(value) if isinstance(value, PurePath) else value)
-
-
 def _one_of(*allowed: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in allowed:
@@ -138,7 +133,7 @@ def _parsed(parse: Callable[[str], Any], text: str) -> Any:
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "data": _path,
+    "data": _text,
     "rest_port": _integer(0, 65535),
     "grpc_port": _integer(0, 65535),
     "docker_host": _each(parse_docker_host),

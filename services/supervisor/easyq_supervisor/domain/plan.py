@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from easyq_supervisor.domain.options import Options
 from easyq_supervisor.domain.rules import DockerHost
@@ -30,7 +29,7 @@ class AgentPlan:
 
     agent_id: str
     host: DockerHost
-    data: PurePath
+    data: str
     is_default: bool = False
 
 
@@ -38,8 +37,8 @@ class AgentPlan:
 class Surroundings:
     """What the plan needs to know of this machine: folders, the ports that were found free, programs."""
 
-    data: PurePath
-    run: PurePath
+    data: str
+    run: str
     rest_port: int
     grpc_port: int
     python: str
@@ -95,7 +94,7 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
                     "pools": agent.host.pool,
                     "slots": str(options.slots),
                     "agent_id": agent.agent_id,
-                    "data": str(agent.data),
+                    "data": agent.data,
                 },
             )
             for number, agent in enumerate(agents, 1)
@@ -130,7 +129,7 @@ def _embedded_redis(around: Surroundings, log_level: str) -> ProcessSpec:
         "port": "0",
         "unixsocket": f"{around.run}/redis.sock",
         "unixsocketperm": "700",
-        "dir": str(around.run),
+        "dir": around.run,
         "save": "",
         "appendonly": "no",
         "maxmemory-policy": "noeviction",

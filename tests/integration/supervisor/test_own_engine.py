@@ -1,0 +1,132 @@
+"""A Docker Engine of EasyQ's own: started, found again, started again, ended; and the example image in it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from easyq_supervisor import example
+from easyq_supervisor.adapters import docker_engine, own_engine
+from easyq_supervisor.adapters.own_engine import EngineError, OwnEngine
+from tests.support import process
+from tests.support.hosts import DockerHost, dockerd_binary
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.docker
+
+
+class Workbench:
+    """A folder for engines, and what they said."""
+
+    def __init__(self) -> None:
+        dockerd_binary()
+        self.folder = process.make_folder("own")
+        self.said: list[str] = []
+
+    def engine(self) -> OwnEngine:
+        return OwnEngine(self.folder / "engine", self.said.append)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Workbench]:
+    made = Workbench()
+    yield made
+    await made.engine().stop()
+    process.remove_folder(made.folder)
+
+
+async def provide(url: str, said: list[str]) -> None:
+    async with asyncio.timeout(60):
+        await example.provide(url, may_install=False, is_told=False, say=said.append)
+
+
+def interfaces() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+def run(url: str, network: str | None = None) -> bytes:
+    with contextlib.closing(docker.DockerClient(base_url=url)) as client:
+        output: bytes = client.containers.run(example.IMAGE, ["echo", "hi"], remove=True, network=network)
+        return output
+
+
+async def test_it_outlives_who_started_it_and_is_found_again(bench: Workbench) -> None:
+    await bench.engine().ensure()
+    later = bench.engine()
+    pid = later.pid()
+    assert pid is not None
+    await later.ensure()
+    assert later.pid() == pid
+    assert later._bridge in interfaces()
+    assert os.getsid(pid) == pid
+    await provide(later.url, bench.said)
+    assert await asyncio.to_thread(run, later.url) == b"hi\n"
+    assert await later.stop()
+    assert not process.alive(pid)
+    assert later.pid() is None
+    assert not await later.stop()
+    assert later._bridge not in interfaces()
+
+
+async def test_one_that_was_killed_is_seen_and_started_again(bench: Workbench) -> None:
+    engine = bench.engine()
+    await engine.ensure()
+    first = engine.pid()
+    assert first is not None
+    gone = asyncio.create_task(engine.wait_gone())
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await gone
+    await engine.ensure()
+    assert engine.pid() not in {None, first}
+    assert await docker_engine.answers(engine.url)
+
+
+async def test_where_there_can_be_no_bridge_it_runs_without_a_network(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise OSError("no bridges here")
+
+    monkeypatch.setattr(own_engine, "ensure_bridge", refuse)
+    engine = bench.engine()
+    await engine.ensure()
+    assert any("without" in line for line in bench.said)
+    await provide(engine.url, bench.said)
+    assert await asyncio.to_thread(run, engine.url, "none") == b"hi\n"
+    # It stays with what worked.
+    await engine.stop()
+    bench.said.clear()
+    await bench.engine().ensure()
+    assert bench.said == []
+
+
+async def test_one_that_can_not_start_says_why(bench: Workbench) -> None:
+    engine = bench.engine()
+    (bench.folder / "engine").mkdir()
+    (bench.folder / "engine/daemon.json").write_text('{"no-such-setting": 1}', encoding="ascii")
+    with pytest.raises(EngineError, match="no-such-setting"):
+        await engine.ensure()
+    assert engine.pid() is None
+
+
+async def test_the_example_image_is_made_once_and_waits_for_its_engine(docker_host: DockerHost) -> None:
+    said: list[str] = []
+    with contextlib.closing(docker_host.client()) as client:
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            client.images.remove(example.IMAGE, force=True)
+        docker_host.stop()
+        waiting = asyncio.create_task(provide(docker_host.url, said))
+        await eventually(lambda: said)
+        assert said[0].startswith(f"no Docker Engine answers at {docker_host.url}")
+        await asyncio.to_thread(docker_host.start)
+        await waiting
+        made = client.images.get(example.IMAGE).id
+        await provide(docker_host.url, said)
+        assert client.images.get(example.IMAGE).id == made
+    assert await asyncio.to_thread(run, docker_host.url, "none") == b"hi\n"
