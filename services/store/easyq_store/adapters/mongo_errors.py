@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from bson.errors import BSONError
 from pymongo.errors import (
+    ConfigurationError,
     ConnectionFailure,
     ExecutionTimeout,
     InvalidOperation,
@@ -41,6 +42,9 @@ def translated() -> Iterator[None]:
         raise Unavailable(
             "MongoDB did not confirm in time that the write is durable", retry_after=_RETRY_AFTER
         ) from error
+    except ConfigurationError as error:
+        # Found out late: the names of a mongodb+srv URL can't be looked up, or the server is too old.
+        raise Unavailable("MongoDB can't be used as its URL says", retry_after=_RETRY_AFTER) from error
     except OperationFailure as error:
         raise _refused(error) from error
     except InvalidOperation as error:

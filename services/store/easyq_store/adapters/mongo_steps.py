@@ -13,7 +13,7 @@ from easyq_store.domain.records import Agent, Execution, Job, LogChunk
 from easyq_store.ports import Inserted
 
 # Changes of other processes that one change outlives.
-_MOST_TRIES = 200
+_MOST_TRIES = 100
 # Tries that follow at once; seconds that the later ones wait at most.
 _QUICK_TRIES = 3
 _LONGEST_WAIT = 0.02

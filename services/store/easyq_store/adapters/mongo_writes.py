@@ -118,19 +118,21 @@ class _Inserter:
             try:
                 await self._collection.insert_many(documents, ordered=False)
             except BulkWriteError as error:
-                return self._results(error, len(documents))
+                return insert_results(error, len(documents))
         return [True] * len(documents)
 
-    def _results(self, error: BulkWriteError, count: int) -> Sequence[bool | Exception]:
-        details: Mapping[str, Any] = error.details or {}
-        unconfirmed = Unavailable("MongoDB did not confirm in time that the write is durable", retry_after=1.0)
-        unconfirmed.__cause__ = error
-        results: list[bool | Exception] = [unconfirmed if details["writeConcernErrors"] else True] * count
-        for failed in details["writeErrors"]:
-            if failed["code"] == _DUPLICATE_KEY:
-                results[failed["index"]] = False
-            else:
-                refusal = Internal(f"MongoDB refused an insert: code {failed['code']}")
-                refusal.__cause__ = error
-                results[failed["index"]] = refusal
-        return results
+
+def insert_results(error: BulkWriteError, count: int) -> Sequence[bool | Exception]:
+    """The result of each of `count` documents: inserted, duplicate, or an error of ours."""
+    details: Mapping[str, Any] = error.details or {}
+    unconfirmed = Unavailable("MongoDB did not confirm in time that the write is durable", retry_after=1.0)
+    unconfirmed.__cause__ = error
+    results: list[bool | Exception] = [unconfirmed if details["writeConcernErrors"] else True] * count
+    for failed in details["writeErrors"]:
+        if failed["code"] == _DUPLICATE_KEY:
+            results[failed["index"]] = False
+        else:
+            refusal = Internal(f"MongoDB refused an insert: code {failed['code']}")
+            refusal.__cause__ = error
+            results[failed["index"]] = refusal
+    return results
