@@ -33,7 +33,7 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hello:
-    """How an agent introduces itself."""
+    """How an agent introduces itself. `daemon_id` is empty while its Docker Engine does not answer."""
 
     agent_id: str
     daemon_id: str
@@ -121,8 +121,6 @@ def hello_problems(hello: Hello) -> list[tuple[str, str]]:
     problems = []
     if not hello.agent_id or len(hello.agent_id) > 128 or not hello.agent_id.isprintable():
         problems.append(("agentId", "1 to 128 printable characters"))
-    if not hello.daemon_id:
-        problems.append(("daemonId", "must not be empty"))
     if hello.slots < 0:
         problems.append(("slots", "must not be negative"))
     return problems
