@@ -20,7 +20,7 @@ class BareUp(UpFarm):
     """Names no Docker Engine and forbids nothing."""
 
     def command(self) -> list[str]:
-        ports = ("--rest-port", "0", "--grpc-port", str(self.grpc_port))
+        ports = ("--rest-port", str(self.rest_port), "--grpc-port", str(self.grpc_port))
         return [super().command()[0], "up", "--data", str(self.data), *ports, *self.arguments]
 
 
@@ -55,7 +55,8 @@ def test_a_newcomer_sees_output_and_down_leaves_nothing(bare: BareUp) -> None:
 
     # A stop of the system is no stop of containers: the next one finds them in the same engine.
     script = "echo begin; until [ -e /tmp/never ]; do sleep 0.1; done"
-    running = bare.rest.enqueue("long", {"image": "easyq-example:1", "command": ["sh", "-c", script]})["jobId"]
+    spec = {"image": "easyq-example:1", "command": ["sh", "-c", script], "stopGrace": "1s"}
+    running = bare.rest.enqueue("long", spec)["jobId"]
     wait_until(lambda: bare.rest.output(running, "stdout") == b"begin\n", 30)
     engine = engine_pid(bare)
     assert bare.stop() == 0
