@@ -74,6 +74,7 @@ def test_an_agent_without_its_docker() -> None:
     [problem] = told(ALL, [sick])
     assert problem.subject == "h"
     assert "Docker Engine does not answer. See" in problem.message
+    assert problem.since_ms is None
     assert "does not say why" in told(ALL, [replace(sick, message="")])[0].message
     assert not can_run(ALL, [sick])
 
@@ -81,6 +82,8 @@ def test_an_agent_without_its_docker() -> None:
 def test_agents_that_hold_executions_and_are_gone() -> None:
     parked = replace(AGENT, agent_id="p", state="PARKED")
     dead = replace(AGENT, agent_id="d", state="DEAD")
-    texts = {problem.subject: problem.message for problem in told(ALL, [AGENT, parked, dead])}
+    problems = told(ALL, [AGENT, parked, dead])
+    texts = {problem.subject: problem.message for problem in problems}
+    assert {problem.since_ms for problem in problems} == {9}
     assert "was stopped and holds 1" in texts["p"]
     assert "is lost" in texts["d"]

@@ -88,7 +88,9 @@ def _agents(agents: Sequence[AgentFacts]) -> Iterator[FarmProblem]:
     for agent in agents:
         text = _agent_words(agent)
         if text:
-            yield FarmProblem(subject=agent.agent_id, message=text, since_ms=agent.last_beat_ms)
+            # A silent agent has been away since its last beat; since when a live one is unwell it does not say.
+            since_ms = None if agent.state == "LIVE" else agent.last_beat_ms
+            yield FarmProblem(subject=agent.agent_id, message=text, since_ms=since_ms)
 
 
 def _agent_words(agent: AgentFacts) -> str:
