@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from easyq_store.adapters.mongo_conditions import beginning, listed, one_of
 from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, Document
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_lookups import MongoLookups, Sort, chunk_id, chunk_ids, spec_id
@@ -28,17 +29,17 @@ class MongoReads(MongoLookups):
 
     # -------------------------------------------------------------------------------------------------------- lists
     async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
-        conditions = _listed(where, after)
+        conditions = listed(where, after)
         if where.labels:
             conditions["labels"] = where.labels[0] if len(where.labels) == 1 else {"$all": list(where.labels)}
         return await self._records(JOBS, conditions, sort=_NEWEST_FIRST, limit=limit)
 
     async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
-        conditions = _listed(where, after)
+        conditions = listed(where, after)
         if where.job_id:
             conditions["jobId"] = where.job_id
         if where.reasons:
-            conditions["failure.reason"] = _one_of(where.reasons)
+            conditions["failure.reason"] = one_of(where.reasons)
         return await self._records(EXECUTIONS, conditions, sort=_NEWEST_FIRST, limit=limit)
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
@@ -68,7 +69,7 @@ class MongoReads(MongoLookups):
         return await self._tasks({"_id": {"$gt": after}}, limit)
 
     async def tasks_beginning(self, prefix: str, limit: int) -> list[Task]:
-        return await self._tasks(_beginning("_id", prefix), limit)
+        return await self._tasks(beginning("_id", prefix), limit)
 
     async def count_jobs(self, task_id: str = "") -> Mapping[JobState, int]:
         # Each a count of index entries, without a document read.
@@ -101,13 +102,13 @@ class MongoReads(MongoLookups):
 
     # ------------------------------------------------------------------------------------------------------- search
     async def jobs_beginning(self, prefix: str, limit: int) -> list[Job]:
-        return await self._records(JOBS, _beginning("_id", prefix), sort=[("_id", 1)], limit=limit)
+        return await self._records(JOBS, beginning("_id", prefix), sort=[("_id", 1)], limit=limit)
 
     async def executions_beginning(self, prefix: str, limit: int) -> list[Execution]:
-        return await self._records(EXECUTIONS, _beginning("_id", prefix), sort=[("_id", 1)], limit=limit)
+        return await self._records(EXECUTIONS, beginning("_id", prefix), sort=[("_id", 1)], limit=limit)
 
     async def jobs_by_image(self, prefix: str, limit: int) -> list[Job]:
-        either = {"$or": [_beginning("image", prefix), _beginning("shortImage", prefix)]}
+        either = {"$or": [beginning("image", prefix), beginning("shortImage", prefix)]}
         return await self._records(JOBS, either, sort=_NEWEST_FIRST, limit=limit)
 
     # -------------------------------------------------------------------------------------------- the line and time
@@ -253,43 +254,6 @@ def _chunk(execution_id: str, stream: Stream, document: Document) -> LogChunk:
         data=data,
         at=document["at"],
     )
-
-
-def _listed(where: JobFilter | ExecutionFilter, after: Place | None) -> Document:
-    """The conditions that both lists have."""
-    conditions: Document = {}
-    if where.task_id:
-        conditions["taskId"] = where.task_id
-    if where.states:
-        conditions["state"] = _one_of(where.states)
-    created: Document = {}
-    if where.created_from is not None:
-        created["$gte"] = where.created_from
-    if where.created_before is not None:
-        created["$lt"] = where.created_before
-    if after is not None:
-        created["$lte"] = after.created_at
-        # The bound above is the index's; this only passes over those of that very millisecond.
-        conditions["$or"] = [{"createdAt": {"$lt": after.created_at}}, {"_id": {"$lt": after.id}}]
-    if created:
-        conditions["createdAt"] = created
-    return conditions
-
-
-def _one_of(values: Iterable[Any]) -> Any:
-    numbers = [value.value for value in values]
-    return numbers[0] if len(numbers) == 1 else {"$in": numbers}
-
-
-def _beginning(key: str, prefix: str) -> Document:
-    """Condition: the string begins so. A range, which every index serves."""
-    bounds: Document = {"$gte": prefix}
-    stem = prefix.rstrip(chr(0x10FFFF))
-    if stem:
-        # UTF-16's surrogates are no characters.
-        following = ord(stem[-1]) + 1
-        bounds["$lt"] = stem[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
-    return {key: bounds}
 
 
 async def _beside(questions: Iterable[Awaitable[T]]) -> list[T]:
