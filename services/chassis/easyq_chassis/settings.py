@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import sys
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
@@ -38,6 +41,8 @@ def load(cls: type[S], argv: list[str], *, prog: str) -> S:
 
     Ends the process with status 2 and one line per wrong setting, named as flag and variable.
     """
+    for warning in unknown_variables(cls, os.environ):
+        print(f"{prog}: {warning}", file=sys.stderr)  # noqa: T201 - no log yet
     source: dict[str, Any] = {"_cli_parse_args": argv, "_cli_prog_name": prog}
     try:
         return cls(**source)
@@ -48,3 +53,19 @@ def load(cls: type[S], argv: list[str], *, prog: str) -> S:
             flag = "--" + name.replace("_", "-")
             print(f"{prog}: {flag} ({prefix}{name.upper()}): {problem['msg']}", file=sys.stderr)  # noqa: T201 - no log yet
         sys.exit(2)
+
+
+def unknown_variables(cls: type[ServiceSettings], environment: Mapping[str, str]) -> list[str]:
+    """Returns a warning for each variable that bears the service's prefix and is none of its settings.
+
+    They are no errors: orchestrators set variables after the names of their services (`EASYQ_STORE_SERVICE_HOST`).
+    """
+    prefix = str(cls.model_config.get("env_prefix", ""))
+    known = {prefix + name.upper() for name in cls.model_fields}
+    warnings = []
+    for name in sorted(environment):
+        if name.startswith(prefix) and name not in known:
+            similar = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {similar[0]}?" if similar else ""
+            warnings.append(f"{name} is not a setting and has no effect{hint}")
+    return warnings

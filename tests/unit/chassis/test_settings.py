@@ -2,7 +2,7 @@ import pytest
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from easyq_chassis.settings import ServiceSettings, load
+from easyq_chassis.settings import ServiceSettings, load, unknown_variables
 
 
 class Settings(ServiceSettings):
@@ -36,3 +36,10 @@ def test_help_documents_each_setting(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_variable_that_is_no_setting_is_told_with_what_was_meant() -> None:
+    environment = {"EASYQ_TEST_SERVICE_LISTEN": "x", "EASYQ_TEST_SERVICE_MOST_ITEM": "7", "EASYQ_OTHER": "x"}
+    assert unknown_variables(Settings, environment) == [
+        "EASYQ_TEST_SERVICE_MOST_ITEM is not a setting and has no effect; did you mean EASYQ_TEST_SERVICE_MOST_ITEMS?"
+    ]
