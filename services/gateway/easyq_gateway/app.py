@@ -35,6 +35,7 @@ from easyq_gateway.rest.byhand import ByHand, Route
 from easyq_gateway.rest.server import RestServer
 from easyq_gateway.rest.transcoder import Call, Transcoder, large_at_once
 from easyq_gateway.servicer import ExecutionServicer, FarmServicer, JobServicer, LogServicer, TaskServicer
+from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.batching import Batching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.creating import Creating
@@ -118,30 +119,28 @@ class App:
         )
 
     def _build_use_cases(self) -> None:
-        settings = self._settings
+        settings, store, dispatchers = self._settings, self._store, self._dispatchers
         clock, links = SystemClock(), Links()
         redactor = Redactor.of(settings.redact_names)
         checker = Checker(clock=clock, redactor=redactor, defaults=_defaults(settings))
-        store, dispatchers = self._store, self._dispatchers
         presenter = Presenter(dispatchers=dispatchers, redactor=redactor)
+        admitting = Admitting(store=store, scheduler=self._schedulers, dispatchers=dispatchers)
+        new_execution_id = ids.new_execution_id
         self._creating = Creating(
             checker=checker,
-            store=store,
-            scheduler=self._schedulers,
-            dispatchers=dispatchers,
+            admitting=admitting,
             redactor=redactor,
             links=links,
             new_job_id=ids.new_job_id,
-            new_execution_id=ids.new_execution_id,
+            new_execution_id=new_execution_id,
         )
         self._replacing = Replacing(
             checker=checker,
             store=store,
-            scheduler=self._schedulers,
-            dispatchers=dispatchers,
+            admitting=admitting,
             presenter=presenter,
             redactor=redactor,
-            new_execution_id=ids.new_execution_id,
+            new_execution_id=new_execution_id,
         )
         self._batching = Batching(checker=checker, creating=self._creating, in_flight=settings.stream_in_flight)
         self._reading = Reading(checker=checker, store=store, presenter=presenter, links=links)
@@ -151,15 +150,11 @@ class App:
             dispatchers=dispatchers,
             presenter=presenter,
             links=links,
-            new_execution_id=ids.new_execution_id,
+            new_execution_id=new_execution_id,
         )
-        self._logs = Logs(
-            checker=checker,
-            jobs=store,
-            logs=GrpcLogStore(self._channels[settings.store]),
-            clock=clock,
-            patience=settings.stream_patience,
-        )
+        log_store = GrpcLogStore(self._channels[settings.store])
+        patience = settings.stream_patience
+        self._logs = Logs(checker=checker, jobs=store, logs=log_store, clock=clock, patience=patience)
         self._farm = Farm(
             checker=checker,
             store=store,

@@ -13,7 +13,7 @@ from easyq_gateway.domain.difference import differing
 from easyq_gateway.domain.problems import MOST_FIELDS, Problem
 from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.http_rules import Links
-from easyq_gateway.ports import Admission, Dispatchers
+from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.checking import Checker
 from easyq_internal.store.v1 import job_store_pb2
 
@@ -23,24 +23,20 @@ _DIFFERS = "differs from what this key was used with"
 
 
 class Creating:
-    """Enqueues: checks, makes the ids, hands on to who admits it, and tells the dispatchers."""
+    """Enqueues: checks, resolves the defaults, makes the ids, and hands on."""
 
     def __init__(
         self,
         *,
         checker: Checker,
-        store: Admission,
-        scheduler: Admission,
-        dispatchers: Dispatchers,
+        admitting: Admitting,
         redactor: Redactor,
         links: Links,
         new_job_id: Callable[[], str],
         new_execution_id: Callable[[], str],
     ) -> None:
         self._checker = checker
-        self._store = store
-        self._scheduler = scheduler
-        self._dispatchers = dispatchers
+        self._admitting = admitting
         self._redactor = redactor
         self._links = links
         self._new_job_id = new_job_id
@@ -69,14 +65,11 @@ class Creating:
             spec=request.spec,
             idempotency_key=request.idempotency_key,
         )
-        admission = self._scheduler if convert.has_time(request.spec) else self._store
-        accepted = await admission.submit(job)
+        accepted = await self._admitting.submit(job)
         # Our own ids may come back as a repeat's, where the first answer was lost on its way.
         replayed = accepted.HasField("replayed_spec") and accepted.job_id != job.job_id
         if replayed:
             _require_same(request.spec, accepted.replayed_spec)
-        if accepted.HasField("ready"):
-            self._dispatchers.tell_ready(accepted.ready)
         return self._response(request.task_id, accepted, replayed)
 
     def _response(

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from easyq.v1 import job_pb2, job_service_pb2
 from easyq_chassis.errors import Aborted, NotFound
-from easyq_gateway import convert
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.domain.redaction import Redactor, restore
-from easyq_gateway.ports import Admission, Dispatchers, JobStore
+from easyq_gateway.ports import JobStore
+from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.presenting import Presenter
 from easyq_internal.store.v1 import job_store_pb2
@@ -26,16 +26,14 @@ class Replacing:
         *,
         checker: Checker,
         store: JobStore,
-        scheduler: Admission,
-        dispatchers: Dispatchers,
+        admitting: Admitting,
         presenter: Presenter,
         redactor: Redactor,
         new_execution_id: Callable[[], str],
     ) -> None:
         self._checker = checker
         self._store = store
-        self._scheduler = scheduler
-        self._dispatchers = dispatchers
+        self._admitting = admitting
         self._presenter = presenter
         self._redactor = redactor
         self._new_execution_id = new_execution_id
@@ -73,10 +71,7 @@ class Replacing:
         job = job_store_pb2.NewJob(
             task_id=request.task_id, job_id=request.job_id, execution_id=execution_id, spec=request.spec
         )
-        admission = self._scheduler if convert.has_time(request.spec) else self._store
-        answer = await admission.put_job(job_store_pb2.PutJobRequest(job=job, revision=revision))
-        if answer.HasField("ready"):
-            self._dispatchers.tell_ready(answer.ready)
+        answer = await self._admitting.put(job_store_pb2.PutJobRequest(job=job, revision=revision))
         return job_service_pb2.PutJobResponse(job=await self._presenter.job(answer.job), created=answer.created)
 
     async def _stored(self, request: job_service_pb2.PutJobRequest) -> job_pb2.Job:
