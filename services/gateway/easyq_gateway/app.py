@@ -17,7 +17,7 @@ from easyq.v1 import (
 )
 from easyq_chassis import ids
 from easyq_chassis.channel import open_channel
-from easyq_chassis.clock import SystemClock
+from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.loops import Loop
 from easyq_chassis.server import GrpcServer
 from easyq_gateway.adapters.admission import Schedulers
@@ -152,14 +152,22 @@ class App:
             links=links,
             new_execution_id=new_execution_id,
         )
-        log_store = GrpcLogStore(self._channels[settings.store])
-        patience = settings.stream_patience
-        self._logs = Logs(checker=checker, jobs=store, logs=log_store, clock=clock, patience=patience)
+        self._build_views(checker, clock)
+
+    def _build_views(self, checker: Checker, clock: Clock) -> None:
+        settings = self._settings
+        self._logs = Logs(
+            checker=checker,
+            jobs=self._store,
+            logs=GrpcLogStore(self._channels[settings.store]),
+            clock=clock,
+            patience=settings.stream_patience,
+        )
         self._farm = Farm(
             checker=checker,
-            store=store,
-            agents=store,
-            dispatchers=dispatchers,
+            store=self._store,
+            agents=self._store,
+            dispatchers=self._dispatchers,
             health=self._health,
             version=self._version,
             patience=settings.status_timeout,
