@@ -120,6 +120,14 @@ def alive(pid: int) -> bool:
     return state not in {"Z", "X"}
 
 
+def stopped(pid: int) -> bool:
+    """Whether all threads of a process have been stopped by a signal."""
+    states = [
+        Path(task, "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()
+    ]
+    return all(state in {"T", "t"} for state in states)
+
+
 def _kill_tree(pid: int) -> None:
     """Kills a process and its descendants: a shim first loses its container."""
     try:
