@@ -20,6 +20,8 @@ from easyq_internal.store.v1 import job_store_pb2, records_pb2
 # Words that wait for a dispatcher. Beyond that the oldest are dropped: its reconcile finds what they told.
 _MOST_WORDS = 2_000
 _MOST_EXPLAINED = 1_000
+# Seconds between two batches of news: the first of them waits for nothing, and under load fewer carry more.
+_PAUSE = 0.002
 
 
 class DispatcherLink:
@@ -84,7 +86,7 @@ class DispatcherLink:
         if answer is grpc.aio.EOF:
             self._drop_call()
             raise Unavailable(f"the dispatcher at {self.address} ended the stream of news")
-        return 0.0
+        return _PAUSE
 
     def _drop_call(self) -> None:
         call, self._call = self._call, None
