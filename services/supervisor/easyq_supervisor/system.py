@@ -60,7 +60,9 @@ class System:
     async def run(self) -> int:
         """Runs until SIGTERM or SIGINT (0), a second one of them (130), or until a service refuses its settings (1)."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Under nohup a hang-up is ignored, and stays so.
+        hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+        for number in (signal.SIGTERM, signal.SIGINT, *hang_up):
             loop.add_signal_handler(number, self._on_signal, number)
         lives = [child.start() for child in self._children]
         helpers = [asyncio.create_task(work) for work in self._helpers()]

@@ -229,6 +229,32 @@ def test_a_second_one_names_the_first(up: Callable[..., Up]) -> None:
     assert second.stderr.count("\n") == 1
 
 
+def test_nobody_needs_to_read_it(folder: Path) -> None:
+    """Neither stdout nor stderr has a reader, and it was started under nohup."""
+    install(folder / "fakes")
+    command = f"nohup {EASYQ} up --data {folder}/data --rest-port 0 --grpc-port 0 --engine none"
+    read, write = os.pipe()
+    process_ = subprocess.Popen(
+        ["sh", "-c", f"trap '' HUP; exec {command}"],
+        stdin=subprocess.DEVNULL,
+        stdout=write,
+        stderr=write,
+        env={**clean_environment(), "PYTHONPATH": f"{folder}/fakes:{ROOT}"},
+    )
+    os.close(write)
+    os.close(read)
+    try:
+        wait_until((folder / "data/up.json").exists, 20)
+        wait_until((folder / "data/run/redis.sock").exists, 20)
+        process_.send_signal(signal.SIGHUP)
+        done = easyq("down", "--data", str(folder / "data"))
+        assert done.returncode == 0, done.stderr
+        assert process_.wait(20) == 0
+    finally:
+        process_.kill()
+        process_.wait()
+
+
 def test_a_port_that_is_taken_is_told(up: Callable[..., Up]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -264,7 +290,7 @@ def test_a_config_file_says_all_of_it_and_flags_win(up: Callable[..., Up], folde
     assert (second["DOCKER_HOST"], second["POOLS"], second["LOG_LEVEL"]) == ("unix:///nowhere/b", "gpu", "warning")
     assert first["AGENT_ID"] != second["AGENT_ID"]
     dispatcher = farm.settings("dispatcher")
-    assert (dispatcher["POOL"], dispatcher["LIMIT"]) == ("gpu=gpu-.*:2", "mail=1")
+    assert (dispatcher["POOLS"], dispatcher["LIMITS"]) == ("gpu=gpu-.*:2", "mail=1")
     assert dispatcher["REDIS"] == "redis://127.0.0.1:1"
     assert farm.redis_pids() == []
 

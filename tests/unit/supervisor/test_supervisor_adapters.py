@@ -13,7 +13,8 @@ import pytest
 from easyq_supervisor.adapters import busybox
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.folder import DataFolder, Held, Running
-from easyq_supervisor.adapters.ports import PortInUse, find_port
+from easyq_supervisor.adapters.ports import find_port
+from easyq_supervisor.errors import StartError
 from easyq_supervisor.example import IMAGE, invitation
 from tests.support import process
 from tests.support.images import busybox_binary
@@ -106,7 +107,7 @@ async def test_ports() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free))
         taken.listen()
-        with pytest.raises(PortInUse, match=rf"port {free} is in use; --rest-port takes another"):
+        with pytest.raises(StartError, match=rf"port {free} is in use; --rest-port takes another"):
             await find_port(free, "--rest-port")
 
 

@@ -6,18 +6,16 @@ import asyncio
 import socket
 import time
 
+from easyq_supervisor.errors import StartError
+
 LOOPBACK = "127.0.0.1"
 # So long may the sockets of a system that was just killed still be held.
 _PATIENCE = 2.0
 _POLL = 0.1
 
 
-class PortInUse(Exception):
-    """Somebody else listens there."""
-
-
 async def find_port(wanted: int, flag: str) -> int:
-    """`wanted`, or any free one for 0. Raises PortInUse with what to do.
+    """`wanted`, or any free one for 0. Raises StartError where it can't be had.
 
     The number is settled here and not in the service, so that the service comes back to it after a crash.
     """
@@ -26,10 +24,10 @@ async def find_port(wanted: int, flag: str) -> int:
         try:
             return _bind(wanted)
         except PermissionError as error:
-            raise PortInUse(f"port {wanted} is only for root; {flag} takes another") from error
+            raise StartError(f"port {wanted} is only for root; {flag} takes another") from error
         except OSError as error:
             if time.monotonic() > deadline:
-                raise PortInUse(f"port {wanted} is in use; {flag} takes another (0: any that is free)") from error
+                raise StartError(f"port {wanted} is in use; {flag} takes another (0: any that is free)") from error
         await asyncio.sleep(_POLL)
 
 
