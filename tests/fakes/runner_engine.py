@@ -31,7 +31,7 @@ from easyq_runner.errors import (
     NoSuchImage,
     NotNow,
 )
-from easyq_runner.ports import AppendAnswer, EngineEvent, EngineInfo, LogPiece
+from easyq_runner.ports import AppendAnswer, EngineEvent, EngineInfo, LastOutput, LogPiece
 
 
 class Shell:
@@ -118,6 +118,9 @@ class FakeEngine:
         self._subscribers: list[asyncio.Queue[EngineEvent | None]] = []
         # Live readings end after this many pieces, as a real engine's sometimes do.
         self.follow_ends_after: int | None = None
+        # The same for attachments; or they break off.
+        self.attached_ends_after: int | None = None
+        self.attachments_break = False
 
     # What a test does to it ---------------------------------------------------------------------------------------
     async def go_down(self, *, by_kill: bool = False) -> None:
@@ -277,14 +280,43 @@ class FakeEngine:
                     return
                 stream, data = output[at]
                 at += 1
-                yield LogPiece(
-                    stdout=data if stream is Stream.STDOUT else b"", stderr=data if stream is Stream.STDERR else b""
-                )
+                yield _piece(stream, data)
             if not self.up:
                 raise EngineUnreachable("the log was cut off")
             if not follow or not container.status.alive:
                 return
             await written.wait()
+
+    @asynccontextmanager
+    async def attach(self, container_id: str) -> AsyncIterator[AsyncGenerator[LogPiece]]:
+        await self._enter("attach")
+        yield self._read_attached(self._find(container_id))
+
+    async def _read_attached(self, container: FakeContainer) -> AsyncGenerator[LogPiece]:
+        at = len(container.output)
+        while True:
+            written = container.written
+            while at < len(container.output):
+                if self.attached_ends_after is not None and at >= self.attached_ends_after:
+                    return
+                stream, data = container.output[at]
+                at += 1
+                yield _piece(stream, data)
+            if not self.up or self.attachments_break:
+                raise EngineUnreachable("the output was cut off")
+            if container.status not in {Status.CREATED, Status.RUNNING}:
+                return
+            await written.wait()
+
+    async def last_output(self, container_id: str, messages: int) -> LastOutput:
+        await self._enter("last_output")
+        output = self._find(container_id).output
+        last = output[-messages:]
+        return LastOutput(
+            stdout=b"".join(data for stream, data in last if stream is Stream.STDOUT),
+            stderr=b"".join(data for stream, data in last if stream is Stream.STDERR),
+            whole=len(output) < messages,
+        )
 
     async def image(self, reference: str) -> LocalImage | None:
         await self._enter("image")
@@ -411,6 +443,10 @@ class FakeAgentClock:
 
     def now_ms(self) -> int:
         return _now_ms() + round(self.ahead * 1000)
+
+
+def _piece(stream: Stream, data: bytes) -> LogPiece:
+    return LogPiece(stdout=data if stream is Stream.STDOUT else b"", stderr=data if stream is Stream.STDERR else b"")
 
 
 def _now_ms() -> int:

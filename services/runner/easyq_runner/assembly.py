@@ -89,6 +89,8 @@ class Assembly:
             clock=ports.clock,
             rules=self._rules,
             realpath=os.path.realpath,
+            # Offsets count the same bytes only where the log keeps them as they are.
+            attach=settings.log_driver == "local",
             times=times or Times(),
         )
         self._lease_loop = Loop("lease", self._check_lease, _LEASE_EVERY)

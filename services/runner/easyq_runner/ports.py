@@ -64,6 +64,15 @@ class LogPiece:
     stderr: bytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastOutput:
+    """The end of what the engine has kept of a container's outputs; `whole` if that is all of it."""
+
+    stdout: bytes
+    stderr: bytes
+    whole: bool
+
+
 class ContainerEngine(Protocol):
     """One Docker Engine. Every call may raise `EngineUnreachable` or `EngineFailed`; nothing is retried here.
 
@@ -113,6 +122,17 @@ class ContainerEngine(Protocol):
 
     def logs(self, container_id: str, *, follow: bool) -> AsyncGenerator[LogPiece]:
         """Its output from the first byte on; with `follow` until the engine ends it. Raises NoSuchContainer."""
+        ...
+
+    def attach(self, container_id: str) -> AbstractAsyncContextManager[AsyncGenerator[LogPiece]]:
+        """Its output from the moment of entering, straight from the program, until it ends.
+
+        To be read without pause: a program whose output nobody takes is held up. Raises NoSuchContainer.
+        """
+        ...
+
+    async def last_output(self, container_id: str, messages: int) -> LastOutput:
+        """The last so many messages (about: lines) that the engine has kept. Raises NoSuchContainer."""
         ...
 
     async def image(self, reference: str) -> LocalImage | None:

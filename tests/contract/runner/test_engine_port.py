@@ -121,6 +121,30 @@ async def test_following_goes_on_to_the_end(under_test: EngineUnderTest) -> None
     assert await output(under_test, container, follow=True) == (b"1\n2\n", b"")
 
 
+async def test_attached_before_the_start(under_test: EngineUnderTest) -> None:
+    engine = under_test.engine
+    container = await engine.create("attached", under_test.body("echo 1; echo x >&2; sleep 0.3; echo 2; exit 0"), "")
+    async with engine.attach(container) as pieces:
+        await engine.start(container)
+        read = [piece async for piece in pieces]
+    assert b"".join(piece.stdout for piece in read) == b"1\n2\n"
+    assert b"".join(piece.stderr for piece in read) == b"x\n"
+    with pytest.raises(NoSuchContainer):
+        async with engine.attach("nosuch"):
+            raise AssertionError("there is nothing to be attached to")
+
+
+async def test_last_output(under_test: EngineUnderTest) -> None:
+    engine = under_test.engine
+    container = await engine.create("last", under_test.body("echo 1; echo 2; echo 3; sleep 0.2; echo x >&2"), "")
+    await engine.start(container)
+    await exited(under_test, container)
+    last = await engine.last_output(container, 2)
+    assert (last.stdout, last.stderr, last.whole) == (b"3\n", b"x\n", False)
+    last = await engine.last_output(container, 5)
+    assert (last.stdout, last.stderr, last.whole) == (b"1\n2\n3\n", b"x\n", True)
+
+
 async def test_own_containers_are_told_from_others(under_test: EngineUnderTest) -> None:
     engine = under_test.engine
     mine = await engine.create("mine", under_test.body("exit 0"), "")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easyq_runner.adapters.docker_frames import FrameReader
-from easyq_runner.domain.cursor import LogCursor, Settled, reread, settle, take
+from easyq_runner.domain.cursor import LogCursor, Settled, ends_alike, reread, settle, take
 from easyq_runner.domain.records import StreamEnd, Verdict
 
 
@@ -41,6 +41,19 @@ def test_what_the_store_answers() -> None:
     assert take(lost.cursor, 10).cursor == LogCursor(limit=100, stored=4, taken=4, position=40)
     within = settle(cursor, Verdict.GAP, 15)
     assert (within.cursor.stored, within.dropped, within.reread) == (15, 5, False)
+
+
+def test_comparing_the_end_with_what_the_engine_has_kept() -> None:
+    assert ends_alike(b"abc", 3, b"abc", whole=True)
+    assert ends_alike(b"bc", 3, b"abc", whole=True)
+    assert not ends_alike(b"ab", 2, b"abc", whole=True)
+    assert not ends_alike(b"abd", 3, b"abc", whole=True)
+    assert ends_alike(b"", 0, b"", whole=True)
+    assert ends_alike(b"xyzabc", 600, b"abc", whole=False)
+    assert ends_alike(b"bc", 600, b"xyzabc", whole=False)
+    assert not ends_alike(b"xyzab", 599, b"abc", whole=False)
+    assert not ends_alike(b"bc", 2, b"xyzabc", whole=False)
+    assert ends_alike(b"abc", 3, b"", whole=False)
 
 
 @given(

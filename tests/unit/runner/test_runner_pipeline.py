@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from easyq.v1.spec_pb2 import JobSpec, OnLost, Pull
 from easyq_internal.store.v1.records_pb2 import Held
 from easyq_runner.domain.journal import StartIntent
@@ -26,7 +28,7 @@ async def test_a_short_run_costs_few_calls_and_no_append(rig: Rig) -> None:
     one = await rig.farm.ended(rig.run("echo hi", pull=Pull.MISSING))
     await rig.tidy()
     spent = [call for call in rig.engine.calls if call not in {"ping", "list_own"}]
-    assert sorted(spent) == ["create", "inspect", "logs", "remove", "start"]
+    assert sorted(spent) == ["attach", "create", "inspect", "last_output", "remove", "start"]
     assert not rig.farm.chunks
     assert one.told_start is None
     assert one.stdout == b"hi\n"
@@ -46,9 +48,38 @@ async def test_what_runs_longer_is_reported_and_read_live(rig: Rig) -> None:
 async def test_a_live_reading_that_ends_early_loses_nothing(rig: Rig) -> None:
     """docker/docker-py#3084: first or last lines lost, or the follower hangs."""
     rig.engine.follow_ends_after = 1
+    rig.engine.attachments_break = True
     await rig.ready()
     one = await rig.farm.ended(rig.run("echo 1; sleep 0.1; echo 2; echo 3; sleep 0.1; echo 4"))
     assert one.stdout == b"1\n2\n3\n4\n"
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+async def test_an_attachment_that_ends_early_loses_nothing(rig: Rig, after: int) -> None:
+    rig.engine.attached_ends_after = after
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("echo 1; sleep 0.1; echo 2; echo 3; sleep 0.1; echo 4"))
+    assert one.stdout == b"1\n2\n3\n4\n"
+
+
+async def test_without_attachments_the_log_is_read(rig: Rig) -> None:
+    """As with `log_driver` json-file, whose log does not keep every byte as it was."""
+    rig.settings = rig.settings.model_copy(update={"log_driver": "json-file"})
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("echo 1; sleep 0.1; echo 2"))
+    assert one.stdout == b"1\n2\n"
+    assert "attach" not in rig.engine.calls
+
+
+async def test_a_program_never_waits_for_a_store_that_is_away(rig: Rig) -> None:
+    await rig.ready()
+    rig.farm.append_failures = 1_000_000
+    one = rig.run("sleep 0.05; " + "; ".join(["echo " + "x" * 99_999] * 30) + "; exit 3")
+    container = await rig.until(lambda: rig.engine.container_of(one.execution_id))
+    await rig.until(lambda: container.exit_code == 3, "it ended although nobody took its output")
+    rig.farm.append_failures = 0
+    await rig.farm.ended(one)
+    assert one.stdout == (b"x" * 99_999 + b"\n") * 30
 
 
 async def test_the_start_is_in_the_journal_before_it_is_sent(rig: Rig) -> None:

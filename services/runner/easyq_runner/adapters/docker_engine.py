@@ -30,7 +30,7 @@ from easyq_runner.errors import (
     NotNow,
     PullFailed,
 )
-from easyq_runner.ports import EngineEvent, EngineInfo, LogPiece
+from easyq_runner.ports import EngineEvent, EngineInfo, LastOutput, LogPiece
 
 #: Credentials for a registry, as the value of X-Registry-Auth; empty for none.
 Credentials = Callable[[str], Awaitable[str]]
@@ -180,6 +180,31 @@ class DockerEngine:
                 yield frames.feed(data)
         if not frames.whole:
             raise EngineUnreachable(f"{self._http.url}: the log of {container_id} was cut off")
+
+    @asynccontextmanager
+    async def attach(self, container_id: str) -> AsyncIterator[AsyncGenerator[LogPiece]]:
+        params = {"stream": "true", "stdout": "true", "stderr": "true"}
+        path = f"/containers/{container_id}/attach"
+        async with self._http.stream(
+            "POST", path, params=params, timeout=None, errors={404: NoSuchContainer}
+        ) as answer:
+            yield self._read_attached(answer, container_id)
+
+    async def _read_attached(self, answer: Answer, container_id: str) -> AsyncGenerator[LogPiece]:
+        frames = FrameReader()
+        async for data in answer.pieces():
+            yield frames.feed(data)
+        if not frames.whole:
+            raise EngineUnreachable(f"{self._http.url}: the output of {container_id} was cut off")
+
+    async def last_output(self, container_id: str, messages: int) -> LastOutput:
+        params = {"stdout": "true", "stderr": "true", "tail": str(messages)}
+        async with self._http.stream(
+            "GET", f"/containers/{container_id}/logs", params=params, timeout=_USUAL, errors={404: NoSuchContainer}
+        ) as answer:
+            frames = FrameReader()
+            piece = frames.feed(await answer.read())
+        return LastOutput(stdout=piece.stdout, stderr=piece.stderr, whole=frames.frames < messages)
 
     # Images -----------------------------------------------------------------------------------------------------
     async def image(self, reference: str) -> LocalImage | None:

@@ -18,6 +18,8 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._rest = b""
+        # Frames so far; of a log, one is one message.
+        self.frames = 0
 
     def feed(self, data: bytes) -> LogPiece:
         """Returns the payloads that `data` completes; a payload that is not whole yet stays for the next call."""
@@ -30,6 +32,7 @@ class FrameReader:
             if end > size:
                 break
             outputs[stream == _STDERR].append(data[at + _HEADER.size : end])
+            self.frames += 1
             at = end
         self._rest = data[at:]
         return LogPiece(stdout=b"".join(outputs[0]), stderr=b"".join(outputs[1]))

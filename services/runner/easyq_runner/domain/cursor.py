@@ -88,3 +88,16 @@ def settle(cursor: LogCursor, verdict: Verdict, stored: int) -> Settled:
         return Settled(cursor=replace(cursor, stored=stored, taken=stored), dropped=None)
     forward = max(stored, cursor.stored)
     return Settled(cursor=replace(cursor, stored=forward), dropped=forward - cursor.stored)
+
+
+def ends_alike(seen: bytes, total: int, kept: bytes, *, whole: bool) -> bool:
+    """Whether one stream was read to its end.
+
+    `seen` are the last bytes that were read of `total` in all, `kept` the last bytes that the engine has of the stream,
+    or all of them if `whole`. More than `kept` shows can't be compared; a reading that was cut off and whose rest
+    looks like its own end is not told from a whole one.
+    """
+    if whole:
+        return total == len(kept) and kept.endswith(seen)
+    size = min(len(seen), len(kept))
+    return total >= len(kept) and seen[len(seen) - size :] == kept[len(kept) - size :]

@@ -29,7 +29,7 @@ from easyq_runner.errors import EngineError
 from easyq_runner.usecases.commands import Commands, Killed, NotStarted
 from easyq_runner.usecases.daemon import Watch
 from easyq_runner.usecases.launch import Launch
-from easyq_runner.usecases.logs import Stale
+from easyq_runner.usecases.logs import LogPump, Stale
 from easyq_runner.usecases.prepare import Preparation
 from easyq_runner.usecases.running import RunningContainer
 from easyq_runner.usecases.tools import Tools
@@ -65,6 +65,7 @@ class Execution:
         self._tools = tools
         self._settled = settled
         self._container_id = ""
+        self._pump: LogPump | None = None
         self._running: RunningContainer | None = None
         self._log = get_logger().bind(execution=terms.key.execution_id, task=terms.task_id, job=terms.job_id)
 
@@ -108,8 +109,9 @@ class Execution:
         await self._start()
 
     async def _start(self) -> None:
-        watch = await self._launch.start()
-        await self._see_through(watch, adopted=False, record=None)
+        pump = self._make_pump()
+        watch = await self._launch(pump).start()
+        await self._see_through(watch, pump, adopted=False, record=None)
 
     async def _adopt(self, how: Adoption, record: ExecutionRecord | None) -> None:
         if how is Adoption.START:
@@ -119,20 +121,29 @@ class Execution:
             known = record.finish if record else None
             await self._settle(known or classify(None, trusted=False, ending=None, limit=None))
             return
-        watch = self._launch.watch(record.lifetime if record else "")
+        pump = self._make_pump()
+        launch = self._launch(pump)
+        watch = launch.watch(record.lifetime if record else "")
         if how is Adoption.AWAIT_START:
-            await self._launch.await_start(watch)
+            await launch.await_start(watch)
         elif how is Adoption.FOLLOW:
             watch.lifetime = self._tools.daemon.lifetime
             await self._tools.note(SeenRunning(key=self.key, lifetime=watch.lifetime))
         else:
             watch.ended.set()
-        await self._see_through(watch, adopted=True, record=record)
+        await self._see_through(watch, pump, adopted=True, record=record)
 
-    async def _see_through(self, watch: Watch, *, adopted: bool, record: ExecutionRecord | None) -> None:
+    async def _see_through(self, watch: Watch, pump: LogPump, *, adopted: bool, record: ExecutionRecord | None) -> None:
         """From a container that runs, or has run, to the end."""
         self._running = RunningContainer(
-            self._tools, self.terms, self.commands, watch, self._container_id, adopted=adopted, tell=self._tell
+            self._tools,
+            self.terms,
+            self.commands,
+            watch,
+            self._container_id,
+            pump=pump,
+            adopted=adopted,
+            tell=self._tell,
         )
         if record is not None and record.finish is not None:
             finish = await self._running.finish_again(record.finish)
@@ -152,6 +163,8 @@ class Execution:
             self._settled(self)
             if self._running is not None:
                 await self._running.close()
+            if self._pump is not None:
+                await self._pump.close()
 
     async def _or_failed(self, way: Coroutine[Any, Any, None]) -> None:
         try:
@@ -189,12 +202,12 @@ class Execution:
 
     async def _repair_logs(self) -> None:
         """The store has the end, but not every byte of the output: another try before the container goes."""
-        if self._running is None:
+        if self._pump is None:
             return
         for attempt in range(_REPAIRS):
             try:
                 self._log.warning("logs_missing_in_store", attempt=attempt + 1)
-                await self._running.repair_logs()
+                await self._pump.repair()
             except EngineError as error:
                 self._log.warning("logs_unreadable", error=str(error))
             except Stale:
@@ -226,9 +239,19 @@ class Execution:
         else:
             self._log.info("given_back", answer=verdict.value)
 
-    @property
-    def _launch(self) -> Launch:
-        return Launch(self._tools, self.terms, self.commands, self._container_id)
+    def _make_pump(self) -> LogPump:
+        self._pump = LogPump(
+            self._tools.engine,
+            self._tools.daemon,
+            self._tools.sink,
+            key=self.key,
+            container_id=self._container_id,
+            limit=self.terms.log_limit,
+        )
+        return self._pump
+
+    def _launch(self, pump: LogPump) -> Launch:
+        return Launch(self._tools, self.terms, self.commands, self._container_id, pump)
 
     def _tell(self, phase: Phase) -> None:
         self._phase = phase

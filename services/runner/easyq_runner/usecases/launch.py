@@ -20,6 +20,7 @@ from easyq_runner.errors import (
 )
 from easyq_runner.usecases.commands import Commands, NotStarted
 from easyq_runner.usecases.daemon import Watch
+from easyq_runner.usecases.logs import LogPump
 from easyq_runner.usecases.tools import Tools
 
 # Seconds between two looks at a container whose start may be under way.
@@ -29,11 +30,12 @@ _LOOK = 0.2
 class Launch:
     """The start of one container. What stands against it raises NotStarted."""
 
-    def __init__(self, tools: Tools, terms: Terms, commands: Commands, container_id: str) -> None:
+    def __init__(self, tools: Tools, terms: Terms, commands: Commands, container_id: str, pump: LogPump) -> None:
         self._tools = tools
         self._terms = terms
         self._commands = commands
         self._container_id = container_id
+        self._pump = pump
         self._log = get_logger()
 
     async def start(self) -> Watch:
@@ -41,7 +43,7 @@ class Launch:
         await self._allowed()
         lifetime = self._tools.daemon.lifetime
         intent = StartIntent(key=self._terms.key, container_id=self._container_id, lifetime=lifetime)
-        await self._tools.journal.append(intent, sync=True)
+        await asyncio.gather(self._attach(), self._tools.journal.append(intent, sync=True))
         await faults.point("runner.after_journal")
         # A slow disk may have taken the lease's time.
         await self._allowed()
@@ -90,6 +92,18 @@ class Launch:
         self._commands.check()
         if not self._tools.daemon.answering:
             raise NotStarted(starting.give_back(FailureReason.HOST_FAILED, self._tools.daemon.problem))
+
+    async def _attach(self) -> None:
+        if not self._tools.attach:
+            return
+        try:
+            await self._pump.attach()
+        except EngineUnreachable as error:
+            self._tools.daemon.doubt(error)
+            raise NotStarted(starting.give_back(FailureReason.HOST_FAILED, str(error))) from error
+        except EngineError as error:
+            # The log will bring it; whatever is wrong with the container, its start will tell.
+            self._log.warning("not_attached", execution=self._terms.key.execution_id, error=str(error))
 
     async def _refused(self, watch: Watch, word: Finish) -> None:
         """The engine has answered that the start failed; makes sure that it is so."""

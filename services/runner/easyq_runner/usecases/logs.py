@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
-from easyq_runner.domain.cursor import LogCursor, reread, settle, take
+from easyq_runner.domain.cursor import LogCursor, ends_alike, reread, settle, take
 from easyq_runner.domain.records import ExecutionKey, LogTail, Stream, StreamEnd, Verdict
 from easyq_runner.errors import EngineError, EngineUnreachable
 from easyq_runner.ports import AppendAnswer, ContainerEngine, LogPiece, LogSink
 from easyq_runner.usecases.daemon import Daemon
-from easyq_runner.usecases.waiting import Changes
+from easyq_runner.usecases.waiting import Changes, first_of
 
 #: Largest chunk that the store takes.
 CHUNK = 256 * 1024
@@ -20,10 +22,15 @@ CHUNK = 256 * 1024
 TAIL = 64 * 1024
 # Bytes of both streams that wait for the store; the engine's file keeps the rest.
 _BUFFER = 1024 * 1024
+# What is compared with the engine's file in the end: messages there, bytes here.
+_COMPARED_MESSAGES = 64
+_COMPARED_BYTES = 16 * 1024
 # Seconds between tries to reach a store that is away, and between live readings that ended too early.
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _NEXT_READING = 1.0
+# Seconds that the end of the output may come later than the end of the container, or the other way round.
+_END_PATIENCE = 2.0
 
 
 class Stale(Exception):
@@ -31,16 +38,21 @@ class Stale(Exception):
 
 
 class _StreamBuffer:
-    """One stream: its offsets, and the bytes from `stored` to `taken`."""
+    """One stream: its offsets, the bytes from `stored` to `taken`, and the last ones that the reading brought."""
 
     def __init__(self, limit: int) -> None:
         self.cursor = LogCursor(limit=limit)
         self.data = bytearray()
+        self.recent = b""
 
     def take(self, piece: bytes) -> None:
         taken = take(self.cursor, len(piece))
         self.cursor = taken.cursor
         self.data += piece[taken.begin : taken.end]
+
+    def take_attached(self, piece: bytes) -> None:
+        self.take(piece)
+        self.recent = (self.recent + piece)[-_COMPARED_BYTES:]
 
     def settle(self, answer: AppendAnswer) -> bool:
         """True where the reading has to begin anew."""
@@ -53,8 +65,11 @@ class _StreamBuffer:
 class LogPump:
     """One container's output on its way to the store.
 
-    `follow` reads live. Once the container has ended, `finish` reads the log from its beginning again and takes what
-    the live reading had not: live readings are known to end too early, or never.
+    Attached before the start, it gets the output from the program itself, which costs the engine least: reading its
+    log back costs it some microseconds a line, and an engine that is busy with that loses lines of others. What the
+    attachment can't bring (the agent was restarted, the store was away) is read from the engine's log, live too; and
+    `finish` compares, or reads the log from its beginning and takes what is missing. Live readings of
+    logs are known to end too early, or never, so they are never trusted to have brought the end.
     """
 
     def __init__(
@@ -75,19 +90,31 @@ class LogPump:
         self._limit = limit
         self._streams = {stream: _StreamBuffer(limit) for stream in Stream}
         self._changes = Changes()
+        self._attached: asyncio.Task[None] | None = None
         self._follower: asyncio.Task[None] | None = None
         self._sender: asyncio.Task[None] | None = None
-        # This many bytes may stay behind, for the finish to carry.
-        self._leave = 0
+        self._attachment_over = asyncio.Event()
+        # It has brought everything up to the end of the output.
+        self._attached_to_end = False
+        # This many bytes may stay behind, for the finish to carry: a short run costs the store nothing more.
+        self._leave = TAIL
         self._sending = False
         self._rewind = False
         self._stale = False
-        self._log = get_logger()
+        self._log = get_logger().bind(execution=key.execution_id)
 
-    def follow(self) -> None:
-        """Begins to read live."""
-        if self._follower is None:
-            self._follower = asyncio.create_task(self._follow(), name=f"logs:{self._key.execution_id}")
+    async def attach(self) -> None:
+        """Takes the output from the program itself; to be called before the start. Raises EngineError."""
+        stack = AsyncExitStack()
+        pieces = await stack.enter_async_context(self._engine.attach(self._container_id))
+        self._attached = asyncio.create_task(self._take_attached(stack, pieces), name=f"attached:{self._key[0]}")
+
+    def go_live(self) -> None:
+        """From now on output is brought as it comes; from the engine's log if there is no attachment."""
+        self._leave = 0
+        self._announce_data()
+        if self._attached is None:
+            self._follow()
 
     async def until_stale(self) -> None:
         """Returns if the store says that the execution is not ours any more."""
@@ -95,17 +122,23 @@ class LogPump:
             await self._changes.wait()
 
     async def finish(self) -> tuple[LogTail, ...]:
-        """Reads the rest of an ended container's log, and returns what is not in the store yet: at most 64 KiB.
+        """Takes the rest of an ended container's output, and returns what is not in the store yet: at most 64 KiB.
 
         Raises Stale; EngineError where the log can't be read.
         """
-        await self._stop_following()
-        await self._read_all(leave=TAIL)
+        if self._attached is not None:
+            await first_of(self._attachment_over.wait(), timeout=_END_PATIENCE)
+        await self._stop_reading()
+        self._leave = TAIL
+        if await self._is_whole():
+            await self._until_sent()
+        if self._rewind or not self._attached_to_end:
+            await self._read_all()
         return self.tail()
 
     async def drain(self) -> tuple[LogTail, ...]:
         """The same without reading on: for a log that can't be read any more. Raises Stale."""
-        await self._stop_following()
+        await self._stop_reading()
         self._leave = TAIL
         await self._until_sent()
         return self.tail()
@@ -113,11 +146,14 @@ class LogPump:
     async def repair(self) -> None:
         """Sends the whole log once more: the store misses bytes of it. Raises Stale, EngineError."""
         self._streams = {stream: _StreamBuffer(self._limit) for stream in Stream}
-        await self._read_all(leave=0)
+        await self._read_all()
+        self._leave = 0
+        self._announce_data()
+        await self._until_sent()
 
     async def close(self) -> None:
         """Stops reading and sending."""
-        await self._stop_following()
+        await self._stop_reading()
         sender, self._sender = self._sender, None
         if sender is not None:
             sender.cancel()
@@ -135,38 +171,77 @@ class LogPump:
             if one.data
         )
 
-    # Reading ----------------------------------------------------------------------------------------------------
-    async def _follow(self) -> None:
+    # Attached -----------------------------------------------------------------------------------------------------
+    async def _take_attached(self, stack: AsyncExitStack, pieces: AsyncGenerator[LogPiece]) -> None:
+        async with stack:
+            try:
+                self._attached_to_end = await self._attached_brings_all(pieces)
+            except EngineUnreachable as error:
+                self._log.info("attachment_broken", error=str(error))
+            finally:
+                await pieces.aclose()
+                self._attachment_over.set()
+        if self._attached_to_end:
+            # The container's end follows at once, and with it `finish`; unless only the connection has ended.
+            await asyncio.sleep(_END_PATIENCE)
+            self._attached_to_end = False
+        self._follow()
+
+    async def _attached_brings_all(self, pieces: AsyncGenerator[LogPiece]) -> bool:
+        async for piece in pieces:
+            self._streams[Stream.STDOUT].take_attached(piece.stdout)
+            self._streams[Stream.STDERR].take_attached(piece.stderr)
+            self._announce_data()
+            if self._satisfied:
+                return True
+            if self._buffered > _BUFFER or self._rewind or self._stale:
+                # The program must not wait for the store: the rest comes from the engine's log.
+                return False
+        return True
+
+    async def _is_whole(self) -> bool:
+        """Whether the attachment has brought all that the engine has kept."""
+        if not self._attached_to_end or self._satisfied:
+            return self._attached_to_end
+        kept = await self._engine.last_output(self._container_id, _COMPARED_MESSAGES)
+        self._attached_to_end = all(
+            ends_alike(one.recent, one.cursor.position, data, whole=kept.whole)
+            for one, data in zip(self._streams.values(), (kept.stdout, kept.stderr), strict=True)
+        )
+        if not self._attached_to_end:
+            self._log.info("attachment_differs_from_log")
+        return self._attached_to_end
+
+    # Reading the log ------------------------------------------------------------------------------------------------
+    def _follow(self) -> None:
+        if self._follower is None:
+            self._follower = asyncio.create_task(self._read_live(), name=f"logs:{self._key[0]}")
+
+    async def _read_live(self) -> None:
         while True:
             try:
                 await self._read(follow=True)
             except EngineUnreachable as error:
                 self._daemon.doubt(error)
             except EngineError as error:
-                self._log.warning("logs_unreadable", execution=self._key.execution_id, error=str(error))
+                self._log.warning("logs_unreadable", error=str(error))
             if self._satisfied or self._stale:
                 return
             await asyncio.sleep(0 if self._rewind else _NEXT_READING)
             await self._daemon.until_answering()
 
-    async def _stop_following(self) -> None:
-        follower, self._follower = self._follower, None
-        if follower is not None:
-            follower.cancel()
-            await asyncio.gather(follower, return_exceptions=True)
+    async def _stop_reading(self) -> None:
+        for task in (self._attached, self._follower):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self._attached = self._follower = None
 
-    async def _read_all(self, *, leave: int) -> None:
-        self._leave = leave
+    async def _read_all(self) -> None:
         self._rewind = True
         while self._rewind:
             await self._read(follow=False)
             await self._until_sent()
-
-    async def _until_sent(self) -> None:
-        while (self._sending or self._to_send) and not self._rewind:
-            if self._stale:
-                raise Stale
-            await self._changes.wait()
 
     async def _read(self, *, follow: bool) -> None:
         """One reading from the beginning; ends early where it can bring nothing more, or has to begin anew."""
@@ -187,11 +262,7 @@ class LogPump:
     async def _take(self, piece: LogPiece) -> None:
         self._streams[Stream.STDOUT].take(piece.stdout)
         self._streams[Stream.STDERR].take(piece.stderr)
-        if not self._to_send:
-            return
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._send(), name=f"append:{self._key.execution_id}")
-        self._changes.announce()
+        self._announce_data()
         while self._buffered > _BUFFER and not (self._rewind or self._stale):
             await self._changes.wait()
 
@@ -203,10 +274,23 @@ class LogPump:
     def _buffered(self) -> int:
         return sum(len(stream.data) for stream in self._streams.values())
 
-    # Sending ----------------------------------------------------------------------------------------------------
+    # Sending --------------------------------------------------------------------------------------------------------
     @property
     def _to_send(self) -> bool:
         return self._buffered > self._leave
+
+    def _announce_data(self) -> None:
+        if not self._to_send:
+            return
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send(), name=f"append:{self._key[0]}")
+        self._changes.announce()
+
+    async def _until_sent(self) -> None:
+        while (self._sending or self._to_send) and not self._rewind:
+            if self._stale:
+                raise Stale
+            await self._changes.wait()
 
     async def _send(self) -> None:
         pause = _FIRST_PAUSE
@@ -224,7 +308,7 @@ class LogPump:
         try:
             await self._send_once()
         except EasyQError as error:
-            self._log.warning("append_failed", execution=self._key.execution_id, error=str(error))
+            self._log.warning("append_failed", error=str(error))
             return False
         finally:
             self._sending = False

@@ -31,6 +31,7 @@ class RunningContainer:
         watch: Watch,
         container_id: str,
         *,
+        pump: LogPump,
         adopted: bool,
         tell: Callable[[Phase], None],
     ) -> None:
@@ -41,10 +42,8 @@ class RunningContainer:
         self._container_id = container_id
         self._adopted = adopted
         self._tell = tell
-        self._pump = LogPump(
-            tools.engine, tools.daemon, tools.sink, key=terms.key, container_id=container_id, limit=terms.log_limit
-        )
-        self._conclusion = Conclusion(tools, terms, watch, container_id, self._pump)
+        self._pump = pump
+        self._conclusion = Conclusion(tools, terms, watch, container_id, pump)
         self._tasks: list[asyncio.Task[None]] = []
         self._log = get_logger().bind(execution=terms.key.execution_id)
 
@@ -59,17 +58,12 @@ class RunningContainer:
         """The same for an end that is known already: only the rest of its output is missing."""
         return replace(known, tail=await self._commands.unless_killed(self._conclusion.tail()))
 
-    async def repair_logs(self) -> None:
-        """Sends the whole output once more. Raises EngineError, logs.Stale."""
-        await self._pump.repair()
-
     async def close(self) -> None:
-        """Stops watching and reading."""
+        """Stops watching."""
         self._tools.daemon.unwatch(self._container_id)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._pump.close()
 
     async def _finish(self, ending: Ending | None) -> Finish:
         began = self._tools.clock.boot() - (await self._age() if self._adopted else 0.0)
@@ -116,7 +110,7 @@ class RunningContainer:
     async def _announce(self, delay: float) -> None:
         """What runs for longer than a moment is reported as started, and read live."""
         await asyncio.sleep(delay)
-        self._pump.follow()
+        self._pump.go_live()
         try:
             image = (await self._tools.engine.inspect(self._container_id)).image_id
         except EngineError:

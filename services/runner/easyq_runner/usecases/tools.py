@@ -48,6 +48,8 @@ class Tools:
     rules: Callable[[], HostRules]
     # Resolves a path of the host; may block.
     realpath: Callable[[str], str]
+    # Whether a program's output is taken from itself as well; else only from the engine's log.
+    attach: bool = True
     times: Times = Times()
 
     async def note(self, entry: Entry) -> None:
