@@ -32,8 +32,9 @@ from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Links, all_bindings
 from easyq_gateway.interceptor import EdgeInterceptor
 from easyq_gateway.rest.byhand import ByHand, Route
+from easyq_gateway.rest.large import Large
 from easyq_gateway.rest.server import RestServer
-from easyq_gateway.rest.transcoder import Call, Transcoder, large_at_once
+from easyq_gateway.rest.transcoder import Call, Transcoder
 from easyq_gateway.servicer import ExecutionServicer, FarmServicer, JobServicer, LogServicer, TaskServicer
 from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.batching import Batching
@@ -235,7 +236,7 @@ class App:
         )
 
     def _transcoded(self) -> Iterator[Route]:
-        calls, large = self._calls(), large_at_once()
+        calls, large = self._calls(), Large(self._settings.max_large_bodies)
         for binding in all_bindings():
             name = f"{binding.method.containing_service.name}.{binding.method.name}"
             most = self._settings.max_batch_body if binding.body == "*" else self._settings.max_body

@@ -127,6 +127,21 @@ async def test_a_body_that_never_comes_counts_as_well(start_gateway: Starter) ->
     writer.close()
 
 
+async def test_few_large_bodies_are_held_at_once(start_gateway: Starter) -> None:
+    gateway = await start_gateway(max_large_bodies=1)
+    host, _, port = gateway.app.rest_address.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = b"POST /batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    writer.write(head % 2_000_000 + b"{")
+    await eventually(lambda: gateway.app._rest._requests._inside == 1)
+    large = await gateway.call("POST", "/batch", b" " * 2_000_000)
+    assert (large.status, large.error["reason"]) == (429, "OVERLOADED")
+    assert (await gateway.call("POST", "/batch", {"jobs": [{"taskId": "t", "spec": SPEC}]})).status == 200
+    writer.close()
+    await eventually(lambda: gateway.app._rest._requests._inside == 0)
+    assert (await gateway.call("POST", "/batch", b" " * 2_000_000)).status == 400
+
+
 async def test_a_callers_own_deadline(gateway: Client) -> None:
     gateway.store.answering.clear()
     request = api.CreateJobRequest(task_id="t", spec=JobSpec(image="a"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -19,22 +19,19 @@ from easyq_gateway.codec.scalars import check_text
 from easyq_gateway.domain.problems import Problem, Problems
 from easyq_gateway.http_rules import Binding
 from easyq_gateway.rest.answers import json_answer
+from easyq_gateway.rest.large import Large
 from easyq_gateway.rest.requests import read_body, require_json, target_of
 
 #: A use case: a request, and the problems that are known already → the response.
 Call: TypeAlias = Callable[[Any, Sequence[Problem]], Awaitable[Message]]
 
 _KEY_FIELD = "idempotency_key"
-# Larger bodies and answers are worked on beside the event loop, so that they hold up nobody; not too many at once,
-# since a tree of small values takes many times the memory of its text.
-_LARGE = 128 * 1024
-_LARGE_AT_ONCE = 2
 
 
 class Transcoder:
     """One binding, ready to serve. What the codec can't serve raises `TypeError` here, at the start."""
 
-    def __init__(self, binding: Binding, call: Call, *, max_body: int, large: asyncio.Semaphore) -> None:
+    def __init__(self, binding: Binding, call: Call, *, max_body: int, large: Large) -> None:
         self._call = call
         self._max_body = max_body
         self._large = large
@@ -57,9 +54,11 @@ class Transcoder:
             self._set_text(message, field, value, problems)
         self._read_query(request, message, problems)
         self._read_key(request, message, problems)
-        await self._read_body(request, message, problems)
+        if request.body_exists or self._body:
+            with self._large.body(request.content_length, self._max_body):
+                await self._read_body(request, message, problems)
         response = await self._call(message, problems)
-        return json_answer(await self._beside(to_json, response, size=response.ByteSize()))
+        return json_answer(await self._large.run(partial(to_json, response), size=response.ByteSize()))
 
     def _set_text(self, message: Any, field: str, value: str, problems: Problems) -> None:
         text = check_text(value, self._json_names[field], problems)
@@ -83,14 +82,14 @@ class Transcoder:
         self._set_text(message, _KEY_FIELD, keys[0], problems)
 
     async def _read_body(self, request: web.BaseRequest, message: Any, problems: Problems) -> None:
-        body = await read_body(request, self._max_body) if request.body_exists else b""
+        body = await read_body(request, self._max_body)
         if not body and not self._body:
             return
         if not body:
             raise InvalidArgument("the body is empty; it must be a JSON object", reason="MALFORMED_BODY")
         require_json(request)
         try:
-            await self._beside(self._decode, body, message, problems, size=len(body))
+            await self._large.run(partial(self._decode, body, message, problems), size=len(body))
         except Malformed as error:
             raise InvalidArgument(f"the body {error}", reason="MALFORMED_BODY") from None
 
@@ -106,14 +105,3 @@ class Transcoder:
             decode(tree, part, self._json_names[self._body], problems)
         elif tree:
             problems.add("", "must be empty: this call takes no body")
-
-    async def _beside(self, work: Callable[..., Any], *arguments: Any, size: int) -> Any:
-        if size < _LARGE:
-            return work(*arguments)
-        async with self._large:
-            return await asyncio.to_thread(work, *arguments)
-
-
-def large_at_once() -> asyncio.Semaphore:
-    """Returns the bound of large bodies and answers at once, to be shared by all transcoders."""
-    return asyncio.Semaphore(_LARGE_AT_ONCE)
