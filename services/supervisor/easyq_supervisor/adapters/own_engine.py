@@ -77,19 +77,13 @@ class OwnEngine:
     async def stop(self) -> bool:
         """Ends it, and its containers with it; whether there was one."""
         pid = self.pid()
-        if pid is None:
-            return False
-        self._say(f"stopping EasyQ's own Docker Engine (pid {pid})")
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-            try:
-                async with asyncio.timeout(_STOP_TIMEOUT):
-                    await _end_of(pid)
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
+        if pid is not None:
+            self._say(f"stopping EasyQ's own Docker Engine (pid {pid})")
+            await _end(pid)
+        # Also that of one that was killed.
         with contextlib.suppress(OSError):
             await asyncio.to_thread(remove_bridge, self._bridge)
-        return True
+        return pid is not None
 
     async def wait_gone(self) -> None:
         """Returns when it does not run (any more)."""
@@ -176,6 +170,17 @@ class OwnEngine:
             lines = self.log.read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
             return lines[-1] if lines else "nothing"
         return "nothing"
+
+
+async def _end(pid: int) -> None:
+    """SIGTERM, and SIGKILL where that does not help in time."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await _end_of(pid)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
 
 
 async def _end_of(pid: int) -> None:
