@@ -1,7 +1,9 @@
 """Waiting for a condition with a deadline, instead of sleeping for a guess."""
 
 import asyncio
+import contextlib
 import inspect
+import random
 import socket
 import time
 from collections.abc import Callable, Coroutine
@@ -9,13 +11,23 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
+_random = random.SystemRandom()
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of the loopback interface on which nobody listens, and which no call of this process gives again.
+
+    It lies below the range from which the kernel takes ports for outgoing connections: one of those would take it
+    between this look and the start of a server.
+    """
+    while True:
+        port = _random.randrange(12_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 10.0, *, interval: float = 0.02, message: str = "") -> T:
