@@ -4,13 +4,13 @@ One slot, so that nothing else is under way in the process that dies, and what b
 """
 
 import random
-from collections.abc import Callable
 
 import pytest
 
 from tests.chaos.conftest import FULL
 from tests.chaos.load import Load, mixed_programs
-from tests.support.farm import UpFarm, Witness
+from tests.e2e.conftest import FarmMaker
+from tests.support.farm import Witness
 from tests.support.hosts import DockerHost
 
 JOBS = 12 if FULL else 4
@@ -32,7 +32,7 @@ POINTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_a_crash_there(
-    new_farm: Callable[..., UpFarm], hosts: list[DockerHost], task: str, numbers: random.Random, point: str
+    new_farm: FarmMaker, hosts: list[DockerHost], task: str, numbers: random.Random, point: str
 ) -> None:
     farm = new_farm(hosts[:1], slots=1, faults={point: f"kill@{numbers.randrange(1, JOBS)}"})
     witness = Witness(farm.mounts / "w")

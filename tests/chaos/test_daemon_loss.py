@@ -2,13 +2,13 @@
 
 import signal
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.chaos.conftest import OUTAGE
-from tests.support.farm import DockerObserver, UpFarm, Witness
+from tests.e2e.conftest import FarmMaker
+from tests.support.farm import DockerObserver, Witness
 from tests.support.hosts import EXAMPLE_IMAGE
 from tests.support.plugin import DockerFactory
 from tests.support.waiting import wait_until
@@ -29,7 +29,7 @@ def shell(script: str, witness: Witness, **more: Any) -> dict[str, Any]:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
 def test_a_daemon_that_is_away_for_a_while(
-    new_farm: Callable[..., UpFarm], new_dockerd: DockerFactory, task: str, sig: signal.Signals
+    new_farm: FarmMaker, new_dockerd: DockerFactory, task: str, sig: signal.Signals
 ) -> None:
     doomed, other = new_dockerd("doomed"), new_dockerd("other")
     farm = new_farm([doomed], slots=2)
@@ -63,9 +63,7 @@ def test_a_daemon_that_is_away_for_a_while(
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_the_others_take_over_what_waits(
-    new_farm: Callable[..., UpFarm], new_dockerd: DockerFactory, task: str
-) -> None:
+def test_the_others_take_over_what_waits(new_farm: FarmMaker, new_dockerd: DockerFactory, task: str) -> None:
     doomed, other = new_dockerd("doomed"), new_dockerd("other")
     farm = new_farm([doomed, other], slots=2)
     witness = Witness(farm.mounts / "w")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.chaos.conftest import SLOTS
-from tests.support.farm import DockerObserver, Rest, UpFarm, Witness
+from tests.e2e.conftest import FarmMaker
+from tests.support.farm import DockerObserver, Rest, Witness
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -36,7 +37,7 @@ def frozen_then_empty(redis: RedisServer) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("loss", [flushed, restarted, frozen_then_empty])
 def test_an_empty_redis_is_filled_again(
-    new_farm: Callable[..., UpFarm], new_redis: Callable[..., RedisServer], hosts: list[DockerHost], loss: Any
+    new_farm: FarmMaker, new_redis: Callable[..., RedisServer], hosts: list[DockerHost], loss: Any
 ) -> None:
     redis = new_redis()
     farm = new_farm(hosts, slots=SLOTS, arguments=["--redis", redis.url, "--limit", f"limited-.*={LIMIT}"])

@@ -1,7 +1,8 @@
 """Farms that the e2e tests share, and their logs where a test fails."""
 
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -51,18 +52,24 @@ def witness(farm: UpFarm) -> Witness:
     return Witness(farm.mounts / uuid.uuid4().hex[:10])
 
 
-@pytest.fixture
-def new_farm() -> Iterator[Callable[..., UpFarm]]:
-    """Farms that are the test's own: `new_farm([host], slots=2)` gives a started one."""
-    farms: list[UpFarm] = []
+class FarmMaker:
+    """`new_farm([host], slots=2)` gives a started farm; it takes what UpFarm does, and `start=False`."""
 
-    def make(*arguments: object, start: bool = True, **options: object) -> UpFarm:
-        farm = UpFarm(*arguments, **options)  # type: ignore[arg-type]
-        farms.append(farm)
+    def __init__(self) -> None:
+        self.farms: list[UpFarm] = []
+
+    def __call__(self, *arguments: Any, start: bool = True, **options: Any) -> UpFarm:
+        farm = UpFarm(*arguments, **options)
+        self.farms.append(farm)
         return farm.start() if start else farm
 
-    yield make
-    for farm in reversed(farms):
+
+@pytest.fixture
+def new_farm() -> Iterator[FarmMaker]:
+    """Farms that are the test's own."""
+    maker = FarmMaker()
+    yield maker
+    for farm in reversed(maker.farms):
         farm.close()
 
 
@@ -73,6 +80,8 @@ def pytest_runtest_makereport(
     """Shows the end of each farm's log with a test that failed."""
     report = yield
     if report.failed:
-        farms = {id(one): one for one in item.funcargs.values() if isinstance(one, UpFarm | SplitFarm)}
+        values = list(item.funcargs.values())
+        values += [farm for one in values if isinstance(one, FarmMaker) for farm in one.farms]
+        farms = {id(one): one for one in values if isinstance(one, UpFarm | SplitFarm)}
         report.sections += [("log of the farm", farm.tail()) for farm in farms.values()]
     return report

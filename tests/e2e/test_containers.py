@@ -2,11 +2,11 @@
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import FarmMaker
 from tests.support.farm import Rest, UpFarm, Witness
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.registry import Registry
@@ -174,7 +174,7 @@ def test_a_private_registry_refuses_who_has_no_credentials(
 
 
 def test_a_private_registry_by_the_docker_config_of_the_host(
-    new_farm: Callable[..., UpFarm], hosts: list[DockerHost], dockerd: Any, private_registry: Registry, task: str
+    new_farm: FarmMaker, hosts: list[DockerHost], dockerd: Any, private_registry: Registry, task: str
 ) -> None:
     host = dockerd("c")
     image = private_registry.push_example(host, "team/secret")

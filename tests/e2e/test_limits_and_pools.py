@@ -1,12 +1,11 @@
 """Limits hold, tasks take turns, pools get what is theirs: seen by Docker's own events."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import LIMIT
+from tests.e2e.conftest import LIMIT, FarmMaker
 from tests.support.farm import DockerObserver, Rest, UpFarm
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.plugin import DockerFactory
@@ -58,7 +57,7 @@ def test_tasks_take_turns(farm: UpFarm, rest: Rest, task: str) -> None:
     rest.wait_all(crowd)
 
 
-def test_priority_then_first_in_first_out(new_farm: Callable[..., UpFarm], dockerd: DockerFactory, task: str) -> None:
+def test_priority_then_first_in_first_out(new_farm: FarmMaker, dockerd: DockerFactory, task: str) -> None:
     """One slot, taken by a holder: the others come in the order of their priority, then of their enqueue."""
     rest = new_farm([dockerd("c")], slots=1).rest
     holder = rest.enqueue(task, shell("sleep 60", stopGrace="0s"))["jobId"]
@@ -71,7 +70,7 @@ def test_priority_then_first_in_first_out(new_farm: Callable[..., UpFarm], docke
 
 
 @pytest.mark.timeout(180)
-def test_pools_by_name(new_farm: Callable[..., UpFarm], dockerd: DockerFactory) -> None:
+def test_pools_by_name(new_farm: FarmMaker, dockerd: DockerFactory) -> None:
     plain, special = dockerd("a"), dockerd("c")
     farm = new_farm([plain, ("special", special)], slots=3, arguments=["--pool", "special=gpu-.*:1"])
     rest = farm.rest
@@ -90,7 +89,7 @@ def test_pools_by_name(new_farm: Callable[..., UpFarm], dockerd: DockerFactory) 
     assert "default" in pools
 
 
-def test_a_pool_without_an_agent_says_so(new_farm: Callable[..., UpFarm], dockerd: DockerFactory) -> None:
+def test_a_pool_without_an_agent_says_so(new_farm: FarmMaker, dockerd: DockerFactory) -> None:
     rest = new_farm([dockerd("c")], arguments=["--pool", "nowhere=lonely-.*"]).rest
     job_id = rest.enqueue("lonely-job", shell("true"))["jobId"]
     waiting = wait_until(lambda: rest.job(job_id)["waiting"], 10)

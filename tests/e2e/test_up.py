@@ -2,11 +2,11 @@
 
 import re
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import FarmMaker
 from tests.support import process
 from tests.support.farm import Rest, UpFarm, Witness, chatty
 from tests.support.farm.processes import SERVICES
@@ -24,7 +24,7 @@ def host(dockerd: DockerFactory) -> DockerHost:
     return dockerd("c")
 
 
-def test_it_says_one_line_and_ends_with_nothing_left(new_farm: Callable[..., UpFarm], host: DockerHost) -> None:
+def test_it_says_one_line_and_ends_with_nothing_left(new_farm: FarmMaker, host: DockerHost) -> None:
     farm = new_farm([host])
     assert farm.stdout == f"ready {farm.rest.url}\n"
     assert farm.rest.run("first", shell("true"))["state"] == "SUCCEEDED"
@@ -41,11 +41,11 @@ def test_it_says_one_line_and_ends_with_nothing_left(new_farm: Callable[..., UpF
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_status_0(new_farm: Callable[..., UpFarm], host: DockerHost, sig: signal.Signals) -> None:
+def test_a_signal_ends_it_with_status_0(new_farm: FarmMaker, host: DockerHost, sig: signal.Signals) -> None:
     assert new_farm([host]).stop(sig, timeout=20) == 0
 
 
-def test_running_containers_are_adopted_by_the_next_one(new_farm: Callable[..., UpFarm], host: DockerHost) -> None:
+def test_running_containers_are_adopted_by_the_next_one(new_farm: FarmMaker, host: DockerHost) -> None:
     farm = new_farm([host])
     witness = Witness(farm.mounts / "w")
     # One that ends while nothing runs, and one that ends later.
@@ -73,7 +73,7 @@ def test_running_containers_are_adopted_by_the_next_one(new_farm: Callable[..., 
     assert not host.containers(label="easyq.farm")
 
 
-def test_down_stops_the_jobs_as_well(new_farm: Callable[..., UpFarm], host: DockerHost) -> None:
+def test_down_stops_the_jobs_as_well(new_farm: FarmMaker, host: DockerHost) -> None:
     farm = new_farm([host])
     job_id = farm.rest.enqueue("task", shell("echo begin; sleep 300", stopGrace="0s"))["jobId"]
     wait_until(lambda: farm.rest.output(job_id, "stdout") == b"begin\n", 20)
@@ -88,7 +88,7 @@ def test_down_stops_the_jobs_as_well(new_farm: Callable[..., UpFarm], host: Dock
     wait_until(lambda: not farm.running, 20)
 
 
-def test_a_second_one_on_the_same_data_is_refused(farm: UpFarm, new_farm: Callable[..., UpFarm]) -> None:
+def test_a_second_one_on_the_same_data_is_refused(farm: UpFarm, new_farm: FarmMaker) -> None:
     second = new_farm(start=False)
     second.data = farm.data
     with pytest.raises(RuntimeError, match=str(farm.pid)):
@@ -107,9 +107,7 @@ def test_a_service_that_crashes_is_restarted(farm: UpFarm, rest: Rest, task: str
     assert rest.wait_job(answer["jobId"])["state"] == "SUCCEEDED"
 
 
-def test_without_docker_everything_else_runs_and_says_what_is_missing(
-    new_farm: Callable[..., UpFarm], host: DockerHost
-) -> None:
+def test_without_docker_everything_else_runs_and_says_what_is_missing(new_farm: FarmMaker, host: DockerHost) -> None:
     farm = new_farm([])
     status = farm.rest.get("/status")
     assert (status["accepting"], status["running"]) == (True, False)
@@ -123,7 +121,7 @@ def test_without_docker_everything_else_runs_and_says_what_is_missing(
     assert farm.rest.wait_job(job_id)["state"] == "SUCCEEDED"
 
 
-def test_port_0_takes_a_free_one(new_farm: Callable[..., UpFarm]) -> None:
+def test_port_0_takes_a_free_one(new_farm: FarmMaker) -> None:
     farm = new_farm([], start=False)
     farm.rest_port = 0
     farm.start()
@@ -132,7 +130,7 @@ def test_port_0_takes_a_free_one(new_farm: Callable[..., UpFarm]) -> None:
     assert Rest(found[1]).accepting()
 
 
-def test_wrong_arguments_are_refused(new_farm: Callable[..., UpFarm]) -> None:
+def test_wrong_arguments_are_refused(new_farm: FarmMaker) -> None:
     for arguments in (["--slots", "0"], ["--limit", "(=2"], ["--pool", "x"], ["--rest-port", "99999"]):
         farm = new_farm([], arguments=arguments, start=False)
         with pytest.raises(RuntimeError, match="ended with 2"):
