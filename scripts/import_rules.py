@@ -12,7 +12,7 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class PureContract(Contract):
-    """Settings: `package`, the name that pure packages bear; `allowed` and `impure`, names of top-level modules."""
+    """Settings: `package`, the name of pure packages; `allowed`, names of modules; `impure`, of top-level ones."""
 
     type_name = "pure"
 
@@ -53,6 +53,6 @@ class PureContract(Contract):
         if imported == home or imported.startswith(f"{home}."):
             return True
         top = imported.partition(".")[0]
-        if top in self.allowed:
+        if imported in self.allowed or top in self.allowed:
             return True
         return top in sys.stdlib_module_names and top not in self.impure

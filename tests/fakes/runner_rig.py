@@ -9,7 +9,7 @@ import pytest
 
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis import faults
-from easyq_chassis.errors import BY_CODE, Unavailable
+from easyq_chassis.errors import Unavailable, error_class
 from easyq_internal.dispatcher.v1 import dispatcher_pb2 as wire
 from easyq_runner.assembly import Assembly, Ports
 from easyq_runner.config import RunnerSettings
@@ -78,7 +78,7 @@ class LocalStream:
 
 class _Context:
     async def abort(self, code: grpc.StatusCode, details: str) -> None:
-        raise BY_CODE[code](details)
+        raise error_class(code.value[0])(details)
 
 
 class LocalLink:

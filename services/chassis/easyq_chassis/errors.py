@@ -8,9 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import ClassVar
 
-import grpc
+
+class Code(IntEnum):
+    """What kind of error it is, by the numbers and names of gRPC's status codes."""
+
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +43,7 @@ class EasyQError(Exception):
     seconds after which the same call may succeed, if that is worth saying.
     """
 
-    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    code: ClassVar[Code] = Code.INTERNAL
     default_reason: ClassVar[str] = "INTERNAL"
 
     def __init__(
@@ -49,70 +64,70 @@ class EasyQError(Exception):
 class InvalidArgument(EasyQError):
     """The caller's input is wrong, whatever the state of the system."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = Code.INVALID_ARGUMENT
     default_reason = "INVALID_FIELDS"
 
 
 class NotFound(EasyQError):
     """There is no such thing."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = Code.NOT_FOUND
     default_reason = "JOB_NOT_FOUND"
 
 
 class AlreadyExists(EasyQError):
     """It exists already, with another content."""
 
-    code = grpc.StatusCode.ALREADY_EXISTS
+    code = Code.ALREADY_EXISTS
     default_reason = "JOB_EXISTS"
 
 
 class FailedPrecondition(EasyQError):
     """The state does not allow it; the same call fails until the state is changed."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = Code.FAILED_PRECONDITION
     default_reason = "ILLEGAL_STATE"
 
 
 class Aborted(EasyQError):
     """Somebody else changed it first, or the caller has been replaced."""
 
-    code = grpc.StatusCode.ABORTED
+    code = Code.ABORTED
     default_reason = "STALE"
 
 
 class PermissionDenied(EasyQError):
     """The request comes from where none may come."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
+    code = Code.PERMISSION_DENIED
     default_reason = "ORIGIN_NOT_ALLOWED"
 
 
 class ResourceExhausted(EasyQError):
     """Too much at once."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    code = Code.RESOURCE_EXHAUSTED
     default_reason = "OVERLOADED"
 
 
 class Unavailable(EasyQError):
     """A service that is needed can't be reached; whether the call took effect may be unknown."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = Code.UNAVAILABLE
     default_reason = "UNAVAILABLE"
 
 
 class DeadlineExceeded(EasyQError):
     """It took longer than allowed; whether it took effect may be unknown."""
 
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    code = Code.DEADLINE_EXCEEDED
     default_reason = "DEADLINE_EXCEEDED"
 
 
 class Unimplemented(EasyQError):
     """This version can't do that."""
 
-    code = grpc.StatusCode.UNIMPLEMENTED
+    code = Code.UNIMPLEMENTED
     default_reason = "NOT_SUPPORTED"
 
 
@@ -120,8 +135,8 @@ class Internal(EasyQError):
     """A fault of ours."""
 
 
-#: The class for each status code; codes without one are ``Internal``.
-BY_CODE: dict[grpc.StatusCode, type[EasyQError]] = {
+#: The class for each code.
+_BY_CODE: dict[int, type[EasyQError]] = {
     cls.code: cls
     for cls in (
         InvalidArgument,
@@ -137,3 +152,8 @@ BY_CODE: dict[grpc.StatusCode, type[EasyQError]] = {
         Internal,
     )
 }
+
+
+def error_class(code: int) -> type[EasyQError]:
+    """Returns the class of a gRPC status code's number; ``Internal`` for codes that no error of ours has."""
+    return _BY_CODE.get(code, Internal)

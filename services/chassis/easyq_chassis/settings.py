@@ -36,14 +36,15 @@ class ServiceSettings(BaseSettings):
 S = TypeVar("S", bound=ServiceSettings)
 
 
-def load(cls: type[S], argv: list[str], *, prog: str) -> S:
+def load(cls: type[S], argv: list[str], *, prog: str, given: Mapping[str, Any] | None = None) -> S:
     """Returns the settings from the environment and the flags in ``argv``, which win.
 
+    ``given`` holds values of flags that the caller has taken out of ``argv`` itself; they win over the environment.
     Ends the process with status 2 and one line per wrong setting, named as flag and variable.
     """
     for warning in unknown_variables(cls, os.environ):
         print(f"{prog}: {warning}", file=sys.stderr)  # noqa: T201 - no log yet
-    source: dict[str, Any] = {"_cli_parse_args": argv, "_cli_prog_name": prog}
+    source: dict[str, Any] = {"_cli_parse_args": argv, "_cli_prog_name": prog, **(given or {})}
     try:
         return cls(**source)
     except ValidationError as error:

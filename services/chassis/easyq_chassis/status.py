@@ -10,20 +10,18 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from easyq_chassis.errors import BY_CODE, EasyQError, FieldProblem, Internal
+from easyq_chassis.errors import EasyQError, FieldProblem, error_class
 
 DOMAIN = "easyq"
 #: Response metadata beyond 16 KiB reaches clients as RESOURCE_EXHAUSTED, so that details are bounded.
 MAX_FIELDS = 16
 MAX_TEXT = 200
 _DETAILS_KEY = "grpc-status-details-bin"
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def to_status(error: EasyQError) -> status_pb2.Status:
     """Returns the error with its details, bounded to what metadata can carry."""
-    code, _ = error.code.value
-    status = status_pb2.Status(code=code, message=clip(error.message, 1024))
+    status = status_pb2.Status(code=error.code, message=clip(error.message, 1024))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     status.details.append(_pack(info))
     if error.fields:
@@ -53,8 +51,7 @@ def from_status(status: status_pb2.Status) -> EasyQError:
             fields += [FieldProblem(field=v.field, message=v.description) for v in bad.field_violations]
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.ToMilliseconds() / 1000
-    cls = BY_CODE.get(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), Internal)
-    return cls(status.message, reason=reason, fields=fields, retry_after=retry_after)
+    return error_class(status.code)(status.message, reason=reason, fields=fields, retry_after=retry_after)
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> EasyQError:

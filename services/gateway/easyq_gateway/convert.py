@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1 import job_pb2, job_service_pb2, spec_pb2
 from easyq.v1.error_reason_pb2 import ErrorReason
-from easyq_chassis.errors import BY_CODE, EasyQError, FieldProblem, Internal, InvalidArgument
+from easyq_chassis.errors import EasyQError, FieldProblem, InvalidArgument, error_class
 from easyq_gateway.domain import problems as found
 from easyq_gateway.domain.defaults import Defaults, default_backoff_max, default_pull
 from easyq_gateway.domain.problems import Problem
@@ -22,7 +21,6 @@ from easyq_gateway.domain.waiting import Snapshot, Words
 from easyq_internal.store.v1 import records_pb2
 
 _MOST_ERROR_TEXT = 400
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def to_ms(message: Timestamp | Duration) -> int:
@@ -197,7 +195,7 @@ def refusal(problems: Sequence[Problem]) -> InvalidArgument:
 
 def error_of_item(error: records_pb2.ItemError) -> EasyQError:
     """Returns the error of one item of a batch."""
-    cls = BY_CODE.get(_CODES.get(error.code, grpc.StatusCode.UNKNOWN), Internal)
+    cls = error_class(error.code)
     reason = ErrorReason.Code.Name(error.reason) if error.reason in ErrorReason.Code.values() else None
     return cls(error.message, reason=reason)
 

@@ -38,7 +38,7 @@ def error_result(error: EasyQError) -> SubmitResult:
     """An error as the result of one item of a batch."""
     return SubmitResult(
         error=ItemError(
-            code=error.code.value[0],
+            code=error.code,
             reason=ErrorReason.Code.Value(error.reason),
             message=str(error),
         )

@@ -15,7 +15,7 @@ from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.log_service_pb2_grpc import LogServiceStub
 from easyq.v1.spec_pb2 import JobSpec
 from easyq.v1.task_service_pb2_grpc import TaskServiceStub
-from easyq_chassis.errors import EasyQError
+from easyq_chassis.errors import Code, EasyQError
 from easyq_chassis.status import from_rpc_error
 from tests.integration.gateway.conftest import Client
 
@@ -66,7 +66,7 @@ def later(request: Any, where: str = "") -> Any:
 )  # fmt: skip
 async def test_creates(gateway: Client, request_: Any, fields: list[str]) -> None:
     error = await refused(JobServiceStub(gateway.channel).CreateJob(request_))
-    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.code is Code.INVALID_ARGUMENT
     assert [field.field for field in error.fields] == fields
     assert all(field.message for field in error.fields)
     assert gateway.store.submits == []
@@ -76,7 +76,7 @@ async def test_many_errors_fit_the_metadata(gateway: Client) -> None:
     error = await refused(
         JobServiceStub(gateway.channel).CreateJob(create(envs={f"EASYQ_{i}" * 50: "1" for i in range(300)}))
     )
-    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.code is Code.INVALID_ARGUMENT
     assert 1 <= len(error.fields) <= 16
     assert error.message.startswith("300 fields are wrong")
 
@@ -91,7 +91,7 @@ async def test_what_can_not_be_parsed_is_the_callers_fault(gateway: Client) -> N
     for data in (b"\xff\xff\xff", b"\x0a\x02\xff\xfe", too_deep.SerializeToString()):
         call: Any = gateway.channel.unary_unary("/easyq.v1.JobService/CreateJob")
         error = await refused(call(data))
-        assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_BODY")
+        assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "MALFORMED_BODY")
     submit: Any = gateway.channel.stream_stream("/easyq.v1.JobService/SubmitJobs")
     stream = submit()
     await stream.write(b"\xff\xff\xff")
@@ -144,10 +144,10 @@ async def test_other_calls(gateway: Client) -> None:
     for name, call in calls(gateway.channel).items():
         error = await refused(call)
         if name.endswith("unknown"):
-            assert error.code is grpc.StatusCode.NOT_FOUND, name
+            assert error.code is Code.NOT_FOUND, name
             assert error.reason.endswith("_NOT_FOUND"), name
         else:
-            assert error.code is grpc.StatusCode.INVALID_ARGUMENT, name
+            assert error.code is Code.INVALID_ARGUMENT, name
             assert [field.field for field in error.fields] == expected[name], name
 
 
@@ -163,11 +163,11 @@ async def test_other_calls(gateway: Client) -> None:
 async def test_reading_logs(gateway: Client, request_: Any, field: str) -> None:
     stub: Any = LogServiceStub(gateway.channel)
     error = await refused(stub.ReadLogs(request_).read())
-    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.code is Code.INVALID_ARGUMENT
     assert [problem.field for problem in error.fields] == [field]
 
 
 async def test_the_stores_not_found_reaches_a_reader(gateway: Client) -> None:
     stub: Any = LogServiceStub(gateway.channel)
     error = await refused(stub.ReadLogs(log_service_pb2.ReadLogsRequest(execution_id=EXECUTION)).read())
-    assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "EXECUTION_NOT_FOUND")
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "EXECUTION_NOT_FOUND")

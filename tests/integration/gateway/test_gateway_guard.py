@@ -10,6 +10,7 @@ from easyq.v1 import job_service_pb2 as api
 from easyq.v1.job_pb2 import Execution
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.spec_pb2 import JobSpec
+from easyq_chassis.errors import Code
 from easyq_chassis.status import from_rpc_error
 from tests.integration.gateway.conftest import SPEC, Client, Starter
 from tests.support.waiting import eventually
@@ -81,7 +82,7 @@ async def test_beyond_the_bound_429(start_gateway: Starter) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await JobServiceStub(gateway.channel).CreateJob(api.CreateJobRequest(task_id="t", spec=JobSpec(image="a")))
     told = from_rpc_error(error.value)
-    assert (told.code, told.reason, told.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 1.0)
+    assert (told.code, told.reason, told.retry_after) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED", 1.0)
     # Whoever watches over it is answered all the same.
     assert (await gateway.call("GET", "/healthcheck")).status == 200
     gateway.store.answering.set()
@@ -112,7 +113,7 @@ async def test_a_request_that_takes_too_long(start_gateway: Starter) -> None:
     )
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await JobServiceStub(gateway.channel).CreateJob(api.CreateJobRequest(task_id="t", spec=JobSpec(image="a")))
-    assert from_rpc_error(error.value).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert from_rpc_error(error.value).code is Code.DEADLINE_EXCEEDED
     gateway.store.answering.set()
 
 

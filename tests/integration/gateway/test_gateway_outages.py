@@ -14,7 +14,7 @@ from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
 from easyq.v1.job_pb2 import Job
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.spec_pb2 import JobSpec
-from easyq_chassis.errors import Unavailable
+from easyq_chassis.errors import Code, Unavailable
 from easyq_chassis.status import from_rpc_error
 from easyq_gateway.app import App
 from easyq_gateway.config import GatewaySettings
@@ -73,7 +73,7 @@ async def test_the_store_is_away(gateway: Client) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await JobServiceStub(gateway.channel).CreateJob(api.CreateJobRequest(task_id="t", spec=JobSpec(image="a")))
     told = from_rpc_error(error.value)
-    assert (told.code, told.reason, told.retry_after) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", 2.0)
+    assert (told.code, told.reason, told.retry_after) == (Code.UNAVAILABLE, "UNAVAILABLE", 2.0)
 
 
 async def test_a_store_that_hangs(start_gateway: Starter) -> None:

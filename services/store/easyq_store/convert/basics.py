@@ -72,7 +72,7 @@ def ready(record: Head) -> HeadMessage:
 
 def item_error(error: EasyQError) -> ItemError:
     """Why one item of a batch was refused."""
-    return ItemError(code=error.code.value[0], reason=ErrorReason.Code.Value(error.reason), message=error.message)
+    return ItemError(code=error.code, reason=ErrorReason.Code.Value(error.reason), message=error.message)
 
 
 def members(kind: type[Member], numbers: Iterable[int], field: str) -> tuple[Member, ...]:
