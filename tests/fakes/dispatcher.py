@@ -84,6 +84,7 @@ class FakeFarm:
         self.most_held: Counter[str] = Counter()
         self.refusals: list[Verdict] = []
         self.calls: Counter[str] = Counter()
+        self.silent_for: dict[str, float] = {}
 
     # ------------------------------------------------------------------------------------------ what tests do to it
     def submit(self, task: str, count: int = 1, *, priority: int = 0) -> list[Head]:
@@ -168,7 +169,7 @@ class FakeFarm:
                 message=agent.message,
                 pools=agent.pools,
                 slots=agent.slots,
-                silent_for=0.0,
+                silent_for=self.silent_for.get(agent.agent_id, 0.0),
             )
             for agent in self.agents.values()
         ]

@@ -105,6 +105,8 @@ class FakeMatchIndex:
 
     async def begin(self, generation: int) -> None:
         self._reach()
+        if self._server.state and self._server.state[0] <= generation:
+            self._server.state = None
         self._server.spaces[generation] = Space(run_id=self._server.run_id)
 
     async def load(self, generation: int, held: Sequence[HeldExecution]) -> None:

@@ -17,11 +17,11 @@ Lines = Annotated[tuple[str, ...], NoDecode]
 
 # Flags that may be repeated; said once, the singular is the more natural.
 _REPEATABLE = {
-    "--pools": "--pools",
-    "--pool": "--pools",
-    "--limits": "--limits",
-    "--limit": "--limits",
-    "--pool-lost-after": "--pool-lost-after",
+    "--pools": "pools",
+    "--pool": "pools",
+    "--limits": "limits",
+    "--limit": "limits",
+    "--pool-lost-after": "pool_lost_after",
 }
 
 
@@ -76,7 +76,7 @@ class DispatcherSettings(settings.ServiceSettings):
             return value
         if value.startswith("["):
             return json.loads(value)
-        return tuple(line.strip() for line in value.splitlines() if line.strip())
+        return _lines(value)
 
     @field_validator("pools")
     @classmethod
@@ -128,24 +128,28 @@ class DispatcherSettings(settings.ServiceSettings):
 
 def load(argv: list[str]) -> DispatcherSettings:
     """The settings from the environment and from flags; ends the process where one is wrong."""
-    return settings.load(DispatcherSettings, _join_repeated(argv), prog="easyq dispatcher")
+    rest, repeated = _take_repeated(argv)
+    return settings.load(DispatcherSettings, rest, prog="easyq dispatcher", given=repeated)
 
 
-def _join_repeated(argv: list[str]) -> list[str]:
-    """Makes one flag with lines of each repeated one: joined by commas, as the library would do, regexes break."""
-    values: dict[str, list[str]] = {}
+def _take_repeated(argv: list[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Takes the flags that may be repeated out: the library splits their values at commas, which regexes may have."""
+    values: dict[str, tuple[str, ...]] = {}
     rest: list[str] = []
     arguments = iter(argv)
     for argument in arguments:
         flag, equals, value = argument.partition("=")
-        if flag in _REPEATABLE:
-            found = value if equals else next(arguments, None)
-            if found is None:
-                return argv
-            values.setdefault(_REPEATABLE[flag], []).append(found)
-        else:
+        name = _REPEATABLE.get(flag)
+        found = value if equals else next(arguments, None) if name else None
+        if name is None or found is None:
             rest.append(argument)
-    return rest + [f"{flag}=" + "\n".join(lines) for flag, lines in values.items()]
+        else:
+            values[name] = (*values.get(name, ()), *_lines(found))
+    return rest, values
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _lost_after_ms(text: str) -> int:

@@ -207,6 +207,17 @@ async def test_a_filling_begins_empty_even_where_its_number_was_used(backend: Ba
     assert ids(await index.take(5, [seat(5)])) == []
 
 
+async def test_an_older_filling_holds_no_longer_once_a_newer_one_begins(backend: Backend) -> None:
+    index, slow = await backend.filled(generation=2), backend.index(dispatcher="slow")
+    await slow.begin(1)
+    assert await running(index, 2) == {"default": 0}
+    await slow.begin(3)
+    assert (await index.look()).generation is None
+    for call in all_calls(index, 2):
+        with pytest.raises(StaleIndex):
+            await call()
+
+
 async def test_sweeping_leaves_what_is_being_filled(backend: Backend) -> None:
     index, other = await backend.filled(), backend.index(dispatcher="d2")
     await other.begin(2)
@@ -390,7 +401,7 @@ async def test_a_freed_place_is_not_lost_to_a_task_that_meets_another_limit(back
     assert len(ids(await index.take(1, [seat(9)]))) == 1
     await ready(index, head(1, "b1"))
     assert ids(await index.take(1, [seat(9)])) == ["b1-1"]
-    await ready(index, head(1, "c1"), head(1, "a4"), head(1, "c2"))
+    await ready(index, head(1, "a4"), head(1, "c1"), head(1, "c2"))
     assert ids(await index.take(1, [seat(9)])) == []
     await index.settle(1, Changes(released=[Released(execution_id="b1-1", epoch=2)]))
     assert ids(await index.take(1, [seat(9)])) == ["c1-1"]
@@ -490,6 +501,7 @@ async def test_a_head_of_an_execution_that_counts_is_ignored(backend: Backend) -
     await ready(index, head(1), head(2))
     await index.take(1, [seat()])
     await ready(index, head(1), head(2))
+    assert (await index.survey(1, Question())).ready == {"default": 1}
     assert ids(await index.take(1, [seat(5)])) == ["t-2"]
 
 
