@@ -232,9 +232,14 @@ class Execution:
 
     def _log_end(self, word: Word, verdict: Verdict) -> None:
         if isinstance(word, Finish):
-            reason = word.failure.reason.value if word.failure else None
+            failure = word.failure
             self._log.info(
-                "finished", outcome=word.outcome.value, exit_code=word.exit_code, reason=reason, answer=verdict.value
+                "finished",
+                outcome=word.outcome.value,
+                exit_code=word.exit_code,
+                reason=failure.reason.value if failure else None,
+                message=failure.message if failure and word.exit_code is None else None,
+                answer=verdict.value,
             )
         else:
             self._log.info("given_back", answer=verdict.value)
