@@ -74,12 +74,12 @@ async def test_without_attachments_the_log_is_read(rig: Rig) -> None:
 async def test_a_program_never_waits_for_a_store_that_is_away(rig: Rig) -> None:
     await rig.ready()
     rig.farm.append_failures = 1_000_000
-    one = rig.run("sleep 0.05; " + "; ".join(["echo " + "x" * 99_999] * 30) + "; exit 3")
+    one = rig.run("sleep 0.05; " + "; ".join(["echo " + "x" * 99_999] * 50) + "; exit 3")
     container = await rig.until(lambda: rig.engine.container_of(one.execution_id))
     await rig.until(lambda: container.exit_code == 3, "it ended although nobody took its output")
     rig.farm.append_failures = 0
     await rig.farm.ended(one)
-    assert one.stdout == (b"x" * 99_999 + b"\n") * 30
+    assert one.stdout == (b"x" * 99_999 + b"\n") * 50
 
 
 async def test_the_start_is_in_the_journal_before_it_is_sent(rig: Rig) -> None:

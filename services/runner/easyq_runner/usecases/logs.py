@@ -20,8 +20,10 @@ from easyq_runner.usecases.waiting import Changes, first_of
 CHUNK = 256 * 1024
 #: What may travel with the finish, of both streams together.
 TAIL = 64 * 1024
-# Bytes of both streams that wait for the store; the engine's file keeps the rest.
+# Bytes of both streams that wait for the store at most; the engine's file keeps the rest. A burst of an attached
+# program gets more room, since what does not fit is dear to read back.
 _BUFFER = 1024 * 1024
+_ATTACHED_BUFFER = 4 * 1024 * 1024
 # What is compared with the engine's file in the end: messages there, bytes here.
 _COMPARED_MESSAGES = 64
 _COMPARED_BYTES = 16 * 1024
@@ -194,7 +196,7 @@ class LogPump:
             self._announce_data()
             if self._satisfied:
                 return True
-            if self._buffered > _BUFFER or self._rewind or self._stale:
+            if self._buffered > _ATTACHED_BUFFER or self._rewind or self._stale:
                 # The program must not wait for the store: the rest comes from the engine's log.
                 return False
         return True

@@ -1,0 +1,129 @@
+"""An agent as a process of its own, on a real Docker Engine, with a farm of ours above it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from easyq.v1.spec_pb2 import JobSpec
+from tests.fakes.runner import FakeFarm, FarmExecution
+from tests.support import process
+from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+
+
+class AgentProcess:
+    """`python -m easyq_runner`; its data folder outlives it."""
+
+    def __init__(self, farm: FakeFarm, host: DockerHost, **settings: Any) -> None:
+        self.folder = process.make_folder("agent")
+        self.farm = farm
+        self.host = host
+        self.settings = settings
+        self.faults: dict[str, str] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("EASYQ_", "DOCKER_"))}
+        (self.folder / "once").mkdir(exist_ok=True)
+        own = {
+            "dispatchers": self.farm.address,
+            "store": self.farm.address,
+            "docker_host": self.host.url,
+            "data": str(self.folder / "data"),
+            **self.settings,
+        }
+        settings = {
+            f"EASYQ_RUNNER_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in own.items()
+        }
+        faults = {
+            "EASYQ_TEST_FAULTS": ",".join(f"runner.{point}={action}" for point, action in self.faults.items()),
+            "EASYQ_TEST_FAULTS_ONCE": str(self.folder / "once"),
+        }
+        return {**kept, **settings, **faults}
+
+    def start(self) -> Self:
+        self._process = process.spawn(
+            [sys.executable, "-m", "easyq_runner"],
+            log=self.log_path,
+            env=self.environment(),
+            cwd=self.folder,
+        )
+        return self
+
+    async def ready(self) -> Self:
+        self.start()
+        await self.farm.until_connected()
+        return self
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def log(self) -> str:
+        return process.tail(self.log_path, 100_000)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it was not started"
+        return self._process
+
+    async def kill(self) -> None:
+        await self.end(signal.SIGKILL)
+
+    async def end(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit status; the farm goes on answering meanwhile."""
+        return await asyncio.to_thread(process.end, self.process, sig)
+
+    def close(self) -> None:
+        if self.running:
+            process.end(self.process)
+        print(self.log)  # shown with a test that failed
+        process.remove_folder(self.folder)
+
+
+@pytest.fixture
+async def farm() -> AsyncIterator[FakeFarm]:
+    async with FakeFarm() as running:
+        yield running
+
+
+@pytest.fixture
+def new_agent(farm: FakeFarm, docker_host: DockerHost) -> Iterator[Callable[..., AgentProcess]]:
+    closing = process.Closing()
+
+    def make(host: DockerHost | None = None, **settings: Any) -> AgentProcess:
+        agent = AgentProcess(farm, host or docker_host, **settings)
+        closing.add(agent.close)
+        return agent
+
+    yield make
+    closing.close()
+
+
+@pytest.fixture
+async def agent(new_agent: Callable[..., AgentProcess]) -> AgentProcess:
+    """One that is connected."""
+    return await new_agent().ready()
+
+
+@pytest.fixture
+def run(farm: FakeFarm, busybox_image: str) -> Callable[..., FarmExecution]:
+    """`run("echo hi", timeout=…)` assigns a script of busybox's shell."""
+
+    def assign(script: str, **spec: Any) -> FarmExecution:
+        return farm.run(JobSpec(**{"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **spec}))
+
+    return assign
