@@ -59,8 +59,8 @@ class DockerHost(Server):
 
     @property
     def namespace(self) -> str:
-        """In case a containerd of the system runs: dockerd then uses that one."""
-        return self.folder.name
+        """In case a containerd of the system runs: dockerd then uses that one. It takes no `_` beside a `-`."""
+        return self.folder.name.replace("_", "x")
 
     def command(self) -> list[str | Path]:
         return [
