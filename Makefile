@@ -106,7 +106,7 @@ test-e2e: setup ## the system as users run it
 	$(PYTEST) tests/e2e $(ARGS)
 
 .PHONY: test-chaos
-test-chaos: setup ## the same while things are killed (long; not part of `make test`)
+test-chaos: setup ## the same while things are killed, every fault once (FULL=1: many times, about half an hour)
 	$(PYTEST) tests/chaos $(ARGS)
 
 .PHONY: bench

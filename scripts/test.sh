@@ -46,6 +46,8 @@ lane lint 600 make --no-print-directory lint
 }
 # The system uses every core by itself, and its tests measure how long things take.
 tests e2e 900 0 "$@"
+# Every kind of fault once; `make test-chaos FULL=1` has the sizes that EasyQ promises.
+tests chaos 900 0 "$@"
 
 lane coverage 120 scripts/coverage.sh
 
