@@ -164,12 +164,19 @@ class Core:
     """One dispatcher. `step` does one round of everything."""
 
     def __init__(
-        self, name: str, farm: FakeFarm, make_index: MakeIndex, matching: Matching, clock: ManualClock
+        self,
+        *,
+        name: str,
+        farm: FakeFarm,
+        index: MatchIndex,
+        matching: Matching,
+        clock: ManualClock,
+        orphan_after: float,
     ) -> None:
         self.name = name
         self.farm = farm
         self.wakes = 0
-        self.index = index = make_index(name, matching)
+        self.index = index
         self.ledger = Ledger(wake=self._wake)
         self.roster = Roster(wake=self._wake)
         self.keeper = Keeper(index=index, store=farm, clock=clock, on_adopt=self._start_over, interval=0.5)
@@ -181,7 +188,7 @@ class Core:
             "clock": clock,
         }
         self.feeder = Feeder(fed=self._wake, interval=1.0, pass_interval=30.0, **common)
-        self.settler = Settler(interval=1.0, orphan_after=ORPHAN_AFTER, reconcile_interval=5.0, **common)
+        self.settler = Settler(interval=1.0, orphan_after=orphan_after, reconcile_interval=5.0, **common)
         self.matcher = Matcher(
             roster=self.roster, refill=self.feeder.refill, suspect=self.settler.suspect, poll=0.25, **common
         )
@@ -206,7 +213,8 @@ class Core:
 
     async def step(self) -> None:
         await self.keeper.run_once()
-        await self.feeder.run_once()
+        while await self.feeder.run_once() == 0:
+            await idle()
         await self.match()
         await self.settler.run_once()
         await self.match()
@@ -233,16 +241,31 @@ class Rig:
     """A farm with dispatchers, by default over the fake index."""
 
     def __init__(
-        self, *, pools: Sequence[str] = (), limits: Sequence[str] = (), make_index: MakeIndex | None = None
+        self,
+        *,
+        pools: Sequence[str] = (),
+        limits: Sequence[str] = (),
+        make_index: MakeIndex | None = None,
+        orphan_after: float = ORPHAN_AFTER,
     ) -> None:
         self.clock = ManualClock()
         self.server = FakeIndexServer(self.clock)
         self.farm = FakeFarm()
         self.matching = rules(pools, limits)
         self._make_index = make_index or self._fake_index
+        self._orphan_after = orphan_after
 
     def dispatcher(self, name: str = "d1", matching: Matching | None = None) -> Core:
-        return Core(name, self.farm, self._make_index, matching or self.matching, self.clock)
+        matching = matching or self.matching
+        index = self._make_index(name, matching)
+        return Core(
+            name=name,
+            farm=self.farm,
+            index=index,
+            matching=matching,
+            clock=self.clock,
+            orphan_after=self._orphan_after,
+        )
 
     def _fake_index(self, name: str, matching: Matching) -> MatchIndex:
         return FakeMatchIndex(self.server, dispatcher=name, matching=matching)

@@ -21,7 +21,7 @@ async def fed(core: Core) -> set[str]:
 async def begun(rig: Rig) -> Core:
     core = rig.dispatcher()
     await core.keeper.run_once()
-    await core.feeder.run_once()
+    await later(rig, core, 0)
     return core
 
 
@@ -31,7 +31,8 @@ def ids(heads: list[Head]) -> set[str]:
 
 async def later(rig: Rig, core: Core, seconds: float = 1.0) -> None:
     rig.clock.seconds += seconds
-    await core.feeder.run_once()
+    while await core.feeder.run_once() == 0:
+        pass
 
 
 async def test_the_first_pass_finds_all_that_waits() -> None:
@@ -155,6 +156,25 @@ async def test_every_task_is_read_again_at_some_time(monkeypatch: pytest.MonkeyP
         await later(rig, core, 30)
         assert rig.farm.calls["list_task_queue"] - before < 10
     assert passes > 1
+
+
+async def test_a_long_pass_does_not_hold_up_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeder_module, "_AT_ONCE", 2)
+    rig = Rig()
+    for number in range(9):
+        rig.farm.submit(f"t{number}")
+    core = rig.dispatcher()
+    await core.keeper.run_once()
+    assert await core.feeder.run_once() == 0
+    (new,) = rig.farm.submit("z")
+    rig.clock.seconds += 1
+    assert await core.feeder.run_once() == 0
+    assert new.execution_id in await fed(core)
+    rig.server.flush()
+    await core.feeder.run_once()
+    await core.keeper.run_once()
+    await later(rig, core)
+    assert len(await fed(core)) == 10
 
 
 async def test_another_filling_is_fed_from_the_beginning() -> None:

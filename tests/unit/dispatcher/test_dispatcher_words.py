@@ -118,3 +118,10 @@ async def test_what_is_wrong_is_told() -> None:
     assert any("noeviction" in message for message in messages)
     assert standing.limits[0].running == 0
     assert standing.pools[0].running == 0
+
+
+async def test_an_agent_of_unknown_pools_is_told_of() -> None:
+    core, agent = await begun(Rig()), Agent("a", 1)
+    await agent.connect(core, pools=("gpu",))
+    troubles = {trouble.subject: trouble.message for trouble in (await core.words.standing()).troubles}
+    assert "gpu" in troubles["agent a"]

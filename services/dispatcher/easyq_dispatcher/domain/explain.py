@@ -134,6 +134,11 @@ def no_agent_problem(pool: Pool) -> str:
     )
 
 
+def unknown_pools_problem(pools: Sequence[str]) -> str:
+    """What is wrong with an agent that joins only pools which the dispatcher doesn't have."""
+    return f"it is given nothing: it joins {', '.join(pools)}, and the dispatcher has no such pool (--pool NAME=REGEX)"
+
+
 def _no_agent(at: Situation) -> str:
     gone = ", ".join(agent.agent_id for agent in at.agents)
     return no_agent_problem(at.pool) + (f" (not connected: {gone})" if gone else "")

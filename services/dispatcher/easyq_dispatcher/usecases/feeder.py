@@ -64,8 +64,8 @@ class Feeder:
         self._marks: deque[tuple[float, int]] = deque()
         self._next_pass = 0.0
         self._next_cursor = 0.0
-        self._passes = 0
-        self._tasks_seen = 0
+        self._pass_after: str | None = None
+        self._passes, self._parts, self._tasks_seen = 0, 1, 0
         self._outage = Outage("feeder")
         self.wake: Callable[[], None] = lambda: None
 
@@ -78,6 +78,7 @@ class Feeder:
     def start_over(self) -> None:
         """The index is another one: whatever was fed before is gone."""
         self._marks.clear()
+        self._pass_after = None
         self._next_pass = 0.0
         self.wake()
 
@@ -94,6 +95,8 @@ class Feeder:
             self._outage.began(error)
             return self._interval
         self._outage.ended()
+        if self._pass_after is not None:
+            return 0
         return max(0.0, min(self._next_cursor, self._next_pass) - self._clock.monotonic())
 
     async def _feed(self, generation: int) -> None:
@@ -108,7 +111,9 @@ class Feeder:
         if now >= self._next_pass or self._ledger.lost_heads:
             self._ledger.lost_heads = False
             self._next_pass = now + self._pass_interval
-            await self._pass_over_all(generation)
+            await self._begin_pass(generation)
+        if self._pass_after is not None:
+            self._pass_after = await self._go_on_with_pass(generation, self._pass_after)
 
     async def _refill_low(self, generation: int) -> None:
         low, self._low = self._low, {}
@@ -136,25 +141,28 @@ class Feeder:
             after = heads[-1].queue_seq
         self._marks.append((now, last))
 
-    async def _pass_over_all(self, generation: int) -> None:
-        """Reads tasks without heads, and a part of the others, so that a head that was lost is found in the end."""
+    async def _begin_pass(self, generation: int) -> None:
         await self._index.settle(generation, Changes(repair=True))
-        parts = max(1, -(-self._tasks_seen // _REREAD_A_PASS))
+        self._parts = max(1, -(-self._tasks_seen // _REREAD_A_PASS))
         self._passes, self._tasks_seen = self._passes + 1, 0
-        after = ""
-        while True:
-            names = await self._store.list_queued_tasks(after, _AT_ONCE)
-            known = (await self._index.survey(generation, Question(tasks=names))).tasks
-            due = {
-                name: version
-                for name, (heads, version) in known.items()
-                if not heads or zlib.crc32(name.encode()) % parts == self._passes % parts
-            }
-            self._tasks_seen += len(names)
-            await self._read(generation, due.items())
-            if len(names) < _AT_ONCE:
-                return
-            after = names[-1]
+        self._pass_after = ""
+
+    async def _go_on_with_pass(self, generation: int, after: str) -> str | None:
+        """Reads tasks without heads, and a part of the others, so that a head that was lost is found in the end.
+
+        One page of tasks a round, since cursor and refills must not wait for a long pass. Returns the task after which
+        to go on; None at the end.
+        """
+        names = await self._store.list_queued_tasks(after, _AT_ONCE)
+        known = (await self._index.survey(generation, Question(tasks=names))).tasks
+        due = {
+            name: version
+            for name, (heads, version) in known.items()
+            if not heads or zlib.crc32(name.encode()) % self._parts == self._passes % self._parts
+        }
+        self._tasks_seen += len(names)
+        await self._read(generation, due.items())
+        return names[-1] if len(names) == _AT_ONCE else None
 
     async def _read(self, generation: int, tasks: Iterable[tuple[str, str]]) -> None:
         """Reads the first heads of tasks, several at a time, and takes them in. `tasks`: names and versions."""

@@ -19,6 +19,7 @@ from easyq_dispatcher.domain.explain import (
     explain_silent,
     explain_unavailable,
     no_agent_problem,
+    unknown_pools_problem,
 )
 from easyq_dispatcher.domain.matching import Limit, Matching, Pool
 from easyq_dispatcher.ports import FarmStore, MatchIndex, Question, Survey
@@ -143,6 +144,11 @@ class Words:
             Trouble(subject=f"pool {pool.name}", message=no_agent_problem(pool))
             for pool in self._matching.pools
             if not any(pool.name in agent.pools for agent in live)
+        ]
+        troubles += [
+            Trouble(subject=f"agent {agent.agent_id}", message=unknown_pools_problem(agent.pools))
+            for agent in live
+            if not any(name in self._matching.pool_by_name for name in agent.pools)
         ]
         return Standing(
             pools=[
