@@ -28,7 +28,7 @@ async def test_only_the_store_is_needed(gateway: Client) -> None:
     began = time.monotonic()
     for _ in range(20):
         await gateway.enqueue()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert len(gateway.store.jobs) == 20
 
 
@@ -37,7 +37,7 @@ async def test_a_dispatcher_that_hangs_slows_no_enqueue(gateway: Client) -> None
     began = time.monotonic()
     for _ in range(20):
         await gateway.enqueue()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     gateway.behind.dispatchers[0].answering.set()
 
 
@@ -66,7 +66,7 @@ async def test_the_store_is_away(gateway: Client) -> None:
     ):
         began = time.monotonic()
         answer = await gateway.call(method, path, body)
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 5
         assert (answer.status, answer.error["code"], answer.error["reason"]) == (503, "UNAVAILABLE", "UNAVAILABLE")
         assert "store" in answer.error["message"]
         assert int(answer.headers["Retry-After"]) >= 1
@@ -81,7 +81,7 @@ async def test_a_store_that_hangs(start_gateway: Starter) -> None:
     gateway.store.answering.clear()
     began = time.monotonic()
     answer = await gateway.call("POST", "/tasks/mail", SPEC)
-    assert (answer.status, time.monotonic() - began < 2) == (503, True)
+    assert (answer.status, time.monotonic() - began < 5) == (503, True)
     gateway.store.answering.set()
 
 
@@ -151,7 +151,7 @@ async def test_status_with_everything_away(start_gateway: Starter) -> None:
     gateway = await start_gateway(running=False, schedulers=2, dispatchers=2, status_timeout=0.5)
     began = time.monotonic()
     status = await gateway.get("/status")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert (status["accepting"], status["running"]) == (False, False)
     assert [problem["subject"] for problem in status["problems"]] == [
         "store",
@@ -181,7 +181,7 @@ async def test_status_with_a_dispatcher_that_hangs(start_gateway: Starter) -> No
     gateway.behind.dispatchers[0].answering.clear()
     began = time.monotonic()
     status = await gateway.get("/status")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert status["pools"] == []
     gateway.behind.dispatchers[0].answering.set()
 
