@@ -480,6 +480,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
             yield response
 
     async def PutJob(self, request: Any, context: Any) -> Any:
+        await self.answering.wait()
         self.admitted.append(request.job.job_id)
         return self.store.put(request)
 

@@ -6,13 +6,17 @@ import re
 from functools import partial
 from typing import Any
 
+import grpc
 import grpc.aio
 import pytest
 
 from easyq.v1 import job_service_pb2 as api
+from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.spec_pb2 import JobSpec, OnLost, Pull
 from easyq_chassis.status import from_rpc_error
+from easyq_internal.store.v1.job_store_pb2 import SubmitResult
+from easyq_internal.store.v1.records_pb2 import ItemError
 from tests.fakes.gateway import DispatcherServicer
 from tests.integration.gateway.conftest import SPEC, Client, Starter
 from tests.support.waiting import eventually
@@ -166,6 +170,15 @@ async def test_many_clients_at_once_share_batches(gateway: Client) -> None:
     answers = await asyncio.gather(*(gateway.enqueue(f"t{i % 7}") for i in range(60)))
     assert len({answer["jobId"] for answer in answers}) == 60
     assert gateway.store.calls.count("Submit") < 60
+
+
+async def test_what_the_store_refuses_of_a_batch_is_told(gateway: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ItemError(code=grpc.StatusCode.ALREADY_EXISTS.value[0], reason=ErrorReason.JOB_EXISTS, message="taken")
+    monkeypatch.setattr(gateway.store, "submit", lambda _: SubmitResult(error=error))
+    answer = await gateway.call("POST", "/tasks/mail", SPEC)
+    assert (answer.status, answer.error["code"], answer.error["reason"]) == (409, "ALREADY_EXISTS", "JOB_EXISTS")
+    [result] = (await gateway.post("/batch", {"jobs": [{"taskId": "mail", "spec": SPEC}]}))["results"]
+    assert (result["error"]["reason"], result["error"]["message"]) == ("JOB_EXISTS", "taken")
 
 
 # ------------------------------------------------------------------------------------------------------------ batches

@@ -125,6 +125,26 @@ async def test_one_of_two_schedulers_is_away(start_gateway: Starter) -> None:
     assert len(gateway.behind.schedulers[0].admitted) == 1
 
 
+async def test_one_of_two_schedulers_hangs(start_gateway: Starter) -> None:
+    gateway = await start_gateway(schedulers=2, store_patience=2)
+    gateway.behind.schedulers[0].answering.clear()
+    await gateway.enqueue(startIn="1h")
+    assert len(gateway.behind.schedulers[1].admitted) == 1
+    gateway.behind.schedulers[1].answering.clear()
+    answer = await gateway.call("PUT", "/tasks/t/jobs/j", {**SPEC, "startIn": 5})
+    assert (answer.status, answer.error["reason"]) == (503, "UNAVAILABLE")
+    for scheduler in gateway.behind.schedulers:
+        scheduler.answering.set()
+
+
+async def test_put_of_a_known_revision_by_a_scheduler(gateway: Client) -> None:
+    """It is not repeated: its first attempt may have raised the revision."""
+    spec = {**SPEC, "startIn": 5}
+    assert (await gateway.call("PUT", "/tasks/t/jobs/j", spec)).status == 200
+    changed = {**spec, "image": "busybox:2"}
+    assert (await gateway.call("PUT", "/tasks/t/jobs/j?revision=1", changed)).json["job"]["revision"] == 2
+
+
 # -------------------------------------------------------------------------------------------------- status and health
 
 

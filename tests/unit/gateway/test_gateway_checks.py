@@ -114,6 +114,7 @@ def test_a_sound_request() -> None:
         (changed(lambda spec: spec.metadata.update({"a": float("nan")})), 'spec.metadata["a"]', "finite"),
         (changed(lambda spec: spec.metadata.update({"a": ["x", "\0"]})), 'spec.metadata["a"][1]', "NUL"),
         (changed(lambda spec: spec.metadata.fields["a"].SetInParent()), 'spec.metadata["a"]', "no value"),
+        (request(envs={"A": "\0"}), 'spec.envs["A"]', "NUL"),
         (GetExecutionRequest(execution_id="x"), "executionId", "UUID"),
         (ListExecutionsRequest(state=[Execution.LOST, 99]), "state[1]", "one of SCHEDULED"),  # type: ignore[list-item]
         (ListJobsRequest(label=["a"]), "label[0]", "key=value"),
