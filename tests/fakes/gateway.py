@@ -470,9 +470,12 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     def __init__(self, store: FakeStore) -> None:
         self.store = store
         self.admitted: list[str] = []
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     async def Submit(self, request_iterator: Any, context: Any) -> Any:
         async def handle(items: Sequence[job_store_pb2.NewJob]) -> list[job_store_pb2.SubmitResult]:
+            await self.answering.wait()
             self.admitted += [item.job_id for item in items]
             return [self.store.submit(item) for item in items]
 
