@@ -16,6 +16,8 @@ Listed = TypeVar("Listed", Job, Execution)
 
 # Called with a step's name before it takes effect; may wait (others go first) or raise (the process died here).
 Between = Callable[[str], Awaitable[None]]
+# Called with every job and execution that is written, and what it was before.
+Watch = Callable[[Job | Execution | None, Job | Execution], None]
 
 
 @dataclass
@@ -99,10 +101,16 @@ class FakeLookups:
 class FakeSteps(FakeLookups):
     """The writes of a plan."""
 
-    def __init__(self, tables: Callable[[], Tables], *, atomic: bool, between: Between) -> None:
+    def __init__(self, tables: Callable[[], Tables], *, atomic: bool, between: Between, watch: Watch) -> None:
         super().__init__(tables)
         self._atomic = atomic
         self._between = between
+        self._watch = watch
+
+    @classmethod
+    def of(cls, store: "FakePersistence") -> "FakeSteps":
+        """Steps outside any plan, for tests of parts of plans."""
+        return cls(lambda: store.tables, atomic=store.atomic, between=store.between, watch=store.watch)
 
     @property
     def atomic(self) -> bool:
@@ -134,6 +142,7 @@ class FakeSteps(FakeLookups):
         if old is None or (new := decide(old)) is old:
             return old
         self._tables().jobs[job_id] = new = replace(new, write_no=old.write_no + 1)
+        self._watch(old, new)
         return new
 
     async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
@@ -147,6 +156,7 @@ class FakeSteps(FakeLookups):
         if taken or execution.execution_id in executions:
             return False
         executions[execution.execution_id] = execution
+        self._watch(None, execution)
         return True
 
     async def change_execution(self, execution_id: str, decide: Callable[[Execution], Execution]) -> Execution | None:
@@ -155,6 +165,7 @@ class FakeSteps(FakeLookups):
         if old is None or (new := decide(old)) is old:
             return old
         self._tables().executions[execution_id] = new = replace(new, write_no=old.write_no + 1)
+        self._watch(old, new)
         return new
 
     async def next_seq(self) -> int:
@@ -374,6 +385,7 @@ class FakePersistence:
         self.atomic = atomic
         self.away = False
         self.between: Between = _nothing
+        self.watch: Watch = _look_away
         self._reads = FakeReads(self._reached)
 
     @property
@@ -389,7 +401,8 @@ class FakePersistence:
     async def run(self, plan: Plan[R]) -> R:
         before = self._reached().copy() if self.atomic else None
         try:
-            return await plan(FakeSteps(self._reached, atomic=self.atomic, between=self._call_between))
+            steps = FakeSteps(self._reached, atomic=self.atomic, between=self.between, watch=self.watch)
+            return await plan(steps)
         except BaseException:
             if before is not None:
                 self.tables = before
@@ -406,9 +419,6 @@ class FakePersistence:
         except EasyQError as error:
             return error
 
-    async def _call_between(self, name: str) -> None:
-        await self.between(name)
-
     def _reached(self) -> Tables:
         if self.away:
             raise Unavailable("the database is away")
@@ -416,6 +426,10 @@ class FakePersistence:
 
 
 async def _nothing(_: str) -> None:
+    return None
+
+
+def _look_away(_: Job | Execution | None, __: Job | Execution) -> None:
     return None
 
 

@@ -3,6 +3,7 @@
 Afterwards the sweep, and the same call again, must come to the very state that an undisturbed call comes to.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,11 +14,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1.spec_pb2 import Backoff
 from easyq_chassis.errors import EasyQError
-from easyq_store.domain.states import AgentState, Outcome
+from easyq_store.domain.moves import first_plan
+from easyq_store.domain.states import AgentState, ExecutionState, Outcome
+from easyq_store.domain.timing import Timing
 from easyq_store.usecases import retry, stop, time
+from easyq_store.usecases.follow import insert_planned
 from easyq_store.usecases.report import GivenBack, Started
 from easyq_store.usecases.sweep import sweep
-from tests.fakes.store import FakePersistence
+from tests.fakes.store import FakePersistence, FakeSteps
 from tests.support.store_records import T0
 from tests.support.store_world import Crash, World, ended, exited
 
@@ -153,7 +157,8 @@ async def settled(world: World) -> None:
         if not await sweep(world.ctx):
             break
     tables = world.store.tables
-    assert [r for r in (*tables.jobs.values(), *tables.executions.values()) if r.unsettled_since] == []
+    assert [job for job in tables.jobs.values() if job.unsettled_since] == []
+    assert [made for made in tables.executions.values() if made.unsettled_since] == []
     assert [job for job in tables.jobs.values() if job.pending] == []
 
 
@@ -247,3 +252,51 @@ async def test_the_sweep_leaves_plans_that_are_under_way_alone() -> None:
     assert await sweep(world.ctx) == 0
     world.machine.pass_(6)
     assert await sweep(world.ctx) == 1
+
+
+async def test_an_execution_that_is_inserted_after_the_stop_is_stopped_at_once() -> None:
+    world = await prepared(Flow(name="", prepare=running, act=nothing))
+    made = world.attempts()[0]
+    await stop.stop_job(world.ctx, "", "job")
+    planned = replace(first_plan(SECOND, Timing(), 0, now=T0), attempt=2)
+    inserted = await insert_planned(FakeSteps.of(world.store), world.ctx, planned, "job", "mail", now=T0)
+    assert inserted.state is ExecutionState.STOPPED
+    assert made.attempt == 1
+
+
+async def test_an_execution_that_is_inserted_after_a_put_has_the_newer_spec() -> None:
+    world = await prepared(Flow(name="", prepare=running, act=nothing))
+    await world.put(command=["x"], priority=7)
+    planned = replace(first_plan(SECOND, Timing(), 0, now=T0), attempt=2)
+    inserted = await insert_planned(FakeSteps.of(world.store), world.ctx, planned, "job", "mail", now=T0)
+    assert (inserted.spec_revision, inserted.priority) == (2, 7)
+
+
+async def test_a_stop_finds_the_successor_that_is_decided_on_while_it_looks() -> None:
+    """An end that was decided before the stop is written between the stop's looks, and its successor only later."""
+    world = await prepared(Flow(name="", prepare=running, act=nothing))
+    decided, marked, written, answered = (asyncio.Event() for _ in range(4))
+
+    async def end_between(name: str) -> None:
+        if name == "change_execution":
+            decided.set()
+            await marked.wait()
+        if name == "insert_execution":
+            written.set()
+            await answered.wait()
+
+    async def stop_between(name: str) -> None:
+        if name == "change_execution" and not marked.is_set():
+            marked.set()
+            await written.wait()
+
+    world.store.between = end_between
+    ending = asyncio.ensure_future(world.say(first(world), exited(1)))
+    await asyncio.wait_for(decided.wait(), 5)
+    world.store.between = stop_between
+    stopped = await asyncio.wait_for(stop.stop_job(world.ctx, "", "job"), 5)
+    assert stopped.held == ()
+    assert world.states() == "STOPPED FAILED STOPPED"
+    answered.set()
+    await asyncio.wait_for(ending, 5)
+    assert world.states() == "STOPPED FAILED STOPPED"

@@ -92,13 +92,7 @@ async def settle_job(steps: Steps, ctx: Context, job: Job, *, now: int) -> tuple
     """Does all that a job's record asks for; returns the job, and its executions that have not ended."""
     if job.pending is not None:
         await insert_planned(steps, ctx, job.pending, job.job_id, job.task_id, now=now)
-    newest = await steps.newest_execution(job.job_id)
-    if newest is not None and newest.next is not None:
-        await insert_planned(steps, ctx, newest.next, job.job_id, job.task_id, now=now)
-    for execution in await steps.open_executions(job.job_id):
-        await catch_up(steps, ctx, job, execution, now=now)
-    newest = await steps.newest_execution(job.job_id)
-    still_open = await steps.open_executions(job.job_id)
+    newest, still_open = await _settle_executions(steps, ctx, job, now=now)
 
     def decide(old: Job) -> Job:
         told = project(old, newest, now=now) if newest is not None else old
@@ -107,6 +101,26 @@ async def settle_job(steps: Steps, ctx: Context, job: Job, *, now: int) -> tuple
         return replace(told, pending=None, unsettled_since=None)
 
     return await steps.change_job(job.job_id, decide) or job, still_open
+
+
+async def _settle_executions(
+    steps: Steps, ctx: Context, job: Job, *, now: int
+) -> tuple[Execution | None, list[Execution]]:
+    """Brings the job's wish to all of its executions; returns the newest one, and those that have not ended.
+
+    One may end meanwhile and decide on a successor, which nobody has inserted yet: so it looks until there is none.
+    """
+    while True:
+        newest = await steps.newest_execution(job.job_id)
+        if newest is not None and newest.next is not None:
+            await insert_planned(steps, ctx, newest.next, job.job_id, job.task_id, now=now)
+            continue
+        for execution in await steps.open_executions(job.job_id):
+            await catch_up(steps, ctx, job, execution, now=now)
+        still_open = await steps.open_executions(job.job_id)
+        confirmed = await steps.newest_execution(job.job_id)
+        if confirmed is None or confirmed.next is None:
+            return confirmed, still_open
 
 
 def _same_wish(one: Job, other: Job) -> bool:
