@@ -1,0 +1,116 @@
+"""LogStoreService and TimeStoreService over a real socket."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from easyq.v1.log_service_pb2 import LogStream, ReadLogsRequest
+from easyq_internal.store.v1 import records_pb2 as records
+from easyq_internal.store.v1 import time_store_pb2 as time_pb
+from easyq_internal.store.v1.log_store_pb2 import AppendResult
+from tests.integration.store.conftest import Client
+from tests.support.waiting import eventually
+
+EXITED = records.Finish.Outcome.EXITED
+
+
+def chunk(execution_id: str, offset: int, data: bytes, epoch: int = 1, stream: str = "STDOUT") -> records.Chunk:
+    return records.Chunk(execution_id=execution_id, epoch=epoch, stream=stream, offset=offset, data=data)
+
+
+async def read(store: Client, **wanted: Any) -> list[Any]:
+    return [response async for response in store.logs.ReadLogs(ReadLogsRequest(**wanted))]
+
+
+@pytest.fixture
+async def running(store: Client) -> Any:
+    opened = await store.hello()
+    accepted = await store.enqueue()
+    await store.run(accepted.execution_id, opened.session)
+    return accepted
+
+
+async def test_bytes_in_bytes_out(store: Client, running: Any) -> None:
+    whole = bytes(range(256)) * 1024
+    id_ = running.execution_id
+    verdicts = AppendResult.Verdict
+    for offset in range(0, len(whole), 40_000):
+        result = await store.append.call(chunk(id_, offset, whole[offset : offset + 40_000]))
+        assert result.verdict == verdicts.OK
+        assert result.stored == min(offset + 40_000, len(whole))
+    again = await store.append.call(chunk(id_, 0, whole[:1000]))
+    assert (again.verdict, again.stored) == (verdicts.OK, len(whole))
+    gap = await store.append.call(chunk(id_, len(whole) + 1, b"x"))
+    assert (gap.verdict, gap.stored) == (verdicts.GAP, len(whole))
+    assert (await store.append.call(chunk(id_, 0, b"x", epoch=9))).verdict == verdicts.STALE
+    await store.append.call(chunk(id_, 0, b"error", stream="STDERR"))
+    await store.say(id_, 1, finish=records.Finish(outcome=EXITED, exit_code=0, stdout_size=len(whole), stderr_size=5))
+    responses = await read(store, execution_id=id_, streams=[LogStream.STDOUT], stdout_offset=1000)
+    assert b"".join(r.chunk.data for r in responses) == whole[1000:]
+    assert responses[0].chunk.offset == 1000
+    end = responses[-1].end
+    assert (end.execution_id, end.state, end.exit_code, end.job_ended) == (id_, "SUCCEEDED", 0, True)
+    both = await read(store, job_id=running.job_id)
+    assert b"".join(r.chunk.data for r in both if r.chunk.stream == LogStream.STDERR) == b"error"
+
+
+async def test_live_output_and_the_end(store: Client, running: Any) -> None:
+    id_ = running.execution_id
+    call = store.logs.ReadLogs(ReadLogsRequest(job_id=running.job_id, follow=True))
+    for number in range(5):
+        await store.append.call(chunk(id_, number, b"%d" % number))
+        response = await asyncio.wait_for(call.read(), 5)
+        assert response.chunk.data == b"%d" % number
+    await store.say(id_, 1, finish=records.Finish(outcome=EXITED, exit_code=3, stdout_size=5))
+    response = await asyncio.wait_for(call.read(), 5)
+    assert (response.end.state, response.end.exit_code, response.end.job_ended) == ("FAILED", 3, True)
+    assert await asyncio.wait_for(call.read(), 5) is grpc.aio.EOF
+
+
+async def test_a_reader_that_goes_away_leaves_nothing_behind(app: Any, store: Client, running: Any) -> None:
+    call = store.logs.ReadLogs(ReadLogsRequest(job_id=running.job_id, follow=True))
+    await store.append.call(chunk(running.execution_id, 0, b"x"))
+    await call.read()
+    call.cancel()
+    news = app._context.news
+    await eventually(lambda: not news._waiting)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (ReadLogsRequest(), grpc.StatusCode.INVALID_ARGUMENT),
+        (ReadLogsRequest(job_id="x"), grpc.StatusCode.NOT_FOUND),
+        (ReadLogsRequest(execution_id="x", follow=True), grpc.StatusCode.NOT_FOUND),
+    ],
+)
+async def test_names_must_be_known(store: Client, request_: ReadLogsRequest, code: grpc.StatusCode) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in store.logs.ReadLogs(request_):
+            pass
+    assert caught.value.code() is code
+
+
+async def test_what_is_due_is_fired_and_what_is_late_expires(store: Client) -> None:
+    soon = await store.enqueue(start_in=Duration(nanos=200_000_000))
+    late = await store.enqueue(start_deadline=Duration(nanos=100_000_000))
+    planned = await store.time.ListDue(time_pb.ListDueRequest(limit=10))
+    assert not planned.items
+    assert 0 < planned.next_in.ToMilliseconds() <= 200
+
+    async def due() -> Any:
+        return (await store.time.ListDue(time_pb.ListDueRequest(limit=10))).items
+
+    items = await eventually(due)
+    assert [item.execution_id for item in items] == [soon.execution_id]
+    fired = await store.time.Fire(time_pb.FireRequest(items=items))
+    assert [head.execution_id for head in fired.ready] == [soon.execution_id]
+    assert not (await store.time.Fire(time_pb.FireRequest(items=items))).ready
+    gone = await store.time.ExpireWaiting(time_pb.ExpireWaitingRequest(limit=10))
+    assert (gone.expired, gone.HasField("next_in")) == (1, False)
+    (end,) = await read(store, execution_id=late.execution_id)
+    assert (end.end.state, end.end.job_ended) == ("EXPIRED", True)
+    assert not (await store.time.ListDue(time_pb.ListDueRequest(limit=10))).HasField("next_in")

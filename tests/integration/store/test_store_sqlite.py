@@ -1,0 +1,174 @@
+"""What is special about SQLite: migrations, plans of queries, a full disk, permissions."""
+
+import asyncio
+import sqlite3
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal, Unavailable
+from easyq_store.adapters.sqlite import SqlitePersistence, lists, reads
+from easyq_store.adapters.sqlite.connect import connect
+from easyq_store.adapters.sqlite.schema import MIGRATIONS, bring_forward
+from easyq_store.domain.states import ExecutionState, FailureReason, JobState
+from easyq_store.ports import ExecutionFilter, Inserted, JobFilter, Place, Steps
+from tests.support.store_records import T0, execution, job
+
+SECOND = "ALTER TABLE job ADD COLUMN note TEXT; UPDATE job SET note = 'from before';"
+
+
+async def insert(store: SqlitePersistence, name: str) -> Inserted:
+    return await store.run(lambda steps: steps.insert_job(job(name)))
+
+
+async def test_an_older_database_comes_forward(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    older = SqlitePersistence(path)
+    await older.open()
+    await insert(older, "kept")
+    await older.close()
+    newer = SqlitePersistence(path, migrations=(*MIGRATIONS, SECOND))
+    await newer.open()
+    assert await newer.reads.get_job("kept") == job("kept")
+    await newer.close()
+    connection = connect(path, writes=False)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
+    assert connection.execute("SELECT note FROM job").fetchone() == ("from before",)
+    with pytest.raises(FailedPrecondition, match=f"schema version {len(MIGRATIONS) + 1}"):
+        await SqlitePersistence(path).open()
+    again = SqlitePersistence(path, migrations=(*MIGRATIONS, SECOND))  # the refused one has let go of the lock
+    await again.open()
+    await again.close()
+
+
+def test_a_migration_that_fails_leaves_the_version_before(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "store.db", writes=True)
+    bring_forward(connection)
+    with pytest.raises(sqlite3.OperationalError):
+        bring_forward(connection, (*MIGRATIONS, "CREATE TABLE half (x); CREATE TABLE half (x);"))
+    connection.rollback()
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
+
+
+async def test_commits_are_safe_and_files_are_private(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "store.db"
+    store = SqlitePersistence(path)
+    await store.open()
+    await insert(store, "one")
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+    await store.close()
+    connection = connect(path, writes=True)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+HOT = {
+    "queued after": (reads._QUEUED_AFTER, (5, 10)),
+    "task queue": (reads._TASK_QUEUE, ("t", 10)),
+    "queued tasks": (reads._QUEUED_TASKS, ("t", 10)),
+    "held": (reads._HELD, ("e", 10)),
+    "held of": (reads._HELD_OF, ("e", "a", 10)),
+    "due": (reads._DUE, (5, 10)),
+    "next due": (reads._NEXT_DUE, (5,)),
+    "expired": (reads._EXPIRED, (5, 10)),
+    "next expiry": (reads._NEXT_EXPIRY, (5,)),
+    "unsettled jobs": (reads._UNSETTLED_JOBS, (5, 10)),
+    "unsettled executions": (reads._UNSETTLED_EXECUTIONS, (5, 10)),
+    "chunks": (reads._CHUNKS, ("e", 1, 5)),
+}
+
+AFTER = Place(created_at=T0, id="x")
+PAGES = {
+    "jobs": lists.jobs(JobFilter(), AFTER, 10),
+    "jobs of a task": lists.jobs(JobFilter(task_id="t"), AFTER, 10),
+    "jobs in states": lists.jobs(JobFilter(states=(JobState.QUEUED, JobState.FAILED)), AFTER, 10),
+    "jobs of a task in a state": lists.jobs(JobFilter(task_id="t", states=(JobState.FAILED,)), AFTER, 10),
+    "executions": lists.executions(ExecutionFilter(created_from=T0), AFTER, 10),
+    "executions of a task": lists.executions(ExecutionFilter(task_id="t"), AFTER, 10),
+    "executions in states": lists.executions(ExecutionFilter(states=(ExecutionState.LOST,)), AFTER, 10),
+    "executions by reason": lists.executions(ExecutionFilter(reasons=(FailureReason.TIMEOUT,)), AFTER, 10),
+}
+STATEMENTS: list[tuple[str, str, Any]] = [
+    *((name, statement, values) for name, (statement, values) in HOT.items()),
+    *((name, statement, values) for name, queries in PAGES.items() for statement, values in queries),
+]
+
+
+@pytest.mark.parametrize(("statement", "values"), [s[1:] for s in STATEMENTS], ids=[s[0] for s in STATEMENTS])
+def test_polls_and_pages_search_an_index_and_sort_nothing(tmp_path: Path, statement: str, values: Any) -> None:
+    connection = connect(tmp_path / "store.db", writes=True)
+    bring_forward(connection)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    searched = [line for line in plan if " INDEX " in line]
+    assert searched
+    assert all(line.startswith("SEARCH") for line in searched), plan
+    assert not [line for line in plan if line.startswith("SCAN") and line not in {"SCAN found", "SCAN CONSTANT ROW"}]
+    assert not [line for line in plan if "TEMP B-TREE" in line], plan
+
+
+async def test_a_full_disk_fails_the_calls_and_nothing_else(tmp_path: Path) -> None:
+    store = SqlitePersistence(tmp_path / "store.db")
+    await store.open()
+    await insert(store, "before")
+    connection = store._connection
+    connection.execute("PRAGMA max_page_count = 1")
+
+    async def fill(steps: Steps) -> None:
+        for number in range(200):
+            await steps.insert_job(job(f"big-{number}", spec=bytes(100_000), task_id="big"))
+
+    outcomes = await asyncio.gather(*(store.run_all([fill]) for _ in range(3)), return_exceptions=True)
+    for outcome in outcomes:
+        error = outcome[0] if isinstance(outcome, list) else outcome
+        assert isinstance(error, Unavailable), outcome
+    connection.execute("PRAGMA max_page_count = 1000000000")
+    assert await insert(store, "after") is Inserted.DONE
+    assert await store.reads.get_job("before") == job("before")
+    assert await store.reads.get_job("big-0") is None
+    assert await store.reads.get_task("big") is None
+    assert await store.reads.count_jobs() == {JobState.QUEUED: 2}
+    await store.close()
+
+
+async def test_a_broken_plan_is_told_and_hurts_nobody(tmp_path: Path) -> None:
+    store = SqlitePersistence(tmp_path / "store.db")
+    await store.open()
+
+    async def waits(steps: Steps) -> None:
+        await steps.insert_job(job("undone"))
+        await asyncio.sleep(0)
+
+    async def breaks(steps: Steps) -> None:
+        raise KeyError("a bug")
+
+    async def good(steps: Steps) -> None:
+        await steps.insert_execution(replace(execution("good-1"), task_id="t"))
+
+    first, second, third = await store.run_all([waits, breaks, good])
+    assert isinstance(first, Internal)
+    assert isinstance(second, Internal)
+    assert "a bug" not in second.message
+    assert third is None
+    assert await store.reads.get_job("undone") is None
+    assert await store.reads.get_execution("good-1") is not None
+    await store.close()
+
+
+async def test_a_closed_database_says_so(tmp_path: Path) -> None:
+    store = SqlitePersistence(tmp_path / "store.db")
+    for call in (lambda: store.run(lambda steps: steps.generation()), lambda: store.run_all([])):
+        with pytest.raises(EasyQError, match="not open"):
+            await call()  # type: ignore[no-untyped-call]
+    with pytest.raises(Unavailable):
+        assert store.reads
+    await store.open()
+    assert await store.run_all([]) == []
+    await store.close()
+    await store.close()
+    with pytest.raises(Unavailable):
+        await insert(store, "late")
