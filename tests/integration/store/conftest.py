@@ -96,12 +96,14 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[App]:
-    settings = StoreSettings(
-        listen="127.0.0.1:0",
-        database=f"sqlite:///{tmp_path}/store.db",
-        log_poll=0.05,
-        lost_margin=0.0,
-        lost_interval=0.05,
+    settings = StoreSettings.model_validate(
+        {
+            "listen": "127.0.0.1:0",
+            "database": f"sqlite:///{tmp_path}/store.db",
+            "log_poll": 0.05,
+            "lost_margin": 0.0,
+            "lost_interval": 0.05,
+        }
     )
     made = App(settings)
     await made.start()

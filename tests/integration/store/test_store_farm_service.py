@@ -1,11 +1,14 @@
 """FarmStoreService over a real socket."""
 
+from typing import Any
+
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from easyq.v1.farm_service_pb2 import Agent, ListAgentsRequest
 from easyq.v1.job_pb2 import Execution, Failure, Job
+from easyq.v1.log_service_pb2 import LogStream
 from easyq_internal.store.v1 import farm_store_pb2 as pb
 from easyq_internal.store.v1 import job_store_pb2 as job_pb
 from easyq_internal.store.v1 import records_pb2 as records
@@ -39,7 +42,7 @@ async def test_a_run_from_hello_to_finish(store: Client) -> None:
     assert [(h.execution_id, h.agent_id, h.session, h.pool, h.epoch) for h in held.items] == [
         (accepted.execution_id, "host-a", 1, "default", 1)
     ]
-    tail = records.Chunk(execution_id=accepted.execution_id, epoch=1, stream="STDOUT", data=b"hi\n")
+    tail = records.Chunk(execution_id=accepted.execution_id, epoch=1, stream=LogStream.STDOUT, data=b"hi\n")
     finish = records.Finish(outcome=EXITED, exit_code=0, stdout_size=3, tail=[tail], ran_for=Duration(nanos=5_000_000))
     for _ in range(2):
         result = await store.say(accepted.execution_id, 1, finish=finish)
@@ -71,7 +74,7 @@ async def test_a_failure_is_retried(store: Client) -> None:
 async def test_refusals_of_assignments(store: Client) -> None:
     await store.hello()
     accepted = await store.enqueue()
-    base = {"execution_id": accepted.execution_id, "agent_id": "host-a", "session": 1}
+    base: dict[str, Any] = {"execution_id": accepted.execution_id, "agent_id": "host-a", "session": 1}
     kinds = pb.AssignResult.Refusal
     items = [
         (pb.AssignItem(**{**base, "generation": 5}), kinds.STALE_GENERATION),
@@ -101,7 +104,7 @@ async def test_queues_generations_and_fences(store: Client) -> None:
     assert list(rest.task_ids) == ["b"]
     fenced = await store.farm.Fence(pb.FenceRequest(execution_ids=[other.execution_id, "x"]))
     assert (fenced.results[0].ready.epoch, fenced.results[1].HasField("ready")) == (1, False)
-    raising = {"from": 0}
+    raising: dict[str, Any] = {"from": 0}
     raised = await store.farm.RaiseGeneration(pb.RaiseGenerationRequest(**raising))
     again = await store.farm.RaiseGeneration(pb.RaiseGenerationRequest(**raising))
     assert (raised.generation, raised.raised, again.generation, again.raised) == (1, True, 1, False)
@@ -116,8 +119,8 @@ async def test_an_agent_comes_back_and_is_told_what_to_do(store: Client) -> None
         await store.run(accepted.execution_id, 1)
     await store.jobs.StopJob(job_pb.StopJobRequest(job_id=stopping.job_id))
     inventory = [
-        records.Held(execution_id=running.execution_id, epoch=1, phase="RUNNING"),
-        records.Held(execution_id=stopping.execution_id, epoch=1, phase="RUNNING"),
+        records.Held(execution_id=running.execution_id, epoch=1, phase=records.Held.Phase.RUNNING),
+        records.Held(execution_id=stopping.execution_id, epoch=1, phase=records.Held.Phase.RUNNING),
         records.Held(execution_id="stranger", epoch=4),
     ]
     opened = await store.hello(inventory=inventory)

@@ -17,7 +17,13 @@ from tests.support.waiting import eventually
 EXITED = records.Finish.Outcome.EXITED
 
 
-def chunk(execution_id: str, offset: int, data: bytes, epoch: int = 1, stream: str = "STDOUT") -> records.Chunk:
+def chunk(
+    execution_id: str,
+    offset: int,
+    data: bytes,
+    epoch: int = 1,
+    stream: LogStream.Name.ValueType = LogStream.STDOUT,
+) -> records.Chunk:
     return records.Chunk(execution_id=execution_id, epoch=epoch, stream=stream, offset=offset, data=data)
 
 
@@ -46,7 +52,7 @@ async def test_bytes_in_bytes_out(store: Client, running: Any) -> None:
     gap = await store.append.call(chunk(id_, len(whole) + 1, b"x"))
     assert (gap.verdict, gap.stored) == (verdicts.GAP, len(whole))
     assert (await store.append.call(chunk(id_, 0, b"x", epoch=9))).verdict == verdicts.STALE
-    await store.append.call(chunk(id_, 0, b"error", stream="STDERR"))
+    await store.append.call(chunk(id_, 0, b"error", stream=LogStream.STDERR))
     await store.say(id_, 1, finish=records.Finish(outcome=EXITED, exit_code=0, stdout_size=len(whole), stderr_size=5))
     responses = await read(store, execution_id=id_, streams=[LogStream.STDOUT], stdout_offset=1000)
     assert b"".join(r.chunk.data for r in responses) == whole[1000:]
