@@ -12,17 +12,19 @@ from tests.support.farm.programs import Program
 from tests.support.hosts import DockerHost
 
 JOBS = int(os.environ.get("EASYQ_TEST_JOBS", "200"))
+FULL = os.environ.get("FULL", "") not in {"", "0"}
 MOST_BYTES = 1_000_000
 
 
 def programs(witness: Witness) -> list[Program]:
-    """Most are small, every tenth writes up to 1 MB on both streams, as much as disk and time allow."""
+    """Every tenth writes up to 1 MB on both streams, with FULL=1 each one; the first one writes all of it."""
     numbers = random.Random(20_240_607)
+    most = [MOST_BYTES if FULL or number % 10 == 0 else 20_000 for number in range(JOBS)]
     return [
         chatty(
             number,
-            stdout=MOST_BYTES if number == 0 else numbers.randrange(MOST_BYTES if number % 10 == 0 else 20_000),
-            stderr=MOST_BYTES if number == 0 else numbers.randrange(MOST_BYTES if number % 10 == 0 else 20_000),
+            stdout=MOST_BYTES if number == 0 else numbers.randrange(most[number]),
+            stderr=MOST_BYTES if number == 0 else numbers.randrange(most[number]),
             exit_code=numbers.choice([0, 0, 1, 2, 42, 137, 255]),
             witness=witness,
         )
