@@ -1,7 +1,8 @@
 """What the store asks of a database.
 
 Writes go through *plans*: coroutine functions that read, decide with pure functions, and write, one document at a
-time, through `Steps`. A plan awaits nothing but its `Steps`. Each step is atomic by itself. Where `Steps.atomic` is
+time, through `Steps`. A plan awaits nothing but its `Steps`, and changes nothing but through them: it may run in
+another thread than its caller's, and more than once. Each step is atomic by itself. Where `Steps.atomic` is
 true, the whole plan is (SQLite: one transaction, in one thread, shared with other plans' commit); elsewhere
 (MongoDB: no transactions) a crash may end a plan between any two steps, and plans run beside each other. So every
 plan is written to be repeated harmlessly, marks what is not settled (`unsettled_since`) with the first step, and a

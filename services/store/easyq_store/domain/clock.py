@@ -11,16 +11,17 @@ class StoreClock:
 
     def __init__(self, machine: Clock, mark: int = 0) -> None:
         self._machine = machine
-        self._anchor = max(mark, machine.now_ms())
-        self._anchored_at = machine.monotonic()
+        # A time, and the monotonic time at which it was; one value, since several threads ask.
+        self._anchor = (max(mark, machine.now_ms()), machine.monotonic())
 
     def now(self) -> int:
         """Milliseconds since the epoch, UTC; never less than it told before."""
-        elapsed = self._machine.monotonic()
-        paced = self._anchor + int((elapsed - self._anchored_at) * 1000)
+        anchor, anchored_at = self._anchor
+        steady = self._machine.monotonic()
+        paced = anchor + int((steady - anchored_at) * 1000)
         wall = self._machine.now_ms()
         if wall > paced:
-            self._anchor, self._anchored_at = wall, elapsed
+            self._anchor = (wall, steady)
         return max(wall, paced)
 
     def monotonic(self) -> float:
@@ -31,7 +32,7 @@ class StoreClock:
         """Goes on from `mark` at least: another process of the store has told it already."""
         now = self.now()
         if mark > now:
-            self._anchor, self._anchored_at = mark, self._machine.monotonic()
+            self._anchor = (mark, self._machine.monotonic())
 
     def behind_ms(self) -> int:
         """How far the machine's wall clock is behind this one; 0 if it isn't."""

@@ -1,9 +1,8 @@
 """The one writer: runs plans in the order in which they came and commits many of them together.
 
-Plans run in the event loop's thread, since their statements take microseconds and a thread of their own would hand the
-interpreter's lock to and fro with each of them; only the commit, which waits for the disk, is left to a thread. All
-plans that come while one commit is under way go with the next. Each plan has a savepoint, so that one that fails is
-undone alone.
+It has a thread of its own, so that neither the disk nor a long plan holds up the event loop. All plans that come while
+one commit is under way go with the next: the first waits for nobody, and under load the commits grow by themselves.
+Each plan has a savepoint, so that one that fails is undone alone.
 """
 
 import asyncio
@@ -25,8 +24,8 @@ from easyq_store.ports import Plan
 
 R = TypeVar("R")
 
-# Plans in one transaction: the event loop does nothing else while they run.
-_AT_ONCE = 200
+# Plans in one transaction, after which those who came first get their answers.
+_AT_ONCE = 500
 # Places in line that are set aside on disk at a time, and how many of them a transaction must find there.
 _SET_ASIDE = 100_000
 _AT_LEAST = 10_000
@@ -51,7 +50,7 @@ class Writer:
         self._steps = SqliteSteps(tables, self._tally, self._places)
         self._orders: deque[_Order] = deque()
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-commit")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-write")
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         # Highest place in line of all transactions that are committed.
@@ -93,23 +92,27 @@ class Writer:
     async def _transaction(self) -> None:
         taken: list[tuple[_Order, list[Any]]] = []
         try:
-            self._begin()
-            room = _AT_ONCE
-            while self._orders and room > 0:
-                order = self._orders.popleft()
-                results: list[Any] = []
-                taken.append((order, results))
-                results.extend(self._run(plan) for plan in order.plans)
-                room -= len(order.plans)
-            self._tally.write(self._connection)
-            await self._commit()
-        except sqlite3.Error as error:
-            self._give_up(taken, translated(error))
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._run_and_commit, taken)
+        except Exception as error:  # noqa: BLE001 - the writer goes on, and everyone who waits is told
+            self._give_up(taken, _as_ours(error))
         else:
             self.last_seq = self._places.given
             for order, results in taken:
                 if not order.answer.done():
                     order.answer.set_result(results)
+
+    def _run_and_commit(self, taken: list[tuple[_Order, list[Any]]]) -> None:
+        """One transaction; each order that it took up is put in `taken`, with its results. In the writer's thread."""
+        self._begin()
+        room = _AT_ONCE
+        while self._orders and room > 0:
+            order = self._orders.popleft()
+            results: list[Any] = []
+            taken.append((order, results))
+            results.extend(self._run(plan) for plan in order.plans)
+            room -= len(order.plans)
+        self._tally.write(self._connection)
+        self._connection.execute("COMMIT")
 
     def _begin(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -117,10 +120,6 @@ class Writer:
             lease = self._places.lease + _SET_ASIDE
             self._connection.execute(SET_META, ("seq", lease))
             self._places.lease = lease
-
-    async def _commit(self) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._connection.execute, "COMMIT")
 
     def _run(self, plan: Plan[Any]) -> Any:
         """Runs one plan; returns its result, or the error it ended with, all of its writes undone."""
