@@ -29,6 +29,8 @@ class Relays:
 
     def __init__(self) -> None:
         self._loop = uvloop.new_event_loop()
+        # A server that nobody holds is closed.
+        self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="relays", daemon=True)
 
     def __enter__(self) -> Self:
@@ -38,9 +40,17 @@ class Relays:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+
+    async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def add(self, target: str, watch: Callable[[], Watch], listen: Path | None = None) -> str:
         """Relays to `target` (`host:port` or `unix:/path`); each connection gets a watch of its own.
@@ -60,17 +70,11 @@ class Relays:
             await asyncio.gather(_pump(reader, far_writer, True, see), _pump(far_reader, writer, False, see))
 
         if listen is not None:
-            await asyncio.start_unix_server(accept, str(listen))
+            self._servers.append(await asyncio.start_unix_server(accept, str(listen)))
             return f"unix:{listen}"
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        self._servers.append(server)
         return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-async def _end_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _connect(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
