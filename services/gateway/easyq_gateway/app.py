@@ -227,7 +227,7 @@ class App:
         bound = settings.rest_listen.rpartition(":")[0]
         return RestServer(
             settings.rest_listen,
-            [*self._transcoded(), *byhand.routes()],
+            [*self._transcoded(requests), *byhand.routes()],
             rules=OriginRules.of(hosts=settings.allowed_hosts, origins=settings.allowed_origins, bound=bound),
             requests=requests,
             streams=streams,
@@ -235,12 +235,13 @@ class App:
             keepalive=settings.keepalive,
         )
 
-    def _transcoded(self) -> Iterator[Route]:
+    def _transcoded(self, requests: Gate) -> Iterator[Route]:
         calls, large = self._calls(), Large(self._settings.max_large_bodies)
+        bodies = Gate(self._settings.max_bodies, "bodies")
         for binding in all_bindings():
             name = f"{binding.method.containing_service.name}.{binding.method.name}"
             most = self._settings.max_batch_body if binding.body == "*" else self._settings.max_body
-            transcoder = Transcoder(binding, calls[name], max_body=most, large=large)
+            transcoder = Transcoder(binding, calls[name], max_body=most, large=large, requests=requests, bodies=bodies)
             yield Route(verb=binding.verb, segments=binding.segments, handler=transcoder.handle)
 
     async def _watch_store(self) -> None:

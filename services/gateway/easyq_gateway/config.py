@@ -47,6 +47,7 @@ class GatewaySettings(ServiceSettings):
 
     max_body: int = Field(_MIB, ge=1024, description="Most bytes of a request's body; more is 413.")
     max_batch_body: int = Field(32 * _MIB, ge=1024, description="The same for POST /batch.")
+    max_bodies: int = Field(1024, ge=1, description="Bodies that are being received at once; more get 429.")
     max_large_bodies: int = Field(8, ge=1, description="Bodies of more than 1 MiB that are held at once; more get 429.")
     request_timeout: float = Field(30.0, gt=0, description="Most seconds for a request that is no stream; then 504.")
     max_requests: int = Field(512, ge=1, description="Requests at once, both protocols together; more get 429.")

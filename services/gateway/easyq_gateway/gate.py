@@ -22,12 +22,26 @@ class Gate:
     def entered(self) -> Iterator[None]:
         """Counts one while inside. Raises `ResourceExhausted`."""
         if self._inside >= self._most:
-            raise ResourceExhausted(
-                f"{self._most} {self._what} are under way, and more are not taken; come again in a moment",
-                retry_after=_RETRY_AFTER,
-            )
+            raise self._full()
         self._inside += 1
         try:
             yield
         finally:
             self._inside -= 1
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Steps out of `entered` for a while. Raises `ResourceExhausted` where there is no room to come back to."""
+        self._inside -= 1
+        try:
+            yield
+        finally:
+            self._inside += 1
+        if self._inside > self._most:
+            raise self._full()
+
+    def _full(self) -> ResourceExhausted:
+        return ResourceExhausted(
+            f"{self._most} {self._what} are under way, and more are not taken; come again in a moment",
+            retry_after=_RETRY_AFTER,
+        )

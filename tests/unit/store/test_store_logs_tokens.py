@@ -90,6 +90,10 @@ def forged(body: bytes) -> str:
         tokens.encode("filters", ["x", 5]),
         tokens.encode("filters", [True, "x"]),
         tokens.encode("filters", [5, "x", 1]),
+        tokens.encode("filters", [2**63, "x"]),
+        tokens.encode("filters", [-(10**40), "x"]),
+        tokens.encode("filters", [5, "\ud800"]),
+        tokens.encode("filters", [5, "\0"]),
         forged(b"\xff\xfe"),
     ],
 )

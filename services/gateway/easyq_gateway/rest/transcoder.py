@@ -17,6 +17,7 @@ from easyq_gateway.codec.json_text import Malformed, parse_json
 from easyq_gateway.codec.query import BadQuery, Parameter, fill_from_query, parameters, split_query
 from easyq_gateway.codec.scalars import check_text
 from easyq_gateway.domain.problems import Problem, Problems
+from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Binding
 from easyq_gateway.rest.answers import json_answer
 from easyq_gateway.rest.large import Large
@@ -31,8 +32,12 @@ _KEY_FIELD = "idempotency_key"
 class Transcoder:
     """One binding, ready to serve. What the codec can't serve raises `TypeError` here, at the start."""
 
-    def __init__(self, binding: Binding, call: Call, *, max_body: int, large: Large) -> None:
+    def __init__(
+        self, binding: Binding, call: Call, *, max_body: int, large: Large, requests: Gate, bodies: Gate
+    ) -> None:
         self._call = call
+        self._requests = requests
+        self._bodies = bodies
         self._max_body = max_body
         self._large = large
         self._request_class: Any = GetMessageClass(binding.method.input_type)
@@ -82,7 +87,9 @@ class Transcoder:
         self._set_text(message, _KEY_FIELD, keys[0], problems)
 
     async def _read_body(self, request: web.BaseRequest, message: Any, problems: Problems) -> None:
-        body = await read_body(request, self._max_body)
+        # Who sends slowly must not keep those out who ask for something: a body on its way counts by itself.
+        with self._bodies.entered(), self._requests.left():
+            body = await read_body(request, self._max_body)
         if not body and not self._body:
             return
         if not body:

@@ -32,9 +32,18 @@ def decode(token: str, filters: object, shape: tuple[type, ...]) -> list[str | i
     if body[1] != _bound(filters):
         raise _wrong("belongs to a list with other filters")
     place = body[2:]
-    if any(type(part) is not kind for part, kind in zip(place, shape, strict=True)):
+    if not all(_fits(part, kind) for part, kind in zip(place, shape, strict=True)):
         raise _wrong("is not a token of this list")
     return place
+
+
+def _fits(part: object, kind: type) -> bool:
+    """Whether a database takes it: 64 bits of a number, text that is Unicode."""
+    if type(part) is not kind:
+        return False
+    if isinstance(part, int):
+        return -(2**63) <= part < 2**63
+    return isinstance(part, str) and part.isprintable()
 
 
 def _bound(filters: object) -> str:
