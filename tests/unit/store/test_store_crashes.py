@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1.spec_pb2 import Backoff
 from easyq_chassis.errors import EasyQError
-from easyq_store.domain.moves import first_plan
+from easyq_store.domain.planning import first_plan
 from easyq_store.domain.states import AgentState, ExecutionState, Outcome
 from easyq_store.domain.timing import Timing
 from easyq_store.usecases import retry, stop, time

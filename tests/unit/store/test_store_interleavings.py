@@ -342,7 +342,7 @@ async def play(farm: Farm) -> None:
 
 
 @pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "in-steps"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_random_interleavings(atomic: bool, data: st.DataObject) -> None:
     farm = Farm(world=World(store=FakePersistence(atomic=atomic)), draw=data.draw)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from easyq_chassis.errors import FailedPrecondition
-from easyq_store.domain import moves
+from easyq_store.domain import moves, planning
 from easyq_store.domain.decide import Decision, End
 from easyq_store.domain.moves import Claim, LogSizes, Refusal
 from easyq_store.domain.policy import Policy
@@ -37,7 +37,7 @@ def unchanged(made: Execution, changed: Execution) -> bool:
 
 def test_a_first_plan_is_due_by_its_spec() -> None:
     timing = Timing(start_in=5_000, start_deadline=1_000)
-    planned = moves.first_plan("e", timing, 7, now=NOW)
+    planned = planning.first_plan("e", timing, 7, now=NOW)
     assert (planned.due_at, planned.series_due_at, planned.latest_start) == (
         NOW + 5_000,
         NOW + 5_000,
@@ -47,17 +47,17 @@ def test_a_first_plan_is_due_by_its_spec() -> None:
 
 
 def test_a_plan_becomes_an_execution() -> None:
-    now_due = moves.first_plan("e", Timing(), 7, now=NOW, revision=2, attempt=3, fence=4)
-    made = moves.make(now_due, "j", "t", now=NOW, seq=11)
+    now_due = planning.first_plan("e", Timing(), 7, now=NOW, revision=2, attempt=3, fence=4)
+    made = planning.make(now_due, "j", "t", now=NOW, seq=11)
     assert (made.state, made.queue_seq, made.queued_at, made.due_at) == (ExecutionState.QUEUED, 11, NOW, NOW)
     assert (made.attempt, made.fence, made.spec_revision, made.priority, made.epoch) == (3, 4, 2, 7, 0)
-    later = moves.make(moves.first_plan("e", Timing(start_in=1), 0, now=NOW), "j", "t", now=NOW, seq=11)
+    later = planning.make(planning.first_plan("e", Timing(start_in=1), 0, now=NOW), "j", "t", now=NOW, seq=11)
     assert (later.state, later.queue_seq, later.queued_at) == (ExecutionState.SCHEDULED, 0, None)
 
 
 def test_a_retry_by_hand_begins_a_new_series() -> None:
     newest = execution(attempt=4, fence=6, retries_used=3, infra_used=2, state=ExecutionState.FAILED)
-    planned = moves.manual_plan("e", newest, Policy(priority=2), now=NOW, revision=5)
+    planned = planning.manual_plan("e", newest, Policy(priority=2), now=NOW, revision=5)
     assert (planned.attempt, planned.fence, planned.trigger) == (5, 7, Trigger.MANUAL)
     assert (planned.retries_used, planned.infra_used, planned.series_due_at) == (0, 0, NOW)
     assert (planned.due_at, planned.priority, planned.spec_revision) == (NOW, 2, 5)

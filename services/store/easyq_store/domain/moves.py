@@ -8,9 +8,9 @@ from enum import Enum
 
 from easyq_store.domain.decide import Decision, End
 from easyq_store.domain.policy import Policy
-from easyq_store.domain.records import Agent, Execution, Failure, Head, HeldHead, Planned
+from easyq_store.domain.records import Agent, Execution, Failure, Head, HeldHead
 from easyq_store.domain.states import AgentState, ExecutionState, FailureReason, Trigger
-from easyq_store.domain.timing import Timing, has_expired
+from easyq_store.domain.timing import has_expired
 from easyq_store.domain.transitions import move
 
 
@@ -44,70 +44,6 @@ class LogSizes:
     stderr: int
     stdout_truncated: bool = False
     stderr_truncated: bool = False
-
-
-def first_plan(
-    execution_id: str,
-    timing: Timing,
-    priority: int,
-    *,
-    now: int,
-    revision: int = 1,
-    attempt: int = 1,
-    fence: int = 1,
-) -> Planned:
-    """An execution that begins a series by its spec's start time: at an enqueue, or when PUT makes a job run again."""
-    due_at = timing.due_at(now)
-    return Planned(
-        execution_id=execution_id,
-        attempt=attempt,
-        fence=fence,
-        trigger=Trigger.ENQUEUE,
-        due_at=due_at,
-        latest_start=timing.latest_start(due_at),
-        priority=priority,
-        spec_revision=revision,
-        series_due_at=due_at,
-    )
-
-
-def manual_plan(execution_id: str, newest: Execution, policy: Policy, *, now: int, revision: int) -> Planned:
-    """The next attempt of a job that had ended, asked for by hand: due now, with fresh counters."""
-    return Planned(
-        execution_id=execution_id,
-        attempt=newest.attempt + 1,
-        fence=newest.fence + 1,
-        trigger=Trigger.MANUAL,
-        due_at=now,
-        latest_start=policy.timing.latest_start(now),
-        priority=policy.priority,
-        spec_revision=revision,
-        series_due_at=now,
-    )
-
-
-def make(planned: Planned, job_id: str, task_id: str, *, now: int, seq: int) -> Execution:
-    """A planned execution as it is inserted: QUEUED with place `seq` if it is due, else SCHEDULED (`seq` unused)."""
-    due = planned.due_at <= now
-    return Execution(
-        execution_id=planned.execution_id,
-        job_id=job_id,
-        task_id=task_id,
-        attempt=planned.attempt,
-        fence=planned.fence,
-        trigger=planned.trigger,
-        state=ExecutionState.QUEUED if due else ExecutionState.SCHEDULED,
-        priority=planned.priority,
-        queue_seq=seq if due else 0,
-        spec_revision=planned.spec_revision,
-        created_at=now,
-        due_at=planned.due_at,
-        latest_start=planned.latest_start,
-        retries_used=planned.retries_used,
-        infra_used=planned.infra_used,
-        series_due_at=planned.series_due_at,
-        queued_at=now if due else None,
-    )
 
 
 def fire(execution: Execution, *, epoch: int, now: int, seq: int) -> Execution:

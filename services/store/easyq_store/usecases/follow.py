@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from easyq_chassis.errors import AlreadyExists
-from easyq_store.domain.moves import make, request_stop, retime
+from easyq_store.domain.moves import request_stop, retime
+from easyq_store.domain.planning import make
 from easyq_store.domain.projection import project
 from easyq_store.domain.records import Execution, Job, Planned
 from easyq_store.ports import Steps

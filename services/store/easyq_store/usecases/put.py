@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from easyq_chassis.errors import Aborted, FailedPrecondition
-from easyq_store.domain.moves import first_plan, head
+from easyq_store.domain.moves import head
+from easyq_store.domain.planning import first_plan
 from easyq_store.domain.records import Execution, Head, Job, Planned
 from easyq_store.domain.states import JobState
 from easyq_store.ports import Inserted, Steps

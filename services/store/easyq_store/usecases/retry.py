@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from easyq_chassis.errors import FailedPrecondition
-from easyq_store.domain.moves import head, manual_plan
+from easyq_store.domain.moves import head
+from easyq_store.domain.planning import manual_plan
 from easyq_store.domain.records import Head, Job
 from easyq_store.domain.timing import has_expired
 from easyq_store.ports import Steps

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from easyq_chassis.errors import AlreadyExists, EasyQError
-from easyq_store.domain.moves import first_plan, head, make
+from easyq_store.domain.moves import head
+from easyq_store.domain.planning import first_plan, make
 from easyq_store.domain.records import Head, Job, Planned
 from easyq_store.domain.states import JobState
 from easyq_store.domain.timing import Timing
