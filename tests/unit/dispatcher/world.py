@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Protocol
 
+from easyq_dispatcher.domain.records import Seat
+from easyq_dispatcher.ports import StaleIndex
 from tests.unit.dispatcher.rig import Agent, Rig, idle
 
-SLOTS = {"a": 2, "b": 3}
+SLOTS = {"a": 4, "b": 3}
 LIMITS = ("t=2", "u=3", "[tu]=4")
 
 
@@ -73,6 +76,13 @@ class World:
                 gate.clear() if gate.is_set() else gate.set()
             case "crash":
                 self.crash(which)
+            case "orphan" if core.keeper.generation is not None and not self.trouble.away:
+                # A dispatcher that took, and died.
+                seat = Seat(agent_id=agent.name, session=0, slots=agent.slots, pools=("default",))
+                with suppress(StaleIndex):
+                    await core.index.take(core.keeper.generation, [seat])
+            case "orphan time":
+                self.rig.clock.seconds += 3.1
             case "second":
                 self.rig.clock.seconds += 1
             case "minute":
@@ -145,12 +155,16 @@ HARM = [
     "lose answers",
     "gate",
     "crash",
+    "orphan",
+    "orphan time",
     "minute",
 ]
 
 
 async def play(world: World, steps: list[tuple[str, int]]) -> None:
     """Lets it all happen, and then heal."""
+    for task in "tuv":
+        world.rig.farm.submit(task, 6)
     for core in world.cores:
         await core.step()
     await world.connect(0)
