@@ -142,6 +142,13 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
     def connected(self) -> bool:
         return self._outgoing is not None
 
+    def go_silent(self) -> None:
+        """Beats and reports stay unanswered, and no hello is welcomed."""
+        self.deaf, self.refuse = True, grpc.StatusCode.UNAVAILABLE
+
+    def speak_again(self) -> None:
+        self.deaf, self.refuse = False, None
+
     def break_stream(self) -> None:
         """Ends the agent's stream."""
         assert self._outgoing is not None

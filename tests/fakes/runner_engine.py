@@ -100,6 +100,7 @@ class FakeEngine:
         self.registry: set[str] = set()
         self.pull_takes = 0.0
         self.pulls: list[str] = []
+        self.pulls_cancelled = 0
         self.calls: list[str] = []
         # By call: errors to be raised instead of doing anything, one each.
         self.failures: dict[str, list[EngineError]] = defaultdict(list)
@@ -152,6 +153,10 @@ class FakeEngine:
         for queue in self._subscribers:
             queue.put_nowait(None)
         self._subscribers = []
+
+    def end_first(self, container: FakeContainer) -> None:
+        """The first that happens when the engine is told to go down."""
+        self._end(container, container.trap or 0)
 
     def kill_by_kernel(self, container: FakeContainer, *, told: bool = True) -> None:
         """Out of memory; `told` if the engine shows it on the container, else only by an event."""
@@ -290,18 +295,18 @@ class FakeEngine:
     @asynccontextmanager
     async def attach(self, container_id: str) -> AsyncIterator[AsyncGenerator[LogPiece]]:
         await self._enter("attach")
-        yield self._read_attached(self._find(container_id))
+        container = self._find(container_id)
+        yield self._read_attached(container, len(container.output))
 
-    async def _read_attached(self, container: FakeContainer) -> AsyncGenerator[LogPiece]:
-        at = len(container.output)
+    async def _read_attached(self, container: FakeContainer, at: int) -> AsyncGenerator[LogPiece]:
         while True:
             written = container.written
-            while at < len(container.output):
-                if self.attached_ends_after is not None and at >= self.attached_ends_after:
-                    return
+            while at < len(container.output) and at != self.attached_ends_after:
                 stream, data = container.output[at]
                 at += 1
                 yield _piece(stream, data)
+            if at == self.attached_ends_after:
+                return
             if not self.up or self.attachments_break:
                 raise EngineUnreachable("the output was cut off")
             if container.status not in {Status.CREATED, Status.RUNNING}:
@@ -325,7 +330,11 @@ class FakeEngine:
     async def pull(self, reference: str, platform: str) -> None:
         await self._enter("pull")
         self.pulls.append(reference)
-        await asyncio.sleep(self.pull_takes)
+        try:
+            await asyncio.sleep(self.pull_takes)
+        except asyncio.CancelledError:
+            self.pulls_cancelled += 1
+            raise
         if reference not in self.registry:
             raise ImageRefused(f"manifest for {reference} not found: manifest unknown")
         digest = f"sha256:{parse_reference(reference).version}"
@@ -382,6 +391,8 @@ class MemoryJournal:
         self.entries: list[Entry] = []
         self.synced = 0
         self.failure: OSError | None = None
+        # Syncs wait for it.
+        self.gate: asyncio.Event | None = None
 
     async def load(self) -> JournalState:
         return fold(self.entries)
@@ -392,6 +403,8 @@ class MemoryJournal:
             raise self.failure
         self.entries.append(entry)
         if sync:
+            if self.gate is not None:
+                await self.gate.wait()
             self.synced = len(self.entries)
 
     async def close(self) -> None:

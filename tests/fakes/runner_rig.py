@@ -153,7 +153,14 @@ class Rig:
             ports,
             self.identity,
             on_identity=self.identities.append,
-            times=Times(short=0.02, start_patience=0.1, kill_again=0.05, ask_again=0.02, oom_patience=0.02),
+            times=Times(
+                short=0.02,
+                start_patience=0.1,
+                kill_again=0.05,
+                ask_again=0.02,
+                end_patience=0.05,
+                oom_patience=0.02,
+            ),
             daemon_times=DaemonTimes(ping_every=0.05, compare_every=0.1, lost_after=self.settings.engine_lost_after),
         )
         await self._agent.start(survey_patience=0.3 if self.engine.up else 0.0)

@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import Callable
 
-import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
@@ -106,9 +105,9 @@ async def test_silent_farm_ends_what_may_run_elsewhere(
     await new_agent().ready()
     one = run("trap '' TERM; sleep 60")
     await farm.is_running(one)
-    farm.deaf, farm.refuse = True, grpc.StatusCode.UNAVAILABLE
+    farm.go_silent()
     await eventually(lambda: docker_host.containers()[0].attrs["State"]["ExitCode"] == 137, 10)
-    farm.deaf, farm.refuse = False, None
+    farm.speak_again()
     await farm.ended(one)
     assert one.outcome == "LOST"
 

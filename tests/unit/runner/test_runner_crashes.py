@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from easyq.v1.spec_pb2 import OnLost
+from easyq_runner.domain.journal import StartIntent
 from easyq_runner.domain.lease import LeaseNote
 from easyq_runner.errors import EngineFailed
 from tests.fakes.runner_rig import Rig
@@ -214,6 +215,22 @@ async def test_exit_while_agent_and_engine_were_both_restarted_is_lost(rig: Rig)
     assert (one.outcome, one.finish.failure.reason) == ("LOST", 12)
 
 
+async def test_answer_of_the_next_daemon_is_not_taken_for_the_last_ones(rig: Rig) -> None:
+    """The container ends with the daemon, and the question about it is answered by the next one."""
+    await rig.ready()
+    one = rig.run("trap 'exit 0' TERM; sleep 60")
+    await rig.farm.is_running(one)
+    gate = rig.engine.gates["inspect"] = asyncio.Event()
+    asked = rig.engine.calls.count("inspect")
+    rig.engine.end_first(rig.engine.container_of(one.execution_id))
+    await rig.until(lambda: rig.engine.calls.count("inspect") > asked)
+    await rig.engine.go_down()
+    await rig.engine.come_up()
+    gate.set()
+    await rig.farm.ended(one)
+    assert (one.outcome, one.finish.failure.reason) == ("LOST", 12)
+
+
 async def test_connection_that_breaks_without_a_restart_changes_nothing(rig: Rig) -> None:
     await rig.ready()
     one = rig.run("sleep 0.2; exit 3")
@@ -290,6 +307,22 @@ async def test_what_the_journal_knows_stands_for_containers_until_the_engine_is_
     assert one.state == "RUNNING"
 
 
+async def test_without_journal_and_engine_nothing_is_called_vanished(rig: Rig) -> None:
+    """The container may be there, and is known by its labels once the engine is back."""
+    await rig.ready()
+    one = rig.run("sleep 1; exit 3")
+    await rig.farm.is_running(one)
+    await rig.crash()
+    rig.journal.entries.clear()
+    rig.engine.up = False
+    await rig.start()
+    await rig.farm.until_connected()
+    await rig.until(lambda: len(rig.farm.beats) > 2)
+    rig.engine.up = True
+    await rig.farm.ended(one)
+    assert (one.outcome, one.finish.exit_code) == ("EXITED", 3)
+
+
 async def test_another_engine_at_the_address_makes_the_agent_give_up(rig: Rig) -> None:
     rig.engine.daemon_id = "another"
     await rig.start()
@@ -322,13 +355,14 @@ async def test_container_restarted_by_others_is_followed_to_its_end(rig: Rig) ->
 # ------------------------------------------------------------------------------------------------------- the lease
 async def test_nothing_starts_without_a_lease(rig: Rig) -> None:
     await rig.ready()
-    rig.farm.deaf = True
+    rig.farm.go_silent()
     rig.clock.ahead += rig.farm.lease
     one = rig.run("exit 0")
     await rig.until(lambda: "create" in rig.engine.calls)
     await asyncio.sleep(0.05)
     assert rig.starts() == 0
-    rig.farm.deaf = False
+    assert not any(isinstance(entry, StartIntent) for entry in rig.journal.entries)
+    rig.farm.speak_again()
     assert (await rig.farm.ended(one)).outcome == "EXITED"
 
 

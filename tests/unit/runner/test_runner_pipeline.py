@@ -6,7 +6,7 @@ import pytest
 
 from easyq.v1.spec_pb2 import JobSpec, OnLost, Pull
 from easyq_internal.store.v1.records_pb2 import Held
-from easyq_runner.domain.journal import StartIntent
+from easyq_runner.domain.journal import Settled, StartIntent
 from easyq_runner.domain.pulling import LocalImage
 from easyq_runner.errors import EngineFailed, EngineUnreachable, NoSuchContainer, PullFailed
 from tests.fakes.runner_rig import Rig
@@ -60,6 +60,15 @@ async def test_an_attachment_that_ends_early_loses_nothing(rig: Rig, after: int)
     await rig.ready()
     one = await rig.farm.ended(rig.run("echo 1; sleep 0.1; echo 2; echo 3; sleep 0.1; echo 4"))
     assert one.stdout == b"1\n2\n3\n4\n"
+
+
+async def test_an_attachment_that_ends_early_in_output_that_looks_all_the_same(rig: Rig) -> None:
+    """Nothing to compare would tell the half from the whole; that the program ran on does."""
+    rig.engine.attached_ends_after = 100
+    rig.engine.follow_ends_after = 150
+    await rig.ready()
+    one = await rig.farm.ended(rig.run("; ".join(["echo y"] * 100 + ["sleep 0.2"] + ["echo y"] * 100)))
+    assert one.stdout == b"y\n" * 200
 
 
 async def test_without_attachments_the_log_is_read(rig: Rig) -> None:
@@ -220,6 +229,14 @@ async def test_engine_that_breaks_off_at_create_gives_the_execution_back(rig: Ri
     assert rig.starts() == 1
 
 
+async def test_give_back_is_in_the_journal_before_it_is_answered(rig: Rig) -> None:
+    """A restarted agent must not start what another may run by now."""
+    await rig.ready()
+    rig.engine.lost_answers["create"] = rig.farm.lose_answers = 1
+    await rig.farm.ended(rig.run("exit 0"))
+    assert len([entry for entry in rig.journal.entries if isinstance(entry, Settled)]) == 1
+
+
 async def test_the_next_epoch_waits_for_the_name(rig: Rig) -> None:
     """Given back, and assigned again before the old container is gone."""
     await rig.ready()
@@ -300,6 +317,7 @@ async def test_stop_while_pulling_starts_nothing_and_ends_the_pull(rig: Rig) -> 
     assert one.outcome == "STOPPED"
     assert not one.finish.HasField("ran_for")
     assert "start" not in rig.engine.calls
+    await rig.until(lambda: rig.engine.pulls_cancelled == 1)
 
 
 async def test_stop_between_create_and_start(rig: Rig) -> None:
@@ -313,6 +331,25 @@ async def test_stop_between_create_and_start(rig: Rig) -> None:
     assert (await rig.farm.ended(one)).outcome == "STOPPED"
     assert rig.starts() == 0
     await rig.tidy()
+
+
+async def test_stop_and_lapsed_lease_between_journal_and_start(rig: Rig) -> None:
+    """The disk takes long; meanwhile things change."""
+    gate = rig.journal.gate = asyncio.Event()
+    await rig.ready()
+    stopped, late = rig.run("exit 0"), rig.run("exit 3")
+    await rig.until(lambda: sum(isinstance(entry, StartIntent) for entry in rig.journal.entries) == 2)
+    rig.farm.stop_execution(stopped)
+    await asyncio.sleep(0.02)
+    rig.farm.go_silent()
+    rig.clock.ahead += rig.farm.lease
+    gate.set()
+    await asyncio.sleep(0.05)
+    assert rig.starts() == 0
+    rig.farm.speak_again()
+    for one, outcome in ((stopped, "STOPPED"), (late, "EXITED")):
+        assert (await rig.farm.ended(one)).outcome == outcome
+    assert rig.starts() == 1
 
 
 async def test_start_deadline_that_passes_while_pulling(rig: Rig) -> None:
@@ -385,6 +422,15 @@ async def test_store_that_has_lost_output_gets_it_again(rig: Rig) -> None:
     del one.output[1][2:]
     await rig.farm.ended(one)
     assert one.stdout == b"111\n222\n333\n"
+
+
+async def test_store_that_has_lost_output_when_the_end_comes(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("echo 111; sleep 0.15; echo " + "x" * 99_999)
+    await rig.until(lambda: one.stdout == b"111\n")
+    del one.output[1][2:]
+    await rig.farm.ended(one)
+    assert one.stdout == b"111\n" + b"x" * 99_999 + b"\n"
 
 
 async def test_output_that_is_missing_after_the_end_is_sent_again(rig: Rig) -> None:

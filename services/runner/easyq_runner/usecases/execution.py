@@ -252,6 +252,7 @@ class Execution:
             key=self.key,
             container_id=self._container_id,
             limit=self.terms.log_limit,
+            end_patience=self._tools.times.end_patience,
         )
         return self._pump
 

@@ -31,8 +31,6 @@ _COMPARED_BYTES = 16 * 1024
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _NEXT_READING = 1.0
-# Seconds that the end of the output may come later than the end of the container, or the other way round.
-_END_PATIENCE = 2.0
 
 
 class Stale(Exception):
@@ -83,6 +81,7 @@ class LogPump:
         key: ExecutionKey,
         container_id: str,
         limit: int,
+        end_patience: float = 2.0,
     ) -> None:
         self._engine = engine
         self._daemon = daemon
@@ -90,6 +89,8 @@ class LogPump:
         self._key = key
         self._container_id = container_id
         self._limit = limit
+        # Seconds that the end of the output may come later than the end of the container, or the other way round.
+        self._end_patience = end_patience
         self._streams = {stream: _StreamBuffer(limit) for stream in Stream}
         self._changes = Changes()
         self._attached: asyncio.Task[None] | None = None
@@ -129,7 +130,7 @@ class LogPump:
         Raises Stale; EngineError where the log can't be read.
         """
         if self._attached is not None:
-            await first_of(self._attachment_over.wait(), timeout=_END_PATIENCE)
+            await first_of(self._attachment_over.wait(), timeout=self._end_patience)
         await self._stop_reading()
         self._leave = TAIL
         if await self._is_whole():
@@ -185,7 +186,7 @@ class LogPump:
                 self._attachment_over.set()
         if self._attached_to_end:
             # The container's end follows at once, and with it `finish`; unless only the connection has ended.
-            await asyncio.sleep(_END_PATIENCE)
+            await asyncio.sleep(self._end_patience)
             self._attached_to_end = False
         self._follow()
 

@@ -27,6 +27,8 @@ class Times:
     # Until SIGKILL is sent once more, and until something is asked again that failed.
     kill_again: float = 5.0
     ask_again: float = 1.0
+    # By which the end of a program's output and the end of its container may differ.
+    end_patience: float = 2.0
     # By which the kernel's word on a lack of memory may come after the exit.
     oom_patience: float = 0.3
 
