@@ -111,6 +111,15 @@ def test_polls_and_pages_search_an_index_and_sort_nothing(tmp_path: Path, statem
     assert not [line for line in plan if "TEMP B-TREE" in line], plan
 
 
+@pytest.mark.parametrize("name", ["queued after", "task queue", "queued tasks"])
+def test_queues_are_read_from_their_index_alone(tmp_path: Path, name: str) -> None:
+    connection = connect(tmp_path / "store.db", writes=True)
+    bring_forward(connection)
+    statement, values = HOT[name]
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert all("COVERING INDEX" in line for line in plan if " INDEX " in line), plan
+
+
 async def test_a_full_disk_fails_the_calls_and_nothing_else(tmp_path: Path) -> None:
     store = SqlitePersistence(tmp_path / "store.db")
     await store.open()

@@ -119,9 +119,11 @@ CREATE INDEX execution_task ON execution (task_id, created_at, execution_id);
 CREATE INDEX execution_state ON execution (state, created_at, execution_id);
 CREATE INDEX execution_reason ON execution (failure_reason, created_at, execution_id)
     WHERE failure_reason IS NOT NULL;
--- The queue of each task (and, by skipping from task to task, the tasks that have one); the queue over the farm.
-CREATE INDEX execution_queue ON execution (task_id, priority DESC, queue_seq) WHERE state = 2;
-CREATE INDEX execution_seq ON execution (queue_seq) WHERE state = 2;
+-- The queue of each task (and, by skipping from task to task, the tasks that have one); the queue over the farm. Both
+-- hold all that a head has and a query names, since a task's heads lie far apart in the table.
+CREATE INDEX execution_queue ON execution (task_id, priority DESC, queue_seq, epoch, execution_id, state)
+    WHERE state = 2;
+CREATE INDEX execution_seq ON execution (queue_seq, task_id, priority, epoch, execution_id, state) WHERE state = 2;
 -- What is due, and what expires.
 CREATE INDEX execution_due ON execution (due_at) WHERE state = 1;
 CREATE INDEX execution_latest ON execution (latest_start) WHERE state IN (1, 2) AND latest_start IS NOT NULL;
