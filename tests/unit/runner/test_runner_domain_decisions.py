@@ -179,6 +179,15 @@ def test_containers_that_are_gone() -> None:
     assert gone.failure is not None
     assert (gone.outcome, gone.failure.reason) == (OutcomeKind.LOST, FailureReason.CONTAINER_VANISHED)
     assert classify(None, trusted=False, ending=Ending.STOP, limit=None).outcome is OutcomeKind.STOPPED
+    forced = replace(EXITED, status=Status.REMOVING, exit_code=137)
+    for going in (forced, replace(forced, status=Status.DEAD)):
+        gone = classify(going, trusted=True, ending=None, limit=None)
+        assert gone.failure is not None
+        assert (gone.outcome, gone.exit_code) == (OutcomeKind.LOST, None)
+        assert gone.failure.reason is FailureReason.CONTAINER_VANISHED
+    # It had ended by itself before somebody removed it.
+    ended = classify(replace(forced, exit_code=3), trusted=True, ending=None, limit=None)
+    assert (ended.outcome, ended.exit_code) == (OutcomeKind.EXITED, 3)
     late = classify(None, trusted=False, ending=Ending.TIMEOUT, limit=None)
     assert (late.outcome, late.ran_for) == (OutcomeKind.TIMED_OUT, None)
 

@@ -9,6 +9,7 @@ from easyq_runner.domain.records import Failure, FailureReason, Finish, OutcomeK
 
 # By containerd and older daemons for "it ended, and nobody knows how".
 _UNKNOWN_EXIT = 255
+_SIGKILL_EXIT = 137
 
 
 class Status(Enum):
@@ -86,6 +87,11 @@ def is_trusted(*, same_lifetime: bool, live_restore: bool, exit_code: int) -> bo
     return same_lifetime or (live_restore and exit_code != _UNKNOWN_EXIT)
 
 
+def _killed_by_removal(snapshot: Snapshot) -> bool:
+    """Whether a removal by force ended it: Docker marks the container first, then kills it."""
+    return snapshot.status in {Status.REMOVING, Status.DEAD} and snapshot.exit_code == _SIGKILL_EXIT
+
+
 def classify(snapshot: Snapshot | None, *, trusted: bool, ending: Ending | None, limit: float | None) -> Finish:
     """The finish, still without logs. `snapshot` is None if the container is gone; `limit` is the job's timeout."""
     base = _base(snapshot)
@@ -97,7 +103,7 @@ def classify(snapshot: Snapshot | None, *, trusted: bool, ending: Ending | None,
     if ending is Ending.LOST:
         message = "its host was cut off from the farm for too long and ended it"
         return _end(base, OutcomeKind.LOST, None, FailureReason.HOST_LOST, message)
-    if snapshot is None:
+    if snapshot is None or _killed_by_removal(snapshot):
         message = "its container was removed by somebody else"
         return _end(base, OutcomeKind.LOST, None, FailureReason.CONTAINER_VANISHED, message)
     if not trusted:
