@@ -133,6 +133,33 @@ def test_a_mount_can_not_leave_its_root(farm: UpFarm, rest: Rest, task: str) -> 
         assert rest.wait_job(answer.json()["jobId"])["executions"][0]["error"]["reason"] == "NOT_ALLOWED", source
 
 
+def test_a_container_that_somebody_else_removes(
+    farm: UpFarm, rest: Rest, task: str, hosts: list[DockerHost], witness: Witness
+) -> None:
+    """How it ended can't be known, so that it is LOST and runs again without using up a retry."""
+    script = f'{Witness.START}; [ "$EASYQ_FENCE" != 1 ] || sleep 60; {Witness.END}'
+    job_id = rest.enqueue(task, shell(script, mounts=witness.mounts))["jobId"]
+    [container] = wait_until(lambda: [c for h in hosts for c in h.containers(label=f"easyq.job={job_id}")], 20)
+    wait_until(witness.starts, 20)
+    container.remove(force=True)
+    job = rest.wait_job(job_id, 40)
+    first, second = job["executions"]
+    assert (first["state"], first["error"]["reason"]) == ("LOST", "CONTAINER_VANISHED")
+    assert (second["state"], second["trigger"]) == ("SUCCEEDED", "INFRA_RETRY")
+    witness.assert_none_twice()
+
+
+def test_a_container_that_somebody_else_kills(farm: UpFarm, rest: Rest, task: str, hosts: list[DockerHost]) -> None:
+    """That is an exit like any other."""
+    job_id = rest.enqueue(task, shell("echo begin; sleep 60"))["jobId"]
+    wait_until(lambda: rest.output(job_id, "stdout") == b"begin\n", 20)
+    [container] = [c for host in hosts for c in host.containers(label=f"easyq.job={job_id}")]
+    container.kill()
+    job = rest.wait_job(job_id)
+    assert (job["state"], job["executions"][0]["exitCode"]) == ("FAILED", 137)
+    assert job["executions"][0]["error"]["reason"] == "NONZERO_EXIT"
+
+
 # Images ----------------------------------------------------------------------------------------------------------
 def test_an_image_is_pulled(farm: UpFarm, rest: Rest, task: str, hosts: list[DockerHost], registry: Registry) -> None:
     image = registry.push_example(hosts[0], f"{task}/tool")

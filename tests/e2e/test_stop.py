@@ -1,10 +1,11 @@
 """A stop, in each phase of a job."""
 
+import socket
 import time
 from typing import Any
 
 from tests.support.farm import Rest, UpFarm, Witness
-from tests.support.hosts import EXAMPLE_IMAGE
+from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.waiting import wait_until
 
 
@@ -35,6 +36,23 @@ def test_while_it_waits_for_a_place(farm: UpFarm, rest: Rest, witness: Witness) 
     # The places are free again for others, and none of the stopped ones takes one.
     assert rest.run(task, shell("true"))["state"] == "SUCCEEDED"
     assert not witness.starts()
+
+
+def test_while_its_image_is_pulled(farm: UpFarm, rest: Rest, task: str, hosts: list[DockerHost]) -> None:
+    """From a registry that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        image = f"127.0.0.1:{silent.getsockname()[1]}/some/image:1"
+        job_id = rest.enqueue(task, {"image": image, "command": "true"})["jobId"]
+        job = wait_until(lambda: (j := rest.job(job_id))["state"] == "RUNNING" and j, 20)
+        assert job["executions"][0]["state"] == "ASSIGNED"
+        wait_until(lambda: (rest.job(job_id)["waiting"] or {}).get("reason") == "PULLING", 10)
+        began = time.monotonic()
+        assert rest.stop(job_id)["outcome"] == "STOPPING"
+        job = rest.wait_job(job_id, 20)
+        assert time.monotonic() - began < 10
+    [execution] = job["executions"]
+    assert (job["state"], execution["state"], execution["startedAt"]) == ("STOPPED", "STOPPED", None)
+    assert not [c for host in hosts for c in host.containers(label=f"easyq.task={task}")]
 
 
 def test_while_it_runs(farm: UpFarm, rest: Rest, task: str) -> None:

@@ -10,6 +10,7 @@ from tests.e2e.conftest import FarmMaker
 from tests.support import process
 from tests.support.farm import Rest, UpFarm, Witness, chatty
 from tests.support.farm.processes import SERVICES
+from tests.support.farm.up import EASYQ
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.plugin import DockerFactory
 from tests.support.waiting import wait_until
@@ -128,6 +129,23 @@ def test_port_0_takes_a_free_one(new_farm: FarmMaker) -> None:
     found = re.fullmatch(r"ready (http://127\.0\.0\.1:[1-9]\d*)\n", farm.stdout)
     assert found
     assert Rest(found[1]).accepting()
+
+
+def test_a_config_file_says_it_all(new_farm: FarmMaker, host: DockerHost) -> None:
+    farm = new_farm([], start=False)
+    config = farm.folder / "easyq.toml"
+    config.write_text(
+        f'docker-host = ["gpu={host.url}"]\npool = ["gpu=gpu-.*:3"]\nlimit = ["x-.*=1"]\nslots = 7\n'
+        f'data = "{farm.data}"\nrest-port = {farm.rest_port}\ngrpc-port = {farm.grpc_port}\n',
+        encoding="utf-8",
+    )
+    farm.command = lambda: [EASYQ, "up", "--config", str(config)]  # type: ignore[method-assign]
+    rest = farm.start().rest
+    status = wait_until(lambda: (found := rest.get("/status"))["agents"] and found, 10)
+    assert [limit["pattern"] for limit in status["limits"]] == ["x-.*"]
+    assert [(agent["pools"], agent["slots"]) for agent in status["agents"]] == [(["gpu"], 7)]
+    assert {pool["name"]: pool["maxRunning"] for pool in status["pools"]} == {"gpu": 3, "default": 0}
+    assert rest.run("gpu-job", shell("true"))["state"] == "SUCCEEDED"
 
 
 def test_wrong_arguments_are_refused(new_farm: FarmMaker) -> None:
