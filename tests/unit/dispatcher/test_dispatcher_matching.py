@@ -164,6 +164,19 @@ async def test_a_stop_waits_for_assigns_under_way() -> None:
     assert len(agent.running) == 1
 
 
+async def test_a_stop_ends_although_the_index_is_away() -> None:
+    rig = Rig()
+    agent = Agent("a", 1)
+    core = await begun(rig, agent)
+    core.ledger.ready(rig.farm.submit("t"))
+    await core.match()
+    agent.finish(*agent.running)
+    await idle()
+    rig.server.away = True
+    await core.matcher.drain(1)
+    assert core.ledger
+
+
 async def test_a_stop_does_not_wait_for_ever() -> None:
     rig = Rig()
     core = await begun(rig, Agent("a", 1))

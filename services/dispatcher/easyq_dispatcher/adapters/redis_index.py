@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -240,7 +240,7 @@ class RedisMatchIndex:
             raise StaleIndex(f"generation {generation} of the index does not hold")
         return answer
 
-    async def _remove(self, gone: Any) -> None:
+    async def _remove(self, gone: Callable[[int], bool]) -> None:
         """Removes the key spaces of the generations for which `gone` is true."""
         batch: list[str] = []
         with _translated():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from easyq_chassis import faults
 from easyq_chassis.clock import Clock
@@ -84,13 +83,19 @@ class Matcher:
         return 0 if more or self._ledger else None
 
     async def drain(self, seconds: float) -> None:
-        """Waits for the assigns under way, at most so long, and tells the index what came of them."""
+        """Waits for the assigns under way, at most so long, and tells the index what came of them, if it can.
+
+        What it can't is found by other dispatchers, as after a crash.
+        """
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
             task.cancel()
         if self._keeper.generation is not None and self._ledger:
-            await self._tell(self._keeper.generation)
+            try:
+                await self._tell(self._keeper.generation)
+            except EasyQError as error:
+                log.warning("left_untold", error=error.message)
 
     async def _tell(self, generation: int) -> None:
         changes = self._ledger.take()
@@ -111,16 +116,13 @@ class Matcher:
         self._roster.set_rooms(seats, takings.rooms)
         self._refill(takings.low)
         if takings.items:
-            self._launch(self._assign(generation, takings.items))
+            self._count(takings.items, +1)
+            task = asyncio.create_task(self._assign(generation, takings.items), name="assign")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return takings.more
 
-    def _launch(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name="assign")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _assign(self, generation: int, takings: Sequence[Taking]) -> None:
-        self._count(takings, +1)
         try:
             await faults.point("dispatcher.after_take")
             answers = await self._store.assign(generation, takings)
