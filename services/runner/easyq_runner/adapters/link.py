@@ -23,13 +23,16 @@ class GrpcLinkStream:
     def __init__(self, call: Any, welcome: Welcome) -> None:
         self._call = call
         self._welcome = welcome
+        # gRPC takes one write at a time, and ends the stream where a second comes beside it.
+        self._writing = asyncio.Lock()
 
     @property
     def welcome(self) -> Welcome:
         return self._welcome
 
     async def send(self, message: Outgoing) -> None:
-        await _write(self._call, outgoing_to_proto(message))
+        async with self._writing:
+            await _write(self._call, outgoing_to_proto(message))
 
     async def receive(self) -> Incoming:
         while True:
