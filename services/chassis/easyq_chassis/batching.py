@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 import grpc.aio
 
-from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_chassis.errors import EasyQError, Internal, Unavailable
 from easyq_chassis.status import from_rpc_error
 
 Item = TypeVar("Item")
@@ -113,6 +113,8 @@ class MicroBatcher(Generic[Item, Result]):
                 response = await self._call.read()
             if response is grpc.aio.EOF or response.batch != self._batch:
                 raise await self._why_ended()
+            if len(response.results) != len(taken):
+                raise Internal(f"{len(taken)} items were answered with {len(response.results)} results")
         except asyncio.CancelledError:
             self._drop_call()
             self._fail(taken, Unavailable("the connection is closed"))

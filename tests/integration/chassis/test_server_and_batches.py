@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from easyq_chassis.batching import MicroBatcher, answer_batches
 from easyq_chassis.channel import open_channel
-from easyq_chassis.errors import FieldProblem, InvalidArgument, NotFound, Unavailable
+from easyq_chassis.errors import FieldProblem, Internal, InvalidArgument, NotFound, Unavailable
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.status import from_rpc_error
 from easyq_internal.store.v1 import farm_store_pb2, farm_store_pb2_grpc
@@ -28,6 +28,7 @@ class Servicer(farm_store_pb2_grpc.FarmStoreServiceServicer):
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.answers: int | None = None
         self.gate, self.arrived = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.batches: list[int] = []
@@ -47,6 +48,7 @@ class Servicer(farm_store_pb2_grpc.FarmStoreServiceServicer):
         await self.gate.wait()
         if self.error:
             raise self.error
+        items = items[: self.answers]
         return [farm_store_pb2.BeatResult(directives=[Directive(execution_id=item.agent_id)]) for item in items]
 
 
@@ -157,6 +159,16 @@ async def test_an_error_of_the_server_is_each_waiters(served: Served, batcher: M
     assert [(type(error), getattr(error, "reason", "")) for error in results] == [(NotFound, "AGENT_NOT_FOUND")] * 3
     served.servicer.error = None
     assert _name(await batcher.call(_beat("again"))) == "again"
+
+
+async def test_an_answer_with_too_few_results_is_an_error_and_no_end(
+    served: Served, batcher: MicroBatcher[Any, Any]
+) -> None:
+    served.servicer.answers = 0
+    with pytest.raises(Internal):
+        await asyncio.wait_for(batcher.call(_beat("x")), 10)
+    served.servicer.answers = None
+    assert _name(await asyncio.wait_for(batcher.call(_beat("again")), 10)) == "again"
 
 
 async def test_goes_on_after_the_server_came_back(served: Served, batcher: MicroBatcher[Any, Any]) -> None:
