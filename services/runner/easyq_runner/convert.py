@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
-from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -52,14 +50,25 @@ from easyq_runner.ports import (
 #: Versions of the link's protocol that this agent speaks.
 PROTOCOL_MIN = PROTOCOL_MAX = 1
 
-E = TypeVar("E", bound=Enum)
-
 # What the gateway resolves unset fields to; used should an assignment come without.
 _DEFAULT_GRACE = 10.0
 _DEFAULT_LOG_LIMIT = 100 * 1024 * 1024
 _LONGEST_MESSAGE = 1000
 
 _STREAMS = {Stream.STDOUT: log_service_pb2.LogStream.STDOUT, Stream.STDERR: log_service_pb2.LogStream.STDERR}
+_ON_LOST = {spec_pb2.OnLost.FAIL: OnLost.FAIL, spec_pb2.OnLost.WAIT: OnLost.WAIT}
+_PULLS = {
+    spec_pb2.Pull.ALWAYS: PullMode.ALWAYS,
+    spec_pb2.Pull.MISSING: PullMode.MISSING,
+    spec_pb2.Pull.NEVER: PullMode.NEVER,
+}
+_MOUNTS = {spec_pb2.Mount.Type.VOLUME: MountKind.VOLUME, spec_pb2.Mount.Type.TMPFS: MountKind.TMPFS}
+_ORDERS = {
+    records_pb2.Directive.Order.RUN: OrderKind.RUN,
+    records_pb2.Directive.Order.ADOPT: OrderKind.ADOPT,
+    records_pb2.Directive.Order.STOP: OrderKind.STOP,
+    records_pb2.Directive.Order.KILL: OrderKind.KILL,
+}
 _REPORT_VERDICTS = {
     records_pb2.ReportResult.Verdict.OK: Verdict.OK,
     records_pb2.ReportResult.Verdict.STALE: Verdict.STALE,
@@ -187,14 +196,15 @@ def incoming_from_proto(message: dispatcher_pb2.ConnectResponse) -> Incoming | N
 
 
 def _orders(directives: Iterable[records_pb2.Directive]) -> tuple[Order, ...]:
+    """Kinds that this version does not know are left out."""
     return tuple(
         Order(
-            kind=OrderKind[records_pb2.Directive.Order.Kind.Name(one.kind)],
+            kind=_ORDERS[one.kind],
             key=ExecutionKey(one.execution_id, one.epoch),
             assignment=assignment_from_proto(one.assignment) if one.HasField("assignment") else None,
         )
         for one in directives
-        if one.kind != records_pb2.Directive.Order.UNSPECIFIED
+        if one.kind in _ORDERS
     )
 
 
@@ -222,7 +232,7 @@ def assignment_from_proto(item: records_pb2.Assignment) -> Assignment:
         timeout=_seconds(spec.timeout) if spec.HasField("timeout") else None,
         stop_grace=_seconds(spec.stop_grace) if spec.HasField("stop_grace") else _DEFAULT_GRACE,
         log_limit=spec.log_limit if spec.HasField("log_limit") else _DEFAULT_LOG_LIMIT,
-        on_lost=_member(OnLost, spec_pb2.OnLost.Mode.Name(spec.on_lost), OnLost.RERUN),
+        on_lost=_ON_LOST.get(spec.on_lost, OnLost.RERUN),
         memory_limited=spec.resources.memory > 0,
     )
     return Assignment(
@@ -239,7 +249,7 @@ def _spec(spec: spec_pb2.JobSpec) -> ContainerSpec:
         entrypoint=tuple(spec.entrypoint),
         envs=dict(spec.envs),
         labels=dict(spec.labels),
-        pull=_member(PullMode, spec_pb2.Pull.Mode.Name(spec.pull), PullMode.UNSPECIFIED),
+        pull=_PULLS.get(spec.pull, PullMode.UNSPECIFIED),
         workdir=spec.workdir,
         user=spec.user,
         network=spec.network,
@@ -257,12 +267,8 @@ def _spec(spec: spec_pb2.JobSpec) -> ContainerSpec:
 
 
 def _mount(mount: spec_pb2.Mount) -> Mount:
-    kind = _member(MountKind, spec_pb2.Mount.Type.Kind.Name(mount.type), MountKind.BIND)
+    kind = _MOUNTS.get(mount.type, MountKind.BIND)
     return Mount(kind=kind, source=mount.source, target=mount.target, read_only=mount.read_only)
-
-
-def _member(cls: type[E], name: str, default: E) -> E:
-    return cls.__members__.get(name, default)
 
 
 def _seconds(duration: Duration) -> float:

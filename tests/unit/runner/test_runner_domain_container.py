@@ -234,11 +234,11 @@ def test_pull_decisions() -> None:
 
 
 def test_ends_by_images() -> None:
-    assert when_missing(PullMode.MISSING, "a", pulled=False) is None
+    assert when_missing(PullMode.MISSING, "a", "no such image", pulled=False) is None
     local = LocalImage(image_id="i", known_to_registry=True)
     ends = [
-        when_missing(PullMode.NEVER, "a", pulled=False),
-        when_missing(PullMode.ALWAYS, "a", pulled=True),
+        when_missing(PullMode.NEVER, "a", "no such image", pulled=False),
+        when_missing(PullMode.ALWAYS, "a", "another platform", pulled=True),
         when_refused("a", "denied"),
         when_unreachable("a", "refused", None, fallback=True),
         when_unreachable("a", "refused", local, fallback=False),

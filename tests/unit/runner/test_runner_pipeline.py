@@ -387,6 +387,24 @@ async def test_log_limit_cuts_and_marks(rig: Rig) -> None:
     assert (one.stderr, one.finish.stderr_truncated) == (b"1\n", False)
 
 
+async def test_output_beyond_the_limit_costs_no_more_reading(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("echo 123; echo 123 >&2; sleep 0.3; echo 456", log_limit=2)
+    await rig.farm.ended(one)
+    assert (one.stdout, one.stderr) == (b"12", b"12")
+    assert {"logs", "last_output"}.isdisjoint(rig.engine.calls)
+
+
+async def test_full_disk_does_not_blind_the_agent(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("sleep 0.3; exit 3")
+    await rig.farm.is_running(one)
+    rig.journal.failure = OSError(28, "No space left on device")
+    rig.engine.break_streams()
+    assert (await rig.farm.ended(one)).finish.exit_code == 3
+    await rig.tidy()
+
+
 async def test_what_is_not_ours_any_more_is_killed_and_not_reported(rig: Rig) -> None:
     await rig.ready()
     one = rig.run("sleep 60")

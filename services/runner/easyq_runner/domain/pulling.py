@@ -52,12 +52,12 @@ def after_looking(reference: ImageReference, local: LocalImage | None) -> Before
     return BeforeCreate.PULL if local.known_to_registry else BeforeCreate.KEEP_LOCAL
 
 
-def when_missing(mode: PullMode, image: str, *, pulled: bool) -> Finish | None:
+def when_missing(mode: PullMode, image: str, said: str, *, pulled: bool) -> Finish | None:
     """The create said that the image is missing: None to pull it, else how the execution ends."""
     if mode is PullMode.NEVER:
         return _rejected(f"the host has no image {image}, and the job's `pull` is NEVER")
     if pulled:
-        return _rejected(f"image {image} was pulled and still is not what Docker can use (another platform?)")
+        return _rejected(f"image {image} was pulled, and Docker can't use it all the same: {said}")
     return None
 
 

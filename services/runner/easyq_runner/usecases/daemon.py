@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
-from easyq_runner.domain.journal import DaemonSeen, SeenRunning
+from easyq_runner.domain.journal import DaemonSeen, Entry, SeenRunning
 from easyq_runner.domain.lifetime import Evidence, Trace, is_same, trace_of
 from easyq_runner.domain.outcome import Snapshot, Status
 from easyq_runner.domain.records import ExecutionKey
@@ -198,7 +198,7 @@ class Daemon:
         self._trace = trace_of(evidence)
         self._seen = DaemonSeen(lifetime=lifetime, trace=self._trace, live_restore=info.live_restore)
         self._unnoted = 0
-        await self._journal.append(self._seen)
+        await self._note(self._seen)
 
     async def _on_event(self, event: EngineEvent) -> None:
         watch = self._watches.get(event.container_id)
@@ -212,7 +212,7 @@ class Daemon:
         if (first or self._unnoted >= _NOTE_EVERY) and self._seen is not None:
             self._unnoted = 0
             seen = DaemonSeen(lifetime=self._seen.lifetime, trace=self._trace, live_restore=self._seen.live_restore)
-            await self._journal.append(seen)
+            await self._note(seen)
 
     async def _compare(self) -> None:
         """Looks at all of the agent's containers: what the stream of events did not tell, this does."""
@@ -228,9 +228,16 @@ class Daemon:
                 watch.ended.set()
             elif watch.lifetime != lifetime:
                 watch.lifetime = lifetime
-                await self._journal.append(SeenRunning(key=watch.key, lifetime=lifetime))
+                await self._note(SeenRunning(key=watch.key, lifetime=lifetime))
         if self.on_listing is not None:
             await self.on_listing(listing)
+
+    async def _note(self, entry: Entry) -> None:
+        try:
+            await self._journal.append(entry)
+        except OSError as error:
+            # What is not known after a restart is taken for a restart of the engine.
+            self._log.error("journal_failed", error=str(error))
 
     def _give_up_if_away(self) -> None:
         if self.answering or self._away_since is None:

@@ -50,10 +50,10 @@ class Images:
             self._log.info("image_of_no_registry_kept", image=spec.image)
         return await self._pull(spec, local) if step is BeforeCreate.PULL else None
 
-    async def supply(self, spec: ContainerSpec, *, pulled: bool) -> Finish | None:
-        """The create said that the image is missing; `pulled` if that was after a pull."""
+    async def supply(self, spec: ContainerSpec, said: str, *, pulled: bool) -> Finish | None:
+        """The create `said` that the image is missing; `pulled` if that was after a pull."""
         mode = resolve_mode(spec.pull, parse_reference(spec.image))
-        end = when_missing(mode, spec.image, pulled=pulled)
+        end = when_missing(mode, spec.image, said, pulled=pulled)
         return end if end is not None else await self._pull(spec, None)
 
     async def _pull(self, spec: ContainerSpec, local: LocalImage | None) -> Finish | None:

@@ -133,9 +133,10 @@ class LogPump:
             await first_of(self._attachment_over.wait(), timeout=self._end_patience)
         await self._stop_reading()
         self._leave = TAIL
-        if await self._is_whole():
+        whole = self._satisfied or await self._is_whole()
+        if whole:
             await self._until_sent()
-        if self._rewind or not self._attached_to_end:
+        if self._rewind or not whole:
             await self._read_all()
         return self.tail()
 
@@ -184,6 +185,8 @@ class LogPump:
             finally:
                 await pieces.aclose()
                 self._attachment_over.set()
+        if self._satisfied:
+            return
         if self._attached_to_end:
             # The container's end follows at once, and with it `finish`; unless only the connection has ended.
             await asyncio.sleep(self._end_patience)
@@ -204,16 +207,16 @@ class LogPump:
 
     async def _is_whole(self) -> bool:
         """Whether the attachment has brought all that the engine has kept."""
-        if not self._attached_to_end or self._satisfied:
-            return self._attached_to_end
+        if not self._attached_to_end:
+            return False
         kept = await self._engine.last_output(self._container_id, _COMPARED_MESSAGES)
-        self._attached_to_end = all(
+        whole = all(
             ends_alike(one.recent, one.cursor.position, data, whole=kept.whole)
             for one, data in zip(self._streams.values(), (kept.stdout, kept.stderr), strict=True)
         )
-        if not self._attached_to_end:
+        if not whole:
             self._log.info("attachment_differs_from_log")
-        return self._attached_to_end
+        return whole
 
     # Reading the log ------------------------------------------------------------------------------------------------
     def _follow(self) -> None:

@@ -72,9 +72,9 @@ class Preparation:
             await faults.point("runner.before_create")
             try:
                 return await self._tools.engine.create(name, body, self._spec.platform)
-            except NoSuchImage:
+            except NoSuchImage as error:
                 self._tell(Phase.PULLING)
-                supply = self._tools.images.supply(self._spec, pulled=pulled)
+                supply = self._tools.images.supply(self._spec, str(error), pulled=pulled)
                 _end_with(await self._commands.unless(supply))
                 pulled = True
             except NameTaken:
