@@ -28,10 +28,13 @@ class Bench:
     def run(self, part: str) -> None:
         print(f"bench: {part} …", file=sys.stderr, flush=True)
         work: Callable[[], None] = getattr(self, f"_{part}")
+        known = len(self.figures)
         try:
             work()
         except pytest.skip.Exception as missing:
             self.missing[part] = str(missing)
+        for figure in self.figures[known:]:
+            print(report.row(figure), file=sys.stderr, flush=True)
 
     def _containers(self) -> None:
         with DockerHost(dockerd_binary(), "bench") as host:

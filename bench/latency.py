@@ -17,7 +17,7 @@ from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
-POSTS = 40
+POSTS = 30
 BODY = json.dumps({"image": EXAMPLE_IMAGE, "command": "true"})
 CREATE = "agent -> Docker Engine: create"
 CREATE_CALL = b"/containers/create"

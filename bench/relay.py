@@ -47,10 +47,11 @@ class Relays:
     async def _end(self) -> None:
         for server in self._servers:
             server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        # Connections that were waiting to be accepted become tasks meanwhile.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
     def add(self, target: str, watch: Callable[[], Watch], listen: Path | None = None) -> str:
         """Relays to `target` (`host:port` or `unix:/path`); each connection gets a watch of its own.

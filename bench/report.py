@@ -88,14 +88,17 @@ def document(figures: Sequence[Figure], steps: Sequence[Step], missing: dict[str
     return json.dumps(content, indent=2)
 
 
+def row(figure: Figure) -> str:
+    goal = f"{figure.goal} {figure.verdict}" if figure.goal else ""
+    return (
+        f"{figure.name:<66} {figure.median:>9.2f} {min(figure.runs):>9.2f} {max(figure.runs):>9.2f}"
+        f" {figure.unit:<8} {goal:>8}"
+    )
+
+
 def table(figures: Sequence[Figure], steps: Sequence[Step], missing: dict[str, str]) -> str:
     lines = [f"{'what':<66} {'median':>9} {'least':>9} {'most':>9} {'unit':<8} {'goal':>8}"]
-    for figure in figures:
-        goal = f"{figure.goal} {figure.verdict}" if figure.goal else ""
-        lines.append(
-            f"{figure.name:<66} {figure.median:>9.2f} {min(figure.runs):>9.2f} {max(figure.runs):>9.2f}"
-            f" {figure.unit:<8} {goal:>8}"
-        )
+    lines += [row(figure) for figure in figures]
     if steps:
         lines += ["", "the way of a POST (median, ms after it was sent; each hop by a relay, which costs time itself)"]
         lines += [f"  {step.at:7.2f}  {step.what}" for step in steps]

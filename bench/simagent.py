@@ -14,6 +14,9 @@ from easyq_internal.dispatcher.v1 import dispatcher_pb2 as link
 from easyq_internal.dispatcher.v1.dispatcher_pb2_grpc import AgentLinkServiceStub
 from easyq_internal.store.v1 import records_pb2 as records
 
+# Seconds without anything to do after which the wait for more is given up.
+PATIENCE = 30.0
+
 
 class SimulatedAgent:
     """One agent; `finished` counts the executions whose end was acknowledged."""
@@ -123,11 +126,14 @@ async def _main(addresses: list[str], agents: int, slots: int) -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
         target = int(line)
+        asked = time.monotonic()
         while sum(agent.finished for agent in all_agents) < target:
             ended = [task for task in tasks if task.done()]
             if ended:
                 await ended[0]
                 raise RuntimeError("an agent's stream was closed")
+            if time.monotonic() - max(asked, *(agent.last_finish for agent in all_agents)) > PATIENCE:
+                raise RuntimeError(f"nothing came for {PATIENCE:g} s")
             await asyncio.sleep(0.005)
         print(max(agent.last_finish for agent in all_agents), flush=True)
     for task in tasks:
