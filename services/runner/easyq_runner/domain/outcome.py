@@ -9,6 +9,7 @@ from easyq_runner.domain.records import Failure, FailureReason, Finish, OutcomeK
 
 # By containerd and older daemons for "it ended, and nobody knows how".
 _UNKNOWN_EXIT = 255
+_START_UNKNOWN = "the agent, or the Docker Engine, went down while starting it: whether it ran is not known"
 _SIGKILL_EXIT = 137
 
 
@@ -106,6 +107,8 @@ def classify(snapshot: Snapshot | None, *, trusted: bool, ending: Ending | None,
     if snapshot is None or _killed_by_removal(snapshot):
         message = "its container was removed by somebody else"
         return _end(base, OutcomeKind.LOST, None, FailureReason.CONTAINER_VANISHED, message)
+    if snapshot.never_ran:
+        return _end(base, OutcomeKind.LOST, None, FailureReason.START_UNKNOWN, _START_UNKNOWN)
     if not trusted:
         message = "the Docker Engine went down while it ran"
         return _end(base, OutcomeKind.LOST, None, FailureReason.DAEMON_LOST, message)
