@@ -218,3 +218,14 @@ async def test_nothing_is_fed_where_no_filling_holds() -> None:
     core = rig.dispatcher()
     assert await core.feeder.run_once() == 1.0
     assert not rig.farm.calls
+
+
+async def test_a_head_told_while_the_index_is_new_does_not_overtake_what_waited() -> None:
+    rig = Rig()
+    waiting = rig.farm.submit("a", 1_200)
+    core = rig.dispatcher()
+    await core.keeper.run_once()
+    core.ledger.ready(rig.farm.submit("a"))
+    await core.matcher.run_once()
+    await later(rig, core, 0)
+    assert await fed(core) == ids(waiting[:1_000])

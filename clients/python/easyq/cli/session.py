@@ -10,7 +10,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol
 
@@ -26,6 +27,9 @@ PATIENCE = 300.0
 
 # How long a second Ctrl-C waits for the answer to the stop that the first one asked for, in seconds.
 _PARTING = 1.0
+
+# Longest time until a signal is heard, in seconds.
+_HEARING = 0.1
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LEAVE = "press Ctrl-C again to leave it to EasyQ"
@@ -80,7 +84,7 @@ class RunSession:
         threading.Thread(target=self._work, name="follow", daemon=True).start()
         threading.Thread(target=self._notice, name="notice", daemon=True).start()
         try:
-            while (number := self._events.get()) is not None:
+            while (number := self._next_event()) is not None:
                 self._interrupted(number)
         finally:
             for number, handler in previous.items():
@@ -88,6 +92,13 @@ class RunSession:
         if isinstance(self._result, RunResult):
             return self._result
         raise self._result or AssertionError("the worker ends with a result")
+
+    def _next_event(self) -> int | None:
+        # The kernel may hand a signal to any thread of the process. Its handler runs when this thread is in Python code
+        # again, which a wait without end would never let happen.
+        while True:
+            with suppress(Empty):
+                return self._events.get(timeout=_HEARING)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._events.put(number)

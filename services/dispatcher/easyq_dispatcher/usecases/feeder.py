@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
+from easyq_dispatcher.domain.records import Head
 from easyq_dispatcher.ports import (
     Changes,
     FarmStore,
@@ -64,6 +65,8 @@ class Feeder:
         self._marks: deque[tuple[float, int]] = deque()
         self._next_pass = 0.0
         self._next_cursor = 0.0
+        # A pass over all tasks has ended since the index is this one.
+        self._primed = False
         self._pass_after: str | None = None
         self._passes, self._parts, self._tasks_seen = 0, 1, 0
         self._outage = Outage("feeder")
@@ -80,6 +83,8 @@ class Feeder:
         self._marks.clear()
         self._pass_after = None
         self._next_pass = 0.0
+        self._primed = False
+        self._ledger.divert_heads(self._read_soon)
         self.wake()
 
     async def run_once(self) -> float | None:
@@ -108,12 +113,15 @@ class Feeder:
             survey = await self._index.survey(generation, Question(low=True))
             self._low.update((task.task_id, task.version) for task in survey.low)
             await self._refill_low(generation)
-        if now >= self._next_pass or self._ledger.lost_heads:
+        if now >= self._next_pass or (self._ledger.lost_heads and self._pass_after is None):
             self._ledger.lost_heads = False
             self._next_pass = now + self._pass_interval
             await self._begin_pass(generation)
         if self._pass_after is not None:
             self._pass_after = await self._go_on_with_pass(generation, self._pass_after)
+            if self._pass_after is None and not self._primed:
+                self._primed = True
+                self._ledger.let_heads_in()
 
     async def _refill_low(self, generation: int) -> None:
         low, self._low = self._low, {}
@@ -131,15 +139,26 @@ class Feeder:
         after = self._marks[0][1]
         while True:
             heads, last = await self._store.list_queued(after, _PAGE)
-            for start in range(0, len(heads), _AT_ONCE):
-                low = await self._index.settle(generation, Changes(ready=heads[start : start + _AT_ONCE]))
-                self._low.update((task.task_id, task.version) for task in low)
+            await self._take_in(generation, heads)
             if heads:
                 self._fed()
             if len(heads) < _PAGE:
                 break
             after = heads[-1].queue_seq
         self._marks.append((now, last))
+
+    async def _take_in(self, generation: int, heads: Sequence[Head]) -> None:
+        if not self._primed:
+            self._read_soon(head.task_id for head in heads)
+            return
+        for start in range(0, len(heads), _AT_ONCE):
+            low = await self._index.settle(generation, Changes(ready=heads[start : start + _AT_ONCE]))
+            self._low.update((task.task_id, task.version) for task in low)
+
+    def _read_soon(self, tasks: Iterable[str]) -> None:
+        """Reads the first heads of these tasks, in their order, instead of taking single ones in."""
+        self._low.update((task, self._low.get(task, "")) for task in tasks)
+        self.wake()
 
     async def _begin_pass(self, generation: int) -> None:
         await self._index.settle(generation, Changes(repair=True))

@@ -26,9 +26,24 @@ class Ledger:
         self._confirmed: list[tuple[str, str]] = []
         self._ready: list[Head] = []
         self.lost_heads = False
+        # Where heads go while the index may lack those before them: their tasks are read instead.
+        self._read_tasks: Callable[[Iterable[str]], None] | None = None
+
+    def divert_heads(self, read_tasks: Callable[[Iterable[str]], None]) -> None:
+        """The index is a new one, and what was ready before is not in it yet: no head may overtake that."""
+        self._read_tasks = read_tasks
+        read_tasks([head.task_id for head in self._ready])
+        self._ready.clear()
+
+    def let_heads_in(self) -> None:
+        """The index has heads of every task that has any."""
+        self._read_tasks = None
 
     def ready(self, heads: Iterable[Head]) -> None:
         """These are ready."""
+        if self._read_tasks is not None:
+            self._read_tasks([head.task_id for head in heads])
+            return
         self._ready += heads
         self._cut()
         self._wake()
