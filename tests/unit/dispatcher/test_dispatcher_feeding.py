@@ -227,5 +227,6 @@ async def test_a_head_told_while_the_index_is_new_does_not_overtake_what_waited(
     await core.keeper.run_once()
     core.ledger.ready(rig.farm.submit("a"))
     await core.matcher.run_once()
+    assert await fed(core) == set()
     await later(rig, core, 0)
     assert await fed(core) == ids(waiting[:1_000])
