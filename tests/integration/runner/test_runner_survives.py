@@ -112,6 +112,7 @@ async def test_silent_farm_ends_what_may_run_elsewhere(
     assert one.outcome == "LOST"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 async def test_engine_that_goes_down(
     new_agent: NewAgent, farm: FakeFarm, run: Run, new_dockerd: DockerFactory, sig: signal.Signals
@@ -187,6 +188,7 @@ async def test_containers_of_others_are_left_alone(
     await eventually(lambda: {container.id for container in docker_host.containers()} == theirs)
 
 
+@pytest.mark.slow
 async def test_busy_agent_keeps_its_lease(new_agent: NewAgent, farm: FakeFarm, run: Run) -> None:
     """actions/runner#3539: a busy host starves lease renewal and loses its job."""
     farm.beat_every = 0.25
