@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from easyq_supervisor.adapters import busybox, docker_engine, packages
 
@@ -34,14 +35,23 @@ async def provide(url: str, *, may_install: bool, is_told: bool, say: Callable[[
         await asyncio.sleep(_POLL)
 
 
-def invitation(rest: str, grpc: str) -> tuple[str, list[str]]:
-    """A command that works as it stands, and words on what to do after it."""
+def called_as(program: str, found: str | None) -> str:
+    """How a person calls this program: by its name where the shell finds it, else by the path that was used.
+
+    `program` is `sys.argv[0]`, `found` what the search path has under its name.
+    """
+    name = Path(program).name
+    return name if found == program else program
+
+
+def invitation(rest: str, grpc: str, *, program: str) -> tuple[str, list[str]]:
+    """A command that works as it stands, and words on what to do after it. `program` is how `easyq` is called here."""
     body = json.dumps({"image": IMAGE, "command": "echo Hello from EasyQ"})
     curl = f"curl -XPOST -H 'Content-Type: application/json' -d '{body}' {rest}/tasks/hello"
     server = "" if grpc == "127.0.0.1:10001" else f" --server {grpc}"
     after = [
         f"its output, with the jobId of the answer: curl {rest}/tasks/hello/jobs/JOBID/stdout",
-        f"or both at once: easyq run{server} {IMAGE} -- echo Hello from EasyQ",
+        f"or both at once: {program} run{server} {IMAGE} -- echo Hello from EasyQ",
     ]
     return curl, after
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -125,7 +127,8 @@ class System:
             await wait_serving(self._grpc)
             self._ready()
             await asyncio.wait(images, return_when=asyncio.FIRST_COMPLETED)
-            curl, after = example.invitation(self._rest, self._grpc)
+            program = example.called_as(sys.argv[0], shutil.which("easyq"))
+            curl, after = example.invitation(self._rest, self._grpc, program=program)
             self._console.say("a first job, to be pasted as it stands:")
             self._console.raw(curl)
             for line in after:

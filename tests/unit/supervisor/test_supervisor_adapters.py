@@ -15,7 +15,7 @@ from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.folder import DataFolder, Held, Running
 from easyq_supervisor.adapters.ports import find_port
 from easyq_supervisor.errors import StartError
-from easyq_supervisor.example import IMAGE, invitation
+from easyq_supervisor.example import IMAGE, called_as, invitation
 from tests.support import process
 from tests.support.images import busybox_binary
 from tests.support.waiting import wait_until
@@ -134,14 +134,20 @@ def test_only_a_static_program_will_do(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_invitation_is_a_command_as_it_stands() -> None:
-    curl, after = invitation("http://127.0.0.1:1", "127.0.0.1:10001")
+    curl, after = invitation("http://127.0.0.1:1", "127.0.0.1:10001", program=".venv/bin/easyq")
     words = subprocess.run(
         ["sh", "-c", f"set -- {curl}; printf '%s\\n' \"$@\""], capture_output=True, text=True, check=True
     )
     assert words.stdout.splitlines()[-1] == "http://127.0.0.1:1/tasks/hello"
     assert IMAGE in curl
-    assert after[1] == f"or both at once: easyq run {IMAGE} -- echo Hello from EasyQ"
-    assert "--server 127.0.0.1:5" in invitation("http://127.0.0.1:1", "127.0.0.1:5")[1][1]
+    assert after[1] == f"or both at once: .venv/bin/easyq run {IMAGE} -- echo Hello from EasyQ"
+    assert "--server 127.0.0.1:5" in invitation("http://127.0.0.1:1", "127.0.0.1:5", program="easyq")[1][1]
+
+
+def test_the_program_is_named_as_the_shell_finds_it() -> None:
+    assert called_as("/usr/bin/easyq", "/usr/bin/easyq") == "easyq"
+    assert called_as(".venv/bin/easyq", "/home/me/.venv/bin/easyq") == ".venv/bin/easyq"
+    assert called_as("/opt/easyq", None) == "/opt/easyq"
 
 
 def test_a_guarded_child_dies_with_its_parent() -> None:
