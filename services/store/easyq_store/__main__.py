@@ -4,21 +4,25 @@ import sys
 from functools import partial
 
 from easyq_chassis import logs, process
-from easyq_chassis.errors import EasyQError
+from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal
 from easyq_chassis.settings import load
 from easyq_store.app import serve
 from easyq_store.config import StoreSettings
 
 
 def main(argv: list[str]) -> None:
-    """Runs the store with the settings of the environment and of `argv`; ends with status 1 if it can't start."""
+    """Runs the store with the settings of the environment and of `argv`.
+
+    Ends with status 1 if it can't start now, and with 2 where trying again won't help: wrong settings, a database that
+    is newer than this program, is broken, or belongs to another process.
+    """
     settings = load(StoreSettings, argv, prog="easyq store")
     logs.configure("store", level=settings.log_level, fmt=settings.log_format)
     try:
         process.run(partial(serve, settings))
     except EasyQError as error:
         logs.get_logger().error("cannot_start", error=error.message, reason=error.reason)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, FailedPrecondition | Internal) else 1)
 
 
 command = process.service_command("store", main)

@@ -60,7 +60,7 @@ class System:
         self._forced = asyncio.Event()
 
     async def run(self) -> int:
-        """Runs until SIGTERM or SIGINT (0), a second one of them (130), or until a service refuses its settings (1)."""
+        """Runs until SIGTERM or SIGINT (0), a second one of them (130), or until a service can't ever start (1)."""
         loop = asyncio.get_running_loop()
         # Under nohup a hang-up is ignored, and stays so.
         hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]

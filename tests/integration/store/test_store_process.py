@@ -101,7 +101,7 @@ async def test_a_second_process_is_refused_by_name(short_folder: Path) -> None:
         second = await asyncio.to_thread(
             run, "--database", f"sqlite:///{short_folder}/store.db", "--listen", f"unix:{short_folder}/other.sock"
         )
-        assert second.returncode == 1
+        assert second.returncode == 2
         assert f"held by process {first.pid}" in second.stderr
         assert "Traceback" not in second.stderr
         assert await serving(short_folder)
@@ -112,7 +112,7 @@ async def test_a_newer_schema_is_refused(short_folder: Path) -> None:
     connection.execute("PRAGMA user_version = 999")
     connection.close()
     with running(short_folder) as process:
-        assert await asyncio.to_thread(process.wait, 60) == 1
+        assert await asyncio.to_thread(process.wait, 60) == 2
     assert "schema version 999" in tail(short_folder / "log")
 
 

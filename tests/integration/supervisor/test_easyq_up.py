@@ -188,7 +188,7 @@ def test_one_that_crashes_at_once_is_tried_with_growing_pauses(up: Callable[...,
 def test_one_that_refuses_its_settings_ends_it_all(up: Callable[..., Up]) -> None:
     farm = up(FAKE_STORE="refuse")
     assert farm.end() == 1
-    assert "store refuses its settings; see its last line above" in farm.lines("easyq")
+    assert "store can't start, and trying again would not help; its last lines above say why" in farm.lines("easyq")
     assert not [pid for kind in KINDS for pid in farm.pids(kind) if process.alive(pid)]
 
 

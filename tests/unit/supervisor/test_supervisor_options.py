@@ -112,6 +112,7 @@ def test_flags_win_over_the_file_and_lists_are_replaced_whole() -> None:
         ({"rest-port": 65536}, "f: rest-port: must be an integer between 0 and 65535"),
         ({"rest-port": "1"}, "f: rest-port: must be an integer"),
         ({"rest-port": True}, "f: rest-port: must be an integer"),
+        ({"rest-port": 7000, "grpc-port": 7000}, "--rest-port and --grpc-port are both 7000"),
         ({"slots": 0}, "f: slots: must be an integer between 1"),
         ({"grace": "soon"}, "f: grace: must be a number of seconds"),
         ({"grace": True}, "f: grace: must be a number of seconds"),
@@ -139,6 +140,10 @@ def test_mistakes_of_flags_name_the_flag() -> None:
         merge({"limit": ("(=2",)}, {}, "f")
     with pytest.raises(OptionError, match="--grace"):
         merge({"grace": 0.5}, {}, "f")
+
+
+def test_both_ports_may_be_free_ones() -> None:
+    assert merge({"rest_port": 0, "grpc_port": 0}, {}, "f").grpc_port == 0
 
 
 def test_together_without_problems() -> None:

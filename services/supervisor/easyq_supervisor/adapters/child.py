@@ -22,7 +22,7 @@ _LAST_WORDS = 1.0
 
 
 class BadSettings(Exception):
-    """A service refuses what it was told; its last line in the log says what."""
+    """A service refuses what it was told, or what it found; its last lines in the log say what."""
 
 
 class Child:
@@ -70,7 +70,9 @@ class Child:
             if self._stopping.is_set():
                 return
             if status == BAD_SETTINGS and self.spec.kind != "redis":
-                raise BadSettings(f"{self.spec.name} refuses its settings; see its last line above")
+                raise BadSettings(
+                    f"{self.spec.name} can't start, and trying again would not help; its last lines above say why"
+                )
             delay = next_delay(delay, lived=time.monotonic() - began)
             self._console.say(f"{self.spec.name} {_how(status)}; it is started again in {delay:.1f} s")
             with contextlib.suppress(TimeoutError):

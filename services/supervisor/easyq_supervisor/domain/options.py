@@ -63,6 +63,8 @@ def merge(flags: Mapping[str, Any], file: Mapping[str, Any], source: str) -> Opt
     options = Options(**{_FIELDS.get(name, name): value for name, value in values.items()})
     for problem in check_together(options.pools, options.limits, options.docker_hosts):
         raise OptionError(problem)
+    if options.rest_port == options.grpc_port != 0:
+        raise OptionError(f"--rest-port and --grpc-port are both {options.rest_port}; each needs a port of its own")
     return options
 
 
