@@ -2,6 +2,7 @@
 
 import re
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.farm.processes import SERVICES
 from tests.support.farm.up import EASYQ
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.plugin import DockerFactory
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 
@@ -87,6 +89,25 @@ def test_down_stops_the_jobs_as_well(new_farm: FarmMaker, host: DockerHost) -> N
     done = farm.cli("down", "--data", str(farm.data))
     assert done.returncode == 0
     wait_until(lambda: not farm.running, 20)
+
+
+def test_two_farms_on_one_docker_engine_leave_each_other_alone(
+    new_farm: FarmMaker, host: DockerHost, new_redis: Callable[..., RedisServer]
+) -> None:
+    """And on one Redis: neither takes the work of the other for its own."""
+    redis = new_redis()
+    one, two = (new_farm([host], arguments=["--redis", redis.url]) for _ in range(2))
+    witness = Witness(one.mounts / "w")
+    script = f"{Witness.START}; until [ -e /witness/go ]; do sleep 0.1; done; {Witness.END}"
+    job_id = one.rest.enqueue("mine", shell(script, mounts=witness.mounts))["jobId"]
+    wait_until(witness.starts, 20)
+    two.kill("runner")
+    two.kill("dispatcher")
+    assert two.rest.run("theirs", shell("true"))["executionCount"] == 1
+    (witness.folder / "go").touch()
+    job = one.rest.wait_job(job_id)
+    assert (job["state"], job["executionCount"]) == ("SUCCEEDED", 1)
+    assert {agent["running"] for agent in two.rest.get("/agents")["items"]} == {0}
 
 
 def test_a_second_one_on_the_same_data_is_refused(farm: UpFarm, new_farm: FarmMaker) -> None:

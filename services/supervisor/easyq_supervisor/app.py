@@ -45,6 +45,7 @@ async def up(options: Options, folder: DataFolder, console: Console) -> int:
     agents = [_agent(host, folder.path, is_default=is_default) for host in hosts]
     rest, grpc = f"http://{LOOPBACK}:{rest_port}", f"{LOOPBACK}:{grpc_port}"
     around = Surroundings(
+        farm=folder.farm(),
         data=str(folder.path),
         run=str(folder.make_run_folder()),
         rest_port=rest_port,

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -59,6 +60,18 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     assert second.holder() is None
     second.hold()
     second.release()
+
+
+def test_each_folder_has_a_name_of_its_own_for_good(tmp_path: Path) -> None:
+    names = []
+    for name in ("a", "b", "a"):
+        folder = DataFolder(tmp_path / name)
+        folder.hold()
+        names.append(folder.farm())
+        folder.release()
+    first, second, again = names
+    assert first == again != second
+    assert re.fullmatch(r"easyq-[0-9a-f]{8}", first)
 
 
 def test_what_it_says_of_itself_is_taken_back(tmp_path: Path) -> None:

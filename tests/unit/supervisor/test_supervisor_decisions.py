@@ -31,6 +31,7 @@ def test_one_that_had_started_well_begins_anew(previous: float, lived: float) ->
 
 
 AROUND = Surroundings(
+    farm="easyq-1a2b",
     data="/d",
     run="/d/run",
     rest_port=1,
@@ -59,6 +60,8 @@ def test_everything_embedded() -> None:
     assert by_name["runner"].env["EASYQ_RUNNER_DOCKER_HOST"] == "unix:///1"
     assert by_name["runner"].env["EASYQ_RUNNER_SLOTS"] == "4"
     assert by_name["store"].env["EASYQ_STORE_DATABASE"] == "sqlite:////d/easyq.db"
+    services = [spec for spec in specs if spec.kind != "redis"]
+    assert {spec.env[f"EASYQ_{spec.kind.upper()}_FARM"] for spec in services} == {"easyq-1a2b"}
     redis = by_name["redis"].argv
     assert redis[:3] == ("/valkey", "--port", "0")
     # Whoever listens is where the others look.

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ class Running:
 
 class DataFolder:
     """Layout: `lock` (held by the running system), `up.json` (what it says of itself), `run/` (sockets),
-    `easyq.db` (the store), `agents/<id>/` (journals), `engine/` (a Docker Engine of EasyQ's own)."""
+    `farm` (its name), `easyq.db` (the store), `agents/<id>/` (journals), `engine/` (a Docker Engine of EasyQ's own)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,6 +81,16 @@ class DataFolder:
             run.mkdir(mode=0o700)
         self._run = run
         return run
+
+    def farm(self) -> str:
+        """The name of the farm that this folder holds: made once, and no other folder's. It stands on containers and
+        before keys in Redis, so that farms which share a Docker Engine or a Redis leave each other alone."""
+        file = self.path / "farm"
+        if not file.exists():
+            draft = self.path / "farm.new"
+            draft.write_text(f"easyq-{secrets.token_hex(4)}", encoding="ascii")
+            draft.replace(file)
+        return file.read_text(encoding="ascii").strip()
 
     def announce(self, running: Running) -> None:
         """Writes down what `easyq down` needs to know."""

@@ -37,6 +37,8 @@ class AgentPlan:
 class Surroundings:
     """What the plan needs to know of this machine: folders, the ports that were found free, programs."""
 
+    #: Name of the farm.
+    farm: str
     data: str
     run: str
     rest_port: int
@@ -101,6 +103,7 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
         ),
     ]
     common = {
+        "farm": around.farm,
         "log_level": options.log_level,
         "log_format": around.log_format,
         # All of them end one after the other within the whole grace.
