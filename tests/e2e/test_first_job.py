@@ -13,6 +13,7 @@ import pytest
 from tests.support.farm import Rest, UpFarm, Witness, chatty
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.registry import Registry
+from tests.support.waiting import wait_until
 
 JOB_ID = re.compile(r"[0-9a-f]{24}")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -118,8 +119,9 @@ def test_a_job_shows_what_it_was_asked_and_what_became_of_it(farm: UpFarm, rest:
 
 def test_no_container_is_left_over(farm: UpFarm, rest: Rest, task: str, hosts: list[DockerHost]) -> None:
     job = rest.run(task, chatty(0, stdout=10, stderr=10).spec)
-    names = {container.name for host in hosts for container in host.containers()}
-    assert f"easyq-{job['executions'][0]['executionId']}" not in names
+    name = f"easyq-{job['executions'][0]['executionId']}"
+    # The agent removes it once the end is acknowledged, which is a moment after the job shows it.
+    wait_until(lambda: name not in {container.name for host in hosts for container in host.containers()})
 
 
 def test_the_command_is_the_arguments_of_the_entrypoint(farm: UpFarm, rest: Rest, task: str) -> None:
