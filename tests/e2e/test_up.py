@@ -136,7 +136,8 @@ def test_without_docker_everything_else_runs_and_says_what_is_missing(new_farm: 
     assert any("Docker" in problem["message"] for problem in status["problems"])
     assert "Docker" in farm.log
     job_id = farm.rest.enqueue("later", shell("true"))["jobId"]
-    assert farm.rest.job(job_id)["waiting"]["reason"] in {"NO_AGENT", "NO_HEALTHY_AGENT"}
+    reasons = {"NO_AGENT", "NO_HEALTHY_AGENT"}
+    wait_until(lambda: farm.rest.job(job_id)["waiting"]["reason"] in reasons, 10)
     assert farm.stop() == 0
     farm.docker = [("", host)]
     farm.start()
