@@ -23,7 +23,7 @@ FULL = os.environ.get("FULL", "") not in {"", "0"}
 JOBS = 50 if FULL else 20
 ROUNDS = 10 if FULL else 1
 # Seconds for which a Docker Engine stays away.
-OUTAGE = 20.0 if FULL else 8.0
+OUTAGE = 20.0 if FULL else 5.0
 SEED = int(os.environ.get("EASYQ_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 SLOTS = 4
 

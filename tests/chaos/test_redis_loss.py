@@ -50,7 +50,7 @@ def test_an_empty_redis_is_filled_again(
 
     with DockerObserver(hosts) as observer:
         # Holders keep their places over the loss: who counts anew and forgets them passes the limits.
-        holders = enqueue("limited-holders", LIMIT, 12)
+        holders = enqueue("limited-holders", LIMIT, 9)
         wait_until(lambda: len(witness.starts()) == LIMIT, 30)
         jobs = [*enqueue("limited-others", 4, 0.1), *enqueue("free", 24, 1)]
         wait_until(lambda: len(witness.starts()) >= LIMIT + 3, 30)
