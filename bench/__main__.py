@@ -24,13 +24,19 @@ class Bench:
         self.figures: list[report.Figure] = []
         self.steps: list[report.Step] = []
         self.missing: dict[str, str] = {}
+        self._parts: dict[str, Callable[[], None]] = {
+            "containers": self._containers,
+            "latency": self._latency,
+            "way": self._way,
+            "executions": self._executions,
+            "enqueue": self._enqueue,
+        }
 
     def run(self, part: str) -> None:
         print(f"bench: {part} …", file=sys.stderr, flush=True)
-        work: Callable[[], None] = getattr(self, f"_{part}")
         known = len(self.figures)
         try:
-            work()
+            self._parts[part]()
         except pytest.skip.Exception as missing:
             self.missing[part] = str(missing)
         for figure in self.figures[known:]:

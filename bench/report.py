@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,10 +62,6 @@ class Step:
 
     what: str
     at: float
-
-
-def runs_of(count: int, measure: Callable[[], float]) -> list[float]:
-    return [measure() for _ in range(count)]
 
 
 def machine() -> dict[str, Any]:

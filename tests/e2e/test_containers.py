@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import FarmMaker
-from tests.support.farm import Rest, UpFarm, Witness
+from tests.support.farm import Rest, UpFarm, Witness, shell
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.registry import Registry
 from tests.support.waiting import free_port, wait_until
-
-
-def shell(script: str, **more: Any) -> dict[str, Any]:
-    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
 
 
 def failure(rest: Rest, task: str, spec: dict[str, Any]) -> tuple[str, str, str]:

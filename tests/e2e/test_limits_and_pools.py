@@ -1,19 +1,14 @@
 """Limits hold, tasks take turns, pools get what is theirs: seen by Docker's own events."""
 
 import time
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import LIMIT, FarmMaker
-from tests.support.farm import DockerObserver, Rest, UpFarm
-from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+from tests.support.farm import DockerObserver, Rest, UpFarm, shell
+from tests.support.hosts import DockerHost
 from tests.support.plugin import DockerFactory
 from tests.support.waiting import wait_until
-
-
-def shell(script: str, **more: Any) -> dict[str, Any]:
-    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
 
 
 def test_a_limit_over_task_names_holds(farm: UpFarm, rest: Rest, hosts: list[DockerHost]) -> None:

@@ -5,13 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.farm import Rest, UpFarm, Witness
-from tests.support.hosts import EXAMPLE_IMAGE
+from tests.support.farm import Rest, UpFarm, Witness, shell
 from tests.support.waiting import wait_until
-
-
-def shell(script: str, **more: Any) -> dict[str, Any]:
-    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
 
 
 # PUT ---------------------------------------------------------------------------------------------------------------

@@ -2,15 +2,10 @@
 
 import socket
 import time
-from typing import Any
 
-from tests.support.farm import Rest, UpFarm, Witness
-from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+from tests.support.farm import Rest, UpFarm, Witness, shell
+from tests.support.hosts import DockerHost
 from tests.support.waiting import wait_until
-
-
-def shell(script: str, **more: Any) -> dict[str, Any]:
-    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
 
 
 def test_while_it_waits_for_its_time(farm: UpFarm, rest: Rest, task: str) -> None:

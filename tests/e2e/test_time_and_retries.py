@@ -2,21 +2,15 @@
 
 import datetime
 import time
-from typing import Any
 
 import pytest
 
-from tests.support.farm import Rest, UpFarm, Witness
-from tests.support.hosts import EXAMPLE_IMAGE
+from tests.support.farm import Rest, UpFarm, Witness, shell
 from tests.support.waiting import wait_until
 
 
 def at(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text)
-
-
-def shell(script: str, **more: Any) -> dict[str, Any]:
-    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
 
 
 @pytest.mark.parametrize("start_in", ["1.5s", 1.5, "2s"])

@@ -3,23 +3,18 @@
 import re
 import signal
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import FarmMaker
 from tests.support import process
-from tests.support.farm import Rest, UpFarm, Witness, chatty
+from tests.support.farm import Rest, UpFarm, Witness, chatty, shell
 from tests.support.farm.processes import SERVICES
 from tests.support.farm.up import EASYQ
-from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+from tests.support.hosts import DockerHost
 from tests.support.plugin import DockerFactory
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-
-
-def shell(script: str, **more: Any) -> dict[str, Any]:
-    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
 
 
 @pytest.fixture

@@ -6,10 +6,21 @@ must come of it.
 """
 
 from tests.support.farm.observer import DockerObserver
-from tests.support.farm.programs import Program, chatty, counted
+from tests.support.farm.programs import Program, chatty, counted, shell
 from tests.support.farm.rest import Answer, Rest
 from tests.support.farm.split import SplitFarm
 from tests.support.farm.up import UpFarm
 from tests.support.farm.witness import Witness
 
-__all__ = ["Answer", "DockerObserver", "Program", "Rest", "SplitFarm", "UpFarm", "Witness", "chatty", "counted"]
+__all__ = [
+    "Answer",
+    "DockerObserver",
+    "Program",
+    "Rest",
+    "SplitFarm",
+    "UpFarm",
+    "Witness",
+    "chatty",
+    "counted",
+    "shell",
+]

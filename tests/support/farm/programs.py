@@ -33,11 +33,16 @@ class Program:
     @property
     def spec(self) -> dict[str, Any]:
         mounts = {"mounts": self.witness.mounts} if self.witness else {}
-        return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", self.script], **mounts, **self.more}
+        return shell(self.script, **mounts, **self.more)
 
     @property
     def state(self) -> str:
         return "FAILED" if self.exit_code else "SUCCEEDED"
+
+
+def shell(script: str, **more: Any) -> dict[str, Any]:
+    """The spec of a job that runs a shell script in the example image."""
+    return {"image": EXAMPLE_IMAGE, "command": ["sh", "-c", script], **more}
 
 
 def chatty(

@@ -1,6 +1,5 @@
 """The services as commands of their own, on a real Redis and a real MongoDB protocol: as on several machines."""
 
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -153,11 +152,6 @@ class SplitFarm:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def stop(self) -> None:
-        """Ends all in order, agents first."""
-        for service in reversed(self.services):
-            service.stop(signal.SIGTERM)
 
     # What it is ------------------------------------------------------------------------------------------------
     @property

@@ -131,10 +131,6 @@ class UpFarm:
         assert self._process is not None
         return process.end(self._process, sig, timeout)
 
-    def restart(self) -> Self:
-        assert self.stop() == 0, self.tail()
-        return self.start()
-
     def kill(self, service: str) -> list[int]:
         """SIGKILL to all processes of a service (a name of processes.SERVICES, or `redis`); their pids."""
         pids = self.pids(service)
