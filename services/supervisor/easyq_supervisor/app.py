@@ -23,7 +23,7 @@ from easyq_supervisor.adapters.ports import LOOPBACK, find_port
 from easyq_supervisor.domain.engine import Choice, Facts, choose
 from easyq_supervisor.domain.options import Options
 from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan
-from easyq_supervisor.domain.rules import DockerHost
+from easyq_supervisor.domain.rules import DockerHost, deserted
 from easyq_supervisor.errors import StartError
 from easyq_supervisor.system import System
 
@@ -41,6 +41,8 @@ async def up(options: Options, folder: DataFolder, console: Console) -> int:
     choice, hosts = await _engines(options, engine)
     if choice.words:
         console.say(choice.words)
+    for warning in deserted(options.pools, tuple(hosts)):
+        console.say(warning)
     is_default = not options.docker_hosts and not choice.own
     agents = [_agent(host, folder.path, is_default=is_default) for host in hosts]
     rest, grpc = f"http://{LOOPBACK}:{rest_port}", f"{LOOPBACK}:{grpc_port}"

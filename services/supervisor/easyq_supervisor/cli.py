@@ -36,10 +36,14 @@ _DOWN_PATIENCE = 120.0
     "--pool",
     multiple=True,
     metavar="NAME=REGEX[:MAX]",
-    help="A pool of agents for the tasks that REGEX matches, at most MAX containers at once. Repeatable.",
+    help="A pool of agents for the tasks whose whole name REGEX matches (`gpu` is the task gpu alone, `gpu-.*` each "
+    "that begins so), at most MAX containers at once. Its agents are those of --docker-host NAME=URL. Repeatable.",
 )
 @click.option(
-    "--limit", multiple=True, metavar="REGEX=N", help="At most N containers at once of these tasks. Repeatable."
+    "--limit",
+    multiple=True,
+    metavar="REGEX=N",
+    help="At most N containers at once of the tasks whose whole name REGEX matches. Repeatable.",
 )
 @click.option(
     "--engine",
@@ -103,6 +107,7 @@ def _run(options: Options) -> int:
     from easyq_supervisor.adapters.console import Console
     from easyq_supervisor.adapters.folder import DataFolder, Held
     from easyq_supervisor.app import up as run_up
+    from easyq_supervisor.domain.space import space_warning
     from easyq_supervisor.errors import StartError
 
     folder = DataFolder(Path(options.data).expanduser().absolute())
@@ -111,8 +116,10 @@ def _run(options: Options) -> int:
     except Held as held:
         _fail(f"{held}; `easyq down` stops it, --data takes another folder")
     except OSError as error:
-        _fail(f"the data folder {folder.path} can't be used: {error.strerror}")
+        _fail(f"the data folder {folder.path} can't be used: {error.strerror}; --data takes another", _BAD_USAGE)
     try:
+        if warning := space_warning(str(folder.path), folder.free()):
+            _say(warning)
         return asyncio.run(run_up(options, folder, Console()))
     except StartError as error:
         _fail(str(error))
@@ -137,6 +144,6 @@ def _say(text: str) -> None:
     click.echo(f"easyq: {text}", err=True)
 
 
-def _fail(text: str) -> NoReturn:
+def _fail(text: str, status: int = 1) -> NoReturn:
     _say(text)
-    sys.exit(1)
+    sys.exit(status)

@@ -17,11 +17,11 @@ from easyq_supervisor.adapters.health import wait_serving
 from easyq_supervisor.adapters.own_engine import EngineError, OwnEngine
 from easyq_supervisor.adapters.packages import InstallError, install
 from easyq_supervisor.domain.backoff import next_delay
-from easyq_supervisor.domain.plan import STOP_ORDER, ProcessSpec
+from easyq_supervisor.domain.plan import STOP_WAVES, ProcessSpec
 
 FORCED = 130
 
-# What every process that is still to be ended is left of the grace.
+# What every wave that is still to be ended is left of the grace.
 _LEAST_PATIENCE = 0.5
 
 
@@ -100,14 +100,14 @@ class System:
             self._stop.set()
 
     async def _end(self) -> None:
-        """Ends kind after kind in STOP_ORDER, all within the grace."""
+        """Ends wave after wave of STOP_WAVES, all within the grace."""
         deadline = time.monotonic() + self._grace
-        for index, kind in enumerate(STOP_ORDER):
-            reserve = _LEAST_PATIENCE * (len(STOP_ORDER) - index - 1)
+        for index, wave in enumerate(STOP_WAVES):
+            reserve = _LEAST_PATIENCE * (len(STOP_WAVES) - index - 1)
             patience = max(_LEAST_PATIENCE, deadline - time.monotonic() - reserve)
             if self._forced.is_set():
                 patience = 0.0
-            await asyncio.gather(*(child.stop(patience) for child in self._children if child.spec.kind == kind))
+            await asyncio.gather(*(child.stop(patience) for child in self._children if child.spec.kind in wave))
 
     def _helpers(self) -> list[Coroutine[Any, Any, None]]:
         helpers: list[Coroutine[Any, Any, None]] = [self._welcome()]

@@ -62,6 +62,31 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     second.release()
 
 
+def test_a_folder_that_can_not_be_written_to_is_not_held() -> None:
+    """Though its lock can: root loses its privilege for the test."""
+    path, user = process.make_folder("ro"), os.geteuid()
+    try:
+        (path / "lock").touch()
+        (path / "lock").chmod(0o666)
+        path.chmod(0o555)
+        if user == 0:
+            os.seteuid(65534)
+        folder = DataFolder(path)
+        with pytest.raises(PermissionError):
+            folder.hold()
+        os.seteuid(user)
+        assert folder.holder() is None
+        path.chmod(0o700)
+        folder.hold()
+        assert {file.name for file in path.iterdir()} == {"lock"}
+        assert folder.free() > 0
+        folder.release()
+    finally:
+        os.seteuid(user)
+        path.chmod(0o700)
+        process.remove_folder(path)
+
+
 def test_each_folder_has_a_name_of_its_own_for_good(tmp_path: Path) -> None:
     names = []
     for name in ("a", "b", "a"):

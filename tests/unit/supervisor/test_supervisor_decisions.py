@@ -1,6 +1,7 @@
 """When a process is started again, what is started, and which Docker Engine is taken."""
 
 import hashlib
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_ho
 from easyq_supervisor.domain import backoff
 from easyq_supervisor.domain.engine import Choice, Facts, choose
 from easyq_supervisor.domain.options import Options
-from easyq_supervisor.domain.plan import STOP_ORDER, AgentPlan, Surroundings, plan
+from easyq_supervisor.domain.plan import STOP_WAVES, AgentPlan, Surroundings, plan
 from easyq_supervisor.domain.rules import DockerHost, Limit, Pool
+from easyq_supervisor.domain.space import LEAST_FREE, space_warning
 
 
 def test_the_wait_doubles_up_to_its_longest() -> None:
@@ -50,7 +52,7 @@ def agent(number: int, pool: str = "default") -> AgentPlan:
 def test_everything_embedded() -> None:
     specs = plan(Options(), AROUND, [agent(1)])
     assert [spec.name for spec in specs] == ["redis", "store", "dispatcher", "scheduler", "gateway", "runner"]
-    assert {spec.kind for spec in specs} == set(STOP_ORDER)
+    assert {spec.kind for spec in specs} == set(itertools.chain(*STOP_WAVES))
     by_name = {spec.name: spec for spec in specs}
     assert by_name["store"].argv == ("/python", "-m", "easyq_store")
     assert by_name["store"].env["EASYQ_STORE_LISTEN"] == "unix:/d/run/store.sock"
@@ -69,6 +71,22 @@ def test_everything_embedded() -> None:
         listen = by_name[name].env[f"EASYQ_{name.upper()}_LISTEN"]
         users = [spec for spec in specs if spec.name != name and listen in spec.env.values()]
         assert users, name
+
+
+def test_whoever_is_needed_to_end_well_ends_in_a_later_wave() -> None:
+    by_name = {spec.name: spec for spec in plan(Options(), AROUND, [agent(1)])}
+    wave = {kind: number for number, kinds in enumerate(STOP_WAVES) for kind in kinds}
+    sockets = {name: f"/d/run/{name}.sock" for name in ("store", "dispatcher", "redis")}
+    needs = {
+        (user.kind, name)
+        for user in by_name.values()
+        for name, socket in sockets.items()
+        if user.kind != name and any(value.endswith(socket) for value in user.env.values())
+    }
+    assert {("runner", "dispatcher"), ("runner", "store"), ("dispatcher", "store"), ("dispatcher", "redis")} <= needs
+    assert all(wave[user] < wave[name] for user, name in needs)
+    # What nobody waits for ends at once.
+    assert wave["runner"] == wave["gateway"] == wave["scheduler"] == 0
 
 
 def test_the_agent_finds_the_default_engine_as_the_docker_command_does() -> None:
@@ -97,6 +115,12 @@ def test_each_docker_host_has_an_agent_in_its_pool() -> None:
     [dispatcher] = [spec.env for spec in specs if spec.kind == "dispatcher"]
     assert dispatcher["EASYQ_DISPATCHER_POOLS"] == "gpu=gpu-.*:1\nb=b,c"
     assert dispatcher["EASYQ_DISPATCHER_LIMITS"] == "x{1,2}=3"
+
+
+def test_a_disk_that_is_almost_full_is_told() -> None:
+    assert space_warning("/d", LEAST_FREE) == ""
+    assert space_warning("/d", LEAST_FREE - 1).startswith("warning: only 99 MB are free on the disk of /d:")
+    assert "only 0 MB" in space_warning("/d", 0)
 
 
 NOTHING = Facts(

@@ -10,6 +10,7 @@ from easyq_supervisor.domain.rules import (
     Limit,
     Pool,
     check_together,
+    deserted,
     parse_docker_host,
     parse_limit,
     parse_pool,
@@ -148,3 +149,14 @@ def test_both_ports_may_be_free_ones() -> None:
 
 def test_together_without_problems() -> None:
     assert check_together((Pool(name="a", pattern="x"),), (), (DockerHost(url="unix:///s", pool="a"),)) == []
+
+
+def test_a_pool_that_no_agent_joins_is_told() -> None:
+    gpu, cpu = Pool(name="gpu", pattern="gpu-.*", max_running=2), Pool(name="cpu", pattern="x")
+    hosts = (DockerHost(url="unix:///s"), DockerHost(url="unix:///t", pool="cpu"))
+    [warning] = deserted((gpu, cpu), hosts)
+    assert warning.startswith("warning: no agent joins the pool 'gpu'")
+    assert "'gpu-.*'" in warning
+    assert "--docker-host gpu=URL" in warning
+    assert deserted((cpu,), hosts) == []
+    assert deserted((), ()) == []

@@ -14,6 +14,8 @@ from pathlib import Path
 
 # A unix socket's path has at most 107 characters; the longest name that we add is `/dispatcher.sock`.
 _LONGEST_RUN_FOLDER = 90
+# More than file systems keep inside their own records.
+_PROBE = 4096
 
 
 class Held(Exception):
@@ -43,7 +45,10 @@ class DataFolder:
         self._run: Path | None = None
 
     def hold(self) -> None:
-        """Makes the folder where it is missing, and takes it for this process. Raises Held, OSError."""
+        """Makes the folder where it is missing, sees that it can be written to, and takes it for this process.
+
+        Raises Held, OSError.
+        """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -52,9 +57,18 @@ class DataFolder:
             pid = _read_pid(lock)
             os.close(lock)
             raise Held(self.path, pid) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            self._probe()
+        except OSError:
+            os.close(lock)
+            raise
         self._lock = lock
+
+    def free(self) -> int:
+        """Bytes that this user may still write to the folder's disk. Raises OSError."""
+        return shutil.disk_usage(self.path).free
 
     def holder(self) -> int | None:
         """The pid of the process that holds the folder; None where nobody does."""
@@ -112,6 +126,14 @@ class DataFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _probe(self) -> None:
+        """Writes something: that the lock could be opened, which may be there already, says nothing of the folder."""
+        probe = self.path / "probe"
+        try:
+            probe.write_bytes(bytes(_PROBE))
+        finally:
+            probe.unlink(missing_ok=True)
 
     def _forget_run_folder(self) -> None:
         """Removes the sockets of this run or, after a crash, of the one before."""

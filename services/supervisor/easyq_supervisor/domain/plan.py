@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from easyq_supervisor.domain.options import Options
 from easyq_supervisor.domain.rules import DockerHost
 
-#: The order in which they are ended: who takes in work first, who keeps it last.
-STOP_ORDER = ("gateway", "scheduler", "runner", "dispatcher", "store", "redis")
+#: How they are ended: wave after wave, each at once. Whoever another needs to end well is in a later wave: agents park
+#: their sessions through the dispatcher and the store.
+STOP_WAVES = (("gateway", "scheduler", "runner"), ("dispatcher",), ("store",), ("redis",))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessSpec:
-    """One process: what it is called in the log, its kind (a name of STOP_ORDER), how it is started."""
+    """One process: what it is called in the log, its kind (a name of STOP_WAVES), how it is started."""
 
     name: str
     kind: str
@@ -106,8 +107,8 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
         "farm": around.farm,
         "log_level": options.log_level,
         "log_format": around.log_format,
-        # All of them end one after the other within the whole grace.
-        "shutdown_grace": f"{options.grace / (len(STOP_ORDER) + 1):.2f}",
+        # The waves end one after the other within the whole grace.
+        "shutdown_grace": f"{options.grace / (len(STOP_WAVES) + 1):.2f}",
     }
     return specs + [_service(name, kind, {**common, **settings}, around) for name, kind, settings in services]
 

@@ -86,6 +86,17 @@ def check_together(pools: tuple[Pool, ...], limits: tuple[Limit, ...], hosts: tu
     return problems
 
 
+def deserted(pools: tuple[Pool, ...], hosts: tuple[DockerHost, ...]) -> list[str]:
+    """A warning for each pool that no agent joins: its tasks would wait for ever, and nothing else says so."""
+    joined = {host.pool for host in hosts}
+    return [
+        f"warning: no agent joins the pool {pool.name!r}: every task whose whole name matches {pool.pattern!r} waits. "
+        f"Give it one by --docker-host {pool.name}=URL"
+        for pool in pools
+        if pool.name not in joined
+    ]
+
+
 def _regex(pattern: str) -> str:
     if not pattern:
         raise ValueError("has an empty regex")
