@@ -74,8 +74,9 @@ class App:
         self._version = version("easyq-server")
         self._build_use_cases()
         requests, streams = Gate(settings.max_requests, "requests"), Gate(settings.max_streams, "streams")
-        self._grpc = self._grpc_server(requests, streams)
-        self._rest = self._rest_server(requests, streams)
+        bodies = Gate(settings.max_bodies, "bodies")
+        self._grpc = self._grpc_server(requests, streams, bodies)
+        self._rest = self._rest_server(requests, streams, bodies)
         self._watch = Loop("watch_store", self._watch_store, _WATCH_INTERVAL)
 
     @property
@@ -195,9 +196,13 @@ class App:
             "FarmService.Search": self._reading.search,
         }
 
-    def _grpc_server(self, requests: Gate, streams: Gate) -> GrpcServer:
+    def _grpc_server(self, requests: Gate, streams: Gate, bodies: Gate) -> GrpcServer:
         interceptor = EdgeInterceptor(
-            prefix=_PACKAGE, requests=requests, streams=streams, timeout=self._settings.request_timeout
+            prefix=_PACKAGE,
+            requests=requests,
+            streams=streams,
+            bodies=bodies,
+            timeout=self._settings.request_timeout,
         )
         interceptors: tuple[grpc.aio.ServerInterceptor, ...] = (interceptor,)
         server = GrpcServer(self._settings.grpc_listen, interceptors=interceptors)
@@ -221,23 +226,23 @@ class App:
             server.add(register, servicer, f"{_PACKAGE}{name}")
         return server
 
-    def _rest_server(self, requests: Gate, streams: Gate) -> RestServer:
+    def _rest_server(self, requests: Gate, streams: Gate, bodies: Gate) -> RestServer:
         settings = self._settings
         byhand = ByHand(logs=self._logs, farm=self._farm, version=self._version)
         bound = settings.rest_listen.rpartition(":")[0]
         return RestServer(
             settings.rest_listen,
-            [*self._transcoded(requests), *byhand.routes()],
+            [*self._transcoded(requests, bodies), *byhand.routes()],
             rules=OriginRules.of(hosts=settings.allowed_hosts, origins=settings.allowed_origins, bound=bound),
             requests=requests,
             streams=streams,
             timeout=settings.request_timeout,
             keepalive=settings.keepalive,
+            head_timeout=settings.head_timeout,
         )
 
-    def _transcoded(self, requests: Gate) -> Iterator[Route]:
+    def _transcoded(self, requests: Gate, bodies: Gate) -> Iterator[Route]:
         calls, large = self._calls(), Large(self._settings.max_large_bodies)
-        bodies = Gate(self._settings.max_bodies, "bodies")
         for binding in all_bindings():
             name = f"{binding.method.containing_service.name}.{binding.method.name}"
             most = self._settings.max_batch_body if binding.body == "*" else self._settings.max_body

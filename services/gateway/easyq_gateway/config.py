@@ -54,6 +54,9 @@ class GatewaySettings(ServiceSettings):
     max_streams: int = Field(1000, ge=1, description="Streams and downloads at once; more get 429.")
     stream_in_flight: int = Field(256, ge=1, description="Jobs of one batch or stream under way at once.")
     keepalive: float = Field(75.0, gt=0, description="Seconds for which an idle HTTP connection is kept open.")
+    head_timeout: float = Field(
+        10.0, gt=0, description="Most seconds from the first byte of an HTTP request's head to its last; then 408."
+    )
 
     store_patience: float = Field(
         3.0, gt=0, description="Seconds for which a call to a store or scheduler that is away is repeated; then 503."

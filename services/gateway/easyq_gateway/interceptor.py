@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,6 +17,7 @@ from easyq_gateway.gate import Gate
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Streaming: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
+Unary: TypeAlias = Callable[[AsyncIterator[Any], Context], Awaitable[Any]]
 
 
 class Undecodable:
@@ -23,12 +25,18 @@ class Undecodable:
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
-    """Guards the services whose full names begin with `prefix`; others (health, reflection) pass as they are."""
+    """Guards the services whose full names begin with `prefix`. Of others (health, reflection) it bounds one thing.
 
-    def __init__(self, *, prefix: str, requests: Gate, streams: Gate, timeout: float) -> None:
+    gRPC waits for ever for the message of a unary call, which no option of its server bounds. So here every such call
+    is served as one whose requests are a stream (on the wire that is the same), and its one message is awaited within
+    the time of the whole call; in memory such calls count as bodies that are being received.
+    """
+
+    def __init__(self, *, prefix: str, requests: Gate, streams: Gate, bodies: Gate, timeout: float) -> None:
         self._prefix = f"/{prefix}"
         self._requests = requests
         self._streams = streams
+        self._bodies = bodies
         self._timeout = timeout
 
     async def intercept_service(
@@ -37,33 +45,46 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         handler = await continuation(handler_call_details)
-        if handler is None or not str(handler_call_details.method).startswith(self._prefix):
+        if handler is None:
             return handler
+        ours = str(handler_call_details.method).startswith(self._prefix)
         codecs = {
             "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary), **codecs)
+            inner = self._unary(handler.unary_unary, self._requests if ours else None)
+            return grpc.stream_unary_rpc_method_handler(inner, **codecs)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream), **codecs)
+            stream = self._stream(handler.unary_stream) if ours else self._written(handler.unary_stream)
+            return grpc.stream_stream_rpc_method_handler(stream, **codecs)
+        if not ours:
+            return handler
         return grpc.stream_stream_rpc_method_handler(self._both(handler.stream_stream), **codecs)
 
-    def _unary(self, inner: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
-        async def guarded(request: Any, context: Context) -> Any:
-            _require_decoded(request)
-            with self._requests.entered():
-                async with within(remaining_deadline(context, self._timeout)):
+    def _unary(self, inner: Callable[[Any, Context], Awaitable[Any]], gate: Gate | None) -> Unary:
+        async def guarded(requests: AsyncIterator[Any], context: Context) -> Any:
+            async with within(remaining_deadline(context, self._timeout)):
+                request = await self._only(requests)
+                with gate.entered() if gate else nullcontext():
                     return await inner(request, context)
 
         return guarded
 
     def _stream(self, inner: Streaming) -> Streaming:
-        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            _require_decoded(request)
+        async def guarded(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            request = await self._in_time(requests, context)
             with self._streams.entered():
                 async for response in inner(request, context):
                     yield response
+
+        return guarded
+
+    def _written(self, inner: Callable[[Any, Context], Awaitable[None]]) -> Unary:
+        """Health's handler writes to the context itself."""
+
+        async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
+            await inner(await self._in_time(requests, context), context)
 
         return guarded
 
@@ -74,6 +95,18 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                     yield response
 
         return guarded
+
+    async def _in_time(self, requests: AsyncIterator[Any], context: Context) -> Any:
+        async with within(remaining_deadline(context, self._timeout)):
+            return await self._only(requests)
+
+    async def _only(self, requests: AsyncIterator[Any]) -> Any:
+        """The one message of a call. Raises `InvalidArgument` where there is none, or it can't be parsed."""
+        with self._bodies.entered():
+            async for request in requests:
+                _require_decoded(request)
+                return request
+        raise InvalidArgument("the call came without its message", reason="MALFORMED_BODY")
 
 
 def _tolerant(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from easyq.v1 import job_service_pb2 as api
 from easyq.v1.job_pb2 import Execution
@@ -128,6 +129,87 @@ async def test_a_body_that_never_comes_counts_as_well(start_gateway: Starter) ->
     writer.close()
 
 
+async def connect(gateway: Client) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = gateway.app.rest_address.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+@pytest.mark.parametrize("beginning", [b"G", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A"])
+async def test_a_head_that_never_ends_is_not_waited_for(start_gateway: Starter, beginning: bytes) -> None:
+    gateway = await start_gateway(head_timeout=0.2)
+    reader, writer = await connect(gateway)
+    writer.write(beginning)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.0 408 ")
+    assert b"did not come within 0.2 s" in answer
+    writer.close()
+
+
+async def test_a_head_that_drips_in_gets_no_more_time(start_gateway: Starter) -> None:
+    gateway = await start_gateway(head_timeout=0.3)
+    reader, writer = await connect(gateway)
+
+    async def drip() -> None:
+        writer.write(b"GET / HTTP/1.1\r\nX-Fill: ")
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+
+    dripping = asyncio.create_task(drip())
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.0 408 ")
+    dripping.cancel()
+    writer.close()
+
+
+async def test_the_next_head_of_a_connection_is_limited_as_well(start_gateway: Starter) -> None:
+    gateway = await start_gateway(head_timeout=0.2)
+    reader, writer = await connect(gateway)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    await reader.readuntil(b"}\n")
+    writer.write(b"GET")
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.0 408 ")
+    writer.close()
+
+
+async def test_the_limit_of_heads_touches_no_idle_connection_and_no_slow_body(start_gateway: Starter) -> None:
+    gateway = await start_gateway(head_timeout=0.1)
+    reader, writer = await connect(gateway)
+    body = b'{"image": "busybox:1"}'
+    head = b"POST /tasks/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    for _ in range(2):
+        writer.write(head % len(body))
+        for place in range(0, len(body), 8):
+            await asyncio.sleep(0.1)
+            writer.write(body[place : place + 8])
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        await reader.readuntil(b"}\n")
+        # Some clients end a body so.
+        writer.write(b"\r\n")
+        await asyncio.sleep(0.3)
+    writer.close()
+
+
+async def test_a_head_behind_a_slow_request_does_not_cut_it_off(start_gateway: Starter) -> None:
+    gateway = await start_gateway(head_timeout=0.1, store_patience=10)
+    gateway.store.answering.clear()
+    reader, writer = await connect(gateway)
+    head = b"POST /tasks/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 22\r\n\r\n"
+    writer.write(head + b'{"image": "busybox:1"}')
+    await eventually(lambda: gateway.store.submits)
+    writer.write(b"GET /")
+    await asyncio.sleep(0.3)
+    gateway.store.answering.set()
+    async with asyncio.timeout(10):
+        answers = await reader.read()
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.0 408 " in answers
+    writer.close()
+
+
 async def test_few_large_bodies_are_held_at_once(start_gateway: Starter) -> None:
     gateway = await start_gateway(max_large_bodies=1)
     host, _, port = gateway.app.rest_address.rpartition(":")
@@ -175,3 +257,44 @@ async def test_a_callers_own_deadline(gateway: Client) -> None:
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     gateway.store.answering.set()
     await eventually(lambda: gateway.app._rest._requests._inside == 0)
+
+
+@pytest.mark.parametrize(
+    "method", ["easyq.v1.JobService/GetJob", "easyq.v1.LogService/ReadLogs", "grpc.health.v1.Health/Check"]
+)
+async def test_a_call_whose_message_never_comes_is_answered(start_gateway: Starter, method: str) -> None:
+    gateway = await start_gateway(request_timeout=0.2)
+    call: Any = gateway.channel.stream_stream(f"/{method}")()
+    async with asyncio.timeout(10):
+        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert gateway.app._rest._requests._inside == gateway.app._rest._streams._inside == 0
+
+
+async def test_a_call_that_ends_without_its_message(gateway: Client) -> None:
+    for method in ("JobService/GetJob", "LogService/ReadLogs"):
+        call: Any = gateway.channel.stream_stream(f"/easyq.v1.{method}")()
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_calls_without_their_messages_have_a_bound(start_gateway: Starter) -> None:
+    gateway = await start_gateway(max_bodies=1)
+    first: Any = gateway.channel.stream_stream("/easyq.v1.JobService/GetJob")()
+    await first.wait_for_connection()
+
+    async def refused() -> bool:
+        second: Any = gateway.channel.stream_stream("/easyq.v1.JobService/GetJob")()
+        await second.write(api.GetJobRequest(job_id="x").SerializeToString())
+        return await second.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    await eventually(refused)
+    first.cancel()
+
+
+async def test_health_is_watched_through_the_guard(gateway: Client) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(gateway.channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest())
+    async with asyncio.timeout(10):
+        while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
+            pass
+    watch.cancel()

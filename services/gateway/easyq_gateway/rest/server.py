@@ -6,18 +6,18 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
-from easyq_chassis.errors import EasyQError, Internal, InvalidArgument, PermissionDenied, Unavailable
+from easyq_chassis.errors import EasyQError, Internal, PermissionDenied, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_gateway.deadline import within
 from easyq_gateway.domain.hosts import OriginRules
 from easyq_gateway.gate import Gate
 from easyq_gateway.rest.answers import Refused, error_answer
 from easyq_gateway.rest.byhand import Route
+from easyq_gateway.rest.connection import Server
 from easyq_gateway.rest.requests import target_of
 from easyq_gateway.rest.router import Router
 
@@ -38,6 +38,7 @@ class RestServer:
         streams: Gate,
         timeout: float,
         keepalive: float,
+        head_timeout: float,
     ) -> None:
         self._host, _, port = listen.rpartition(":")
         self._port = int(port)
@@ -49,7 +50,8 @@ class RestServer:
         self._streams = streams
         self._timeout = timeout
         self._keepalive = keepalive
-        self._server: _Server | None = None
+        self._head_timeout = head_timeout
+        self._server: Server | None = None
         self._listener: asyncio.Server | None = None
         self._streaming: set[asyncio.Task[Any]] = set()
         self._log = get_logger()
@@ -57,8 +59,9 @@ class RestServer:
 
     async def start(self) -> None:
         """Binds and serves. Raises `Unavailable` naming the address if it can't be bound."""
-        self._server = _Server(
+        self._server = Server(
             self._handle,
+            head_timeout=self._head_timeout,
             handler_cancellation=True,
             keepalive_timeout=self._keepalive,
             lingering_time=_LINGER,
@@ -132,32 +135,3 @@ class RestServer:
             yield
         finally:
             self._streaming.discard(task)
-
-
-class _Server(web.Server):
-    """aiohttp's server, but for the answer to what is no HTTP at all."""
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
-class _Connection(web.RequestHandler):
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,  # noqa: ARG002 - aiohttp's signature
-        message: str | None = None,  # noqa: ARG002
-    ) -> web.StreamResponse:
-        """Answers in the one shape, without aiohttp's text, which echoes the request."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            answer = error_answer(Internal("an internal error"))
-        else:
-            error = InvalidArgument("this is not an HTTP request that can be read", reason="MALFORMED_BODY")
-            answer = error_answer(error)
-        answer.force_close()
-        return answer
