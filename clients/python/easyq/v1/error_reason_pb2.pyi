@@ -58,6 +58,14 @@ class ErrorReason(_message.Message):
         """The state does not allow it."""
         STALE: ErrorReason._Code.ValueType  # 24
         """The write comes from one who has been replaced."""
+        NOT_RECURRING: ErrorReason._Code.ValueType  # 25
+        """The job does not recur."""
+        OVERLAP: ErrorReason._Code.ValueType  # 26
+        """The job's `overlap` forbids it: one of its executions waits or runs."""
+        NEEDS_FORCE: ErrorReason._Code.ValueType  # 27
+        """It has what would be lost; `force` confirms."""
+        DISK_FULL: ErrorReason._Code.ValueType  # 28
+        """The store's disk is full."""
         OVERLOADED: ErrorReason._Code.ValueType  # 30
         """Too many requests at once; see Retry-After."""
         UNAVAILABLE: ErrorReason._Code.ValueType  # 31
@@ -99,6 +107,14 @@ class ErrorReason(_message.Message):
     """The state does not allow it."""
     STALE: ErrorReason.Code.ValueType  # 24
     """The write comes from one who has been replaced."""
+    NOT_RECURRING: ErrorReason.Code.ValueType  # 25
+    """The job does not recur."""
+    OVERLAP: ErrorReason.Code.ValueType  # 26
+    """The job's `overlap` forbids it: one of its executions waits or runs."""
+    NEEDS_FORCE: ErrorReason.Code.ValueType  # 27
+    """It has what would be lost; `force` confirms."""
+    DISK_FULL: ErrorReason.Code.ValueType  # 28
+    """The store's disk is full."""
     OVERLOADED: ErrorReason.Code.ValueType  # 30
     """Too many requests at once; see Retry-After."""
     UNAVAILABLE: ErrorReason.Code.ValueType  # 31

@@ -6,6 +6,7 @@ The farm as a whole: agents, status, search."""
 from collections import abc as _abc
 from easyq.v1 import job_pb2 as _job_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -51,6 +52,7 @@ class Status(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     AGENTS_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
+    BREAKERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the gateway."""
     accepting: _builtins.bool
@@ -73,6 +75,10 @@ class Status(_message.Message):
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.StateCount]:
         """Jobs by state."""
 
+    @_builtins.property
+    def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Breaker]:
+        """Those that are not closed."""
+
     def __init__(
         self,
         *,
@@ -85,14 +91,116 @@ class Status(_message.Message):
         limits: _abc.Iterable[Global___LimitStatus] | None = ...,
         agents: _abc.Iterable[Global___Agent] | None = ...,
         jobs: _abc.Iterable[_job_pb2.StateCount] | None = ...,
+        breakers: _abc.Iterable[Global___Breaker] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "agents", b"agents", "jobs", b"jobs", "limits", b"limits", "pools", b"pools", "problems", b"problems", "running", b"running", "services", b"services", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "agents", b"agents", "breakers", b"breakers", "jobs", b"jobs", "limits", b"limits", "pools", b"pools", "problems", b"problems", "running", b"running", "services", b"services", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015
+
+@_typing.final
+class Breaker(_message.Message):
+    """Keeps work away from what fails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Breaker._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNSPECIFIED: Breaker._Kind.ValueType  # 0
+        HOST: Breaker._Kind.ValueType  # 1
+        """An agent's host: its daemon can't be reached, creates fail, its disk is full."""
+        IMAGE: Breaker._Kind.ValueType  # 2
+        """An image that can't be pulled."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    UNSPECIFIED: Breaker.Kind.ValueType  # 0
+    HOST: Breaker.Kind.ValueType  # 1
+    """An agent's host: its daemon can't be reached, creates fail, its disk is full."""
+    IMAGE: Breaker.Kind.ValueType  # 2
+    """An image that can't be pulled."""
+
+    @_typing.final
+    class Phase(_message.Message):
+        """How far it is."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        class _Name:
+            ValueType = _typing.NewType("ValueType", _builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _NameEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Breaker.Phase._Name.ValueType], _builtins.type):
+            DESCRIPTOR: _descriptor.EnumDescriptor
+            UNSPECIFIED: Breaker.Phase._Name.ValueType  # 0
+            CLOSED: Breaker.Phase._Name.ValueType  # 1
+            OPEN: Breaker.Phase._Name.ValueType  # 2
+            """Nothing is tried."""
+            HALF_OPEN: Breaker.Phase._Name.ValueType  # 3
+            """One job at a time tries whether it works again."""
+
+        class Name(_Name, metaclass=_NameEnumTypeWrapper): ...
+        UNSPECIFIED: Breaker.Phase.Name.ValueType  # 0
+        CLOSED: Breaker.Phase.Name.ValueType  # 1
+        OPEN: Breaker.Phase.Name.ValueType  # 2
+        """Nothing is tried."""
+        HALF_OPEN: Breaker.Phase.Name.ValueType  # 3
+        """One job at a time tries whether it works again."""
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    NEXT_TRY_AT_FIELD_NUMBER: _builtins.int
+    kind: Global___Breaker.Kind.ValueType
+    subject: _builtins.str
+    """Agent, or image reference."""
+    state: Global___Breaker.Phase.Name.ValueType
+    cause: _builtins.str
+    """What the last failure said."""
+    failures: _builtins.int
+    """Failures in a row."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def next_try_at(self) -> _timestamp_pb2.Timestamp:
+        """When the next job may try. Unset while one does."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___Breaker.Kind.ValueType = ...,
+        subject: _builtins.str = ...,
+        state: Global___Breaker.Phase.Name.ValueType = ...,
+        cause: _builtins.str = ...,
+        failures: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        next_try_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_try_at", b"next_try_at", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "failures", b"failures", "kind", b"kind", "next_try_at", b"next_try_at", "since", b"since", "state", b"state", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
 
 @_typing.final
 class Problem(_message.Message):
@@ -167,6 +275,8 @@ class PoolStatus(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    HEALTHY_AGENTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     pattern: _builtins.str
     """Regex of the task names that it serves."""
@@ -177,6 +287,9 @@ class PoolStatus(_message.Message):
     """Slots of its connected agents."""
     ready: _builtins.int
     """Ready heads known to the dispatcher (at most about 1,000 a task)."""
+    agents: _builtins.int
+    """Its connected agents, and those of them that take new work."""
+    healthy_agents: _builtins.int
     def __init__(
         self,
         *,
@@ -186,10 +299,12 @@ class PoolStatus(_message.Message):
         running: _builtins.int = ...,
         slots: _builtins.int = ...,
         ready: _builtins.int = ...,
+        agents: _builtins.int = ...,
+        healthy_agents: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_running", b"max_running", "name", b"name", "pattern", b"pattern", "ready", b"ready", "running", b"running", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "healthy_agents", b"healthy_agents", "max_running", b"max_running", "name", b"name", "pattern", b"pattern", "ready", b"ready", "running", b"running", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +400,11 @@ class Agent(_message.Message):
     CONNECTED_AT_FIELD_NUMBER: _builtins.int
     LAST_BEAT_AT_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    CORDONED_AT_FIELD_NUMBER: _builtins.int
+    DRAINED_AT_FIELD_NUMBER: _builtins.int
+    DRAIN_DEADLINE_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     state: Global___Agent.State.ValueType
     hostname: _builtins.str
@@ -306,6 +426,22 @@ class Agent(_message.Message):
     def last_beat_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def cordoned_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when it takes nothing new by an operator's wish; unset: it does."""
+
+    @_builtins.property
+    def drained_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when it drains, and until when what runs there may end; unset: it doesn't, or without a deadline."""
+
+    @_builtins.property
+    def drain_deadline(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def capacity(self) -> Global___Capacity:
+        """What it offers to jobs, and what jobs that it holds asked for."""
+
+    @_builtins.property
+    def used(self) -> Global___Capacity: ...
     def __init__(
         self,
         *,
@@ -323,14 +459,425 @@ class Agent(_message.Message):
         connected_at: _timestamp_pb2.Timestamp | None = ...,
         last_beat_at: _timestamp_pb2.Timestamp | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        cordoned_at: _timestamp_pb2.Timestamp | None = ...,
+        drained_at: _timestamp_pb2.Timestamp | None = ...,
+        drain_deadline: _timestamp_pb2.Timestamp | None = ...,
+        capacity: Global___Capacity | None = ...,
+        used: Global___Capacity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connected_at", b"connected_at", "last_beat_at", b"last_beat_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "last_beat_at", b"last_beat_at", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "connected_at", b"connected_at", "daemon_id", b"daemon_id", "healthy", b"healthy", "hostname", b"hostname", "labels", b"labels", "last_beat_at", b"last_beat_at", "message", b"message", "pools", b"pools", "running", b"running", "session", b"session", "slots", b"slots", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "daemon_id", b"daemon_id", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "healthy", b"healthy", "hostname", b"hostname", "labels", b"labels", "last_beat_at", b"last_beat_at", "message", b"message", "pools", b"pools", "running", b"running", "session", b"session", "slots", b"slots", "state", b"state", "used", b"used", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Agent: _TypeAlias = Agent  # noqa: Y015
+
+@_typing.final
+class Capacity(_message.Message):
+    """Resources of a host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPUS_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    cpus: _builtins.float
+    """Processor cores."""
+    memory: _builtins.int
+    """Bytes."""
+    gpus: _builtins.int
+    def __init__(
+        self,
+        *,
+        cpus: _builtins.float = ...,
+        memory: _builtins.int = ...,
+        gpus: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "gpus", b"gpus", "memory", b"memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Capacity: _TypeAlias = Capacity  # noqa: Y015
+
+@_typing.final
+class CordonAgentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CordonAgentRequest: _TypeAlias = CordonAgentRequest  # noqa: Y015
+
+@_typing.final
+class CordonAgentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agent(self) -> Global___Agent: ...
+    def __init__(
+        self,
+        *,
+        agent: Global___Agent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CordonAgentResponse: _TypeAlias = CordonAgentResponse  # noqa: Y015
+
+@_typing.final
+class UncordonAgentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UncordonAgentRequest: _TypeAlias = UncordonAgentRequest  # noqa: Y015
+
+@_typing.final
+class UncordonAgentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agent(self) -> Global___Agent: ...
+    def __init__(
+        self,
+        *,
+        agent: Global___Agent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UncordonAgentResponse: _TypeAlias = UncordonAgentResponse  # noqa: Y015
+
+@_typing.final
+class DrainAgentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    @_builtins.property
+    def deadline(self) -> _duration_pb2.Duration:
+        """How long what runs there may go on. Unset: as long as it takes. 0 to 30 days."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        deadline: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "deadline", b"deadline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainAgentRequest: _TypeAlias = DrainAgentRequest  # noqa: Y015
+
+@_typing.final
+class DrainAgentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agent(self) -> Global___Agent: ...
+    def __init__(
+        self,
+        *,
+        agent: Global___Agent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainAgentResponse: _TypeAlias = DrainAgentResponse  # noqa: Y015
+
+@_typing.final
+class DeclareAgentDeadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareAgentDeadRequest: _TypeAlias = DeclareAgentDeadRequest  # noqa: Y015
+
+@_typing.final
+class DeclareAgentDeadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    lost: _builtins.int
+    """Executions that are LOST by this call."""
+    @_builtins.property
+    def agent(self) -> Global___Agent: ...
+    def __init__(
+        self,
+        *,
+        agent: Global___Agent | None = ...,
+        lost: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "lost", b"lost"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareAgentDeadResponse: _TypeAlias = DeclareAgentDeadResponse  # noqa: Y015
+
+@_typing.final
+class ListPoolsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoolsRequest: _TypeAlias = ListPoolsRequest  # noqa: Y015
+
+@_typing.final
+class ListPoolsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEXT_URL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    next_url: _builtins.str
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolStatus]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___PoolStatus] | None = ...,
+        next_page_token: _builtins.str = ...,
+        next_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token", "next_url", b"next_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoolsResponse: _TypeAlias = ListPoolsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainPoolRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPoolRequest: _TypeAlias = ExplainPoolRequest  # noqa: Y015
+
+@_typing.final
+class ExplainPoolResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pool(self) -> Global___PoolStatus: ...
+    @_builtins.property
+    def waiting(self) -> _job_pb2.Waiting:
+        """Why its work waits; unset: none does, or nothing is in its way."""
+
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Agent]:
+        """Its agents."""
+
+    def __init__(
+        self,
+        *,
+        pool: Global___PoolStatus | None = ...,
+        waiting: _job_pb2.Waiting | None = ...,
+        agents: _abc.Iterable[Global___Agent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "waiting", b"waiting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "pool", b"pool", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPoolResponse: _TypeAlias = ExplainPoolResponse  # noqa: Y015
+
+@_typing.final
+class ListLimitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsRequest: _TypeAlias = ListLimitsRequest  # noqa: Y015
+
+@_typing.final
+class ListLimitsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEXT_URL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    next_url: _builtins.str
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitStatus]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___LimitStatus] | None = ...,
+        next_page_token: _builtins.str = ...,
+        next_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token", "next_url", b"next_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsResponse: _TypeAlias = ListLimitsResponse  # noqa: Y015
+
+@_typing.final
+class ListBreakersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBreakersRequest: _TypeAlias = ListBreakersRequest  # noqa: Y015
+
+@_typing.final
+class ListBreakersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEXT_URL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    next_url: _builtins.str
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Breaker]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Breaker] | None = ...,
+        next_page_token: _builtins.str = ...,
+        next_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token", "next_url", b"next_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBreakersResponse: _TypeAlias = ListBreakersResponse  # noqa: Y015
+
+@_typing.final
+class ResetBreakerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    kind: Global___Breaker.Kind.ValueType
+    subject: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: Global___Breaker.Kind.ValueType = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetBreakerRequest: _TypeAlias = ResetBreakerRequest  # noqa: Y015
+
+@_typing.final
+class ResetBreakerResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetBreakerResponse: _TypeAlias = ResetBreakerResponse  # noqa: Y015
 
 @_typing.final
 class ListAgentsRequest(_message.Message):

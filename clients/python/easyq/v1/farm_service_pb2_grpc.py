@@ -49,6 +49,51 @@ class FarmServiceStub(object):
                 request_serializer=easyq_dot_v1_dot_farm__service__pb2.GetAgentRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_farm__service__pb2.Agent.FromString,
                 _registered_method=True)
+        self.CordonAgent = channel.unary_unary(
+                '/easyq.v1.FarmService/CordonAgent',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.CordonAgentRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.CordonAgentResponse.FromString,
+                _registered_method=True)
+        self.UncordonAgent = channel.unary_unary(
+                '/easyq.v1.FarmService/UncordonAgent',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.UncordonAgentRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.UncordonAgentResponse.FromString,
+                _registered_method=True)
+        self.DrainAgent = channel.unary_unary(
+                '/easyq.v1.FarmService/DrainAgent',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.DrainAgentRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.DrainAgentResponse.FromString,
+                _registered_method=True)
+        self.DeclareAgentDead = channel.unary_unary(
+                '/easyq.v1.FarmService/DeclareAgentDead',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.DeclareAgentDeadRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.DeclareAgentDeadResponse.FromString,
+                _registered_method=True)
+        self.ListPools = channel.unary_unary(
+                '/easyq.v1.FarmService/ListPools',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.ListPoolsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.ListPoolsResponse.FromString,
+                _registered_method=True)
+        self.ExplainPool = channel.unary_unary(
+                '/easyq.v1.FarmService/ExplainPool',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.ExplainPoolRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.ExplainPoolResponse.FromString,
+                _registered_method=True)
+        self.ListLimits = channel.unary_unary(
+                '/easyq.v1.FarmService/ListLimits',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.ListLimitsResponse.FromString,
+                _registered_method=True)
+        self.ListBreakers = channel.unary_unary(
+                '/easyq.v1.FarmService/ListBreakers',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.ListBreakersRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.ListBreakersResponse.FromString,
+                _registered_method=True)
+        self.ResetBreaker = channel.unary_unary(
+                '/easyq.v1.FarmService/ResetBreaker',
+                request_serializer=easyq_dot_v1_dot_farm__service__pb2.ResetBreakerRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_farm__service__pb2.ResetBreakerResponse.FromString,
+                _registered_method=True)
         self.Search = channel.unary_unary(
                 '/easyq.v1.FarmService/Search',
                 request_serializer=easyq_dot_v1_dot_farm__service__pb2.SearchRequest.SerializeToString,
@@ -80,6 +125,70 @@ class FarmServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CordonAgent(self, request, context):
+        """Takes nothing new to an agent; what it runs goes on. Repeats are harmless. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UncordonAgent(self, request, context):
+        """Takes new work to an agent again, also where it drained. Repeats are harmless. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainAgent(self, request, context):
+        """Takes nothing new to an agent, lets what it runs end until the deadline, stops the rest then (it runs again
+        elsewhere, and uses up no retries), and ends the agent once it is empty. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeclareAgentDead(self, request, context):
+        """Says that a host is gone for good: its executions are LOST now, also those with `onLost: WAIT`. Only for hosts that
+        are: a container that still runs there would run beside its second run. Repeats are harmless. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPools(self, request, context):
+        """Pools in the order in which tasks are matched with them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPool(self, request, context):
+        """Why work of a pool waits. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimits(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBreakers(self, request, context):
+        """Breakers that are not closed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetBreaker(self, request, context):
+        """Closes a breaker by hand. Repeats are harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Search(self, request, context):
         """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50.
         """
@@ -104,6 +213,51 @@ def add_FarmServiceServicer_to_server(servicer, server):
                     servicer.GetAgent,
                     request_deserializer=easyq_dot_v1_dot_farm__service__pb2.GetAgentRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_farm__service__pb2.Agent.SerializeToString,
+            ),
+            'CordonAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.CordonAgent,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.CordonAgentRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.CordonAgentResponse.SerializeToString,
+            ),
+            'UncordonAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UncordonAgent,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.UncordonAgentRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.UncordonAgentResponse.SerializeToString,
+            ),
+            'DrainAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainAgent,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.DrainAgentRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.DrainAgentResponse.SerializeToString,
+            ),
+            'DeclareAgentDead': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclareAgentDead,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.DeclareAgentDeadRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.DeclareAgentDeadResponse.SerializeToString,
+            ),
+            'ListPools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPools,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.ListPoolsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.ListPoolsResponse.SerializeToString,
+            ),
+            'ExplainPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPool,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.ExplainPoolRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.ExplainPoolResponse.SerializeToString,
+            ),
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.ListLimitsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.ListLimitsResponse.SerializeToString,
+            ),
+            'ListBreakers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBreakers,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.ListBreakersRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.ListBreakersResponse.SerializeToString,
+            ),
+            'ResetBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetBreaker,
+                    request_deserializer=easyq_dot_v1_dot_farm__service__pb2.ResetBreakerRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_farm__service__pb2.ResetBreakerResponse.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -192,6 +346,249 @@ class FarmService(object):
             '/easyq.v1.FarmService/GetAgent',
             easyq_dot_v1_dot_farm__service__pb2.GetAgentRequest.SerializeToString,
             easyq_dot_v1_dot_farm__service__pb2.Agent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CordonAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/CordonAgent',
+            easyq_dot_v1_dot_farm__service__pb2.CordonAgentRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.CordonAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UncordonAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/UncordonAgent',
+            easyq_dot_v1_dot_farm__service__pb2.UncordonAgentRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.UncordonAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/DrainAgent',
+            easyq_dot_v1_dot_farm__service__pb2.DrainAgentRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.DrainAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeclareAgentDead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/DeclareAgentDead',
+            easyq_dot_v1_dot_farm__service__pb2.DeclareAgentDeadRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.DeclareAgentDeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/ListPools',
+            easyq_dot_v1_dot_farm__service__pb2.ListPoolsRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.ListPoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/ExplainPool',
+            easyq_dot_v1_dot_farm__service__pb2.ExplainPoolRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.ExplainPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/ListLimits',
+            easyq_dot_v1_dot_farm__service__pb2.ListLimitsRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.ListLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBreakers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/ListBreakers',
+            easyq_dot_v1_dot_farm__service__pb2.ListBreakersRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.ListBreakersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/ResetBreaker',
+            easyq_dot_v1_dot_farm__service__pb2.ResetBreakerRequest.SerializeToString,
+            easyq_dot_v1_dot_farm__service__pb2.ResetBreakerResponse.FromString,
             options,
             channel_credentials,
             insecure,

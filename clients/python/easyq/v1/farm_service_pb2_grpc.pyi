@@ -37,6 +37,27 @@ class FarmServiceStub:
     """Agents by name."""
     GetAgent: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.GetAgentRequest, _farm_service_pb2.Agent]
     """One agent. Errors: NOT_FOUND."""
+    CordonAgent: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.CordonAgentRequest, _farm_service_pb2.CordonAgentResponse]
+    """Takes nothing new to an agent; what it runs goes on. Repeats are harmless. Errors: NOT_FOUND."""
+    UncordonAgent: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.UncordonAgentRequest, _farm_service_pb2.UncordonAgentResponse]
+    """Takes new work to an agent again, also where it drained. Repeats are harmless. Errors: NOT_FOUND."""
+    DrainAgent: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.DrainAgentRequest, _farm_service_pb2.DrainAgentResponse]
+    """Takes nothing new to an agent, lets what it runs end until the deadline, stops the rest then (it runs again
+    elsewhere, and uses up no retries), and ends the agent once it is empty. Errors: NOT_FOUND.
+    """
+    DeclareAgentDead: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.DeclareAgentDeadRequest, _farm_service_pb2.DeclareAgentDeadResponse]
+    """Says that a host is gone for good: its executions are LOST now, also those with `onLost: WAIT`. Only for hosts that
+    are: a container that still runs there would run beside its second run. Repeats are harmless. Errors: NOT_FOUND.
+    """
+    ListPools: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ListPoolsRequest, _farm_service_pb2.ListPoolsResponse]
+    """Pools in the order in which tasks are matched with them."""
+    ExplainPool: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ExplainPoolRequest, _farm_service_pb2.ExplainPoolResponse]
+    """Why work of a pool waits. Errors: NOT_FOUND."""
+    ListLimits: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ListLimitsRequest, _farm_service_pb2.ListLimitsResponse]
+    ListBreakers: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ListBreakersRequest, _farm_service_pb2.ListBreakersResponse]
+    """Breakers that are not closed."""
+    ResetBreaker: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ResetBreakerRequest, _farm_service_pb2.ResetBreakerResponse]
+    """Closes a breaker by hand. Repeats are harmless."""
     Search: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.SearchRequest, _farm_service_pb2.SearchResponse]
     """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
 
@@ -49,6 +70,27 @@ class FarmServiceAsyncStub(FarmServiceStub):
     """Agents by name."""
     GetAgent: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.GetAgentRequest, _farm_service_pb2.Agent]  # type: ignore[assignment]
     """One agent. Errors: NOT_FOUND."""
+    CordonAgent: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.CordonAgentRequest, _farm_service_pb2.CordonAgentResponse]  # type: ignore[assignment]
+    """Takes nothing new to an agent; what it runs goes on. Repeats are harmless. Errors: NOT_FOUND."""
+    UncordonAgent: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.UncordonAgentRequest, _farm_service_pb2.UncordonAgentResponse]  # type: ignore[assignment]
+    """Takes new work to an agent again, also where it drained. Repeats are harmless. Errors: NOT_FOUND."""
+    DrainAgent: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.DrainAgentRequest, _farm_service_pb2.DrainAgentResponse]  # type: ignore[assignment]
+    """Takes nothing new to an agent, lets what it runs end until the deadline, stops the rest then (it runs again
+    elsewhere, and uses up no retries), and ends the agent once it is empty. Errors: NOT_FOUND.
+    """
+    DeclareAgentDead: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.DeclareAgentDeadRequest, _farm_service_pb2.DeclareAgentDeadResponse]  # type: ignore[assignment]
+    """Says that a host is gone for good: its executions are LOST now, also those with `onLost: WAIT`. Only for hosts that
+    are: a container that still runs there would run beside its second run. Repeats are harmless. Errors: NOT_FOUND.
+    """
+    ListPools: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ListPoolsRequest, _farm_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
+    """Pools in the order in which tasks are matched with them."""
+    ExplainPool: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ExplainPoolRequest, _farm_service_pb2.ExplainPoolResponse]  # type: ignore[assignment]
+    """Why work of a pool waits. Errors: NOT_FOUND."""
+    ListLimits: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ListLimitsRequest, _farm_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
+    ListBreakers: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ListBreakersRequest, _farm_service_pb2.ListBreakersResponse]  # type: ignore[assignment]
+    """Breakers that are not closed."""
+    ResetBreaker: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ResetBreakerRequest, _farm_service_pb2.ResetBreakerResponse]  # type: ignore[assignment]
+    """Closes a breaker by hand. Repeats are harmless."""
     Search: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.SearchRequest, _farm_service_pb2.SearchResponse]  # type: ignore[assignment]
     """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
 
@@ -76,6 +118,81 @@ class FarmServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_farm_service_pb2.Agent, _abc.Awaitable[_farm_service_pb2.Agent]]:
         """One agent. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def CordonAgent(
+        self,
+        request: _farm_service_pb2.CordonAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.CordonAgentResponse, _abc.Awaitable[_farm_service_pb2.CordonAgentResponse]]:
+        """Takes nothing new to an agent; what it runs goes on. Repeats are harmless. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def UncordonAgent(
+        self,
+        request: _farm_service_pb2.UncordonAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.UncordonAgentResponse, _abc.Awaitable[_farm_service_pb2.UncordonAgentResponse]]:
+        """Takes new work to an agent again, also where it drained. Repeats are harmless. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def DrainAgent(
+        self,
+        request: _farm_service_pb2.DrainAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.DrainAgentResponse, _abc.Awaitable[_farm_service_pb2.DrainAgentResponse]]:
+        """Takes nothing new to an agent, lets what it runs end until the deadline, stops the rest then (it runs again
+        elsewhere, and uses up no retries), and ends the agent once it is empty. Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def DeclareAgentDead(
+        self,
+        request: _farm_service_pb2.DeclareAgentDeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.DeclareAgentDeadResponse, _abc.Awaitable[_farm_service_pb2.DeclareAgentDeadResponse]]:
+        """Says that a host is gone for good: its executions are LOST now, also those with `onLost: WAIT`. Only for hosts that
+        are: a container that still runs there would run beside its second run. Repeats are harmless. Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPools(
+        self,
+        request: _farm_service_pb2.ListPoolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.ListPoolsResponse, _abc.Awaitable[_farm_service_pb2.ListPoolsResponse]]:
+        """Pools in the order in which tasks are matched with them."""
+
+    @_abc_1.abstractmethod
+    def ExplainPool(
+        self,
+        request: _farm_service_pb2.ExplainPoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.ExplainPoolResponse, _abc.Awaitable[_farm_service_pb2.ExplainPoolResponse]]:
+        """Why work of a pool waits. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListLimits(
+        self,
+        request: _farm_service_pb2.ListLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.ListLimitsResponse, _abc.Awaitable[_farm_service_pb2.ListLimitsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListBreakers(
+        self,
+        request: _farm_service_pb2.ListBreakersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.ListBreakersResponse, _abc.Awaitable[_farm_service_pb2.ListBreakersResponse]]:
+        """Breakers that are not closed."""
+
+    @_abc_1.abstractmethod
+    def ResetBreaker(
+        self,
+        request: _farm_service_pb2.ResetBreakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_service_pb2.ResetBreakerResponse, _abc.Awaitable[_farm_service_pb2.ResetBreakerResponse]]:
+        """Closes a breaker by hand. Repeats are harmless."""
 
     @_abc_1.abstractmethod
     def Search(

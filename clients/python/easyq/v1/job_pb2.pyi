@@ -163,6 +163,8 @@ class Job(_message.Message):
     EXECUTION_COUNT_FIELD_NUMBER: _builtins.int
     EXECUTIONS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """24 hex digits where EasyQ chose it, else the name chosen by PUT. Unique in the farm."""
     task_id: _builtins.str
@@ -197,6 +199,14 @@ class Job(_message.Message):
     def executions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Execution]:
         """The newest 20, oldest first."""
 
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """Of a recurring job; unset otherwise."""
+
+    @_builtins.property
+    def error(self) -> Global___Failure:
+        """Why its newest attempt failed; unset otherwise."""
+
     def __init__(
         self,
         *,
@@ -213,14 +223,151 @@ class Job(_message.Message):
         execution_count: _builtins.int = ...,
         executions: _abc.Iterable[Global___Execution] | None = ...,
         idempotency_key: _builtins.str = ...,
+        schedule: Global___Schedule | None = ...,
+        error: Global___Failure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "last_modified_at", b"last_modified_at", "next_run_at", b"next_run_at", "spec", b"spec", "stop_requested_at", b"stop_requested_at", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "last_modified_at", b"last_modified_at", "next_run_at", b"next_run_at", "schedule", b"schedule", "spec", b"spec", "stop_requested_at", b"stop_requested_at", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "execution_count", b"execution_count", "executions", b"executions", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "last_modified_at", b"last_modified_at", "next_run_at", b"next_run_at", "revision", b"revision", "spec", b"spec", "state", b"state", "stop_requested_at", b"stop_requested_at", "task_id", b"task_id", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "execution_count", b"execution_count", "executions", b"executions", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "last_modified_at", b"last_modified_at", "next_run_at", b"next_run_at", "revision", b"revision", "schedule", b"schedule", "spec", b"spec", "state", b"state", "stop_requested_at", b"stop_requested_at", "task_id", b"task_id", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """How far a recurring job's schedule is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANCHOR_FIELD_NUMBER: _builtins.int
+    DECIDED_UNTIL_FIELD_NUMBER: _builtins.int
+    NEXT_FIRE_AT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    PAUSED_AT_FIELD_NUMBER: _builtins.int
+    WAITING_FIRE_AT_FIELD_NUMBER: _builtins.int
+    SKIPS_FIELD_NUMBER: _builtins.int
+    runs: _builtins.int
+    """Fires that ran."""
+    skipped: _builtins.int
+    """Fires that were skipped."""
+    @_builtins.property
+    def anchor(self) -> _timestamp_pb2.Timestamp:
+        """From when its times are counted: when the job, or its schedule, was last changed."""
+
+    @_builtins.property
+    def decided_until(self) -> _timestamp_pb2.Timestamp:
+        """The latest nominal time that was decided on. Unset: none was."""
+
+    @_builtins.property
+    def next_fire_at(self) -> _timestamp_pb2.Timestamp:
+        """Nominal time of the next fire; `Job.next_run_at` is that with its jitter. Unset while paused, and when none follows."""
+
+    @_builtins.property
+    def paused_at(self) -> _timestamp_pb2.Timestamp:
+        """Unset unless paused."""
+
+    @_builtins.property
+    def waiting_fire_at(self) -> _timestamp_pb2.Timestamp:
+        """Nominal time of a fire that waits for the one before it to end (`overlap` QUEUE or REPLACE). Unset: none does."""
+
+    @_builtins.property
+    def skips(self) -> _containers.RepeatedCompositeFieldContainer[Global___Skip]:
+        """The newest 20 skips, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        anchor: _timestamp_pb2.Timestamp | None = ...,
+        decided_until: _timestamp_pb2.Timestamp | None = ...,
+        next_fire_at: _timestamp_pb2.Timestamp | None = ...,
+        runs: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        paused_at: _timestamp_pb2.Timestamp | None = ...,
+        waiting_fire_at: _timestamp_pb2.Timestamp | None = ...,
+        skips: _abc.Iterable[Global___Skip] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "decided_until", b"decided_until", "next_fire_at", b"next_fire_at", "paused_at", b"paused_at", "waiting_fire_at", b"waiting_fire_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "decided_until", b"decided_until", "next_fire_at", b"next_fire_at", "paused_at", b"paused_at", "runs", b"runs", "skipped", b"skipped", "skips", b"skips", "waiting_fire_at", b"waiting_fire_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class Skip(_message.Message):
+    """Consecutive fires that did not run, for one reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Reason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Skip._Reason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNSPECIFIED: Skip._Reason.ValueType  # 0
+        MISFIRED: Skip._Reason.ValueType  # 1
+        """Missed, and `misfire` is SKIP."""
+        COALESCED: Skip._Reason.ValueType  # 2
+        """Missed, and another fire ran for all of them (`misfire` ONCE)."""
+        MISFIRE_BOUND: Skip._Reason.ValueType  # 3
+        """Missed, and more than `misfire` ALL makes good."""
+        OVERLAP: Skip._Reason.ValueType  # 4
+        """The one before it still waited or ran (`overlap` SKIP)."""
+        ONE_WAITS: Skip._Reason.ValueType  # 5
+        """One waited already (`overlap` QUEUE)."""
+        REPLACED: Skip._Reason.ValueType  # 6
+        """A later fire took its place before it began (`overlap` REPLACE)."""
+
+    class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
+    UNSPECIFIED: Skip.Reason.ValueType  # 0
+    MISFIRED: Skip.Reason.ValueType  # 1
+    """Missed, and `misfire` is SKIP."""
+    COALESCED: Skip.Reason.ValueType  # 2
+    """Missed, and another fire ran for all of them (`misfire` ONCE)."""
+    MISFIRE_BOUND: Skip.Reason.ValueType  # 3
+    """Missed, and more than `misfire` ALL makes good."""
+    OVERLAP: Skip.Reason.ValueType  # 4
+    """The one before it still waited or ran (`overlap` SKIP)."""
+    ONE_WAITS: Skip.Reason.ValueType  # 5
+    """One waited already (`overlap` QUEUE)."""
+    REPLACED: Skip.Reason.ValueType  # 6
+    """A later fire took its place before it began (`overlap` REPLACE)."""
+
+    REASON_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    reason: Global___Skip.Reason.ValueType
+    count: _builtins.int
+    @_builtins.property
+    def first(self) -> _timestamp_pb2.Timestamp:
+        """Nominal times of the first and the last of them."""
+
+    @_builtins.property
+    def last(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        reason: Global___Skip.Reason.ValueType = ...,
+        first: _timestamp_pb2.Timestamp | None = ...,
+        last: _timestamp_pb2.Timestamp | None = ...,
+        count: _builtins.int = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "first", b"first", "last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "decided_at", b"decided_at", "first", b"first", "last", b"last", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Skip: _TypeAlias = Skip  # noqa: Y015
 
 @_typing.final
 class Waiting(_message.Message):
@@ -257,6 +404,20 @@ class Waiting(_message.Message):
         """It was given to an agent and starts in a moment."""
         HOST_SILENT: Waiting._Reason.ValueType  # 11
         """Its host is silent; EasyQ waits for it."""
+        NO_FIT: Waiting._Reason.ValueType  # 12
+        """No agent of its pool has what it asks for: cpus, memory, GPUs or labels. It waits for one that has."""
+        NO_ROOM: Waiting._Reason.ValueType  # 13
+        """Agents have what it asks for, but others use it now."""
+        CORDONED: Waiting._Reason.ValueType  # 14
+        """The agents of its pool are cordoned, or drain."""
+        IMAGE_BREAKER: Waiting._Reason.ValueType  # 15
+        """Its image could not be pulled lately; one job at a time tries again."""
+        HOST_BREAKER: Waiting._Reason.ValueType  # 16
+        """The hosts of its pool failed lately; one job at a time tries again."""
+        OVERLAP: Waiting._Reason.ValueType  # 17
+        """The one before it of its recurring job has not ended."""
+        PAUSED: Waiting._Reason.ValueType  # 18
+        """Its recurring job is paused."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """Kinds of reasons."""
@@ -284,16 +445,41 @@ class Waiting(_message.Message):
     """It was given to an agent and starts in a moment."""
     HOST_SILENT: Waiting.Reason.ValueType  # 11
     """Its host is silent; EasyQ waits for it."""
+    NO_FIT: Waiting.Reason.ValueType  # 12
+    """No agent of its pool has what it asks for: cpus, memory, GPUs or labels. It waits for one that has."""
+    NO_ROOM: Waiting.Reason.ValueType  # 13
+    """Agents have what it asks for, but others use it now."""
+    CORDONED: Waiting.Reason.ValueType  # 14
+    """The agents of its pool are cordoned, or drain."""
+    IMAGE_BREAKER: Waiting.Reason.ValueType  # 15
+    """Its image could not be pulled lately; one job at a time tries again."""
+    HOST_BREAKER: Waiting.Reason.ValueType  # 16
+    """The hosts of its pool failed lately; one job at a time tries again."""
+    OVERLAP: Waiting.Reason.ValueType  # 17
+    """The one before it of its recurring job has not ended."""
+    PAUSED: Waiting.Reason.ValueType  # 18
+    """Its recurring job is paused."""
 
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    NEXT_LOOK_AT_FIELD_NUMBER: _builtins.int
     reason: Global___Waiting.Reason.ValueType
     message: _builtins.str
     """A sentence for people, which says what to do where something can be done."""
+    subject: _builtins.str
+    """Rule, pool, host or image behind it: the limit's regex, say. Empty: none."""
+    position: _builtins.int
+    """Its place in its task's queue, from 1. 0: not known."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Since when it waits for this, as far as known."""
+
+    @_builtins.property
+    def next_look_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is looked at next, where that is planned. Unset: at the next change."""
 
     def __init__(
         self,
@@ -301,10 +487,13 @@ class Waiting(_message.Message):
         reason: Global___Waiting.Reason.ValueType = ...,
         message: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
+        subject: _builtins.str = ...,
+        position: _builtins.int = ...,
+        next_look_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_look_at", b"next_look_at", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "next_look_at", b"next_look_at", "position", b"position", "reason", b"reason", "since", b"since", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -411,6 +600,9 @@ class Execution(_message.Message):
     STDERR_TRUNCATED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
+    FIRE_AT_FIELD_NUMBER: _builtins.int
+    RETRIES_USED_FIELD_NUMBER: _builtins.int
+    INFRA_RETRIES_USED_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """A UUID."""
     job_id: _builtins.str
@@ -440,6 +632,9 @@ class Execution(_message.Message):
     stderr_truncated: _builtins.bool
     fence: _builtins.int
     """Set on the container as EASYQ_FENCE: grows over the executions of a job."""
+    retries_used: _builtins.int
+    """Used up by this attempt and those before it in its series: of `retries`, and of `infra_retries`."""
+    infra_retries_used: _builtins.int
     @_builtins.property
     def error(self) -> Global___Failure:
         """Why it failed; unset otherwise."""
@@ -469,6 +664,10 @@ class Execution(_message.Message):
     @_builtins.property
     def waiting(self) -> Global___Waiting:
         """Why it is not running yet. Unset when it runs or has ended."""
+
+    @_builtins.property
+    def fire_at(self) -> _timestamp_pb2.Timestamp:
+        """Nominal time of the fire that it belongs to; unset for jobs that do not recur."""
 
     def __init__(
         self,
@@ -501,10 +700,13 @@ class Execution(_message.Message):
         stderr_truncated: _builtins.bool = ...,
         waiting: Global___Waiting | None = ...,
         fence: _builtins.int = ...,
+        fire_at: _timestamp_pb2.Timestamp | None = ...,
+        retries_used: _builtins.int = ...,
+        infra_retries_used: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "due_at", b"due_at", "error", b"error", "exit_code", b"exit_code", "finished_at", b"finished_at", "queued_at", b"queued_at", "started_at", b"started_at", "stop_requested_at", b"stop_requested_at", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "due_at", b"due_at", "error", b"error", "exit_code", b"exit_code", "finished_at", b"finished_at", "fire_at", b"fire_at", "queued_at", b"queued_at", "started_at", b"started_at", "stop_requested_at", b"stop_requested_at", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "attempt", b"attempt", "command", b"command", "container_id", b"container_id", "due_at", b"due_at", "envs", b"envs", "error", b"error", "execution_id", b"execution_id", "exit_code", b"exit_code", "fence", b"fence", "finished_at", b"finished_at", "host", b"host", "image", b"image", "image_digest", b"image_digest", "job_id", b"job_id", "logs_complete", b"logs_complete", "queued_at", b"queued_at", "spec_revision", b"spec_revision", "started_at", b"started_at", "state", b"state", "stderr_bytes", b"stderr_bytes", "stderr_truncated", b"stderr_truncated", "stdout_bytes", b"stdout_bytes", "stdout_truncated", b"stdout_truncated", "stop_requested_at", b"stop_requested_at", "task_id", b"task_id", "trigger", b"trigger", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "attempt", b"attempt", "command", b"command", "container_id", b"container_id", "due_at", b"due_at", "envs", b"envs", "error", b"error", "execution_id", b"execution_id", "exit_code", b"exit_code", "fence", b"fence", "finished_at", b"finished_at", "fire_at", b"fire_at", "host", b"host", "image", b"image", "image_digest", b"image_digest", "infra_retries_used", b"infra_retries_used", "job_id", b"job_id", "logs_complete", b"logs_complete", "queued_at", b"queued_at", "retries_used", b"retries_used", "spec_revision", b"spec_revision", "started_at", b"started_at", "state", b"state", "stderr_bytes", b"stderr_bytes", "stderr_truncated", b"stderr_truncated", "stdout_bytes", b"stdout_bytes", "stdout_truncated", b"stdout_truncated", "stop_requested_at", b"stop_requested_at", "task_id", b"task_id", "trigger", b"trigger", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -603,6 +805,10 @@ class Failure(_message.Message):
         """The agent crashed around the start, and whether it ran isn't known."""
         HOST_FAILED: Failure._Reason.ValueType  # 15
         """The host failed: no disk, no memory."""
+        REGISTRY_BUSY: Failure._Reason.ValueType  # 16
+        """The registry asked to come back later (HTTP 429)."""
+        DRAINED: Failure._Reason.ValueType  # 17
+        """Its agent was drained, and its deadline came first."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
     UNSPECIFIED: Failure.Reason.ValueType  # 0
@@ -636,6 +842,10 @@ class Failure(_message.Message):
     """The agent crashed around the start, and whether it ran isn't known."""
     HOST_FAILED: Failure.Reason.ValueType  # 15
     """The host failed: no disk, no memory."""
+    REGISTRY_BUSY: Failure.Reason.ValueType  # 16
+    """The registry asked to come back later (HTTP 429)."""
+    DRAINED: Failure.Reason.ValueType  # 17
+    """Its agent was drained, and its deadline came first."""
 
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int

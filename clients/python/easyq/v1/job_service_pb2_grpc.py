@@ -66,6 +66,56 @@ class JobServiceStub(object):
                 request_serializer=easyq_dot_v1_dot_job__service__pb2.RetryJobRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_job__service__pb2.RetryJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/easyq.v1.JobService/PauseJob',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/easyq.v1.JobService/ResumeJob',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.TriggerJob = channel.unary_unary(
+                '/easyq.v1.JobService/TriggerJob',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.TriggerJobRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.TriggerJobResponse.FromString,
+                _registered_method=True)
+        self.GetSchedule = channel.unary_unary(
+                '/easyq.v1.JobService/GetSchedule',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.GetScheduleRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.GetScheduleResponse.FromString,
+                _registered_method=True)
+        self.ExplainJob = channel.unary_unary(
+                '/easyq.v1.JobService/ExplainJob',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.ExplainJobRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.ExplainJobResponse.FromString,
+                _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/easyq.v1.JobService/DeleteJob',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
+        self.StopJobs = channel.unary_unary(
+                '/easyq.v1.JobService/StopJobs',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.StopJobsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.StopJobsResponse.FromString,
+                _registered_method=True)
+        self.ListErrors = channel.unary_unary(
+                '/easyq.v1.JobService/ListErrors',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.ListErrorsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.ListErrorsResponse.FromString,
+                _registered_method=True)
+        self.RetryErrors = channel.unary_unary(
+                '/easyq.v1.JobService/RetryErrors',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.RetryErrorsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.RetryErrorsResponse.FromString,
+                _registered_method=True)
+        self.DiscardErrors = channel.unary_unary(
+                '/easyq.v1.JobService/DiscardErrors',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.DiscardErrorsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.DiscardErrorsResponse.FromString,
+                _registered_method=True)
         self.BatchCreateJobs = channel.unary_unary(
                 '/easyq.v1.JobService/BatchCreateJobs',
                 request_serializer=easyq_dot_v1_dot_job__service__pb2.BatchCreateJobsRequest.SerializeToString,
@@ -92,7 +142,9 @@ class JobServiceServicer(object):
 
     def PutJob(self, request, context):
         """Creates a job under an id of the caller's, or replaces its whole spec. The same spec again changes nothing. A new
-        spec reaches an execution that still waits; one that runs keeps its own; a job that had ended runs again.
+        spec reaches an execution that still waits; one that runs keeps its own; a job that had ended runs again. A new
+        schedule counts from now; fires that were made already keep their times. A job that recurs and has not ended can't
+        be made into one that doesn't, nor the other way.
         Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (the id belongs to another task), ABORTED (another revision).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -123,6 +175,80 @@ class JobServiceServicer(object):
 
     def RetryJob(self, request, context):
         """Runs a job that has ended once more, as its next attempt. Errors: NOT_FOUND, FAILED_PRECONDITION (not ended).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseJob(self, request, context):
+        """Lets a recurring job's fires rest; what waits or runs goes on. Repeats are harmless. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not recur, or has ended).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TriggerJob(self, request, context):
+        """Runs a job now: one that waits for its time or its back-off becomes due; a recurring one (also paused) gets an
+        execution beside its fires, within its `overlap`. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or is queued
+        already, its overlap forbids it, or it has ended: then retry it).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSchedule(self, request, context):
+        """The schedule of a recurring job, with its coming fires. Errors: NOT_FOUND, FAILED_PRECONDITION (it does not recur).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainJob(self, request, context):
+        """Why each execution of a job that waits is not running yet. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJob(self, request, context):
+        """Deletes a job with its executions and logs: one that has ended, or, with `force`, any; what runs is stopped first.
+        Errors: NOT_FOUND, FAILED_PRECONDITION (not ended, and no `force`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopJobs(self, request, context):
+        """Stops all jobs that match, those created before the call. At least one condition is needed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErrors(self, request, context):
+        """The error queue: jobs that gave up (FAILED or TIMED_OUT), newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryErrors(self, request, context):
+        """Retries all jobs of the error queue that match, those that gave up before the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardErrors(self, request, context):
+        """Deletes all jobs of the error queue that match, with their executions and logs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +300,56 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.RetryJob,
                     request_deserializer=easyq_dot_v1_dot_job__service__pb2.RetryJobRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_job__service__pb2.RetryJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.PauseJobRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.ResumeJobRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'TriggerJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.TriggerJob,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.TriggerJobRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.TriggerJobResponse.SerializeToString,
+            ),
+            'GetSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchedule,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.GetScheduleRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.GetScheduleResponse.SerializeToString,
+            ),
+            'ExplainJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainJob,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.ExplainJobRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.ExplainJobResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.DeleteJobRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'StopJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopJobs,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.StopJobsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.StopJobsResponse.SerializeToString,
+            ),
+            'ListErrors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErrors,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.ListErrorsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.ListErrorsResponse.SerializeToString,
+            ),
+            'RetryErrors': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryErrors,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.RetryErrorsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.RetryErrorsResponse.SerializeToString,
+            ),
+            'DiscardErrors': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardErrors,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.DiscardErrorsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.DiscardErrorsResponse.SerializeToString,
             ),
             'BatchCreateJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchCreateJobs,
@@ -349,6 +525,276 @@ class JobService(object):
             '/easyq.v1.JobService/RetryJob',
             easyq_dot_v1_dot_job__service__pb2.RetryJobRequest.SerializeToString,
             easyq_dot_v1_dot_job__service__pb2.RetryJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/PauseJob',
+            easyq_dot_v1_dot_job__service__pb2.PauseJobRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/ResumeJob',
+            easyq_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TriggerJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/TriggerJob',
+            easyq_dot_v1_dot_job__service__pb2.TriggerJobRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.TriggerJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/GetSchedule',
+            easyq_dot_v1_dot_job__service__pb2.GetScheduleRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.GetScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/ExplainJob',
+            easyq_dot_v1_dot_job__service__pb2.ExplainJobRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.ExplainJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/DeleteJob',
+            easyq_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/StopJobs',
+            easyq_dot_v1_dot_job__service__pb2.StopJobsRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.StopJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErrors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/ListErrors',
+            easyq_dot_v1_dot_job__service__pb2.ListErrorsRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.ListErrorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryErrors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/RetryErrors',
+            easyq_dot_v1_dot_job__service__pb2.RetryErrorsRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.RetryErrorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardErrors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.JobService/DiscardErrors',
+            easyq_dot_v1_dot_job__service__pb2.DiscardErrorsRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.DiscardErrorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,7 +40,9 @@ class JobServiceStub:
     """
     PutJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.PutJobRequest, _job_service_pb2.PutJobResponse]
     """Creates a job under an id of the caller's, or replaces its whole spec. The same spec again changes nothing. A new
-    spec reaches an execution that still waits; one that runs keeps its own; a job that had ended runs again.
+    spec reaches an execution that still waits; one that runs keeps its own; a job that had ended runs again. A new
+    schedule counts from now; fires that were made already keep their times. A job that recurs and has not ended can't
+    be made into one that doesn't, nor the other way.
     Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (the id belongs to another task), ABORTED (another revision).
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]
@@ -53,6 +55,33 @@ class JobServiceStub:
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]
     """Runs a job that has ended once more, as its next attempt. Errors: NOT_FOUND, FAILED_PRECONDITION (not ended)."""
+    PauseJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.PauseJobRequest, _job_service_pb2.PauseJobResponse]
+    """Lets a recurring job's fires rest; what waits or runs goes on. Repeats are harmless. Errors: NOT_FOUND,
+    FAILED_PRECONDITION (it does not recur, or has ended).
+    """
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_service_pb2.ResumeJobResponse]
+    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+    TriggerJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobRequest, _job_service_pb2.TriggerJobResponse]
+    """Runs a job now: one that waits for its time or its back-off becomes due; a recurring one (also paused) gets an
+    execution beside its fires, within its `overlap`. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or is queued
+    already, its overlap forbids it, or it has ended: then retry it).
+    """
+    GetSchedule: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetScheduleRequest, _job_service_pb2.GetScheduleResponse]
+    """The schedule of a recurring job, with its coming fires. Errors: NOT_FOUND, FAILED_PRECONDITION (it does not recur)."""
+    ExplainJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]
+    """Why each execution of a job that waits is not running yet. Errors: NOT_FOUND."""
+    DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]
+    """Deletes a job with its executions and logs: one that has ended, or, with `force`, any; what runs is stopped first.
+    Errors: NOT_FOUND, FAILED_PRECONDITION (not ended, and no `force`).
+    """
+    StopJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.StopJobsRequest, _job_service_pb2.StopJobsResponse]
+    """Stops all jobs that match, those created before the call. At least one condition is needed."""
+    ListErrors: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListErrorsRequest, _job_service_pb2.ListErrorsResponse]
+    """The error queue: jobs that gave up (FAILED or TIMED_OUT), newest first."""
+    RetryErrors: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryErrorsRequest, _job_service_pb2.RetryErrorsResponse]
+    """Retries all jobs of the error queue that match, those that gave up before the call."""
+    DiscardErrors: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DiscardErrorsRequest, _job_service_pb2.DiscardErrorsResponse]
+    """Deletes all jobs of the error queue that match, with their executions and logs."""
     BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]
     """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB."""
     SubmitJobs: _grpc.StreamStreamMultiCallable[_job_service_pb2.SubmitJobsRequest, _job_service_pb2.SubmitJobsResponse]
@@ -69,7 +98,9 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     PutJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.PutJobRequest, _job_service_pb2.PutJobResponse]  # type: ignore[assignment]
     """Creates a job under an id of the caller's, or replaces its whole spec. The same spec again changes nothing. A new
-    spec reaches an execution that still waits; one that runs keeps its own; a job that had ended runs again.
+    spec reaches an execution that still waits; one that runs keeps its own; a job that had ended runs again. A new
+    schedule counts from now; fires that were made already keep their times. A job that recurs and has not ended can't
+    be made into one that doesn't, nor the other way.
     Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (the id belongs to another task), ABORTED (another revision).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
@@ -82,6 +113,33 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Runs a job that has ended once more, as its next attempt. Errors: NOT_FOUND, FAILED_PRECONDITION (not ended)."""
+    PauseJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.PauseJobRequest, _job_service_pb2.PauseJobResponse]  # type: ignore[assignment]
+    """Lets a recurring job's fires rest; what waits or runs goes on. Repeats are harmless. Errors: NOT_FOUND,
+    FAILED_PRECONDITION (it does not recur, or has ended).
+    """
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_service_pb2.ResumeJobResponse]  # type: ignore[assignment]
+    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+    TriggerJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobRequest, _job_service_pb2.TriggerJobResponse]  # type: ignore[assignment]
+    """Runs a job now: one that waits for its time or its back-off becomes due; a recurring one (also paused) gets an
+    execution beside its fires, within its `overlap`. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or is queued
+    already, its overlap forbids it, or it has ended: then retry it).
+    """
+    GetSchedule: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetScheduleRequest, _job_service_pb2.GetScheduleResponse]  # type: ignore[assignment]
+    """The schedule of a recurring job, with its coming fires. Errors: NOT_FOUND, FAILED_PRECONDITION (it does not recur)."""
+    ExplainJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]  # type: ignore[assignment]
+    """Why each execution of a job that waits is not running yet. Errors: NOT_FOUND."""
+    DeleteJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]  # type: ignore[assignment]
+    """Deletes a job with its executions and logs: one that has ended, or, with `force`, any; what runs is stopped first.
+    Errors: NOT_FOUND, FAILED_PRECONDITION (not ended, and no `force`).
+    """
+    StopJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.StopJobsRequest, _job_service_pb2.StopJobsResponse]  # type: ignore[assignment]
+    """Stops all jobs that match, those created before the call. At least one condition is needed."""
+    ListErrors: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListErrorsRequest, _job_service_pb2.ListErrorsResponse]  # type: ignore[assignment]
+    """The error queue: jobs that gave up (FAILED or TIMED_OUT), newest first."""
+    RetryErrors: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryErrorsRequest, _job_service_pb2.RetryErrorsResponse]  # type: ignore[assignment]
+    """Retries all jobs of the error queue that match, those that gave up before the call."""
+    DiscardErrors: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DiscardErrorsRequest, _job_service_pb2.DiscardErrorsResponse]  # type: ignore[assignment]
+    """Deletes all jobs of the error queue that match, with their executions and logs."""
     BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
     """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB."""
     SubmitJobs: _aio.StreamStreamMultiCallable[_job_service_pb2.SubmitJobsRequest, _job_service_pb2.SubmitJobsResponse]  # type: ignore[assignment]
@@ -107,7 +165,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.PutJobResponse, _abc.Awaitable[_job_service_pb2.PutJobResponse]]:
         """Creates a job under an id of the caller's, or replaces its whole spec. The same spec again changes nothing. A new
-        spec reaches an execution that still waits; one that runs keeps its own; a job that had ended runs again.
+        spec reaches an execution that still waits; one that runs keeps its own; a job that had ended runs again. A new
+        schedule counts from now; fires that were made already keep their times. A job that recurs and has not ended can't
+        be made into one that doesn't, nor the other way.
         Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (the id belongs to another task), ABORTED (another revision).
         """
 
@@ -144,6 +204,93 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.RetryJobResponse, _abc.Awaitable[_job_service_pb2.RetryJobResponse]]:
         """Runs a job that has ended once more, as its next attempt. Errors: NOT_FOUND, FAILED_PRECONDITION (not ended)."""
+
+    @_abc_1.abstractmethod
+    def PauseJob(
+        self,
+        request: _job_service_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.PauseJobResponse, _abc.Awaitable[_job_service_pb2.PauseJobResponse]]:
+        """Lets a recurring job's fires rest; what waits or runs goes on. Repeats are harmless. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not recur, or has ended).
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _job_service_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ResumeJobResponse, _abc.Awaitable[_job_service_pb2.ResumeJobResponse]]:
+        """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+
+    @_abc_1.abstractmethod
+    def TriggerJob(
+        self,
+        request: _job_service_pb2.TriggerJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.TriggerJobResponse, _abc.Awaitable[_job_service_pb2.TriggerJobResponse]]:
+        """Runs a job now: one that waits for its time or its back-off becomes due; a recurring one (also paused) gets an
+        execution beside its fires, within its `overlap`. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or is queued
+        already, its overlap forbids it, or it has ended: then retry it).
+        """
+
+    @_abc_1.abstractmethod
+    def GetSchedule(
+        self,
+        request: _job_service_pb2.GetScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.GetScheduleResponse, _abc.Awaitable[_job_service_pb2.GetScheduleResponse]]:
+        """The schedule of a recurring job, with its coming fires. Errors: NOT_FOUND, FAILED_PRECONDITION (it does not recur)."""
+
+    @_abc_1.abstractmethod
+    def ExplainJob(
+        self,
+        request: _job_service_pb2.ExplainJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ExplainJobResponse, _abc.Awaitable[_job_service_pb2.ExplainJobResponse]]:
+        """Why each execution of a job that waits is not running yet. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def DeleteJob(
+        self,
+        request: _job_service_pb2.DeleteJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.DeleteJobResponse, _abc.Awaitable[_job_service_pb2.DeleteJobResponse]]:
+        """Deletes a job with its executions and logs: one that has ended, or, with `force`, any; what runs is stopped first.
+        Errors: NOT_FOUND, FAILED_PRECONDITION (not ended, and no `force`).
+        """
+
+    @_abc_1.abstractmethod
+    def StopJobs(
+        self,
+        request: _job_service_pb2.StopJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.StopJobsResponse, _abc.Awaitable[_job_service_pb2.StopJobsResponse]]:
+        """Stops all jobs that match, those created before the call. At least one condition is needed."""
+
+    @_abc_1.abstractmethod
+    def ListErrors(
+        self,
+        request: _job_service_pb2.ListErrorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ListErrorsResponse, _abc.Awaitable[_job_service_pb2.ListErrorsResponse]]:
+        """The error queue: jobs that gave up (FAILED or TIMED_OUT), newest first."""
+
+    @_abc_1.abstractmethod
+    def RetryErrors(
+        self,
+        request: _job_service_pb2.RetryErrorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.RetryErrorsResponse, _abc.Awaitable[_job_service_pb2.RetryErrorsResponse]]:
+        """Retries all jobs of the error queue that match, those that gave up before the call."""
+
+    @_abc_1.abstractmethod
+    def DiscardErrors(
+        self,
+        request: _job_service_pb2.DiscardErrorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.DiscardErrorsResponse, _abc.Awaitable[_job_service_pb2.DiscardErrorsResponse]]:
+        """Deletes all jobs of the error queue that match, with their executions and logs."""
 
     @_abc_1.abstractmethod
     def BatchCreateJobs(

@@ -70,6 +70,26 @@ class JobSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class AgentLabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     IMAGE_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
     ENTRYPOINT_FIELD_NUMBER: _builtins.int
@@ -85,6 +105,7 @@ class JobSpec(_message.Message):
     JITTER_FIELD_NUMBER: _builtins.int
     EXPIRATION_FIELD_NUMBER: _builtins.int
     START_DEADLINE_FIELD_NUMBER: _builtins.int
+    MISFIRE_DEADLINE_FIELD_NUMBER: _builtins.int
     RETRIES_FIELD_NUMBER: _builtins.int
     BACKOFF_FIELD_NUMBER: _builtins.int
     RETRY_ON_FIELD_NUMBER: _builtins.int
@@ -95,6 +116,9 @@ class JobSpec(_message.Message):
     PULL_FIELD_NUMBER: _builtins.int
     ON_LOST_FIELD_NUMBER: _builtins.int
     INFRA_RETRIES_FIELD_NUMBER: _builtins.int
+    START_AFTER_FIELD_NUMBER: _builtins.int
+    END_AT_FIELD_NUMBER: _builtins.int
+    MAX_RUNS_FIELD_NUMBER: _builtins.int
     WORKDIR_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
@@ -105,16 +129,20 @@ class JobSpec(_message.Message):
     PRIVILEGED_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
     LOG_LIMIT_FIELD_NUMBER: _builtins.int
+    AGENT_LABELS_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """Image reference as `docker pull` takes it: `[registry[:port]/]name[:tag][@digest]`. Required, at most 512 bytes."""
     cron: _builtins.str
-    """Recurring: a cron expression. Refused by this version; the field's place is kept."""
+    """Recurring: five fields (minute, hour, day of month, month, day of week) with names, ranges, steps, `L`, `#`, and
+    `H` (a value of the job's own, hashed from its id), an optional sixth field of seconds; or `@hourly`, `@daily`,
+    `@weekly`, `@monthly`, `@yearly`, or `@every 90s`. Once for each match of the wall clock in `time_zone`.
+    """
     time_zone: _builtins.str
-    """IANA zone in which `cron` is read. Refused without `cron`."""
+    """IANA zone in which `cron` is read. Default `UTC`. Refused without `cron`."""
     overlap: Global___Overlap.Mode.ValueType
-    """What a fire does while the one before it still runs. Refused without `cron`."""
+    """What a fire does while the one before it still waits or runs. Default SKIP. Refused without `cron`."""
     misfire: Global___Misfire.Mode.ValueType
-    """What happens to fires that were missed. Refused without `cron`."""
+    """What happens to fires that were missed. Default ONCE. Refused without `cron`."""
     retries: _builtins.int
     """Further attempts after a failure of the user's program: 3 means four attempts. 0 to 1,000, default 0."""
     priority: _builtins.int
@@ -125,6 +153,8 @@ class JobSpec(_message.Message):
     """What follows when the host that runs it is lost. Default RERUN."""
     infra_retries: _builtins.int
     """Further attempts after failures of the infrastructure (lost host, daemon down). 0 to 100, default 5."""
+    max_runs: _builtins.int
+    """The job is EXPIRED after so many fires that ran. 0 (or unset): no bound. Refused without `cron`."""
     workdir: _builtins.str
     """Working directory in the container, an absolute path. Empty: the image's own."""
     user: _builtins.str
@@ -182,7 +212,9 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def jitter(self) -> _duration_pb2.Duration:
-        """Spreads fires over this much time. Refused without `cron`."""
+        """Each fire comes up to this much later than its time, by a share of its own that stays the same. 0 to one day,
+        default 0. Refused without `cron`.
+        """
 
     @_builtins.property
     def expiration(self) -> _timestamp_pb2.Timestamp:
@@ -191,6 +223,12 @@ class JobSpec(_message.Message):
     @_builtins.property
     def start_deadline(self) -> _duration_pb2.Duration:
         """The same per execution, counted from its due time; more than 0, at most ten years. Unset: never."""
+
+    @_builtins.property
+    def misfire_deadline(self) -> _duration_pb2.Duration:
+        """A fire that could not be made within this much of its time is missed. 1s to one year, default 60s. Refused
+        without `cron`.
+        """
 
     @_builtins.property
     def backoff(self) -> Global___Backoff:
@@ -217,12 +255,24 @@ class JobSpec(_message.Message):
         """What the container may use. Default: no bounds."""
 
     @_builtins.property
+    def start_after(self) -> _timestamp_pb2.Timestamp:
+        """No fire comes before this time. Unset: from now on. Refused without `cron`."""
+
+    @_builtins.property
+    def end_at(self) -> _timestamp_pb2.Timestamp:
+        """No fire comes after this time; the job is EXPIRED once it has passed. Refused without `cron`."""
+
+    @_builtins.property
     def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mount]:
         """Files of the host, or fresh memory, inside the container. At most 64. Roots are allowed by the agent; none by default."""
 
     @_builtins.property
     def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Devices of the host, `/dev/x[:/dev/y[:rwm]]`. Refused unless the agent allows it. At most 16."""
+
+    @_builtins.property
+    def agent_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Runs only on agents that have all of these labels with these values. At most 16; keys as for `labels`."""
 
     def __init__(
         self,
@@ -242,6 +292,7 @@ class JobSpec(_message.Message):
         jitter: _duration_pb2.Duration | None = ...,
         expiration: _timestamp_pb2.Timestamp | None = ...,
         start_deadline: _duration_pb2.Duration | None = ...,
+        misfire_deadline: _duration_pb2.Duration | None = ...,
         retries: _builtins.int | None = ...,
         backoff: Global___Backoff | None = ...,
         retry_on: _abc.Iterable[_builtins.str] | None = ...,
@@ -252,6 +303,9 @@ class JobSpec(_message.Message):
         pull: Global___Pull.Mode.ValueType = ...,
         on_lost: Global___OnLost.Mode.ValueType = ...,
         infra_retries: _builtins.int | None = ...,
+        start_after: _timestamp_pb2.Timestamp | None = ...,
+        end_at: _timestamp_pb2.Timestamp | None = ...,
+        max_runs: _builtins.int = ...,
         workdir: _builtins.str = ...,
         user: _builtins.str = ...,
         network: _builtins.str = ...,
@@ -262,10 +316,11 @@ class JobSpec(_message.Message):
         privileged: _builtins.bool | None = ...,
         devices: _abc.Iterable[_builtins.str] | None = ...,
         log_limit: _builtins.int | None = ...,
+        agent_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "backoff", b"backoff", "cron", b"cron", "expiration", b"expiration", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "log_limit", b"log_limit", "metadata", b"metadata", "priority", b"priority", "privileged", b"privileged", "resources", b"resources", "retries", b"retries", "schedule", b"schedule", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "backoff", b"backoff", "cron", b"cron", "end_at", b"end_at", "expiration", b"expiration", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "log_limit", b"log_limit", "metadata", b"metadata", "misfire_deadline", b"misfire_deadline", "priority", b"priority", "privileged", b"privileged", "resources", b"resources", "retries", b"retries", "schedule", b"schedule", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "backoff", b"backoff", "command", b"command", "cron", b"cron", "devices", b"devices", "entrypoint", b"entrypoint", "envs", b"envs", "expiration", b"expiration", "image", b"image", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "labels", b"labels", "log_limit", b"log_limit", "metadata", b"metadata", "misfire", b"misfire", "mounts", b"mounts", "network", b"network", "on_lost", b"on_lost", "overlap", b"overlap", "platform", b"platform", "priority", b"priority", "privileged", b"privileged", "pull", b"pull", "resources", b"resources", "retries", b"retries", "retry_on", b"retry_on", "schedule", b"schedule", "shm_size", b"shm_size", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "time_zone", b"time_zone", "timeout", b"timeout", "user", b"user", "workdir", b"workdir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "agent_labels", b"agent_labels", "backoff", b"backoff", "command", b"command", "cron", b"cron", "devices", b"devices", "end_at", b"end_at", "entrypoint", b"entrypoint", "envs", b"envs", "expiration", b"expiration", "image", b"image", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "labels", b"labels", "log_limit", b"log_limit", "max_runs", b"max_runs", "metadata", b"metadata", "misfire", b"misfire", "misfire_deadline", b"misfire_deadline", "mounts", b"mounts", "network", b"network", "on_lost", b"on_lost", "overlap", b"overlap", "platform", b"platform", "priority", b"priority", "privileged", b"privileged", "pull", b"pull", "resources", b"resources", "retries", b"retries", "retry_on", b"retry_on", "schedule", b"schedule", "shm_size", b"shm_size", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "time_zone", b"time_zone", "timeout", b"timeout", "user", b"user", "workdir", b"workdir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__infra_retries: _TypeAlias = _typing.Literal["infra_retries"]  # noqa: Y015
     _WhichOneofArgType__infra_retries: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries"]  # noqa: Y015

@@ -40,6 +40,16 @@ class TaskServiceStub(object):
                 request_serializer=easyq_dot_v1_dot_task__service__pb2.GetTaskRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_job__pb2.Task.FromString,
                 _registered_method=True)
+        self.ExplainTask = channel.unary_unary(
+                '/easyq.v1.TaskService/ExplainTask',
+                request_serializer=easyq_dot_v1_dot_task__service__pb2.ExplainTaskRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_task__service__pb2.ExplainTaskResponse.FromString,
+                _registered_method=True)
+        self.DeleteTask = channel.unary_unary(
+                '/easyq.v1.TaskService/DeleteTask',
+                request_serializer=easyq_dot_v1_dot_task__service__pb2.DeleteTaskRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_task__service__pb2.DeleteTaskResponse.FromString,
+                _registered_method=True)
         self.ListTasks = channel.unary_unary(
                 '/easyq.v1.TaskService/ListTasks',
                 request_serializer=easyq_dot_v1_dot_task__service__pb2.ListTasksRequest.SerializeToString,
@@ -52,6 +62,21 @@ class TaskServiceServicer(object):
 
     def GetTask(self, request, context):
         """One task with its counts. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainTask(self, request, context):
+        """Why the executions of a task wait. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTask(self, request, context):
+        """Deletes a task with all its jobs, executions and logs. `force` confirms it where the task has jobs; what runs is
+        stopped first. Errors: NOT_FOUND, FAILED_PRECONDITION (it has jobs, and no `force`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,6 +96,16 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.GetTask,
                     request_deserializer=easyq_dot_v1_dot_task__service__pb2.GetTaskRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_job__pb2.Task.SerializeToString,
+            ),
+            'ExplainTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainTask,
+                    request_deserializer=easyq_dot_v1_dot_task__service__pb2.ExplainTaskRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_task__service__pb2.ExplainTaskResponse.SerializeToString,
+            ),
+            'DeleteTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTask,
+                    request_deserializer=easyq_dot_v1_dot_task__service__pb2.DeleteTaskRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_task__service__pb2.DeleteTaskResponse.SerializeToString,
             ),
             'ListTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTasks,
@@ -105,6 +140,60 @@ class TaskService(object):
             '/easyq.v1.TaskService/GetTask',
             easyq_dot_v1_dot_task__service__pb2.GetTaskRequest.SerializeToString,
             easyq_dot_v1_dot_job__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.TaskService/ExplainTask',
+            easyq_dot_v1_dot_task__service__pb2.ExplainTaskRequest.SerializeToString,
+            easyq_dot_v1_dot_task__service__pb2.ExplainTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.TaskService/DeleteTask',
+            easyq_dot_v1_dot_task__service__pb2.DeleteTaskRequest.SerializeToString,
+            easyq_dot_v1_dot_task__service__pb2.DeleteTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,12 @@ class TaskServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TaskServiceAsyncStub: ...
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _job_pb2.Task]
     """One task with its counts. Errors: NOT_FOUND."""
+    ExplainTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ExplainTaskRequest, _task_service_pb2.ExplainTaskResponse]
+    """Why the executions of a task wait. Errors: NOT_FOUND."""
+    DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]
+    """Deletes a task with all its jobs, executions and logs. `force` confirms it where the task has jobs; what runs is
+    stopped first. Errors: NOT_FOUND, FAILED_PRECONDITION (it has jobs, and no `force`).
+    """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
     """Tasks by name."""
 
@@ -42,6 +48,12 @@ class TaskServiceAsyncStub(TaskServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _job_pb2.Task]  # type: ignore[assignment]
     """One task with its counts. Errors: NOT_FOUND."""
+    ExplainTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ExplainTaskRequest, _task_service_pb2.ExplainTaskResponse]  # type: ignore[assignment]
+    """Why the executions of a task wait. Errors: NOT_FOUND."""
+    DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]  # type: ignore[assignment]
+    """Deletes a task with all its jobs, executions and logs. `force` confirms it where the task has jobs; what runs is
+    stopped first. Errors: NOT_FOUND, FAILED_PRECONDITION (it has jobs, and no `force`).
+    """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Tasks by name."""
 
@@ -53,6 +65,24 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Task, _abc.Awaitable[_job_pb2.Task]]:
         """One task with its counts. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ExplainTask(
+        self,
+        request: _task_service_pb2.ExplainTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.ExplainTaskResponse, _abc.Awaitable[_task_service_pb2.ExplainTaskResponse]]:
+        """Why the executions of a task wait. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def DeleteTask(
+        self,
+        request: _task_service_pb2.DeleteTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.DeleteTaskResponse, _abc.Awaitable[_task_service_pb2.DeleteTaskResponse]]:
+        """Deletes a task with all its jobs, executions and logs. `force` confirms it where the task has jobs; what runs is
+        stopped first. Errors: NOT_FOUND, FAILED_PRECONDITION (it has jobs, and no `force`).
+        """
 
     @_abc_1.abstractmethod
     def ListTasks(

@@ -96,6 +96,7 @@ class Hello(_message.Message):
     PROTOCOL_MAX_FIELD_NUMBER: _builtins.int
     INVENTORY_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
+    OFFER_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     daemon_id: _builtins.str
     hostname: _builtins.str
@@ -114,6 +115,8 @@ class Hello(_message.Message):
     def inventory(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Held]: ...
     @_builtins.property
     def health(self) -> Global___Health: ...
+    @_builtins.property
+    def offer(self) -> _records_pb2.Offer: ...
     def __init__(
         self,
         *,
@@ -128,10 +131,11 @@ class Hello(_message.Message):
         protocol_max: _builtins.int = ...,
         inventory: _abc.Iterable[_records_pb2.Held] | None = ...,
         health: Global___Health | None = ...,
+        offer: _records_pb2.Offer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "health", b"health", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "pools", b"pools", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "slots", b"slots", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "health", b"health", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "offer", b"offer", "pools", b"pools", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "slots", b"slots", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,6 +241,7 @@ class ConnectResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     DIRECTIVES_FIELD_NUMBER: _builtins.int
     PARKED_FIELD_NUMBER: _builtins.int
+    UPKEEP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -257,6 +262,10 @@ class ConnectResponse(_message.Message):
     def parked(self) -> Global___Parked:
         """The session was parked."""
 
+    @_builtins.property
+    def upkeep(self) -> _records_pb2.Upkeep:
+        """An operator's wish that shall not wait for the next beat."""
+
     def __init__(
         self,
         *,
@@ -266,12 +275,13 @@ class ConnectResponse(_message.Message):
         results: Global___ReportResults | None = ...,
         directives: Global___Directives | None = ...,
         parked: Global___Parked | None = ...,
+        upkeep: _records_pb2.Upkeep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat_ack", b"beat_ack", "directives", b"directives", "message", b"message", "parked", b"parked", "results", b"results", "runs", b"runs", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat_ack", b"beat_ack", "directives", b"directives", "message", b"message", "parked", b"parked", "results", b"results", "runs", b"runs", "upkeep", b"upkeep", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_ack", b"beat_ack", "directives", b"directives", "message", b"message", "parked", b"parked", "results", b"results", "runs", b"runs", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_ack", b"beat_ack", "directives", b"directives", "message", b"message", "parked", b"parked", "results", b"results", "runs", b"runs", "upkeep", b"upkeep", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "beat_ack", "runs", "results", "directives", "parked"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "beat_ack", "runs", "results", "directives", "parked", "upkeep"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -287,6 +297,7 @@ class Welcome(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     LOST_AFTER_FIELD_NUMBER: _builtins.int
     DIRECTIVES_FIELD_NUMBER: _builtins.int
+    UPKEEP_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     protocol: _builtins.int
     @_builtins.property
@@ -301,6 +312,8 @@ class Welcome(_message.Message):
 
     @_builtins.property
     def directives(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Directive]: ...
+    @_builtins.property
+    def upkeep(self) -> _records_pb2.Upkeep: ...
     def __init__(
         self,
         *,
@@ -310,10 +323,11 @@ class Welcome(_message.Message):
         lease: _duration_pb2.Duration | None = ...,
         lost_after: _duration_pb2.Duration | None = ...,
         directives: _abc.Iterable[_records_pb2.Directive] | None = ...,
+        upkeep: _records_pb2.Upkeep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat_every", b"beat_every", "lease", b"lease", "lost_after", b"lost_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat_every", b"beat_every", "lease", b"lease", "lost_after", b"lost_after", "upkeep", b"upkeep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_every", b"beat_every", "directives", b"directives", "lease", b"lease", "lost_after", b"lost_after", "protocol", b"protocol", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_every", b"beat_every", "directives", b"directives", "lease", b"lease", "lost_after", b"lost_after", "protocol", b"protocol", "session", b"session", "upkeep", b"upkeep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,18 +339,22 @@ class BeatAck(_message.Message):
 
     NUMBER_FIELD_NUMBER: _builtins.int
     DIRECTIVES_FIELD_NUMBER: _builtins.int
+    UPKEEP_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     @_builtins.property
     def directives(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Directive]: ...
+    @_builtins.property
+    def upkeep(self) -> _records_pb2.Upkeep: ...
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
         directives: _abc.Iterable[_records_pb2.Directive] | None = ...,
+        upkeep: _records_pb2.Upkeep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upkeep", b"upkeep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "number", b"number", "upkeep", b"upkeep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,25 +442,54 @@ class NotifyRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     STOPS_FIELD_NUMBER: _builtins.int
+    UPKEEP_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
     @_builtins.property
     def ready(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Head]: ...
     @_builtins.property
     def stops(self) -> _containers.RepeatedCompositeFieldContainer[_job_store_pb2.StopHint]: ...
+    @_builtins.property
+    def upkeep(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpkeepNews]:
+        """Agents whose upkeep changed."""
+
     def __init__(
         self,
         *,
         batch: _builtins.int = ...,
         ready: _abc.Iterable[_records_pb2.Head] | None = ...,
         stops: _abc.Iterable[_job_store_pb2.StopHint] | None = ...,
+        upkeep: _abc.Iterable[Global___UpkeepNews] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "ready", b"ready", "stops", b"stops"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "ready", b"ready", "stops", b"stops", "upkeep", b"upkeep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotifyRequest: _TypeAlias = NotifyRequest  # noqa: Y015
+
+@_typing.final
+class UpkeepNews(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    UPKEEP_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    @_builtins.property
+    def upkeep(self) -> _records_pb2.Upkeep: ...
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        upkeep: _records_pb2.Upkeep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upkeep", b"upkeep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "upkeep", b"upkeep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpkeepNews: _TypeAlias = UpkeepNews  # noqa: Y015
 
 @_typing.final
 class NotifyResponse(_message.Message):
@@ -573,10 +620,33 @@ Global___GetMatchingRequest: _TypeAlias = GetMatchingRequest  # noqa: Y015
 class GetMatchingResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UsedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _farm_service_pb2.Capacity: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _farm_service_pb2.Capacity | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     POOLS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
     AGENT_IDS_FIELD_NUMBER: _builtins.int
+    BREAKERS_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def pools(self) -> _containers.RepeatedCompositeFieldContainer[_farm_service_pb2.PoolStatus]: ...
     @_builtins.property
@@ -589,6 +659,14 @@ class GetMatchingResponse(_message.Message):
     def agent_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Agents whose streams this dispatcher holds."""
 
+    @_builtins.property
+    def breakers(self) -> _containers.RepeatedCompositeFieldContainer[_farm_service_pb2.Breaker]:
+        """Those that are not closed."""
+
+    @_builtins.property
+    def used(self) -> _containers.MessageMap[_builtins.str, _farm_service_pb2.Capacity]:
+        """What jobs that each agent holds asked for."""
+
     def __init__(
         self,
         *,
@@ -596,11 +674,139 @@ class GetMatchingResponse(_message.Message):
         limits: _abc.Iterable[_farm_service_pb2.LimitStatus] | None = ...,
         problems: _abc.Iterable[_farm_service_pb2.Problem] | None = ...,
         agent_ids: _abc.Iterable[_builtins.str] | None = ...,
+        breakers: _abc.Iterable[_farm_service_pb2.Breaker] | None = ...,
+        used: _abc.Mapping[_builtins.str, _farm_service_pb2.Capacity] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "limits", b"limits", "pools", b"pools", "problems", b"problems"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "breakers", b"breakers", "limits", b"limits", "pools", b"pools", "problems", b"problems", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMatchingResponse: _TypeAlias = GetMatchingResponse  # noqa: Y015
+
+@_typing.final
+class ExplainTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainTaskRequest: _TypeAlias = ExplainTaskRequest  # noqa: Y015
+
+@_typing.final
+class ExplainTaskResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_farm_service_pb2.LimitStatus]: ...
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        limits: _abc.Iterable[_farm_service_pb2.LimitStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainTaskResponse: _TypeAlias = ExplainTaskResponse  # noqa: Y015
+
+@_typing.final
+class ExplainPoolRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPoolRequest: _TypeAlias = ExplainPoolRequest  # noqa: Y015
+
+@_typing.final
+class ExplainPoolResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    AGENT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pool(self) -> _farm_service_pb2.PoolStatus: ...
+    @_builtins.property
+    def waiting(self) -> _job_pb2.Waiting: ...
+    @_builtins.property
+    def agent_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        pool: _farm_service_pb2.PoolStatus | None = ...,
+        waiting: _job_pb2.Waiting | None = ...,
+        agent_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "waiting", b"waiting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "pool", b"pool", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPoolResponse: _TypeAlias = ExplainPoolResponse  # noqa: Y015
+
+@_typing.final
+class ResetBreakerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    kind: _farm_service_pb2.Breaker.Kind.ValueType
+    subject: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _farm_service_pb2.Breaker.Kind.ValueType = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetBreakerRequest: _TypeAlias = ResetBreakerRequest  # noqa: Y015
+
+@_typing.final
+class ResetBreakerResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetBreakerResponse: _TypeAlias = ResetBreakerResponse  # noqa: Y015

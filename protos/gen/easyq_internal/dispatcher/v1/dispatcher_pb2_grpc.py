@@ -124,6 +124,21 @@ class DispatcherServiceStub(object):
                 request_serializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.GetMatchingRequest.SerializeToString,
                 response_deserializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.GetMatchingResponse.FromString,
                 _registered_method=True)
+        self.ExplainTask = channel.unary_unary(
+                '/easyq_internal.dispatcher.v1.DispatcherService/ExplainTask',
+                request_serializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainTaskRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainTaskResponse.FromString,
+                _registered_method=True)
+        self.ExplainPool = channel.unary_unary(
+                '/easyq_internal.dispatcher.v1.DispatcherService/ExplainPool',
+                request_serializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainPoolRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainPoolResponse.FromString,
+                _registered_method=True)
+        self.ResetBreaker = channel.unary_unary(
+                '/easyq_internal.dispatcher.v1.DispatcherService/ResetBreaker',
+                request_serializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ResetBreakerRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ResetBreakerResponse.FromString,
+                _registered_method=True)
 
 
 class DispatcherServiceServicer(object):
@@ -150,6 +165,27 @@ class DispatcherServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainTask(self, request, context):
+        """The pool that serves a task, and the limits that hold for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPool(self, request, context):
+        """Why work of a pool waits. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetBreaker(self, request, context):
+        """Closes a breaker.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatcherServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +203,21 @@ def add_DispatcherServiceServicer_to_server(servicer, server):
                     servicer.GetMatching,
                     request_deserializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.GetMatchingRequest.FromString,
                     response_serializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.GetMatchingResponse.SerializeToString,
+            ),
+            'ExplainTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainTask,
+                    request_deserializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainTaskRequest.FromString,
+                    response_serializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainTaskResponse.SerializeToString,
+            ),
+            'ExplainPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPool,
+                    request_deserializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainPoolRequest.FromString,
+                    response_serializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainPoolResponse.SerializeToString,
+            ),
+            'ResetBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetBreaker,
+                    request_deserializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ResetBreakerRequest.FromString,
+                    response_serializer=easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ResetBreakerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -250,6 +301,87 @@ class DispatcherService(object):
             '/easyq_internal.dispatcher.v1.DispatcherService/GetMatching',
             easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.GetMatchingRequest.SerializeToString,
             easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.GetMatchingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.dispatcher.v1.DispatcherService/ExplainTask',
+            easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainTaskRequest.SerializeToString,
+            easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.dispatcher.v1.DispatcherService/ExplainPool',
+            easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainPoolRequest.SerializeToString,
+            easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ExplainPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.dispatcher.v1.DispatcherService/ResetBreaker',
+            easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ResetBreakerRequest.SerializeToString,
+            easyq__internal_dot_dispatcher_dot_v1_dot_dispatcher__pb2.ResetBreakerResponse.FromString,
             options,
             channel_credentials,
             insecure,

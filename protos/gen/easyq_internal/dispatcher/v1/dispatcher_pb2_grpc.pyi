@@ -71,6 +71,12 @@ class DispatcherServiceStub:
     """Why executions wait. Those it knows nothing of are left out."""
     GetMatching: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.GetMatchingRequest, _dispatcher_pb2.GetMatchingResponse]
     """Pools, limits and Redis as this dispatcher sees them."""
+    ExplainTask: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ExplainTaskRequest, _dispatcher_pb2.ExplainTaskResponse]
+    """The pool that serves a task, and the limits that hold for it."""
+    ExplainPool: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ExplainPoolRequest, _dispatcher_pb2.ExplainPoolResponse]
+    """Why work of a pool waits. Errors: NOT_FOUND."""
+    ResetBreaker: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ResetBreakerRequest, _dispatcher_pb2.ResetBreakerResponse]
+    """Closes a breaker."""
 
 @_typing.type_check_only
 class DispatcherServiceAsyncStub(DispatcherServiceStub):
@@ -81,6 +87,12 @@ class DispatcherServiceAsyncStub(DispatcherServiceStub):
     """Why executions wait. Those it knows nothing of are left out."""
     GetMatching: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.GetMatchingRequest, _dispatcher_pb2.GetMatchingResponse]  # type: ignore[assignment]
     """Pools, limits and Redis as this dispatcher sees them."""
+    ExplainTask: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ExplainTaskRequest, _dispatcher_pb2.ExplainTaskResponse]  # type: ignore[assignment]
+    """The pool that serves a task, and the limits that hold for it."""
+    ExplainPool: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ExplainPoolRequest, _dispatcher_pb2.ExplainPoolResponse]  # type: ignore[assignment]
+    """Why work of a pool waits. Errors: NOT_FOUND."""
+    ResetBreaker: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ResetBreakerRequest, _dispatcher_pb2.ResetBreakerResponse]  # type: ignore[assignment]
+    """Closes a breaker."""
 
 class DispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -106,5 +118,29 @@ class DispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.GetMatchingResponse, _abc.Awaitable[_dispatcher_pb2.GetMatchingResponse]]:
         """Pools, limits and Redis as this dispatcher sees them."""
+
+    @_abc_1.abstractmethod
+    def ExplainTask(
+        self,
+        request: _dispatcher_pb2.ExplainTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ExplainTaskResponse, _abc.Awaitable[_dispatcher_pb2.ExplainTaskResponse]]:
+        """The pool that serves a task, and the limits that hold for it."""
+
+    @_abc_1.abstractmethod
+    def ExplainPool(
+        self,
+        request: _dispatcher_pb2.ExplainPoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ExplainPoolResponse, _abc.Awaitable[_dispatcher_pb2.ExplainPoolResponse]]:
+        """Why work of a pool waits. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ResetBreaker(
+        self,
+        request: _dispatcher_pb2.ResetBreakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ResetBreakerResponse, _abc.Awaitable[_dispatcher_pb2.ResetBreakerResponse]]:
+        """Closes a breaker."""
 
 def add_DispatcherServiceServicer_to_server(servicer: DispatcherServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,20 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from easyq.v1 import job_service_pb2 as easyq_dot_v1_dot_job__service__pb2
+from easyq.v1 import spec_pb2 as easyq_dot_v1_dot_spec__pb2
 from easyq_internal.store.v1 import job_store_pb2 as easyq__internal_dot_store_dot_v1_dot_job__store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+easyq_internal/scheduler/v1/scheduler.proto\x12\x1b\x65\x61syq_internal.scheduler.v1\x1a\'easyq_internal/store/v1/job_store.proto\"\r\n\x0bWakeRequest\"\x0e\n\x0cWakeResponse2\xa9\x02\n\x10SchedulerService\x12]\n\x06Submit\x12&.easyq_internal.store.v1.SubmitRequest\x1a\'.easyq_internal.store.v1.SubmitResponse(\x01\x30\x01\x12Y\n\x06PutJob\x12&.easyq_internal.store.v1.PutJobRequest\x1a\'.easyq_internal.store.v1.PutJobResponse\x12[\n\x04Wake\x12(.easyq_internal.scheduler.v1.WakeRequest\x1a).easyq_internal.scheduler.v1.WakeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+easyq_internal/scheduler/v1/scheduler.proto\x12\x1b\x65\x61syq_internal.scheduler.v1\x1a\x1a\x65\x61syq/v1/job_service.proto\x1a\x13\x65\x61syq/v1/spec.proto\x1a\'easyq_internal/store/v1/job_store.proto\"\x86\x01\n\x16PreviewScheduleRequest\x12\x1f\n\x04spec\x18\x01 \x01(\x0b\x32\x11.easyq.v1.JobSpec\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61nchor\x18\x03 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x03\x12\x0c\n\x04runs\x18\x05 \x01(\x03\x12\r\n\x05\x63ount\x18\x06 \x01(\x05\"P\n\x17PreviewScheduleResponse\x12&\n\x08problems\x18\x01 \x03(\x0b\x32\x14.easyq.v1.FieldError\x12\r\n\x05\x66ires\x18\x02 \x03(\x03\"\r\n\x0bWakeRequest\"\x0e\n\x0cWakeResponse2\xa7\x03\n\x10SchedulerService\x12]\n\x06Submit\x12&.easyq_internal.store.v1.SubmitRequest\x1a\'.easyq_internal.store.v1.SubmitResponse(\x01\x30\x01\x12Y\n\x06PutJob\x12&.easyq_internal.store.v1.PutJobRequest\x1a\'.easyq_internal.store.v1.PutJobResponse\x12|\n\x0fPreviewSchedule\x12\x33.easyq_internal.scheduler.v1.PreviewScheduleRequest\x1a\x34.easyq_internal.scheduler.v1.PreviewScheduleResponse\x12[\n\x04Wake\x12(.easyq_internal.scheduler.v1.WakeRequest\x1a).easyq_internal.scheduler.v1.WakeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'easyq_internal.scheduler.v1.scheduler_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WAKEREQUEST']._serialized_start=117
-  _globals['_WAKEREQUEST']._serialized_end=130
-  _globals['_WAKERESPONSE']._serialized_start=132
-  _globals['_WAKERESPONSE']._serialized_end=146
-  _globals['_SCHEDULERSERVICE']._serialized_start=149
-  _globals['_SCHEDULERSERVICE']._serialized_end=446
+  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_start=167
+  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_end=301
+  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_start=303
+  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_end=383
+  _globals['_WAKEREQUEST']._serialized_start=385
+  _globals['_WAKEREQUEST']._serialized_end=398
+  _globals['_WAKERESPONSE']._serialized_start=400
+  _globals['_WAKERESPONSE']._serialized_end=414
+  _globals['_SCHEDULERSERVICE']._serialized_start=417
+  _globals['_SCHEDULERSERVICE']._serialized_end=840
 # @@protoc_insertion_point(module_scope)

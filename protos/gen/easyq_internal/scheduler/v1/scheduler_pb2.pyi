@@ -3,8 +3,12 @@
 isort:skip_file
 The scheduler: jobs that have a time."""
 
+from collections import abc as _abc
+from easyq.v1 import job_service_pb2 as _job_service_pb2
+from easyq.v1 import spec_pb2 as _spec_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +19,77 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class PreviewScheduleRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    ANCHOR_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """For `H`. May be empty."""
+    anchor: _builtins.int
+    """Milliseconds since the epoch: from when its times are counted, and the latest nominal time that was decided on.
+    0: now.
+    """
+    cursor: _builtins.int
+    runs: _builtins.int
+    """Fires that ran so far."""
+    count: _builtins.int
+    """0 to 1,000."""
+    @_builtins.property
+    def spec(self) -> _spec_pb2.JobSpec:
+        """Only the fields about time are read."""
+
+    def __init__(
+        self,
+        *,
+        spec: _spec_pb2.JobSpec | None = ...,
+        job_id: _builtins.str = ...,
+        anchor: _builtins.int = ...,
+        cursor: _builtins.int = ...,
+        runs: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "count", b"count", "cursor", b"cursor", "job_id", b"job_id", "runs", b"runs", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewScheduleRequest: _TypeAlias = PreviewScheduleRequest  # noqa: Y015
+
+@_typing.final
+class PreviewScheduleResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    FIRES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[_job_service_pb2.FieldError]:
+        """What is wrong with it, with paths below the spec. Empty: nothing."""
+
+    @_builtins.property
+    def fires(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Nominal times, milliseconds since the epoch."""
+
+    def __init__(
+        self,
+        *,
+        problems: _abc.Iterable[_job_service_pb2.FieldError] | None = ...,
+        fires: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fires", b"fires", "problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewScheduleResponse: _TypeAlias = PreviewScheduleResponse  # noqa: Y015
 
 @_typing.final
 class WakeRequest(_message.Message):

@@ -45,6 +45,11 @@ class SchedulerServiceStub(object):
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PutJobRequest.SerializeToString,
                 response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PutJobResponse.FromString,
                 _registered_method=True)
+        self.PreviewSchedule = channel.unary_unary(
+                '/easyq_internal.scheduler.v1.SchedulerService/PreviewSchedule',
+                request_serializer=easyq__internal_dot_scheduler_dot_v1_dot_scheduler__pb2.PreviewScheduleRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_scheduler_dot_v1_dot_scheduler__pb2.PreviewScheduleResponse.FromString,
+                _registered_method=True)
         self.Wake = channel.unary_unary(
                 '/easyq_internal.scheduler.v1.SchedulerService/Wake',
                 request_serializer=easyq__internal_dot_scheduler_dot_v1_dot_scheduler__pb2.WakeRequest.SerializeToString,
@@ -69,6 +74,13 @@ class SchedulerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewSchedule(self, request, context):
+        """Checks a schedule and tells its coming fires; stores nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Wake(self, request, context):
         """Something may be due earlier than planned. May be lost.
         """
@@ -88,6 +100,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.PutJob,
                     request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PutJobRequest.FromString,
                     response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PutJobResponse.SerializeToString,
+            ),
+            'PreviewSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewSchedule,
+                    request_deserializer=easyq__internal_dot_scheduler_dot_v1_dot_scheduler__pb2.PreviewScheduleRequest.FromString,
+                    response_serializer=easyq__internal_dot_scheduler_dot_v1_dot_scheduler__pb2.PreviewScheduleResponse.SerializeToString,
             ),
             'Wake': grpc.unary_unary_rpc_method_handler(
                     servicer.Wake,
@@ -149,6 +166,33 @@ class SchedulerService(object):
             '/easyq_internal.scheduler.v1.SchedulerService/PutJob',
             easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PutJobRequest.SerializeToString,
             easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PutJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.scheduler.v1.SchedulerService/PreviewSchedule',
+            easyq__internal_dot_scheduler_dot_v1_dot_scheduler__pb2.PreviewScheduleRequest.SerializeToString,
+            easyq__internal_dot_scheduler_dot_v1_dot_scheduler__pb2.PreviewScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,8 @@ class SchedulerServiceStub:
     """Admits jobs that have a time: checks it, stores them, and looks again when the first of them is due."""
     PutJob: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.PutJobRequest, _job_store_pb2.PutJobResponse]
     """The same for PUT."""
+    PreviewSchedule: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.PreviewScheduleRequest, _scheduler_pb2.PreviewScheduleResponse]
+    """Checks a schedule and tells its coming fires; stores nothing."""
     Wake: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.WakeRequest, _scheduler_pb2.WakeResponse]
     """Something may be due earlier than planned. May be lost."""
 
@@ -46,6 +48,8 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Admits jobs that have a time: checks it, stores them, and looks again when the first of them is due."""
     PutJob: _aio.UnaryUnaryMultiCallable[_job_store_pb2.PutJobRequest, _job_store_pb2.PutJobResponse]  # type: ignore[assignment]
     """The same for PUT."""
+    PreviewSchedule: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.PreviewScheduleRequest, _scheduler_pb2.PreviewScheduleResponse]  # type: ignore[assignment]
+    """Checks a schedule and tells its coming fires; stores nothing."""
     Wake: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.WakeRequest, _scheduler_pb2.WakeResponse]  # type: ignore[assignment]
     """Something may be due earlier than planned. May be lost."""
 
@@ -65,6 +69,14 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_store_pb2.PutJobResponse, _abc.Awaitable[_job_store_pb2.PutJobResponse]]:
         """The same for PUT."""
+
+    @_abc_1.abstractmethod
+    def PreviewSchedule(
+        self,
+        request: _scheduler_pb2.PreviewScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.PreviewScheduleResponse, _abc.Awaitable[_scheduler_pb2.PreviewScheduleResponse]]:
+        """Checks a schedule and tells its coming fires; stores nothing."""
 
     @_abc_1.abstractmethod
     def Wake(

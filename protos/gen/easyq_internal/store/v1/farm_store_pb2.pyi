@@ -4,6 +4,7 @@ isort:skip_file
 The store for dispatchers: agents, sessions, assignments, reports."""
 
 from collections import abc as _abc
+from easyq.v1 import farm_service_pb2 as _farm_service_pb2
 from easyq_internal.store.v1 import records_pb2 as _records_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -54,6 +55,7 @@ class OpenSessionRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     INVENTORY_FIELD_NUMBER: _builtins.int
     LOST_AFTER_FIELD_NUMBER: _builtins.int
+    OFFER_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     daemon_id: _builtins.str
     """The daemon's own id: binds the agent to it."""
@@ -72,6 +74,8 @@ class OpenSessionRequest(_message.Message):
     def lost_after(self) -> _duration_pb2.Duration:
         """Silence after which the session is lost."""
 
+    @_builtins.property
+    def offer(self) -> _records_pb2.Offer: ...
     def __init__(
         self,
         *,
@@ -84,10 +88,11 @@ class OpenSessionRequest(_message.Message):
         version: _builtins.str = ...,
         inventory: _abc.Iterable[_records_pb2.Held] | None = ...,
         lost_after: _duration_pb2.Duration | None = ...,
+        offer: _records_pb2.Offer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_after", b"lost_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_after", b"lost_after", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "lost_after", b"lost_after", "pools", b"pools", "slots", b"slots", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "lost_after", b"lost_after", "offer", b"offer", "pools", b"pools", "slots", b"slots", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,20 +104,24 @@ class OpenSessionResponse(_message.Message):
 
     SESSION_FIELD_NUMBER: _builtins.int
     DIRECTIVES_FIELD_NUMBER: _builtins.int
+    UPKEEP_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     @_builtins.property
     def directives(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Directive]:
         """One for each execution of the agent in the store, and for each in the inventory that is not its own."""
 
+    @_builtins.property
+    def upkeep(self) -> _records_pb2.Upkeep: ...
     def __init__(
         self,
         *,
         session: _builtins.int = ...,
         directives: _abc.Iterable[_records_pb2.Directive] | None = ...,
+        upkeep: _records_pb2.Upkeep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upkeep", b"upkeep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "session", b"session", "upkeep", b"upkeep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -210,25 +219,120 @@ class BeatResult(_message.Message):
 
     FENCED_FIELD_NUMBER: _builtins.int
     DIRECTIVES_FIELD_NUMBER: _builtins.int
+    UPKEEP_FIELD_NUMBER: _builtins.int
     fenced: _builtins.bool
     """The session is not the agent's newest, or is dead: say hello again."""
     @_builtins.property
     def directives(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Directive]:
         """Differences between the inventory and the store."""
 
+    @_builtins.property
+    def upkeep(self) -> _records_pb2.Upkeep: ...
     def __init__(
         self,
         *,
         fenced: _builtins.bool = ...,
         directives: _abc.Iterable[_records_pb2.Directive] | None = ...,
+        upkeep: _records_pb2.Upkeep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upkeep", b"upkeep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "fenced", b"fenced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives", "fenced", b"fenced", "upkeep", b"upkeep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BeatResult: _TypeAlias = BeatResult  # noqa: Y015
+
+@_typing.final
+class SetUpkeepRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    UPKEEP_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    @_builtins.property
+    def upkeep(self) -> _records_pb2.Upkeep: ...
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        upkeep: _records_pb2.Upkeep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upkeep", b"upkeep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "upkeep", b"upkeep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetUpkeepRequest: _TypeAlias = SetUpkeepRequest  # noqa: Y015
+
+@_typing.final
+class SetUpkeepResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agent(self) -> _farm_service_pb2.Agent: ...
+    def __init__(
+        self,
+        *,
+        agent: _farm_service_pb2.Agent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetUpkeepResponse: _TypeAlias = SetUpkeepResponse  # noqa: Y015
+
+@_typing.final
+class DeclareDeadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareDeadRequest: _TypeAlias = DeclareDeadRequest  # noqa: Y015
+
+@_typing.final
+class DeclareDeadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    lost: _builtins.int
+    @_builtins.property
+    def agent(self) -> _farm_service_pb2.Agent: ...
+    @_builtins.property
+    def ready(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Head]:
+        """Of their successors."""
+
+    def __init__(
+        self,
+        *,
+        agent: _farm_service_pb2.Agent | None = ...,
+        lost: _builtins.int = ...,
+        ready: _abc.Iterable[_records_pb2.Head] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "lost", b"lost", "ready", b"ready"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareDeadResponse: _TypeAlias = DeclareDeadResponse  # noqa: Y015
 
 @_typing.final
 class ParkSessionRequest(_message.Message):
@@ -400,12 +504,15 @@ class HeldExecution(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     task_id: _builtins.str
     agent_id: _builtins.str
     session: _builtins.int
     pool: _builtins.str
     epoch: _builtins.int
+    @_builtins.property
+    def needs(self) -> _records_pb2.Needs: ...
     def __init__(
         self,
         *,
@@ -415,10 +522,11 @@ class HeldExecution(_message.Message):
         session: _builtins.int = ...,
         pool: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        needs: _records_pb2.Needs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "epoch", b"epoch", "execution_id", b"execution_id", "pool", b"pool", "session", b"session", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "epoch", b"epoch", "execution_id", b"execution_id", "needs", b"needs", "pool", b"pool", "session", b"session", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -665,6 +773,8 @@ class AssignResult(_message.Message):
             """The session is fenced, parked or dead."""
             EXPIRED: AssignResult.Refusal._Kind.ValueType  # 5
             """It expired before it was assigned, and is EXPIRED now."""
+            CORDONED: AssignResult.Refusal._Kind.ValueType  # 6
+            """The agent is cordoned, or drains."""
 
         class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
         UNSPECIFIED: AssignResult.Refusal.Kind.ValueType  # 0
@@ -678,6 +788,8 @@ class AssignResult(_message.Message):
         """The session is fenced, parked or dead."""
         EXPIRED: AssignResult.Refusal.Kind.ValueType  # 5
         """It expired before it was assigned, and is EXPIRED now."""
+        CORDONED: AssignResult.Refusal.Kind.ValueType  # 6
+        """The agent is cordoned, or drains."""
 
         def __init__(
             self,

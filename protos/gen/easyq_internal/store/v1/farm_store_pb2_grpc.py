@@ -46,6 +46,16 @@ class FarmStoreServiceStub(object):
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.BeatRequest.SerializeToString,
                 response_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.BeatResponse.FromString,
                 _registered_method=True)
+        self.SetUpkeep = channel.unary_unary(
+                '/easyq_internal.store.v1.FarmStoreService/SetUpkeep',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.SetUpkeepRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.SetUpkeepResponse.FromString,
+                _registered_method=True)
+        self.DeclareDead = channel.unary_unary(
+                '/easyq_internal.store.v1.FarmStoreService/DeclareDead',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.DeclareDeadRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.DeclareDeadResponse.FromString,
+                _registered_method=True)
         self.ParkSession = channel.unary_unary(
                 '/easyq_internal.store.v1.FarmStoreService/ParkSession',
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ParkSessionRequest.SerializeToString,
@@ -117,6 +127,21 @@ class FarmStoreServiceServicer(object):
 
     def Beat(self, request_iterator, context):
         """Renews leases; each batch is committed before its answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetUpkeep(self, request, context):
+        """An operator's wish: cordon, uncordon, drain. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeclareDead(self, request, context):
+        """Says that an agent is gone for good: its session is DEAD, its executions LOST, also those that would wait for it.
+        Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,6 +236,16 @@ def add_FarmStoreServiceServicer_to_server(servicer, server):
                     servicer.Beat,
                     request_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.BeatRequest.FromString,
                     response_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.BeatResponse.SerializeToString,
+            ),
+            'SetUpkeep': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetUpkeep,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.SetUpkeepRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.SetUpkeepResponse.SerializeToString,
+            ),
+            'DeclareDead': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclareDead,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.DeclareDeadRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.DeclareDeadResponse.SerializeToString,
             ),
             'ParkSession': grpc.unary_unary_rpc_method_handler(
                     servicer.ParkSession,
@@ -323,6 +358,60 @@ class FarmStoreService(object):
             '/easyq_internal.store.v1.FarmStoreService/Beat',
             easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.BeatRequest.SerializeToString,
             easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.BeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetUpkeep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.FarmStoreService/SetUpkeep',
+            easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.SetUpkeepRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.SetUpkeepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeclareDead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.FarmStoreService/DeclareDead',
+            easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.DeclareDeadRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.DeclareDeadResponse.FromString,
             options,
             channel_credentials,
             insecure,

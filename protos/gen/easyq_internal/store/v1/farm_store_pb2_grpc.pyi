@@ -40,6 +40,12 @@ class FarmStoreServiceStub:
     """
     Beat: _grpc.StreamStreamMultiCallable[_farm_store_pb2.BeatRequest, _farm_store_pb2.BeatResponse]
     """Renews leases; each batch is committed before its answer."""
+    SetUpkeep: _grpc.UnaryUnaryMultiCallable[_farm_store_pb2.SetUpkeepRequest, _farm_store_pb2.SetUpkeepResponse]
+    """An operator's wish: cordon, uncordon, drain. Errors: NOT_FOUND."""
+    DeclareDead: _grpc.UnaryUnaryMultiCallable[_farm_store_pb2.DeclareDeadRequest, _farm_store_pb2.DeclareDeadResponse]
+    """Says that an agent is gone for good: its session is DEAD, its executions LOST, also those that would wait for it.
+    Errors: NOT_FOUND.
+    """
     ParkSession: _grpc.UnaryUnaryMultiCallable[_farm_store_pb2.ParkSessionRequest, _farm_store_pb2.ParkSessionResponse]
     """A clean stop: the lease stands still, containers stay."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ListAgentsRequest, _farm_service_pb2.ListAgentsResponse]
@@ -74,6 +80,12 @@ class FarmStoreServiceAsyncStub(FarmStoreServiceStub):
     """
     Beat: _aio.StreamStreamMultiCallable[_farm_store_pb2.BeatRequest, _farm_store_pb2.BeatResponse]  # type: ignore[assignment]
     """Renews leases; each batch is committed before its answer."""
+    SetUpkeep: _aio.UnaryUnaryMultiCallable[_farm_store_pb2.SetUpkeepRequest, _farm_store_pb2.SetUpkeepResponse]  # type: ignore[assignment]
+    """An operator's wish: cordon, uncordon, drain. Errors: NOT_FOUND."""
+    DeclareDead: _aio.UnaryUnaryMultiCallable[_farm_store_pb2.DeclareDeadRequest, _farm_store_pb2.DeclareDeadResponse]  # type: ignore[assignment]
+    """Says that an agent is gone for good: its session is DEAD, its executions LOST, also those that would wait for it.
+    Errors: NOT_FOUND.
+    """
     ParkSession: _aio.UnaryUnaryMultiCallable[_farm_store_pb2.ParkSessionRequest, _farm_store_pb2.ParkSessionResponse]  # type: ignore[assignment]
     """A clean stop: the lease stands still, containers stay."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ListAgentsRequest, _farm_service_pb2.ListAgentsResponse]  # type: ignore[assignment]
@@ -117,6 +129,24 @@ class FarmStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_farm_store_pb2.BeatResponse], _abc.AsyncIterator[_farm_store_pb2.BeatResponse]]:
         """Renews leases; each batch is committed before its answer."""
+
+    @_abc_1.abstractmethod
+    def SetUpkeep(
+        self,
+        request: _farm_store_pb2.SetUpkeepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_store_pb2.SetUpkeepResponse, _abc.Awaitable[_farm_store_pb2.SetUpkeepResponse]]:
+        """An operator's wish: cordon, uncordon, drain. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def DeclareDead(
+        self,
+        request: _farm_store_pb2.DeclareDeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_store_pb2.DeclareDeadResponse, _abc.Awaitable[_farm_store_pb2.DeclareDeadResponse]]:
+        """Says that an agent is gone for good: its session is DEAD, its executions LOST, also those that would wait for it.
+        Errors: NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def ParkSession(

@@ -31,7 +31,7 @@ from easyq.v1 import task_service_pb2 as easyq_dot_v1_dot_task__service__pb2
 from easyq_internal.store.v1 import records_pb2 as easyq__internal_dot_store_dot_v1_dot_records__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'easyq_internal/store/v1/job_store.proto\x12\x17\x65\x61syq_internal.store.v1\x1a easyq/v1/execution_service.proto\x1a\x1b\x65\x61syq/v1/farm_service.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1a\x65\x61syq/v1/job_service.proto\x1a\x13\x65\x61syq/v1/spec.proto\x1a\x1b\x65\x61syq/v1/task_service.proto\x1a%easyq_internal/store/v1/records.proto\"y\n\x06NewJob\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\x12\x1f\n\x04spec\x18\x04 \x01(\x0b\x32\x11.easyq.v1.JobSpec\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"N\n\rSubmitRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12.\n\x05items\x18\x02 \x03(\x0b\x32\x1f.easyq_internal.store.v1.NewJob\"W\n\x0eSubmitResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12\x36\n\x07results\x18\x02 \x03(\x0b\x32%.easyq_internal.store.v1.SubmitResult\"\x8a\x01\n\x0cSubmitResult\x12;\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\'.easyq_internal.store.v1.SubmitAcceptedH\x00\x12\x33\n\x05\x65rror\x18\x02 \x01(\x0b\x32\".easyq_internal.store.v1.ItemErrorH\x00\x42\x08\n\x06result\"\x8e\x01\n\x0eSubmitAccepted\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12(\n\rreplayed_spec\x18\x03 \x01(\x0b\x32\x11.easyq.v1.JobSpec\x12,\n\x05ready\x18\x04 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head\"O\n\rPutJobRequest\x12,\n\x03job\x18\x01 \x01(\x0b\x32\x1f.easyq_internal.store.v1.NewJob\x12\x10\n\x08revision\x18\x02 \x01(\x03\"k\n\x0ePutJobResponse\x12\x1a\n\x03job\x18\x01 \x01(\x0b\x32\r.easyq.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12,\n\x05ready\x18\x03 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head\"D\n\rGetJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x12\n\nexecutions\x18\x03 \x01(\x05\"\x12\n\x10\x43ountJobsRequest\"9\n\x11\x43ountJobsResponse\x12$\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x14.easyq.v1.StateCount\"G\n\x0eStopJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\"\x93\x01\n\x0fStopJobResponse\x12\x32\n\x07outcome\x18\x01 \x01(\x0e\x32!.easyq.v1.StopJobResponse.Outcome\x12\x1a\n\x03job\x18\x02 \x01(\x0b\x32\r.easyq.v1.Job\x12\x30\n\x05hints\x18\x03 \x03(\x0b\x32!.easyq_internal.store.v1.StopHint\"A\n\x08StopHint\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\"H\n\x0fRetryJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\"w\n\x10RetryJobResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\x12,\n\x05ready\x18\x04 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head2\xc3\x07\n\x0fJobStoreService\x12]\n\x06Submit\x12&.easyq_internal.store.v1.SubmitRequest\x1a\'.easyq_internal.store.v1.SubmitResponse(\x01\x30\x01\x12Y\n\x06PutJob\x12&.easyq_internal.store.v1.PutJobRequest\x1a\'.easyq_internal.store.v1.PutJobResponse\x12?\n\x06GetJob\x12&.easyq_internal.store.v1.GetJobRequest\x1a\r.easyq.v1.Job\x12\x41\n\x08ListJobs\x12\x19.easyq.v1.ListJobsRequest\x1a\x1a.easyq.v1.ListJobsResponse\x12\x42\n\x0cGetExecution\x12\x1d.easyq.v1.GetExecutionRequest\x1a\x13.easyq.v1.Execution\x12S\n\x0eListExecutions\x12\x1f.easyq.v1.ListExecutionsRequest\x1a .easyq.v1.ListExecutionsResponse\x12\x33\n\x07GetTask\x12\x18.easyq.v1.GetTaskRequest\x1a\x0e.easyq.v1.Task\x12\x44\n\tListTasks\x12\x1a.easyq.v1.ListTasksRequest\x1a\x1b.easyq.v1.ListTasksResponse\x12;\n\x06Search\x12\x17.easyq.v1.SearchRequest\x1a\x18.easyq.v1.SearchResponse\x12\x62\n\tCountJobs\x12).easyq_internal.store.v1.CountJobsRequest\x1a*.easyq_internal.store.v1.CountJobsResponse\x12\\\n\x07StopJob\x12\'.easyq_internal.store.v1.StopJobRequest\x1a(.easyq_internal.store.v1.StopJobResponse\x12_\n\x08RetryJob\x12(.easyq_internal.store.v1.RetryJobRequest\x1a).easyq_internal.store.v1.RetryJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'easyq_internal/store/v1/job_store.proto\x12\x17\x65\x61syq_internal.store.v1\x1a easyq/v1/execution_service.proto\x1a\x1b\x65\x61syq/v1/farm_service.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1a\x65\x61syq/v1/job_service.proto\x1a\x13\x65\x61syq/v1/spec.proto\x1a\x1b\x65\x61syq/v1/task_service.proto\x1a%easyq_internal/store/v1/records.proto\"y\n\x06NewJob\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\x12\x1f\n\x04spec\x18\x04 \x01(\x0b\x32\x11.easyq.v1.JobSpec\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"N\n\rSubmitRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12.\n\x05items\x18\x02 \x03(\x0b\x32\x1f.easyq_internal.store.v1.NewJob\"W\n\x0eSubmitResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12\x36\n\x07results\x18\x02 \x03(\x0b\x32%.easyq_internal.store.v1.SubmitResult\"\x8a\x01\n\x0cSubmitResult\x12;\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\'.easyq_internal.store.v1.SubmitAcceptedH\x00\x12\x33\n\x05\x65rror\x18\x02 \x01(\x0b\x32\".easyq_internal.store.v1.ItemErrorH\x00\x42\x08\n\x06result\"\xd3\x01\n\x0eSubmitAccepted\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12(\n\rreplayed_spec\x18\x03 \x01(\x0b\x32\x11.easyq.v1.JobSpec\x12,\n\x05ready\x18\x04 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head\x12\x36\n\x08schedule\x18\x05 \x01(\x0b\x32$.easyq_internal.store.v1.DueSchedule\x12\x0b\n\x03now\x18\x06 \x01(\x03\"O\n\rPutJobRequest\x12,\n\x03job\x18\x01 \x01(\x0b\x32\x1f.easyq_internal.store.v1.NewJob\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xb0\x01\n\x0ePutJobResponse\x12\x1a\n\x03job\x18\x01 \x01(\x0b\x32\r.easyq.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12,\n\x05ready\x18\x03 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head\x12\x36\n\x08schedule\x18\x04 \x01(\x0b\x32$.easyq_internal.store.v1.DueSchedule\x12\x0b\n\x03now\x18\x05 \x01(\x03\"D\n\rGetJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x12\n\nexecutions\x18\x03 \x01(\x05\"\x12\n\x10\x43ountJobsRequest\"9\n\x11\x43ountJobsResponse\x12$\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x14.easyq.v1.StateCount\"G\n\x0eStopJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\"\x93\x01\n\x0fStopJobResponse\x12\x32\n\x07outcome\x18\x01 \x01(\x0e\x32!.easyq.v1.StopJobResponse.Outcome\x12\x1a\n\x03job\x18\x02 \x01(\x0b\x32\r.easyq.v1.Job\x12\x30\n\x05hints\x18\x03 \x03(\x0b\x32!.easyq_internal.store.v1.StopHint\"A\n\x08StopHint\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\"H\n\x0fRetryJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\"w\n\x10RetryJobResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\x12,\n\x05ready\x18\x04 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head\"2\n\x0fPauseJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\".\n\x10PauseJobResponse\x12\x1a\n\x03job\x18\x01 \x01(\x0b\x32\r.easyq.v1.Job\"3\n\x10ResumeJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"/\n\x11ResumeJobResponse\x12\x1a\n\x03job\x18\x01 \x01(\x0b\x32\r.easyq.v1.Job\"J\n\x11TriggerJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\"\xab\x01\n\x12TriggerJobResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x03 \x01(\t\x12,\n\x05ready\x18\x04 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head\x12\x30\n\x05hints\x18\x05 \x03(\x0b\x32!.easyq_internal.store.v1.StopHint\"B\n\x10\x44\x65leteJobRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"W\n\x11\x44\x65leteJobResponse\x12\x10\n\x08stopping\x18\x01 \x01(\x08\x12\x30\n\x05hints\x18\x02 \x03(\x0b\x32!.easyq_internal.store.v1.StopHint\"B\n\x11\x44\x65leteTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\r\n\x05limit\x18\x03 \x01(\x05\"w\n\x12\x44\x65leteTaskResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12\x10\n\x08stopping\x18\x02 \x01(\x03\x12\x30\n\x05hints\x18\x03 \x03(\x0b\x32!.easyq_internal.store.v1.StopHint\x12\x0c\n\x04more\x18\x04 \x01(\x08\"h\n\x0bManyRequest\x12)\n\tselection\x18\x01 \x01(\x0b\x32\x16.easyq.v1.JobSelection\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\xb4\x01\n\x0cManyResponse\x12\x0f\n\x07matched\x18\x01 \x01(\x03\x12\x0c\n\x04\x64one\x18\x02 \x01(\x03\x12\x10\n\x08stopping\x18\x03 \x01(\x03\x12\x30\n\x05hints\x18\x04 \x03(\x0b\x32!.easyq_internal.store.v1.StopHint\x12,\n\x05ready\x18\x05 \x03(\x0b\x32\x1d.easyq_internal.store.v1.Head\x12\x13\n\x0bnext_cursor\x18\x06 \x01(\t\")\n\x16\x43ountExecutionsRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"7\n\x17\x43ountExecutionsResponse\x12\x0e\n\x06queued\x18\x01 \x01(\x03\x12\x0c\n\x04held\x18\x02 \x01(\x03\x32\xbe\x0e\n\x0fJobStoreService\x12]\n\x06Submit\x12&.easyq_internal.store.v1.SubmitRequest\x1a\'.easyq_internal.store.v1.SubmitResponse(\x01\x30\x01\x12Y\n\x06PutJob\x12&.easyq_internal.store.v1.PutJobRequest\x1a\'.easyq_internal.store.v1.PutJobResponse\x12?\n\x06GetJob\x12&.easyq_internal.store.v1.GetJobRequest\x1a\r.easyq.v1.Job\x12\x41\n\x08ListJobs\x12\x19.easyq.v1.ListJobsRequest\x1a\x1a.easyq.v1.ListJobsResponse\x12\x42\n\x0cGetExecution\x12\x1d.easyq.v1.GetExecutionRequest\x1a\x13.easyq.v1.Execution\x12S\n\x0eListExecutions\x12\x1f.easyq.v1.ListExecutionsRequest\x1a .easyq.v1.ListExecutionsResponse\x12\x33\n\x07GetTask\x12\x18.easyq.v1.GetTaskRequest\x1a\x0e.easyq.v1.Task\x12\x44\n\tListTasks\x12\x1a.easyq.v1.ListTasksRequest\x1a\x1b.easyq.v1.ListTasksResponse\x12;\n\x06Search\x12\x17.easyq.v1.SearchRequest\x1a\x18.easyq.v1.SearchResponse\x12\x62\n\tCountJobs\x12).easyq_internal.store.v1.CountJobsRequest\x1a*.easyq_internal.store.v1.CountJobsResponse\x12\\\n\x07StopJob\x12\'.easyq_internal.store.v1.StopJobRequest\x1a(.easyq_internal.store.v1.StopJobResponse\x12_\n\x08RetryJob\x12(.easyq_internal.store.v1.RetryJobRequest\x1a).easyq_internal.store.v1.RetryJobResponse\x12_\n\x08PauseJob\x12(.easyq_internal.store.v1.PauseJobRequest\x1a).easyq_internal.store.v1.PauseJobResponse\x12\x62\n\tResumeJob\x12).easyq_internal.store.v1.ResumeJobRequest\x1a*.easyq_internal.store.v1.ResumeJobResponse\x12\x65\n\nTriggerJob\x12*.easyq_internal.store.v1.TriggerJobRequest\x1a+.easyq_internal.store.v1.TriggerJobResponse\x12\x62\n\tDeleteJob\x12).easyq_internal.store.v1.DeleteJobRequest\x1a*.easyq_internal.store.v1.DeleteJobResponse\x12\x65\n\nDeleteTask\x12*.easyq_internal.store.v1.DeleteTaskRequest\x1a+.easyq_internal.store.v1.DeleteTaskResponse\x12W\n\x08StopMany\x12$.easyq_internal.store.v1.ManyRequest\x1a%.easyq_internal.store.v1.ManyResponse\x12X\n\tRetryMany\x12$.easyq_internal.store.v1.ManyRequest\x1a%.easyq_internal.store.v1.ManyResponse\x12Y\n\nDeleteMany\x12$.easyq_internal.store.v1.ManyRequest\x1a%.easyq_internal.store.v1.ManyResponse\x12t\n\x0f\x43ountExecutions\x12/.easyq_internal.store.v1.CountExecutionsRequest\x1a\x30.easyq_internal.store.v1.CountExecutionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,27 +47,55 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITRESULT']._serialized_start=561
   _globals['_SUBMITRESULT']._serialized_end=699
   _globals['_SUBMITACCEPTED']._serialized_start=702
-  _globals['_SUBMITACCEPTED']._serialized_end=844
-  _globals['_PUTJOBREQUEST']._serialized_start=846
-  _globals['_PUTJOBREQUEST']._serialized_end=925
-  _globals['_PUTJOBRESPONSE']._serialized_start=927
-  _globals['_PUTJOBRESPONSE']._serialized_end=1034
-  _globals['_GETJOBREQUEST']._serialized_start=1036
-  _globals['_GETJOBREQUEST']._serialized_end=1104
-  _globals['_COUNTJOBSREQUEST']._serialized_start=1106
-  _globals['_COUNTJOBSREQUEST']._serialized_end=1124
-  _globals['_COUNTJOBSRESPONSE']._serialized_start=1126
-  _globals['_COUNTJOBSRESPONSE']._serialized_end=1183
-  _globals['_STOPJOBREQUEST']._serialized_start=1185
-  _globals['_STOPJOBREQUEST']._serialized_end=1256
-  _globals['_STOPJOBRESPONSE']._serialized_start=1259
-  _globals['_STOPJOBRESPONSE']._serialized_end=1406
-  _globals['_STOPHINT']._serialized_start=1408
-  _globals['_STOPHINT']._serialized_end=1473
-  _globals['_RETRYJOBREQUEST']._serialized_start=1475
-  _globals['_RETRYJOBREQUEST']._serialized_end=1547
-  _globals['_RETRYJOBRESPONSE']._serialized_start=1549
-  _globals['_RETRYJOBRESPONSE']._serialized_end=1668
-  _globals['_JOBSTORESERVICE']._serialized_start=1671
-  _globals['_JOBSTORESERVICE']._serialized_end=2634
+  _globals['_SUBMITACCEPTED']._serialized_end=913
+  _globals['_PUTJOBREQUEST']._serialized_start=915
+  _globals['_PUTJOBREQUEST']._serialized_end=994
+  _globals['_PUTJOBRESPONSE']._serialized_start=997
+  _globals['_PUTJOBRESPONSE']._serialized_end=1173
+  _globals['_GETJOBREQUEST']._serialized_start=1175
+  _globals['_GETJOBREQUEST']._serialized_end=1243
+  _globals['_COUNTJOBSREQUEST']._serialized_start=1245
+  _globals['_COUNTJOBSREQUEST']._serialized_end=1263
+  _globals['_COUNTJOBSRESPONSE']._serialized_start=1265
+  _globals['_COUNTJOBSRESPONSE']._serialized_end=1322
+  _globals['_STOPJOBREQUEST']._serialized_start=1324
+  _globals['_STOPJOBREQUEST']._serialized_end=1395
+  _globals['_STOPJOBRESPONSE']._serialized_start=1398
+  _globals['_STOPJOBRESPONSE']._serialized_end=1545
+  _globals['_STOPHINT']._serialized_start=1547
+  _globals['_STOPHINT']._serialized_end=1612
+  _globals['_RETRYJOBREQUEST']._serialized_start=1614
+  _globals['_RETRYJOBREQUEST']._serialized_end=1686
+  _globals['_RETRYJOBRESPONSE']._serialized_start=1688
+  _globals['_RETRYJOBRESPONSE']._serialized_end=1807
+  _globals['_PAUSEJOBREQUEST']._serialized_start=1809
+  _globals['_PAUSEJOBREQUEST']._serialized_end=1859
+  _globals['_PAUSEJOBRESPONSE']._serialized_start=1861
+  _globals['_PAUSEJOBRESPONSE']._serialized_end=1907
+  _globals['_RESUMEJOBREQUEST']._serialized_start=1909
+  _globals['_RESUMEJOBREQUEST']._serialized_end=1960
+  _globals['_RESUMEJOBRESPONSE']._serialized_start=1962
+  _globals['_RESUMEJOBRESPONSE']._serialized_end=2009
+  _globals['_TRIGGERJOBREQUEST']._serialized_start=2011
+  _globals['_TRIGGERJOBREQUEST']._serialized_end=2085
+  _globals['_TRIGGERJOBRESPONSE']._serialized_start=2088
+  _globals['_TRIGGERJOBRESPONSE']._serialized_end=2259
+  _globals['_DELETEJOBREQUEST']._serialized_start=2261
+  _globals['_DELETEJOBREQUEST']._serialized_end=2327
+  _globals['_DELETEJOBRESPONSE']._serialized_start=2329
+  _globals['_DELETEJOBRESPONSE']._serialized_end=2416
+  _globals['_DELETETASKREQUEST']._serialized_start=2418
+  _globals['_DELETETASKREQUEST']._serialized_end=2484
+  _globals['_DELETETASKRESPONSE']._serialized_start=2486
+  _globals['_DELETETASKRESPONSE']._serialized_end=2605
+  _globals['_MANYREQUEST']._serialized_start=2607
+  _globals['_MANYREQUEST']._serialized_end=2711
+  _globals['_MANYRESPONSE']._serialized_start=2714
+  _globals['_MANYRESPONSE']._serialized_end=2894
+  _globals['_COUNTEXECUTIONSREQUEST']._serialized_start=2896
+  _globals['_COUNTEXECUTIONSREQUEST']._serialized_end=2937
+  _globals['_COUNTEXECUTIONSRESPONSE']._serialized_start=2939
+  _globals['_COUNTEXECUTIONSRESPONSE']._serialized_end=2994
+  _globals['_JOBSTORESERVICE']._serialized_start=2997
+  _globals['_JOBSTORESERVICE']._serialized_end=4851
 # @@protoc_insertion_point(module_scope)

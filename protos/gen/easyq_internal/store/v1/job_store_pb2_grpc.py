@@ -100,6 +100,51 @@ class JobStoreServiceStub(object):
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.RetryJobRequest.SerializeToString,
                 response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.RetryJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/PauseJob',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/ResumeJob',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.TriggerJob = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/TriggerJob',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.TriggerJobRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.TriggerJobResponse.FromString,
+                _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/DeleteJob',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
+        self.DeleteTask = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/DeleteTask',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteTaskRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteTaskResponse.FromString,
+                _registered_method=True)
+        self.StopMany = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/StopMany',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.FromString,
+                _registered_method=True)
+        self.RetryMany = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/RetryMany',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.FromString,
+                _registered_method=True)
+        self.DeleteMany = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/DeleteMany',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.FromString,
+                _registered_method=True)
+        self.CountExecutions = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/CountExecutions',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsResponse.FromString,
+                _registered_method=True)
 
 
 class JobStoreServiceServicer(object):
@@ -185,6 +230,67 @@ class JobStoreServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Errors: NOT_FOUND, FAILED_PRECONDITION (NOT_RECURRING, ILLEGAL_STATE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TriggerJob(self, request, context):
+        """Runs a job now. A repeat with the same execution id is harmless. Errors: NOT_FOUND, FAILED_PRECONDITION
+        (ILLEGAL_STATE, OVERLAP).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJob(self, request, context):
+        """Errors: NOT_FOUND, FAILED_PRECONDITION (NEEDS_FORCE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopMany(self, request, context):
+        """One page of a call for many: up to `limit` jobs that match, from `cursor` on. Which were created, or gave up, after
+        the call began is left aside by `before`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryMany(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMany(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountExecutions(self, request, context):
+        """Executions of a task by state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobStoreServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +353,51 @@ def add_JobStoreServiceServicer_to_server(servicer, server):
                     servicer.RetryJob,
                     request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.RetryJobRequest.FromString,
                     response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.RetryJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PauseJobRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ResumeJobRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'TriggerJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.TriggerJob,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.TriggerJobRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.TriggerJobResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteJobRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'DeleteTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTask,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteTaskRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteTaskResponse.SerializeToString,
+            ),
+            'StopMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopMany,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.SerializeToString,
+            ),
+            'RetryMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryMany,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.SerializeToString,
+            ),
+            'DeleteMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMany,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.SerializeToString,
+            ),
+            'CountExecutions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountExecutions,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +725,249 @@ class JobStoreService(object):
             '/easyq_internal.store.v1.JobStoreService/RetryJob',
             easyq__internal_dot_store_dot_v1_dot_job__store__pb2.RetryJobRequest.SerializeToString,
             easyq__internal_dot_store_dot_v1_dot_job__store__pb2.RetryJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/PauseJob',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PauseJobRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/ResumeJob',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ResumeJobRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TriggerJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/TriggerJob',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.TriggerJobRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.TriggerJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/DeleteJob',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteJobRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/DeleteTask',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteTaskRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.DeleteTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/StopMany',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/RetryMany',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/DeleteMany',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountExecutions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/CountExecutions',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,24 @@ class JobStoreServiceStub:
     """Marks the job as stopping, then stops what waits. Errors: NOT_FOUND, FAILED_PRECONDITION (ended otherwise)."""
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.RetryJobRequest, _job_store_pb2.RetryJobResponse]
     """Makes the next attempt of a job that has ended. A repeat with the same execution id is harmless."""
+    PauseJob: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.PauseJobRequest, _job_store_pb2.PauseJobResponse]
+    """Errors: NOT_FOUND, FAILED_PRECONDITION (NOT_RECURRING, ILLEGAL_STATE)."""
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.ResumeJobRequest, _job_store_pb2.ResumeJobResponse]
+    TriggerJob: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.TriggerJobRequest, _job_store_pb2.TriggerJobResponse]
+    """Runs a job now. A repeat with the same execution id is harmless. Errors: NOT_FOUND, FAILED_PRECONDITION
+    (ILLEGAL_STATE, OVERLAP).
+    """
+    DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.DeleteJobRequest, _job_store_pb2.DeleteJobResponse]
+    """Errors: NOT_FOUND, FAILED_PRECONDITION (NEEDS_FORCE)."""
+    DeleteTask: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.DeleteTaskRequest, _job_store_pb2.DeleteTaskResponse]
+    StopMany: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.ManyRequest, _job_store_pb2.ManyResponse]
+    """One page of a call for many: up to `limit` jobs that match, from `cursor` on. Which were created, or gave up, after
+    the call began is left aside by `before`.
+    """
+    RetryMany: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.ManyRequest, _job_store_pb2.ManyResponse]
+    DeleteMany: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.ManyRequest, _job_store_pb2.ManyResponse]
+    CountExecutions: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.CountExecutionsRequest, _job_store_pb2.CountExecutionsResponse]
+    """Executions of a task by state."""
 
 @_typing.type_check_only
 class JobStoreServiceAsyncStub(JobStoreServiceStub):
@@ -82,6 +100,24 @@ class JobStoreServiceAsyncStub(JobStoreServiceStub):
     """Marks the job as stopping, then stops what waits. Errors: NOT_FOUND, FAILED_PRECONDITION (ended otherwise)."""
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_store_pb2.RetryJobRequest, _job_store_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Makes the next attempt of a job that has ended. A repeat with the same execution id is harmless."""
+    PauseJob: _aio.UnaryUnaryMultiCallable[_job_store_pb2.PauseJobRequest, _job_store_pb2.PauseJobResponse]  # type: ignore[assignment]
+    """Errors: NOT_FOUND, FAILED_PRECONDITION (NOT_RECURRING, ILLEGAL_STATE)."""
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_job_store_pb2.ResumeJobRequest, _job_store_pb2.ResumeJobResponse]  # type: ignore[assignment]
+    TriggerJob: _aio.UnaryUnaryMultiCallable[_job_store_pb2.TriggerJobRequest, _job_store_pb2.TriggerJobResponse]  # type: ignore[assignment]
+    """Runs a job now. A repeat with the same execution id is harmless. Errors: NOT_FOUND, FAILED_PRECONDITION
+    (ILLEGAL_STATE, OVERLAP).
+    """
+    DeleteJob: _aio.UnaryUnaryMultiCallable[_job_store_pb2.DeleteJobRequest, _job_store_pb2.DeleteJobResponse]  # type: ignore[assignment]
+    """Errors: NOT_FOUND, FAILED_PRECONDITION (NEEDS_FORCE)."""
+    DeleteTask: _aio.UnaryUnaryMultiCallable[_job_store_pb2.DeleteTaskRequest, _job_store_pb2.DeleteTaskResponse]  # type: ignore[assignment]
+    StopMany: _aio.UnaryUnaryMultiCallable[_job_store_pb2.ManyRequest, _job_store_pb2.ManyResponse]  # type: ignore[assignment]
+    """One page of a call for many: up to `limit` jobs that match, from `cursor` on. Which were created, or gave up, after
+    the call began is left aside by `before`.
+    """
+    RetryMany: _aio.UnaryUnaryMultiCallable[_job_store_pb2.ManyRequest, _job_store_pb2.ManyResponse]  # type: ignore[assignment]
+    DeleteMany: _aio.UnaryUnaryMultiCallable[_job_store_pb2.ManyRequest, _job_store_pb2.ManyResponse]  # type: ignore[assignment]
+    CountExecutions: _aio.UnaryUnaryMultiCallable[_job_store_pb2.CountExecutionsRequest, _job_store_pb2.CountExecutionsResponse]  # type: ignore[assignment]
+    """Executions of a task by state."""
 
 class JobStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     """Jobs, executions and tasks as the store has them: public messages, with nothing redacted and no `waiting`."""
@@ -176,5 +212,77 @@ class JobStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_store_pb2.RetryJobResponse, _abc.Awaitable[_job_store_pb2.RetryJobResponse]]:
         """Makes the next attempt of a job that has ended. A repeat with the same execution id is harmless."""
+
+    @_abc_1.abstractmethod
+    def PauseJob(
+        self,
+        request: _job_store_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.PauseJobResponse, _abc.Awaitable[_job_store_pb2.PauseJobResponse]]:
+        """Errors: NOT_FOUND, FAILED_PRECONDITION (NOT_RECURRING, ILLEGAL_STATE)."""
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _job_store_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.ResumeJobResponse, _abc.Awaitable[_job_store_pb2.ResumeJobResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def TriggerJob(
+        self,
+        request: _job_store_pb2.TriggerJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.TriggerJobResponse, _abc.Awaitable[_job_store_pb2.TriggerJobResponse]]:
+        """Runs a job now. A repeat with the same execution id is harmless. Errors: NOT_FOUND, FAILED_PRECONDITION
+        (ILLEGAL_STATE, OVERLAP).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteJob(
+        self,
+        request: _job_store_pb2.DeleteJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.DeleteJobResponse, _abc.Awaitable[_job_store_pb2.DeleteJobResponse]]:
+        """Errors: NOT_FOUND, FAILED_PRECONDITION (NEEDS_FORCE)."""
+
+    @_abc_1.abstractmethod
+    def DeleteTask(
+        self,
+        request: _job_store_pb2.DeleteTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.DeleteTaskResponse, _abc.Awaitable[_job_store_pb2.DeleteTaskResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StopMany(
+        self,
+        request: _job_store_pb2.ManyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.ManyResponse, _abc.Awaitable[_job_store_pb2.ManyResponse]]:
+        """One page of a call for many: up to `limit` jobs that match, from `cursor` on. Which were created, or gave up, after
+        the call began is left aside by `before`.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryMany(
+        self,
+        request: _job_store_pb2.ManyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.ManyResponse, _abc.Awaitable[_job_store_pb2.ManyResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteMany(
+        self,
+        request: _job_store_pb2.ManyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.ManyResponse, _abc.Awaitable[_job_store_pb2.ManyResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CountExecutions(
+        self,
+        request: _job_store_pb2.CountExecutionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.CountExecutionsResponse, _abc.Awaitable[_job_store_pb2.CountExecutionsResponse]]:
+        """Executions of a task by state."""
 
 def add_JobStoreServiceServicer_to_server(servicer: JobStoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,54 +24,67 @@ _sym_db = _symbol_database.Default()
 
 from easyq.v1 import error_reason_pb2 as easyq_dot_v1_dot_error__reason__pb2
 from easyq.v1 import job_pb2 as easyq_dot_v1_dot_job__pb2
+from easyq.v1 import job_service_pb2 as easyq_dot_v1_dot_job__service__pb2
 from easyq.v1 import log_service_pb2 as easyq_dot_v1_dot_log__service__pb2
 from easyq.v1 import spec_pb2 as easyq_dot_v1_dot_spec__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%easyq_internal/store/v1/records.proto\x12\x17\x65\x61syq_internal.store.v1\x1a\x1b\x65\x61syq/v1/error_reason.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1a\x65\x61syq/v1/log_service.proto\x1a\x13\x65\x61syq/v1/spec.proto\x1a\x1egoogle/protobuf/duration.proto\"V\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.easyq.v1.ErrorReason.Code\x12\x0f\n\x07message\x18\x03 \x01(\t\"a\n\x04Head\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x11\n\tqueue_seq\x18\x04 \x01(\x03\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\"\xf2\x01\n\nAssignment\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0e\n\x06job_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\x06 \x01(\x03\x12\x1f\n\x04spec\x18\x07 \x01(\x0b\x32\x11.easyq.v1.JobSpec\x12/\n\x0cstart_within\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rstdout_offset\x18\t \x01(\x03\x12\x15\n\rstderr_offset\x18\n \x01(\x03\"\xc7\x01\n\x04Held\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x37\n\x05phase\x18\x03 \x01(\x0e\x32(.easyq_internal.store.v1.Held.Phase.Name\x1a\x61\n\x05Phase\"X\n\x04Name\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\x0b\n\x07PULLING\x10\x02\x12\x0b\n\x07\x43REATED\x10\x03\x12\x0b\n\x07RUNNING\x10\x04\x12\n\n\x06\x45XITED\x10\x05\"\xf0\x01\n\tDirective\x12;\n\x04kind\x18\x01 \x01(\x0e\x32-.easyq_internal.store.v1.Directive.Order.Kind\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x37\n\nassignment\x18\x04 \x01(\x0b\x32#.easyq_internal.store.v1.Assignment\x1aH\n\x05Order\"?\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x07\n\x03RUN\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x12\x08\n\x04STOP\x10\x03\x12\x08\n\x04KILL\x10\x04\"t\n\x05\x43hunk\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12(\n\x06stream\x18\x03 \x01(\x0e\x32\x18.easyq.v1.LogStream.Name\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"5\n\x07Started\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x14\n\x0cimage_digest\x18\x02 \x01(\t\"\x8d\x04\n\x06\x46inish\x12=\n\x07outcome\x18\x01 \x01(\x0e\x32,.easyq_internal.store.v1.Finish.Outcome.Kind\x12\x16\n\texit_code\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\noom_killed\x18\x03 \x01(\x08\x12\"\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x11.easyq.v1.Failure\x12\x13\n\x0bstdout_size\x18\x05 \x01(\x03\x12\x13\n\x0bstderr_size\x18\x06 \x01(\x03\x12\x18\n\x10stdout_truncated\x18\x07 \x01(\x08\x12\x18\n\x10stderr_truncated\x18\x08 \x01(\x08\x12,\n\x04tail\x18\t \x03(\x0b\x32\x1e.easyq_internal.store.v1.Chunk\x12\x14\n\x0c\x63ontainer_id\x18\n \x01(\t\x12\x14\n\x0cimage_digest\x18\x0b \x01(\t\x12*\n\x07ran_for\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x81\x01\n\x07Outcome\"v\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\n\n\x06\x45XITED\x10\x01\x12\r\n\tTIMED_OUT\x10\x02\x12\x0b\n\x07STOPPED\x10\x03\x12\x0c\n\x08REJECTED\x10\x04\x12\x10\n\x0cINFRA_FAILED\x10\x05\x12\x08\n\x04LOST\x10\x06\x12\x0b\n\x07\x45XPIRED\x10\x07\x42\x0c\n\n_exit_code\".\n\x08GiveBack\x12\"\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x11.easyq.v1.Failure\"\xd5\x01\n\x06Report\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x33\n\x07started\x18\x03 \x01(\x0b\x32 .easyq_internal.store.v1.StartedH\x00\x12\x31\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x1f.easyq_internal.store.v1.FinishH\x00\x12\x36\n\tgive_back\x18\x05 \x01(\x0b\x32!.easyq_internal.store.v1.GiveBackH\x00\x42\x06\n\x04word\"\x91\x02\n\x0cReportResult\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x43\n\x07verdict\x18\x03 \x01(\x0e\x32\x32.easyq_internal.store.v1.ReportResult.Verdict.Kind\x12\x10\n\x08released\x18\x04 \x01(\x08\x12,\n\x05ready\x18\x05 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head\x12\x15\n\rlogs_complete\x18\x06 \x01(\x08\x1a@\n\x07Verdict\"5\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x06\n\x02OK\x10\x01\x12\t\n\x05STALE\x10\x02\x12\t\n\x05RETRY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%easyq_internal/store/v1/records.proto\x12\x17\x65\x61syq_internal.store.v1\x1a\x1b\x65\x61syq/v1/error_reason.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1a\x65\x61syq/v1/job_service.proto\x1a\x1a\x65\x61syq/v1/log_service.proto\x1a\x13\x65\x61syq/v1/spec.proto\x1a\x1egoogle/protobuf/duration.proto\"|\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.easyq.v1.ErrorReason.Code\x12\x0f\n\x07message\x18\x03 \x01(\t\x12$\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x14.easyq.v1.FieldError\"\x9f\x01\n\x04Head\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x11\n\tqueue_seq\x18\x04 \x01(\x03\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12-\n\x05needs\x18\x06 \x01(\x0b\x32\x1e.easyq_internal.store.v1.Needs\x12\r\n\x05image\x18\x07 \x01(\t\"\xa4\x01\n\x05Needs\x12\x12\n\ncpu_millis\x18\x01 \x01(\x05\x12\x0e\n\x06memory\x18\x02 \x01(\x03\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\x12:\n\x06labels\x18\x04 \x03(\x0b\x32*.easyq_internal.store.v1.Needs.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x05Offer\x12\x12\n\ncpu_millis\x18\x01 \x01(\x05\x12\x0e\n\x06memory\x18\x02 \x01(\x03\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\"\\\n\x06Upkeep\x12\x10\n\x08\x63ordoned\x18\x01 \x01(\x08\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12.\n\x0b\x64\x65\x61\x64line_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf2\x01\n\nAssignment\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0e\n\x06job_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\x06 \x01(\x03\x12\x1f\n\x04spec\x18\x07 \x01(\x0b\x32\x11.easyq.v1.JobSpec\x12/\n\x0cstart_within\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rstdout_offset\x18\t \x01(\x03\x12\x15\n\rstderr_offset\x18\n \x01(\x03\"\xc7\x01\n\x04Held\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x37\n\x05phase\x18\x03 \x01(\x0e\x32(.easyq_internal.store.v1.Held.Phase.Name\x1a\x61\n\x05Phase\"X\n\x04Name\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\x0b\n\x07PULLING\x10\x02\x12\x0b\n\x07\x43REATED\x10\x03\x12\x0b\n\x07RUNNING\x10\x04\x12\n\n\x06\x45XITED\x10\x05\"\xf0\x01\n\tDirective\x12;\n\x04kind\x18\x01 \x01(\x0e\x32-.easyq_internal.store.v1.Directive.Order.Kind\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x37\n\nassignment\x18\x04 \x01(\x0b\x32#.easyq_internal.store.v1.Assignment\x1aH\n\x05Order\"?\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x07\n\x03RUN\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x12\x08\n\x04STOP\x10\x03\x12\x08\n\x04KILL\x10\x04\"t\n\x05\x43hunk\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12(\n\x06stream\x18\x03 \x01(\x0e\x32\x18.easyq.v1.LogStream.Name\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"5\n\x07Started\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x14\n\x0cimage_digest\x18\x02 \x01(\t\"\x8d\x04\n\x06\x46inish\x12=\n\x07outcome\x18\x01 \x01(\x0e\x32,.easyq_internal.store.v1.Finish.Outcome.Kind\x12\x16\n\texit_code\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\noom_killed\x18\x03 \x01(\x08\x12\"\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x11.easyq.v1.Failure\x12\x13\n\x0bstdout_size\x18\x05 \x01(\x03\x12\x13\n\x0bstderr_size\x18\x06 \x01(\x03\x12\x18\n\x10stdout_truncated\x18\x07 \x01(\x08\x12\x18\n\x10stderr_truncated\x18\x08 \x01(\x08\x12,\n\x04tail\x18\t \x03(\x0b\x32\x1e.easyq_internal.store.v1.Chunk\x12\x14\n\x0c\x63ontainer_id\x18\n \x01(\t\x12\x14\n\x0cimage_digest\x18\x0b \x01(\t\x12*\n\x07ran_for\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x81\x01\n\x07Outcome\"v\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\n\n\x06\x45XITED\x10\x01\x12\r\n\tTIMED_OUT\x10\x02\x12\x0b\n\x07STOPPED\x10\x03\x12\x0c\n\x08REJECTED\x10\x04\x12\x10\n\x0cINFRA_FAILED\x10\x05\x12\x08\n\x04LOST\x10\x06\x12\x0b\n\x07\x45XPIRED\x10\x07\x42\x0c\n\n_exit_code\"^\n\x08GiveBack\x12\"\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x11.easyq.v1.Failure\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd5\x01\n\x06Report\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x33\n\x07started\x18\x03 \x01(\x0b\x32 .easyq_internal.store.v1.StartedH\x00\x12\x31\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x1f.easyq_internal.store.v1.FinishH\x00\x12\x36\n\tgive_back\x18\x05 \x01(\x0b\x32!.easyq_internal.store.v1.GiveBackH\x00\x42\x06\n\x04word\"\x91\x02\n\x0cReportResult\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x43\n\x07verdict\x18\x03 \x01(\x0e\x32\x32.easyq_internal.store.v1.ReportResult.Verdict.Kind\x12\x10\n\x08released\x18\x04 \x01(\x08\x12,\n\x05ready\x18\x05 \x01(\x0b\x32\x1d.easyq_internal.store.v1.Head\x12\x15\n\rlogs_complete\x18\x06 \x01(\x08\x1a@\n\x07Verdict\"5\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x06\n\x02OK\x10\x01\x12\t\n\x05STALE\x10\x02\x12\t\n\x05RETRY\x10\x03\"\x8f\x01\n\x0b\x44ueSchedule\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06\x61nchor\x18\x04 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x03\x12\x0c\n\x04runs\x18\x06 \x01(\x03\x12\x1f\n\x04spec\x18\x07 \x01(\x0b\x32\x11.easyq.v1.JobSpecb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'easyq_internal.store.v1.records_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ITEMERROR']._serialized_start=196
-  _globals['_ITEMERROR']._serialized_end=282
-  _globals['_HEAD']._serialized_start=284
-  _globals['_HEAD']._serialized_end=381
-  _globals['_ASSIGNMENT']._serialized_start=384
-  _globals['_ASSIGNMENT']._serialized_end=626
-  _globals['_HELD']._serialized_start=629
-  _globals['_HELD']._serialized_end=828
-  _globals['_HELD_PHASE']._serialized_start=731
-  _globals['_HELD_PHASE']._serialized_end=828
-  _globals['_HELD_PHASE_NAME']._serialized_start=740
-  _globals['_HELD_PHASE_NAME']._serialized_end=828
-  _globals['_DIRECTIVE']._serialized_start=831
-  _globals['_DIRECTIVE']._serialized_end=1071
-  _globals['_DIRECTIVE_ORDER']._serialized_start=999
-  _globals['_DIRECTIVE_ORDER']._serialized_end=1071
-  _globals['_DIRECTIVE_ORDER_KIND']._serialized_start=1008
-  _globals['_DIRECTIVE_ORDER_KIND']._serialized_end=1071
-  _globals['_CHUNK']._serialized_start=1073
-  _globals['_CHUNK']._serialized_end=1189
-  _globals['_STARTED']._serialized_start=1191
-  _globals['_STARTED']._serialized_end=1244
-  _globals['_FINISH']._serialized_start=1247
-  _globals['_FINISH']._serialized_end=1772
-  _globals['_FINISH_OUTCOME']._serialized_start=1629
-  _globals['_FINISH_OUTCOME']._serialized_end=1758
-  _globals['_FINISH_OUTCOME_KIND']._serialized_start=1640
-  _globals['_FINISH_OUTCOME_KIND']._serialized_end=1758
-  _globals['_GIVEBACK']._serialized_start=1774
-  _globals['_GIVEBACK']._serialized_end=1820
-  _globals['_REPORT']._serialized_start=1823
-  _globals['_REPORT']._serialized_end=2036
-  _globals['_REPORTRESULT']._serialized_start=2039
-  _globals['_REPORTRESULT']._serialized_end=2312
-  _globals['_REPORTRESULT_VERDICT']._serialized_start=2248
-  _globals['_REPORTRESULT_VERDICT']._serialized_end=2312
-  _globals['_REPORTRESULT_VERDICT_KIND']._serialized_start=2259
-  _globals['_REPORTRESULT_VERDICT_KIND']._serialized_end=2312
+  _globals['_NEEDS_LABELSENTRY']._loaded_options = None
+  _globals['_NEEDS_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_ITEMERROR']._serialized_start=224
+  _globals['_ITEMERROR']._serialized_end=348
+  _globals['_HEAD']._serialized_start=351
+  _globals['_HEAD']._serialized_end=510
+  _globals['_NEEDS']._serialized_start=513
+  _globals['_NEEDS']._serialized_end=677
+  _globals['_NEEDS_LABELSENTRY']._serialized_start=632
+  _globals['_NEEDS_LABELSENTRY']._serialized_end=677
+  _globals['_OFFER']._serialized_start=679
+  _globals['_OFFER']._serialized_end=736
+  _globals['_UPKEEP']._serialized_start=738
+  _globals['_UPKEEP']._serialized_end=830
+  _globals['_ASSIGNMENT']._serialized_start=833
+  _globals['_ASSIGNMENT']._serialized_end=1075
+  _globals['_HELD']._serialized_start=1078
+  _globals['_HELD']._serialized_end=1277
+  _globals['_HELD_PHASE']._serialized_start=1180
+  _globals['_HELD_PHASE']._serialized_end=1277
+  _globals['_HELD_PHASE_NAME']._serialized_start=1189
+  _globals['_HELD_PHASE_NAME']._serialized_end=1277
+  _globals['_DIRECTIVE']._serialized_start=1280
+  _globals['_DIRECTIVE']._serialized_end=1520
+  _globals['_DIRECTIVE_ORDER']._serialized_start=1448
+  _globals['_DIRECTIVE_ORDER']._serialized_end=1520
+  _globals['_DIRECTIVE_ORDER_KIND']._serialized_start=1457
+  _globals['_DIRECTIVE_ORDER_KIND']._serialized_end=1520
+  _globals['_CHUNK']._serialized_start=1522
+  _globals['_CHUNK']._serialized_end=1638
+  _globals['_STARTED']._serialized_start=1640
+  _globals['_STARTED']._serialized_end=1693
+  _globals['_FINISH']._serialized_start=1696
+  _globals['_FINISH']._serialized_end=2221
+  _globals['_FINISH_OUTCOME']._serialized_start=2078
+  _globals['_FINISH_OUTCOME']._serialized_end=2207
+  _globals['_FINISH_OUTCOME_KIND']._serialized_start=2089
+  _globals['_FINISH_OUTCOME_KIND']._serialized_end=2207
+  _globals['_GIVEBACK']._serialized_start=2223
+  _globals['_GIVEBACK']._serialized_end=2317
+  _globals['_REPORT']._serialized_start=2320
+  _globals['_REPORT']._serialized_end=2533
+  _globals['_REPORTRESULT']._serialized_start=2536
+  _globals['_REPORTRESULT']._serialized_end=2809
+  _globals['_REPORTRESULT_VERDICT']._serialized_start=2745
+  _globals['_REPORTRESULT_VERDICT']._serialized_end=2809
+  _globals['_REPORTRESULT_VERDICT_KIND']._serialized_start=2756
+  _globals['_REPORTRESULT_VERDICT_KIND']._serialized_end=2809
+  _globals['_DUESCHEDULE']._serialized_start=2812
+  _globals['_DUESCHEDULE']._serialized_end=2955
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ What travels between the store and the other services in more than one call."""
 from collections import abc as _abc
 from easyq.v1 import error_reason_pb2 as _error_reason_pb2
 from easyq.v1 import job_pb2 as _job_pb2
+from easyq.v1 import job_service_pb2 as _job_service_pb2
 from easyq.v1 import log_service_pb2 as _log_service_pb2
 from easyq.v1 import spec_pb2 as _spec_pb2
 from google.protobuf import descriptor as _descriptor
@@ -33,20 +34,26 @@ class ItemError(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """Number of the gRPC status code."""
     reason: _error_reason_pb2.ErrorReason.Code.ValueType
     message: _builtins.str
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[_job_service_pb2.FieldError]:
+        """Paths below the spec, in lowerCamel: `cron`."""
+
     def __init__(
         self,
         *,
         code: _builtins.int = ...,
         reason: _error_reason_pb2.ErrorReason.Code.ValueType = ...,
         message: _builtins.str = ...,
+        fields: _abc.Iterable[_job_service_pb2.FieldError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "fields", b"fields", "message", b"message", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -63,6 +70,8 @@ class Head(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_SEQ_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     task_id: _builtins.str
     priority: _builtins.int
@@ -71,6 +80,10 @@ class Head(_message.Message):
     """Place in line: within a task and priority, lower first. Grows over the farm; kept over a give-back."""
     epoch: _builtins.int
     """The execution's epoch when it was read."""
+    image: _builtins.str
+    """Image reference, for the image's breaker."""
+    @_builtins.property
+    def needs(self) -> Global___Needs: ...
     def __init__(
         self,
         *,
@@ -79,14 +92,129 @@ class Head(_message.Message):
         priority: _builtins.int = ...,
         queue_seq: _builtins.int = ...,
         epoch: _builtins.int = ...,
+        needs: Global___Needs | None = ...,
+        image: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["needs", b"needs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "execution_id", b"execution_id", "priority", b"priority", "queue_seq", b"queue_seq", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "execution_id", b"execution_id", "image", b"image", "needs", b"needs", "priority", b"priority", "queue_seq", b"queue_seq", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Head: _TypeAlias = Head  # noqa: Y015
+
+@_typing.final
+class Needs(_message.Message):
+    """What an execution asks of its host. All zero and empty: nothing but a slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CPU_MILLIS_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    cpu_millis: _builtins.int
+    memory: _builtins.int
+    """Bytes."""
+    gpus: _builtins.int
+    """-1: all of the host."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        cpu_millis: _builtins.int = ...,
+        memory: _builtins.int = ...,
+        gpus: _builtins.int = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_millis", b"cpu_millis", "gpus", b"gpus", "labels", b"labels", "memory", b"memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Needs: _TypeAlias = Needs  # noqa: Y015
+
+@_typing.final
+class Offer(_message.Message):
+    """What a host has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_MILLIS_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    cpu_millis: _builtins.int
+    memory: _builtins.int
+    """Bytes."""
+    gpus: _builtins.int
+    def __init__(
+        self,
+        *,
+        cpu_millis: _builtins.int = ...,
+        memory: _builtins.int = ...,
+        gpus: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_millis", b"cpu_millis", "gpus", b"gpus", "memory", b"memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Offer: _TypeAlias = Offer  # noqa: Y015
+
+@_typing.final
+class Upkeep(_message.Message):
+    """An operator's wish about an agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORDONED_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    DEADLINE_IN_FIELD_NUMBER: _builtins.int
+    cordoned: _builtins.bool
+    """Takes nothing new."""
+    draining: _builtins.bool
+    """Ends once it is empty."""
+    @_builtins.property
+    def deadline_in(self) -> _duration_pb2.Duration:
+        """Until then what runs may end; unset: as long as it takes."""
+
+    def __init__(
+        self,
+        *,
+        cordoned: _builtins.bool = ...,
+        draining: _builtins.bool = ...,
+        deadline_in: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline_in", b"deadline_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "deadline_in", b"deadline_in", "draining", b"draining"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upkeep: _TypeAlias = Upkeep  # noqa: Y015
 
 @_typing.final
 class Assignment(_message.Message):
@@ -473,16 +601,22 @@ class GiveBack(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FAILURE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def failure(self) -> _job_pb2.Failure: ...
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """The earliest time to try again (a registry's Retry-After). Unset: at once. For the image's breaker."""
+
     def __init__(
         self,
         *,
         failure: _job_pb2.Failure | None = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -604,3 +738,48 @@ class ReportResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportResult: _TypeAlias = ReportResult  # noqa: Y015
+
+@_typing.final
+class DueSchedule(_message.Message):
+    """A recurring job as far as its fires need it. Times are milliseconds since the epoch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ANCHOR_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    task_id: _builtins.str
+    revision: _builtins.int
+    anchor: _builtins.int
+    """From when its times are counted."""
+    cursor: _builtins.int
+    """Latest nominal time that was decided on; 0: none."""
+    runs: _builtins.int
+    """Fires that ran."""
+    @_builtins.property
+    def spec(self) -> _spec_pb2.JobSpec:
+        """Only the fields about time are set."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        anchor: _builtins.int = ...,
+        cursor: _builtins.int = ...,
+        runs: _builtins.int = ...,
+        spec: _spec_pb2.JobSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "cursor", b"cursor", "job_id", b"job_id", "revision", b"revision", "runs", b"runs", "spec", b"spec", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DueSchedule: _TypeAlias = DueSchedule  # noqa: Y015

@@ -22,31 +22,45 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from easyq.v1 import job_pb2 as easyq_dot_v1_dot_job__pb2
+from easyq_internal.store.v1 import job_store_pb2 as easyq__internal_dot_store_dot_v1_dot_job__store__pb2
 from easyq_internal.store.v1 import records_pb2 as easyq__internal_dot_store_dot_v1_dot_records__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(easyq_internal/store/v1/time_store.proto\x12\x17\x65\x61syq_internal.store.v1\x1a%easyq_internal/store/v1/records.proto\x1a\x1egoogle/protobuf/duration.proto\"\x1f\n\x0eListDueRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"s\n\x0fListDueResponse\x12\x34\n\x05items\x18\x01 \x03(\x0b\x32%.easyq_internal.store.v1.DueExecution\x12*\n\x07next_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x0c\x44ueExecution\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"C\n\x0b\x46ireRequest\x12\x34\n\x05items\x18\x01 \x03(\x0b\x32%.easyq_internal.store.v1.DueExecution\"<\n\x0c\x46ireResponse\x12,\n\x05ready\x18\x01 \x03(\x0b\x32\x1d.easyq_internal.store.v1.Head\"%\n\x14\x45xpireWaitingRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"T\n\x15\x45xpireWaitingResponse\x12\x0f\n\x07\x65xpired\x18\x01 \x01(\x05\x12*\n\x07next_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\xb5\x02\n\x10TimeStoreService\x12\\\n\x07ListDue\x12\'.easyq_internal.store.v1.ListDueRequest\x1a(.easyq_internal.store.v1.ListDueResponse\x12S\n\x04\x46ire\x12$.easyq_internal.store.v1.FireRequest\x1a%.easyq_internal.store.v1.FireResponse\x12n\n\rExpireWaiting\x12-.easyq_internal.store.v1.ExpireWaitingRequest\x1a..easyq_internal.store.v1.ExpireWaitingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(easyq_internal/store/v1/time_store.proto\x12\x17\x65\x61syq_internal.store.v1\x1a\x12\x65\x61syq/v1/job.proto\x1a\'easyq_internal/store/v1/job_store.proto\x1a%easyq_internal/store/v1/records.proto\x1a\x1egoogle/protobuf/duration.proto\"\x1f\n\x0eListDueRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"s\n\x0fListDueResponse\x12\x34\n\x05items\x18\x01 \x03(\x0b\x32%.easyq_internal.store.v1.DueExecution\x12*\n\x07next_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x0c\x44ueExecution\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"C\n\x0b\x46ireRequest\x12\x34\n\x05items\x18\x01 \x03(\x0b\x32%.easyq_internal.store.v1.DueExecution\"<\n\x0c\x46ireResponse\x12,\n\x05ready\x18\x01 \x03(\x0b\x32\x1d.easyq_internal.store.v1.Head\"(\n\x17ListDueSchedulesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"\x88\x01\n\x18ListDueSchedulesResponse\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.easyq_internal.store.v1.DueSchedule\x12*\n\x07next_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0b\n\x03now\x18\x03 \x01(\x03\"P\n\x14\x46ireSchedulesRequest\x12\x38\n\x05items\x18\x01 \x03(\x0b\x32).easyq_internal.store.v1.ScheduleDecision\"\xc9\x01\n\x10ScheduleDecision\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x03\x12,\n\x05\x66ires\x18\x04 \x03(\x0b\x32\x1d.easyq_internal.store.v1.Fire\x12\x1d\n\x05skips\x18\x05 \x03(\x0b\x32\x0e.easyq.v1.Skip\x12\x12\n\nnew_cursor\x18\x06 \x01(\x03\x12\x0f\n\x07next_at\x18\x07 \x01(\x03\x12\x11\n\tnext_fire\x18\x08 \x01(\x03\"\'\n\x04\x46ire\x12\x0f\n\x07nominal\x18\x01 \x01(\x03\x12\x0e\n\x06\x64ue_at\x18\x02 \x01(\x03\"\x89\x01\n\x15\x46ireSchedulesResponse\x12,\n\x05ready\x18\x01 \x03(\x0b\x32\x1d.easyq_internal.store.v1.Head\x12\x30\n\x05stops\x18\x02 \x03(\x0b\x32!.easyq_internal.store.v1.StopHint\x12\x10\n\x08recorded\x18\x03 \x01(\x05\"%\n\x14\x45xpireWaitingRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"T\n\x15\x45xpireWaitingResponse\x12\x0f\n\x07\x65xpired\x18\x01 \x01(\x05\x12*\n\x07next_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\x9e\x04\n\x10TimeStoreService\x12\\\n\x07ListDue\x12\'.easyq_internal.store.v1.ListDueRequest\x1a(.easyq_internal.store.v1.ListDueResponse\x12S\n\x04\x46ire\x12$.easyq_internal.store.v1.FireRequest\x1a%.easyq_internal.store.v1.FireResponse\x12w\n\x10ListDueSchedules\x12\x30.easyq_internal.store.v1.ListDueSchedulesRequest\x1a\x31.easyq_internal.store.v1.ListDueSchedulesResponse\x12n\n\rFireSchedules\x12-.easyq_internal.store.v1.FireSchedulesRequest\x1a..easyq_internal.store.v1.FireSchedulesResponse\x12n\n\rExpireWaiting\x12-.easyq_internal.store.v1.ExpireWaitingRequest\x1a..easyq_internal.store.v1.ExpireWaitingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'easyq_internal.store.v1.time_store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTDUEREQUEST']._serialized_start=140
-  _globals['_LISTDUEREQUEST']._serialized_end=171
-  _globals['_LISTDUERESPONSE']._serialized_start=173
-  _globals['_LISTDUERESPONSE']._serialized_end=288
-  _globals['_DUEEXECUTION']._serialized_start=290
-  _globals['_DUEEXECUTION']._serialized_end=341
-  _globals['_FIREREQUEST']._serialized_start=343
-  _globals['_FIREREQUEST']._serialized_end=410
-  _globals['_FIRERESPONSE']._serialized_start=412
-  _globals['_FIRERESPONSE']._serialized_end=472
-  _globals['_EXPIREWAITINGREQUEST']._serialized_start=474
-  _globals['_EXPIREWAITINGREQUEST']._serialized_end=511
-  _globals['_EXPIREWAITINGRESPONSE']._serialized_start=513
-  _globals['_EXPIREWAITINGRESPONSE']._serialized_end=597
-  _globals['_TIMESTORESERVICE']._serialized_start=600
-  _globals['_TIMESTORESERVICE']._serialized_end=909
+  _globals['_LISTDUEREQUEST']._serialized_start=201
+  _globals['_LISTDUEREQUEST']._serialized_end=232
+  _globals['_LISTDUERESPONSE']._serialized_start=234
+  _globals['_LISTDUERESPONSE']._serialized_end=349
+  _globals['_DUEEXECUTION']._serialized_start=351
+  _globals['_DUEEXECUTION']._serialized_end=402
+  _globals['_FIREREQUEST']._serialized_start=404
+  _globals['_FIREREQUEST']._serialized_end=471
+  _globals['_FIRERESPONSE']._serialized_start=473
+  _globals['_FIRERESPONSE']._serialized_end=533
+  _globals['_LISTDUESCHEDULESREQUEST']._serialized_start=535
+  _globals['_LISTDUESCHEDULESREQUEST']._serialized_end=575
+  _globals['_LISTDUESCHEDULESRESPONSE']._serialized_start=578
+  _globals['_LISTDUESCHEDULESRESPONSE']._serialized_end=714
+  _globals['_FIRESCHEDULESREQUEST']._serialized_start=716
+  _globals['_FIRESCHEDULESREQUEST']._serialized_end=796
+  _globals['_SCHEDULEDECISION']._serialized_start=799
+  _globals['_SCHEDULEDECISION']._serialized_end=1000
+  _globals['_FIRE']._serialized_start=1002
+  _globals['_FIRE']._serialized_end=1041
+  _globals['_FIRESCHEDULESRESPONSE']._serialized_start=1044
+  _globals['_FIRESCHEDULESRESPONSE']._serialized_end=1181
+  _globals['_EXPIREWAITINGREQUEST']._serialized_start=1183
+  _globals['_EXPIREWAITINGREQUEST']._serialized_end=1220
+  _globals['_EXPIREWAITINGRESPONSE']._serialized_start=1222
+  _globals['_EXPIREWAITINGRESPONSE']._serialized_end=1306
+  _globals['_TIMESTORESERVICE']._serialized_start=1309
+  _globals['_TIMESTORESERVICE']._serialized_end=1851
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,8 @@ isort:skip_file
 The store for schedulers: what is due, by the store's clock."""
 
 from collections import abc as _abc
+from easyq.v1 import job_pb2 as _job_pb2
+from easyq_internal.store.v1 import job_store_pb2 as _job_store_pb2
 from easyq_internal.store.v1 import records_pb2 as _records_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -129,6 +131,183 @@ class FireResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FireResponse: _TypeAlias = FireResponse  # noqa: Y015
+
+@_typing.final
+class ListDueSchedulesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """1 to 5,000."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDueSchedulesRequest: _TypeAlias = ListDueSchedulesRequest  # noqa: Y015
+
+@_typing.final
+class ListDueSchedulesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_IN_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    now: _builtins.int
+    """The store's clock, milliseconds since the epoch: the only one that decides what is due."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.DueSchedule]: ...
+    @_builtins.property
+    def next_in(self) -> _duration_pb2.Duration:
+        """Until the next one is due; unset: none is planned. Zero while more are due than were listed."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[_records_pb2.DueSchedule] | None = ...,
+        next_in: _duration_pb2.Duration | None = ...,
+        now: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_in", b"next_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_in", b"next_in", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDueSchedulesResponse: _TypeAlias = ListDueSchedulesResponse  # noqa: Y015
+
+@_typing.final
+class FireSchedulesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduleDecision]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ScheduleDecision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FireSchedulesRequest: _TypeAlias = FireSchedulesRequest  # noqa: Y015
+
+@_typing.final
+class ScheduleDecision(_message.Message):
+    """What was decided about one job's fires. Times are milliseconds since the epoch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    FIRES_FIELD_NUMBER: _builtins.int
+    SKIPS_FIELD_NUMBER: _builtins.int
+    NEW_CURSOR_FIELD_NUMBER: _builtins.int
+    NEXT_AT_FIELD_NUMBER: _builtins.int
+    NEXT_FIRE_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    revision: _builtins.int
+    """As they were listed."""
+    cursor: _builtins.int
+    new_cursor: _builtins.int
+    """Latest nominal time that is decided on now."""
+    next_at: _builtins.int
+    """When the job is looked at next; 0: never, its schedule has no further fires."""
+    next_fire: _builtins.int
+    """Nominal time of the next fire; 0: none, or not known yet."""
+    @_builtins.property
+    def fires(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fire]:
+        """In order of their nominal times."""
+
+    @_builtins.property
+    def skips(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Skip]: ...
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        cursor: _builtins.int = ...,
+        fires: _abc.Iterable[Global___Fire] | None = ...,
+        skips: _abc.Iterable[_job_pb2.Skip] | None = ...,
+        new_cursor: _builtins.int = ...,
+        next_at: _builtins.int = ...,
+        next_fire: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fires", b"fires", "job_id", b"job_id", "new_cursor", b"new_cursor", "next_at", b"next_at", "next_fire", b"next_fire", "revision", b"revision", "skips", b"skips"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleDecision: _TypeAlias = ScheduleDecision  # noqa: Y015
+
+@_typing.final
+class Fire(_message.Message):
+    """A fire that is to run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOMINAL_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    nominal: _builtins.int
+    due_at: _builtins.int
+    """With its jitter."""
+    def __init__(
+        self,
+        *,
+        nominal: _builtins.int = ...,
+        due_at: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "nominal", b"nominal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fire: _TypeAlias = Fire  # noqa: Y015
+
+@_typing.final
+class FireSchedulesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READY_FIELD_NUMBER: _builtins.int
+    STOPS_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.int
+    """Decisions that were recorded."""
+    @_builtins.property
+    def ready(self) -> _containers.RepeatedCompositeFieldContainer[_records_pb2.Head]:
+        """Those that are ready now."""
+
+    @_builtins.property
+    def stops(self) -> _containers.RepeatedCompositeFieldContainer[_job_store_pb2.StopHint]:
+        """Containers to stop (`overlap` REPLACE)."""
+
+    def __init__(
+        self,
+        *,
+        ready: _abc.Iterable[_records_pb2.Head] | None = ...,
+        stops: _abc.Iterable[_job_store_pb2.StopHint] | None = ...,
+        recorded: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ready", b"ready", "recorded", b"recorded", "stops", b"stops"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FireSchedulesResponse: _TypeAlias = FireSchedulesResponse  # noqa: Y015
 
 @_typing.final
 class ExpireWaitingRequest(_message.Message):

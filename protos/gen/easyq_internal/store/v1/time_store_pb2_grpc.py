@@ -44,6 +44,16 @@ class TimeStoreServiceStub(object):
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireRequest.SerializeToString,
                 response_deserializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireResponse.FromString,
                 _registered_method=True)
+        self.ListDueSchedules = channel.unary_unary(
+                '/easyq_internal.store.v1.TimeStoreService/ListDueSchedules',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.ListDueSchedulesRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.ListDueSchedulesResponse.FromString,
+                _registered_method=True)
+        self.FireSchedules = channel.unary_unary(
+                '/easyq_internal.store.v1.TimeStoreService/FireSchedules',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireSchedulesRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireSchedulesResponse.FromString,
+                _registered_method=True)
         self.ExpireWaiting = channel.unary_unary(
                 '/easyq_internal.store.v1.TimeStoreService/ExpireWaiting',
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.ExpireWaitingRequest.SerializeToString,
@@ -68,6 +78,21 @@ class TimeStoreServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDueSchedules(self, request, context):
+        """ACTIVE recurring jobs whose next fire is due, or is not planned yet, by due time, over an index.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FireSchedules(self, request, context):
+        """Records decisions on fires, each job's by compare-and-set on its revision and cursor; those of jobs that changed
+        meanwhile are left aside. `overlap` is decided here, by what waits and runs at that moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExpireWaiting(self, request, context):
         """Waiting executions (SCHEDULED or QUEUED) whose latest start has passed become EXPIRED, up to `limit`.
         """
@@ -87,6 +112,16 @@ def add_TimeStoreServiceServicer_to_server(servicer, server):
                     servicer.Fire,
                     request_deserializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireRequest.FromString,
                     response_serializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireResponse.SerializeToString,
+            ),
+            'ListDueSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDueSchedules,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.ListDueSchedulesRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.ListDueSchedulesResponse.SerializeToString,
+            ),
+            'FireSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.FireSchedules,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireSchedulesRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireSchedulesResponse.SerializeToString,
             ),
             'ExpireWaiting': grpc.unary_unary_rpc_method_handler(
                     servicer.ExpireWaiting,
@@ -148,6 +183,60 @@ class TimeStoreService(object):
             '/easyq_internal.store.v1.TimeStoreService/Fire',
             easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireRequest.SerializeToString,
             easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDueSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.TimeStoreService/ListDueSchedules',
+            easyq__internal_dot_store_dot_v1_dot_time__store__pb2.ListDueSchedulesRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_time__store__pb2.ListDueSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FireSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.TimeStoreService/FireSchedules',
+            easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireSchedulesRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_time__store__pb2.FireSchedulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

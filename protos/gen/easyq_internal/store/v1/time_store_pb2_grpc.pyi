@@ -35,6 +35,12 @@ class TimeStoreServiceStub:
     """SCHEDULED executions whose time has come, by due time, over an index."""
     Fire: _grpc.UnaryUnaryMultiCallable[_time_store_pb2.FireRequest, _time_store_pb2.FireResponse]
     """SCHEDULED → QUEUED by compare-and-set; those that changed meanwhile are left alone."""
+    ListDueSchedules: _grpc.UnaryUnaryMultiCallable[_time_store_pb2.ListDueSchedulesRequest, _time_store_pb2.ListDueSchedulesResponse]
+    """ACTIVE recurring jobs whose next fire is due, or is not planned yet, by due time, over an index."""
+    FireSchedules: _grpc.UnaryUnaryMultiCallable[_time_store_pb2.FireSchedulesRequest, _time_store_pb2.FireSchedulesResponse]
+    """Records decisions on fires, each job's by compare-and-set on its revision and cursor; those of jobs that changed
+    meanwhile are left aside. `overlap` is decided here, by what waits and runs at that moment.
+    """
     ExpireWaiting: _grpc.UnaryUnaryMultiCallable[_time_store_pb2.ExpireWaitingRequest, _time_store_pb2.ExpireWaitingResponse]
     """Waiting executions (SCHEDULED or QUEUED) whose latest start has passed become EXPIRED, up to `limit`."""
 
@@ -45,6 +51,12 @@ class TimeStoreServiceAsyncStub(TimeStoreServiceStub):
     """SCHEDULED executions whose time has come, by due time, over an index."""
     Fire: _aio.UnaryUnaryMultiCallable[_time_store_pb2.FireRequest, _time_store_pb2.FireResponse]  # type: ignore[assignment]
     """SCHEDULED → QUEUED by compare-and-set; those that changed meanwhile are left alone."""
+    ListDueSchedules: _aio.UnaryUnaryMultiCallable[_time_store_pb2.ListDueSchedulesRequest, _time_store_pb2.ListDueSchedulesResponse]  # type: ignore[assignment]
+    """ACTIVE recurring jobs whose next fire is due, or is not planned yet, by due time, over an index."""
+    FireSchedules: _aio.UnaryUnaryMultiCallable[_time_store_pb2.FireSchedulesRequest, _time_store_pb2.FireSchedulesResponse]  # type: ignore[assignment]
+    """Records decisions on fires, each job's by compare-and-set on its revision and cursor; those of jobs that changed
+    meanwhile are left aside. `overlap` is decided here, by what waits and runs at that moment.
+    """
     ExpireWaiting: _aio.UnaryUnaryMultiCallable[_time_store_pb2.ExpireWaitingRequest, _time_store_pb2.ExpireWaitingResponse]  # type: ignore[assignment]
     """Waiting executions (SCHEDULED or QUEUED) whose latest start has passed become EXPIRED, up to `limit`."""
 
@@ -64,6 +76,24 @@ class TimeStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_time_store_pb2.FireResponse, _abc.Awaitable[_time_store_pb2.FireResponse]]:
         """SCHEDULED → QUEUED by compare-and-set; those that changed meanwhile are left alone."""
+
+    @_abc_1.abstractmethod
+    def ListDueSchedules(
+        self,
+        request: _time_store_pb2.ListDueSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_time_store_pb2.ListDueSchedulesResponse, _abc.Awaitable[_time_store_pb2.ListDueSchedulesResponse]]:
+        """ACTIVE recurring jobs whose next fire is due, or is not planned yet, by due time, over an index."""
+
+    @_abc_1.abstractmethod
+    def FireSchedules(
+        self,
+        request: _time_store_pb2.FireSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_time_store_pb2.FireSchedulesResponse, _abc.Awaitable[_time_store_pb2.FireSchedulesResponse]]:
+        """Records decisions on fires, each job's by compare-and-set on its revision and cursor; those of jobs that changed
+        meanwhile are left aside. `overlap` is decided here, by what waits and runs at that moment.
+        """
 
     @_abc_1.abstractmethod
     def ExpireWaiting(
