@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,18 +20,32 @@ from tests.support.waiting import wait_until
 EASYQ = Path(sys.executable).parent / "easyq"
 
 
+# Signals as a terminal's shell leaves them, whatever whoever runs the tests ignores; then the command.
+_WITH_SIGNALS = """
+import os, signal, sys
+for name in ("INT", "HUP"):
+    signal.signal(signal.Signals["SIG" + name], signal.SIG_IGN if name == sys.argv[1] else signal.SIG_DFL)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
 class Run:
-    """A running `easyq run`, whose outputs go to files, so that it never waits for a reader."""
+    """A running `easyq run`, whose outputs go to files, so that it never waits for a reader; unless `redirect` has a
+    shell lead them elsewhere."""
 
     def __init__(self, folder: Path, server: str, *arguments: str, **options: Any) -> None:
         # With it nothing would be buffered, whatever the code does.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        if "path" in options:
+            environment["PYTHONPATH"] = os.pathsep.join([str(options["path"]), environment.get("PYTHONPATH", "")])
+        signals = [sys.executable, "-S", "-c", _WITH_SIGNALS, options.get("ignored", "")]
+        shell = ["sh", "-c", f'exec "$0" "$@" {options["redirect"]}'] if "redirect" in options else []
         self._files = [folder / "out", folder / "err"]
         with self._files[0].open("wb") as out, self._files[1].open("wb") as err:
             self.process = subprocess.Popen(
-                [EASYQ, "run", "--server", server, *arguments],
+                [*signals, *shell, EASYQ, "run", "--server", server, *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=options.pop("stdout", out),
+                stdout=options.get("stdout", out),
                 stderr=err,
                 env={**environment, "KEPT": "from here"},
             )
@@ -183,6 +198,81 @@ def test_two_signals_at_once_still_stop_the_job(gateway: FakeGateway, start: Any
     assert job.stops == 1
 
 
+def test_a_closed_terminal_leaves_the_job_and_says_so(gateway: FakeGateway, start: Any) -> None:
+    run = start("i:1")
+    job = gateway.job()
+    job.write(stdout=b"x")
+    wait_until(lambda: run.out == b"x")
+    run.signal(signal.SIGHUP)
+    assert run.end() == 129
+    assert run.err == f"easyq: left job {job.job_id}, which goes on\n"
+    assert job.stops == 0
+
+
+def test_nohup_is_heeded(gateway: FakeGateway, start: Any) -> None:
+    run = start("i:1", ignored="HUP")
+    job = gateway.job()
+    job.write(stdout=b"x")
+    wait_until(lambda: run.out == b"x")
+    run.signal(signal.SIGHUP)
+    run.signal(signal.SIGINT)
+    wait_until(lambda: job.stops == 1)
+    job.end("STOPPED", 0)
+    assert run.end() == 130
+
+
+@pytest.mark.parametrize("module", ["click", "grpc"])
+def test_ctrl_c_while_it_still_imports_is_quiet(start: Any, tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(tmp_path / 'reached')!r}).touch()\ntime.sleep(60)\n", encoding="utf-8"
+    )
+    run = start("i:1", path=tmp_path)
+    wait_until((tmp_path / "reached").exists)
+    run.signal(signal.SIGINT)
+    assert run.end() == 130
+    assert run.err == ""
+
+
+@pytest.fixture
+def mute() -> Iterator[socket.socket]:
+    """Listens, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        yield server
+
+
+def test_ctrl_c_before_a_job_exists(mute: socket.socket, tmp_path: Path) -> None:
+    run = Run(tmp_path, f"127.0.0.1:{mute.getsockname()[1]}", "i:1")
+    try:
+        connection, _ = mute.accept()
+        run.signal(signal.SIGINT)
+        wait_until(lambda: "stopping the job as soon as it is accepted" in run.err)
+        mute.close()
+        connection.close()
+        assert run.end() == 130
+        assert "can't reach EasyQ" in run.err
+        assert "Traceback" not in run.err
+    finally:
+        run.process.kill()
+        run.process.wait()
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_leaving_before_a_detached_job_is_accepted(
+    mute: socket.socket, tmp_path: Path, number: signal.Signals, expected: int
+) -> None:
+    run = Run(tmp_path, f"127.0.0.1:{mute.getsockname()[1]}", "i:1", "--detach")
+    try:
+        connection, _ = mute.accept()
+        with connection:
+            run.signal(number)
+            assert run.end() == expected
+        assert run.err == "easyq: left before an answer came; the job may have been accepted\n"
+    finally:
+        run.process.kill()
+        run.process.wait()
+
+
 def test_a_gateway_that_is_away_does_not_hold_the_second_signal(gateway: FakeGateway, start: Any) -> None:
     run = start("i:1")
     job = gateway.job()
@@ -270,6 +360,116 @@ def test_a_reader_that_leaves_ends_it_and_not_the_job(gateway: FakeGateway, star
     assert "Traceback" not in run.err
     assert "Exception" not in run.err
     assert job.stops == 0
+
+
+@pytest.mark.parametrize(
+    ("redirect", "why"),
+    [
+        (">&-", "could not write to stdout: Bad file descriptor"),
+        ("<&- >&-", "could not write to stdout: Bad file descriptor"),
+        (">/dev/full", "could not write to stdout: No space left on device"),
+    ],
+)
+def test_output_that_can_not_be_written_ends_it_and_not_the_job(
+    gateway: FakeGateway, start: Any, redirect: str, why: str
+) -> None:
+    run = start("i:1", redirect=redirect)
+    job = gateway.job()
+    job.write(stdout=b"x" * 10)
+    assert run.end() == 125
+    assert run.err == f"easyq: {why}; job {job.job_id} goes on\n"
+    assert job.stops == 0
+
+
+@pytest.mark.parametrize("redirect", [">&-", "2>&-", ">&- 2>&-", ">/dev/full", "2>/dev/full"])
+def test_streams_that_nothing_is_written_to_may_be_closed_or_full(
+    gateway: FakeGateway, start: Any, redirect: str
+) -> None:
+    run = start("i:1", redirect=redirect)
+    job = gateway.job()
+    job.end("FAILED", 3, error=Failure(reason=Failure.OOM_KILLED, message="said on stderr, where there is one"))
+    assert run.end() == 3
+    assert "Traceback" not in run.err
+
+
+def test_stderr_that_can_not_be_written_ends_it_too(gateway: FakeGateway, start: Any) -> None:
+    run = start("i:1", redirect="2>/dev/full")
+    gateway.job().write(stderr=b"x")
+    assert run.end() == 125
+
+
+@pytest.mark.parametrize("options", [["--detach"], ["--detach", "--json"]])
+@pytest.mark.parametrize("redirect", [">&-", ">/dev/full"])
+def test_an_id_that_can_not_be_printed_is_told(
+    gateway: FakeGateway, start: Any, redirect: str, options: list[str]
+) -> None:
+    run = start("i:1", *options, redirect=redirect)
+    assert run.end() == 125
+    assert run.err.startswith("easyq: could not write to stdout: ")
+    assert run.err.endswith(f"; job {gateway.job().job_id} goes on\n")
+    assert run.err.count("\n") == 1
+
+
+def test_an_id_that_nobody_reads_is_told(gateway: FakeGateway, start: Any) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = start("i:1", "--detach", stdout=writer)
+    os.close(writer)
+    assert run.end() == 141
+    assert run.err == f"easyq: nobody reads the output any more; job {gateway.job().job_id} goes on\n"
+
+
+def test_a_result_that_can_not_be_printed_is_told(gateway: FakeGateway, start: Any) -> None:
+    run = start("i:1", "--json", redirect=">/dev/full")
+    job = gateway.job()
+    job.end()
+    assert run.end() == 125
+    assert run.err == f"easyq: could not write to stdout: No space left on device; job {job.job_id} has ended\n"
+
+
+def test_help_that_can_not_be_printed_is_one_line(start: Any) -> None:
+    run = start("--help", redirect=">/dev/full")
+    assert run.end() == 125
+    assert run.err == "easyq: could not write: No space left on device\n"
+
+
+def test_a_usage_error_that_can_not_be_printed_keeps_its_status(start: Any) -> None:
+    assert start("i:1", "--retries", "no", redirect="2>/dev/full").end() == 125
+    assert start("i:1", "--retries", "no", redirect="2>&-").end() == 125
+
+
+def test_a_reader_that_made_the_pipe_non_blocking_gets_everything(gateway: FakeGateway, start: Any) -> None:
+    gateway.chunk = 1 << 16
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    run = start("i:1", stdout=writer)
+    os.close(writer)
+    job = gateway.job()
+    data = os.urandom(1 << 19)
+    job.write(stdout=data)
+    job.end()
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read() == data
+    assert run.end() == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [[b"\xff"], [b"i", b"\xff"], [b"-e", b"A=\xff", b"i"], [b"-u", b"\xff", b"i"], [b"--task=\xff", b"i"]]
+)
+def test_arguments_that_are_no_text_are_refused(gateway: FakeGateway, start: Any, arguments: list[bytes]) -> None:
+    run = start(*arguments)
+    assert run.end() == 125
+    assert "is not valid UTF-8" in run.err.splitlines()[-1]
+    assert "Traceback" not in run.err
+    assert not gateway.jobs
+
+
+def test_a_file_of_variables_that_is_no_text_is_named_with_the_line(start: Any, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_bytes(b"A=1\nB=\xff\n")
+    run = start("i:1", "--env-file", str(file))
+    assert run.end() == 125
+    assert run.err == f"easyq: {file}:2: byte 3 of the line is not valid UTF-8\n"
 
 
 def test_a_refusal_is_one_line_with_its_fields(gateway: FakeGateway, start: Any) -> None:

@@ -11,7 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from easyq.cli import group, root
+from easyq.cli import group
+from easyq.cli.group import root
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def imported_by(code: str) -> set[str]:
 
 
 def test_help_imports_neither_grpc_nor_any_command() -> None:
-    modules = imported_by("from easyq.cli import root; root(['--help'])")
+    modules = imported_by("from easyq.cli.group import root; root(['--help'])")
     assert "click" in modules
     assert not {name for name in modules if name.split(".")[0] in {"grpc", "google", "easyq_supervisor", "pydantic"}}
 
@@ -118,11 +119,19 @@ def test_versions() -> None:
         (["i", "--entrypoint", ""], "--entrypoint must not be empty"),
         (["i", "-e", "A B=1"], "'A B' contains white space"),
         (["i", "--env-file", "/nowhere"], "/nowhere"),
+        (["i", "--env-file", "/proc/self/mem"], "/proc/self/mem: Input/output error"),
+        (["\udcff"], "'\\udcff' is not valid UTF-8"),
+        (["i", "a", "\udcff"], "COMMAND]...': '\\udcff' is not valid UTF-8"),
+        (["i", "-e", "A=secret\udcff"], "'A' is not valid UTF-8"),
+        (["i", "-w", "/\udcff"], "'-w' / '--workdir': '/\\udcff' is not valid UTF-8"),
+        (["i", "--\udcff"], "No such option"),
         (["i", "--server", "127.0.0.1:1"], "can't reach EasyQ at 127.0.0.1:1"),
     ],
 )
-def test_own_failures_are_one_line_and_125(arguments: list[str], said: str) -> None:
+def test_own_failures_are_one_line_and_125(arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
     outcome = invoke("run", *arguments)
+    shown = outcome.output + capfd.readouterr().err
     assert outcome.exit_code == 125
-    assert said in outcome.output
-    assert "Traceback" not in outcome.output
+    assert said in shown
+    assert isinstance(outcome.exception, SystemExit)
+    assert "secret" not in shown

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from easyq.cli.group import LazyGroup
+import sys
+
+from easyq.cli import interrupts
 
 
 def main() -> None:
     """Entry point of the distribution."""
-    root(prog_name="easyq")
+    # First of all: importing takes long enough for a Ctrl-C.
+    interrupts.leave_at_once()
+    from easyq.cli.group import root
+    from easyq.cli.stdio import OWN_FAILURE, drop_output, failed_in_echo, say
 
-
-root = LazyGroup(
-    name="easyq",
-    help="EasyQ: a job queue in which every job is a container run.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=True,
-)
+    try:
+        root(prog_name="easyq")
+    except OSError as error:
+        if not failed_in_echo(error):
+            raise
+        say(f"could not write: {error.strerror}")
+        drop_output()
+        sys.exit(OWN_FAILURE)

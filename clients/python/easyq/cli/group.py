@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from easyq.cli import interrupts
+
 GROUP = "easyq.commands"
 
 # Where the client's own commands are.
@@ -52,6 +54,7 @@ class LazyGroup(click.Group):
             if cmd_name in _SERVER:
                 raise click.ClickException(f"easyq {cmd_name} needs the server: pip install easyq-server")
             return None
+        interrupts.as_usual()
         try:
             loaded = entry.load()
         except ImportError as error:
@@ -89,3 +92,11 @@ def _wrap(name: str, function: Callable[[list[str]], Any]) -> click.Command:
         function(list(arguments))
 
     return command
+
+
+root = LazyGroup(
+    name="easyq",
+    help="EasyQ: a job queue in which every job is a container run.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+)

@@ -7,13 +7,12 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from easyq.cli.stdio import OWN_FAILURE
 from easyq.client import RunResult
 from easyq.v1.job_pb2 import Execution, Failure, Job
 from easyq.v1.job_service_pb2 import CreateJobResponse
 from easyq.v1.log_service_pb2 import LogEnd
 
-#: EasyQ itself failed, as docker's 125.
-OWN_FAILURE = 125
 #: The job's timeout ended it, as coreutils' timeout(1).
 TIMED_OUT = 124
 

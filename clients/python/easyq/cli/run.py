@@ -6,20 +6,20 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+from easyq.cli import interrupts
+from easyq.cli.env import EnvError, collect, is_text
+from easyq.cli.stdio import OWN_FAILURE, OutputGone, StdOutput, is_terminal, occupy_closed, print_line, say
 
 if TYPE_CHECKING:
     from easyq.client import Client
     from easyq.errors import EasyQError
-    from easyq.v1.log_service_pb2 import LogChunk
     from easyq.v1.spec_pb2 import JobSpec
 
-OWN_FAILURE = 125
 _NO_OPTION = (click.NoSuchOption, click.BadOptionUsage)
-# As a shell shows a program that wrote into a closed pipe.
-_BROKEN_PIPE = 141
 
 
 class _UsageError(click.UsageError):
@@ -31,10 +31,22 @@ class RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            self._check_text(ctx)
+            return rest
         except click.UsageError as error:
             hint = " Options of the container's command come after `--`." if isinstance(error, _NO_OPTION) else ""
             raise _UsageError(error.format_message() + hint, ctx) from error
+
+    def _check_text(self, ctx: click.Context) -> None:
+        """Whatever goes to the server is text, unlike a shell's words. Names of files are left as they are."""
+        for parameter in self.get_params(ctx):
+            value = ctx.params.get(parameter.name or "")
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, str) and not is_text(one):
+                    # Not the value itself where it may be a secret.
+                    shown = f"{one.partition('=')[0]!r}" if parameter.name == "env" else f"{one!r}"
+                    raise click.BadParameter(f"{shown} is not valid UTF-8.", ctx, parameter)
 
 
 def _duration(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
@@ -93,7 +105,11 @@ def run(
     """Run a container through EasyQ and follow its output: stdout to stdout, stderr to stderr, byte for byte.
 
     Exits with the container's exit code. 124: it ran longer than --timeout. 125: EasyQ itself failed, or the container
-    never ran. 130 or 143: it was stopped. Ctrl-C stops the job; a second one leaves at once.
+    never ran. 130 or 143: it was stopped. Ctrl-C (or SIGTERM) stops the job; a second one leaves at once.
+
+    As with docker run, the job outlives this command, which then tells its id on stderr: where the terminal is closed
+    (SIGHUP: 129; nohup prevents it), where nobody reads the output any more (`| head -1`: 141), and where the output
+    can't be written (a full disk, a closed stdout: 125).
 
     With --json one object is printed at the end: taskId, jobId, executionId, state, exitCode, error, attempts,
     stdoutBytes, stderrBytes, stdoutTruncated, stderrTruncated, startedAt, finishedAt. With --detach as well it is the
@@ -101,7 +117,7 @@ def run(
     """
     # gRPC's own lines on stderr would be taken for the container's.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from easyq.cli.env import EnvError, collect
+    occupy_closed()
     from easyq.client import Client
     from easyq.errors import EasyQError
     from easyq.spec import job_spec
@@ -109,9 +125,8 @@ def run(
     if entrypoint == "":
         _fail("--entrypoint must not be empty")
     try:
-        files = [(str(path), path.read_text(encoding="utf-8")) for path in env_file]
-        envs = collect(files, env, os.environ)
-    except (EnvError, OSError, UnicodeDecodeError) as error:
+        envs = collect([(str(path), _read(path)) for path in env_file], env, os.environ)
+    except EnvError as error:
         _fail(str(error))
     spec = job_spec(
         image,
@@ -133,63 +148,60 @@ def run(
     sys.exit(code)
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        _fail(f"{path}: {error.strerror}")
+
+
 def _detach(client: Client, spec: JobSpec, task: str, as_json: bool) -> int:
     from easyq.cli.outcome import submitted_json
 
-    answer = client.submit(spec, task=task)
-    click.echo(json.dumps(submitted_json(answer)) if as_json else answer.job_id)
+    with interrupts.leaving_with(lambda: say("left before an answer came; the job may have been accepted")):
+        answer = client.submit(spec, task=task)
+    try:
+        print_line(json.dumps(submitted_json(answer)) if as_json else answer.job_id)
+    except OutputGone as gone:
+        say(f"{gone}; job {answer.job_id} goes on")
+        return gone.exit_code
     return 0
 
 
 def _follow(client: Client, spec: JobSpec, task: str, as_json: bool) -> int:
     from easyq.cli.outcome import exit_code, remarks, result_json
-    from easyq.cli.session import OutputGone, RunSession
+    from easyq.cli.session import RunSession
     from easyq.errors import EasyQError
 
     session = RunSession(
         client=client,
         submit=lambda: client.submit(spec, task=task),
         output=StdOutput(only_stderr=as_json),
-        say=_say,
-        notice_after=(0.5, 2.0, 5.0, 15.0) if sys.stderr.isatty() else (2.0, 5.0, 15.0),
+        say=say,
+        notice_after=(0.5, 2.0, 5.0, 15.0) if is_terminal() else (2.0, 5.0, 15.0),
     )
     try:
         result = session.run()
-    except OutputGone:
-        _say(f"nobody reads the output any more; job {session.job_id} goes on")
-        _drop_stdout()
-        return _BROKEN_PIPE
+    except OutputGone as gone:
+        fate = "goes on" if session.signalled is None else "is being stopped"
+        say(f"{gone}; job {session.job_id} {fate}")
+        return gone.exit_code
     except EasyQError as error:
         if not session.job_id:
-            raise
+            if session.signalled is None:
+                raise
+            say(_sentence(error))
+            return 128 + session.signalled
         _fail(f"{_sentence(error)} (job {session.job_id} may still run)")
     for line in remarks(result):
-        _say(line)
+        say(line)
     if as_json:
-        click.echo(json.dumps(result_json(result)))
+        try:
+            print_line(json.dumps(result_json(result)))
+        except OutputGone as gone:
+            say(f"{gone}; job {session.job_id} has ended")
+            return gone.exit_code
     return exit_code(result, session.signalled)
-
-
-class StdOutput:
-    """This process's own stdout and stderr."""
-
-    def __init__(self, *, only_stderr: bool) -> None:
-        self._only_stderr = only_stderr
-
-    def write(self, chunk: LogChunk) -> None:
-        from easyq.v1.log_service_pb2 import LogStream
-
-        to_stderr = self._only_stderr or chunk.stream == LogStream.STDERR
-        target: Any = sys.stderr if to_stderr else sys.stdout
-        target.buffer.write(chunk.data)
-        target.buffer.flush()
-
-
-def _drop_stdout() -> None:
-    """Leads stdout nowhere, since the interpreter flushes it once more at its end, and would fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _sentence(error: EasyQError) -> str:
@@ -202,10 +214,6 @@ def _sentence(error: EasyQError) -> str:
     return " ".join(text.split())
 
 
-def _say(text: str) -> None:
-    click.echo(f"easyq: {text}", err=True)
-
-
 def _fail(text: str) -> NoReturn:
-    _say(text)
+    say(text)
     sys.exit(OWN_FAILURE)

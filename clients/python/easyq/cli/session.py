@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol
 
+from easyq.cli import interrupts
 from easyq.cli.outcome import attempt_remark
 from easyq.client import ENDED, Client, RunResult
 from easyq.errors import EasyQError, FailedPrecondition
@@ -31,7 +32,6 @@ _PARTING = 1.0
 # Longest time until a signal is heard, in seconds.
 _HEARING = 0.1
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LEAVE = "press Ctrl-C again to leave it to EasyQ"
 
 
@@ -39,12 +39,8 @@ class Output(Protocol):
     """Where a container's output goes."""
 
     def write(self, chunk: LogChunk) -> None:
-        """Writes all bytes, unbuffered. Raises BrokenPipeError where nobody reads them any more."""
+        """Writes all bytes, unbuffered. Raises OutputGone where that can't be done any more."""
         ...
-
-
-class OutputGone(Exception):
-    """Nobody reads the output any more; the job goes on."""
 
 
 class RunSession:
@@ -77,10 +73,11 @@ class RunSession:
 
     def run(self) -> RunResult:
         """Returns when the job has ended. The first SIGINT or SIGTERM stops the job; the second ends this process.
+        SIGHUP ends this process and leaves the job as it is.
 
         Raises EasyQError, and OutputGone.
         """
-        previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        previous = {number: signal.signal(number, self._on_signal) for number in interrupts.heard()}
         threading.Thread(target=self._work, name="follow", daemon=True).start()
         threading.Thread(target=self._notice, name="notice", daemon=True).start()
         try:
@@ -104,7 +101,7 @@ class RunSession:
         self._events.put(number)
 
     def _interrupted(self, number: int) -> None:
-        if self.signalled is not None:
+        if self.signalled is not None or number == signal.SIGHUP:
             self._say(self._parting())
             os._exit(128 + number)
         with self._lock:
@@ -119,7 +116,9 @@ class RunSession:
     def _parting(self) -> str:
         """What is true of the job when this process leaves: a stop that is on its way gets a moment to arrive."""
         if not self.job_id:
-            return "left before an answer came"
+            return "left before an answer came; the job may have been accepted"
+        if self.signalled is None:
+            return f"left job {self.job_id}, which goes on"
         if self._stop_answered.wait(_PARTING):
             return f"left job {self.job_id}, which is being stopped"
         return f"left job {self.job_id}; nobody has answered to its stop"
@@ -127,8 +126,6 @@ class RunSession:
     def _work(self) -> None:
         try:
             self._result = self._follow()
-        except BrokenPipeError:
-            self._result = OutputGone()
         except Exception as error:  # noqa: BLE001 - raised again by the main thread
             self._result = error
         finally:

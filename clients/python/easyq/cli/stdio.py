@@ -1,0 +1,99 @@
+"""This process's stdout and stderr, which may be closed, full, or read by nobody.
+
+All but click's own texts goes straight to the descriptors: what a failed write leaves in a buffer would fail once more
+when the interpreter ends, and change its exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from easyq.v1.log_service_pb2 import LogChunk
+
+#: EasyQ itself failed, as docker's 125.
+OWN_FAILURE = 125
+# As a shell shows a program that wrote into a closed pipe.
+_BROKEN_PIPE = 141
+
+_STDOUT, _STDERR = 1, 2
+
+
+class OutputGone(Exception):
+    """The output can't be written any more. The message says why, `exit_code` is what to exit with."""
+
+    def __init__(self, message: str, *, exit_code: int = OWN_FAILURE) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class StdOutput:
+    """Where a container's output goes."""
+
+    def __init__(self, *, only_stderr: bool) -> None:
+        self._only_stderr = only_stderr
+
+    def write(self, chunk: LogChunk) -> None:
+        """Writes all bytes. Raises OutputGone."""
+        from easyq.v1.log_service_pb2 import LogStream
+
+        to_stderr = self._only_stderr or chunk.stream == LogStream.STDERR
+        _write(_STDERR if to_stderr else _STDOUT, chunk.data)
+
+
+def print_line(text: str) -> None:
+    """A line of our own for stdout. Raises OutputGone."""
+    _write(_STDOUT, f"{text}\n".encode())
+
+
+def say(text: str) -> None:
+    """A line for a person, on stderr; dropped where that can't be written."""
+    with suppress(OutputGone):
+        _write(_STDERR, f"easyq: {text}\n".encode(errors="backslashreplace"))
+
+
+def is_terminal() -> bool:
+    """Whether a person sees what is said."""
+    return os.isatty(_STDERR)
+
+
+def occupy_closed() -> None:
+    """Opens what is closed of stdin, stdout and stderr, so that no connection gets their numbers and a container's
+    output for its content. Reading or writing them fails as before."""
+    for number in (0, _STDOUT, _STDERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number else os.O_WRONLY)  # gets the lowest number that is free
+
+
+def failed_in_echo(error: OSError) -> bool:
+    """Whether it was click's echo that failed, which is not the command's fault."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "click.utils"
+
+
+def drop_output() -> None:
+    """Leads both nowhere, with whatever is left in buffers."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (_STDOUT, _STDERR):
+        os.dup2(nowhere, number)
+
+
+def _write(number: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(number, left) :]
+        except BlockingIOError:
+            select.select([], [number], [])  # whoever shares the other end has made it non-blocking
+        except BrokenPipeError as error:
+            raise OutputGone("nobody reads the output any more", exit_code=_BROKEN_PIPE) from error
+        except OSError as error:
+            name = "stdout" if number == _STDOUT else "stderr"
+            raise OutputGone(f"could not write to {name}: {error.strerror}") from error
