@@ -436,12 +436,17 @@ class MemoryLeaseNotes:
 
     def __init__(self, note: LeaseNote | None = None) -> None:
         self.note = note
+        # Containers that the watchdog has ended.
+        self.ended: set[str] = set()
 
     def read(self) -> LeaseNote | None:
         return self.note
 
     def write(self, note: LeaseNote) -> None:
         self.note = note
+
+    def was_ended(self, container_id: str) -> bool:
+        return container_id in self.ended
 
 
 class FakeAgentClock:

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
+from tests.support.waiting import wait_until
+
 # Unix sockets allow about 100 characters of path, so the folders lie right below /tmp.
 BASE = Path("/tmp")
 STEM = "eqt"
@@ -126,6 +128,12 @@ def stopped(pid: int) -> bool:
         Path(task, "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()
     ]
     return all(state in {"T", "t"} for state in states)
+
+
+def freeze(pid: int, timeout: float = 30.0) -> None:
+    """SIGSTOP, and waits until it stands still: on a busy machine its threads go on until each has had its turn."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: stopped(pid), timeout, message=f"process {pid} stands still")
 
 
 def _kill_tree(pid: int) -> None:

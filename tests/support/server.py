@@ -82,9 +82,7 @@ class Server:
 
     def freeze(self) -> None:
         """Stops the process's clock: connections stay open, nothing answers."""
-        self._signal(signal.SIGSTOP)
-        # On a busy machine its threads go on for a while, until each has had its turn to stop.
-        wait_until(lambda: process.stopped(self.pid), self.start_timeout, message=f"{self.name} stands still")
+        process.freeze(self.pid, self.start_timeout)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import sys
 import uuid
 
 from easyq_chassis.channel import open_channel
-from easyq_chassis.errors import EasyQError
+from easyq_chassis.errors import EasyQError, FailedPrecondition
 from easyq_chassis.logs import get_logger
 from easyq_chassis.server import GrpcServer
 from easyq_runner.adapters.clock import BootClock
@@ -17,13 +18,14 @@ from easyq_runner.adapters.data_folder import DataFolder
 from easyq_runner.adapters.docker_engine import DockerEngine
 from easyq_runner.adapters.docker_http import DockerHttp, TlsFiles
 from easyq_runner.adapters.journal_file import FileJournal, JournalDamaged
-from easyq_runner.adapters.lease_file import FileLeaseNotes
 from easyq_runner.adapters.link import GrpcLink
 from easyq_runner.adapters.log_sink import GrpcLogSink
 from easyq_runner.adapters.registry_auth import RegistryCredentials
+from easyq_runner.adapters.watch_pipe import Teller, ToldLeaseNotes
 from easyq_runner.assembly import Assembly, Ports
 from easyq_runner.config import RunnerSettings, find_docker
 from easyq_runner.domain.identity import Identity, choose
+from easyq_runner.domain.watch import Ward
 from easyq_runner.errors import EngineError
 from easyq_runner.ports import EngineInfo
 from easyq_runner.usecases.waiting import first_of
@@ -31,19 +33,22 @@ from easyq_runner.usecases.waiting import first_of
 # Seconds that a start waits for the engine to say who it is, and for its containers to be looked at.
 _ENGINE_PATIENCE = 3.0
 _SURVEY_PATIENCE = 5.0
+# The same until another agent on the data folder is believed to live.
+_LOCK_PATIENCE = 2.0
 _ASK_AGAIN = 0.25
 
 
 class App:
     """One agent. Raises EasyQError, OSError, ValueError or JournalDamaged where the settings can't work."""
 
-    def __init__(self, settings: RunnerSettings) -> None:
+    def __init__(self, settings: RunnerSettings, watchdog: Teller) -> None:
         self._settings = settings
+        self._watchdog = watchdog
         self._log = get_logger()
-        self._folder = DataFolder(settings.data.expanduser())
+        self._folder = DataFolder(settings.data.expanduser().absolute())
         address = find_docker(settings)
         tls = TlsFiles(ca=address.tls[0], cert=address.tls[1], key=address.tls[2]) if address.tls else None
-        self._engine_url = address.url
+        self._engine_url, self._engine_tls = address.url, address.tls
         self._engine = DockerEngine(
             DockerHttp(address.url, tls=tls),
             RegistryCredentials(settings.credentials(), config=settings.docker_config),
@@ -56,18 +61,23 @@ class App:
 
     async def start(self) -> None:
         """Finds its containers again, and says hello."""
-        self._folder.lock()
+        await self._lock_folder()
+        known = self._folder.read_identity()
+        if known is not None:
+            # Before anything else can fail: its containers may run.
+            self._tell_watchdog(known)
         info = await self._ask_engine()
         ports = Ports(
             engine=self._engine,
             engine_url=self._engine_url,
             journal=self._journal,
-            notes=FileLeaseNotes(self._folder.lease),
+            notes=ToldLeaseNotes(self._folder.lease, self._watchdog),
             link=self._link,
             sink=self._sink,
             clock=BootClock(),
         )
         identity = self._choose_identity(info)
+        self._tell_watchdog(identity)
         self._assembly = Assembly(self._settings, ports, identity, on_identity=self._folder.write_identity)
         await self._assembly.start(survey_patience=_SURVEY_PATIENCE if info else 0.0)
         if self._server is not None:
@@ -88,6 +98,31 @@ class App:
             self._serving_task.cancel()
             await self._server.stop(0)
         self._folder.unlock()
+
+    async def _lock_folder(self) -> None:
+        """Waits for an agent that has been killed a moment ago. Raises FailedPrecondition if another one runs."""
+        until = asyncio.get_running_loop().time() + _LOCK_PATIENCE
+        while True:
+            try:
+                self._folder.lock(os.getppid())
+                return
+            except FailedPrecondition:
+                if asyncio.get_running_loop().time() > until:
+                    raise
+            await asyncio.sleep(_ASK_AGAIN)
+
+    def _tell_watchdog(self, identity: Identity) -> None:
+        form = self._settings.log_format
+        self._watchdog.tell(
+            Ward(
+                farm=self._settings.farm,
+                agent_id=identity.agent_id,
+                engine=self._engine_url,
+                tls=self._engine_tls,
+                lease=str(self._folder.lease),
+                console=form == "console" or (form == "auto" and sys.stderr.isatty()),
+            )
+        )
 
     def _choose_identity(self, info: EngineInfo | None) -> Identity:
         choice = choose(
@@ -120,10 +155,10 @@ class App:
             await self._assembly.until_health_may_have_changed()
 
 
-async def serve(settings: RunnerSettings, stop: asyncio.Event) -> None:
+async def serve(settings: RunnerSettings, watchdog: Teller, stop: asyncio.Event) -> None:
     """Runs an agent until `stop` is set. Ends the process with status 1 where it can't go on."""
     try:
-        app = App(settings)
+        app = App(settings, watchdog)
         await app.start()
     except (EasyQError, OSError, ValueError, JournalDamaged) as error:
         get_logger().error("cannot_start", error=str(error))

@@ -162,7 +162,7 @@ class Journal(Protocol):
 
 
 class LeaseNotes(Protocol):
-    """Where the lease is noted for a restarted agent."""
+    """Where the lease is noted, for a restarted agent and for the watchdog; and what the watchdog notes."""
 
     def read(self) -> LeaseNote | None:
         """The last note; None if there is none, or none that can be read."""
@@ -170,6 +170,10 @@ class LeaseNotes(Protocol):
 
     def write(self, note: LeaseNote) -> None:
         """Replaces the note. Raises OSError."""
+        ...
+
+    def was_ended(self, container_id: str) -> bool:
+        """Whether the watchdog has ended this container because the lease was lost."""
         ...
 
 

@@ -15,11 +15,13 @@ import pytest
 from easyq.v1.spec_pb2 import JobSpec
 from tests.fakes.runner import FakeFarm, FarmExecution
 from tests.support import process
+from tests.support.farm import processes
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+from tests.support.waiting import eventually
 
 
 class AgentProcess:
-    """`python -m easyq_runner`; its data folder outlives it."""
+    """`python -m easyq_runner`: a watchdog (`process`) and its agent (`agent_pid`); the data folder outlives both."""
 
     def __init__(self, farm: FakeFarm, host: DockerHost, **settings: Any) -> None:
         self.folder = process.make_folder("agent")
@@ -80,8 +82,32 @@ class AgentProcess:
         assert self._process is not None, "it was not started"
         return self._process
 
+    @property
+    def agent_pid(self) -> int:
+        """Of the living agent; 0 while there is none."""
+        return processes.child_of(self.process.pid, "easyq_runner.agent")
+
+    @property
+    def deaths(self) -> int:
+        """How often its watchdog has seen an agent end that was not told to."""
+        return self.log.count('"event": "agent_ended"')
+
+    def fired(self, point: str) -> bool:
+        """Whether the crash point has acted."""
+        return (self.folder / "once" / f"runner.{point}").exists()
+
     async def kill(self) -> None:
+        """Both at once."""
+        agent = self.agent_pid
         await self.end(signal.SIGKILL)
+        if agent:
+            await eventually(lambda: not process.alive(agent), message="the agent ends with its watchdog")
+
+    async def kill_agent(self) -> None:
+        """Its watchdog starts another."""
+        deaths = self.deaths
+        os.kill(self.agent_pid, signal.SIGKILL)
+        await eventually(lambda: self.deaths > deaths)
 
     async def end(self, sig: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status; the farm goes on answering meanwhile."""
@@ -89,6 +115,9 @@ class AgentProcess:
 
     def close(self) -> None:
         if self.running:
+            for pid in (self.process.pid, self.agent_pid):
+                if pid:
+                    os.kill(pid, signal.SIGCONT)
             process.end(self.process)
         print(self.log)  # shown with a test that failed
         process.remove_folder(self.folder)

@@ -44,8 +44,7 @@ async def test_crash_points(new_agent: NewAgent, farm: FakeFarm, run: Run, docke
     with DockerObserver([docker_host]) as observer:
         await agent.ready()
         one = run("echo hi; exit 5")
-        await eventually(lambda: not agent.running, message="the crash point was passed")
-        await agent.ready()
+        await eventually(lambda: agent.deaths == 1, message="the crash point was passed")
         await farm.ended(one)
         await eventually(lambda: not docker_host.containers())
         started = [event for event in observer.events("start") if event.execution_id == one.execution_id]

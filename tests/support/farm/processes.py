@@ -9,10 +9,14 @@ from tests.support import process
 from tests.support.waiting import wait_until
 
 MARK = "EASYQ_TEST_FARM"
+# A runner is two processes, of which tests may mean one: "watchdog" and "agent".
 SERVICES = ("gateway", "scheduler", "dispatcher", "store", "runner")
 
 _NAMES = {
     **{name: re.compile(rf"(easyq_{name}\b|easyq {name}\b)") for name in SERVICES},
+    # With `easyq runner`, which the watchdog is for a moment.
+    "watchdog": re.compile(r"(easyq_runner(?!\.agent)\b|easyq runner\b)"),
+    "agent": re.compile(r"easyq_runner\.agent\b"),
     "redis": re.compile(r"(valkey|redis)-server"),
     "up": re.compile(r"(easyq_supervisor\b|easyq up\b)"),
 }
@@ -33,8 +37,20 @@ def marked(folder: Path) -> dict[int, str]:
 
 
 def pids_of(folder: Path, service: str) -> list[int]:
-    """The processes of one service: a name of SERVICES, `redis` or `up`."""
+    """The processes of one service: a name of SERVICES, `watchdog`, `agent`, `redis` or `up`."""
     return sorted(pid for pid, line in marked(folder).items() if _NAMES[service].search(line))
+
+
+def child_of(parent: int, name: str) -> int:
+    """The living child of a process whose command line has `name` in it; 0 if there is none."""
+    try:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+        for child in map(int, children):
+            if name.encode() in Path(f"/proc/{child}/cmdline").read_bytes() and process.alive(child):
+                return child
+    except OSError:
+        return 0
+    return 0
 
 
 def kill(pids: list[int]) -> None:

@@ -1,5 +1,7 @@
 """The services as commands of their own, on a real Redis and a real MongoDB protocol: as on several machines."""
 
+import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -43,6 +45,26 @@ class Service(Server):
             except grpc.RpcError:
                 return False
         return True
+
+
+class RunnerService(Service):
+    """One `easyq runner`: a watchdog (`pid`) and its agent. To freeze and to thaw it means both."""
+
+    @property
+    def agent_pid(self) -> int:
+        """Of the living agent."""
+        return wait_until(lambda: processes.child_of(self.pid, "easyq_runner.agent"), message="the agent lives")
+
+    def freeze(self) -> None:
+        # The watchdog first, so that it does not see what becomes of the other.
+        for pid in (self.pid, self.agent_pid):
+            process.freeze(pid)
+
+    def thaw(self) -> None:
+        if self.running:
+            for pid in (self.pid, processes.child_of(self.pid, "easyq_runner.agent")):
+                if pid:
+                    os.kill(pid, signal.SIGCONT)
 
 
 class SplitFarm:
@@ -100,18 +122,18 @@ class SplitFarm:
         runner_store = route("runner", "store", store_at)
         self.runners = [self._runner(host, runner_dispatchers, runner_store) for host in docker]
 
-    def _runner(self, host: Engine, dispatchers: list[str], store: str) -> Service:
-        return self._service(
-            "runner",
-            "",
-            dispatchers=",".join(dispatchers),
-            store=store,
-            docker_host=host.url,
-            data=str(self.folder / f"agent-{host.label}"),
-            agent_id=f"agent-{host.label}",
-            slots=str(self.slots),
-            allowed_mounts=str(self.mounts),
-        )
+    def _runner(self, host: Engine, dispatchers: list[str], store: str) -> RunnerService:
+        settings = {
+            "dispatchers": ",".join(dispatchers),
+            "store": store,
+            "docker_host": host.url,
+            "data": str(self.folder / f"agent-{host.label}"),
+            "agent_id": f"agent-{host.label}",
+            "slots": str(self.slots),
+            "allowed_mounts": str(self.mounts),
+            **self._more.get("runner", {}),
+        }
+        return RunnerService("runner", settings=settings, mark=str(self.folder))
 
     def _service(self, name: str, address: str, **settings: str) -> Service:
         return Service(name, settings={**settings, **self._more.get(name, {})}, address=address, mark=str(self.folder))

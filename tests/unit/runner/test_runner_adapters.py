@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,11 @@ def test_lease_note_that_cannot_be_read_is_none(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ data folder
 def test_data_folder_has_one_user(tmp_path: Path) -> None:
     first, second = DataFolder(tmp_path / "data"), DataFolder(tmp_path / "data")
-    first.lock()
+    first.lock(os.getpid())
     with pytest.raises(FailedPrecondition, match=r"process id \d+"):
-        second.lock()
+        second.lock(os.getpid())
     first.unlock()
-    second.lock()
+    second.lock(os.getpid())
     second.unlock()
 
 

@@ -28,18 +28,22 @@ class DataFolder:
         """Path of the lease's note."""
         return self._path / "lease"
 
-    def lock(self) -> None:
-        """Makes the folder and takes it until the process ends. Raises FailedPrecondition if another agent has it."""
+    def lock(self, holder: int) -> None:
+        """Makes the folder and takes it until the process ends; `holder` is the process to end for that.
+
+        Raises FailedPrecondition if another agent has it.
+        """
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._lock, 32).decode(errors="replace").strip()
-            message = f"{self._path} belongs to another agent that runs, with process id {holder or 'unknown'}"
+            known = os.read(self._lock, 32).decode(errors="replace").strip()
+            self.unlock()
+            message = f"{self._path} belongs to another agent that runs, with process id {known or 'unknown'}"
             raise FailedPrecondition(message) from None
         os.ftruncate(self._lock, 0)
-        os.write(self._lock, str(os.getpid()).encode())
+        os.write(self._lock, str(holder).encode())
 
     def unlock(self) -> None:
         """Gives the folder free."""

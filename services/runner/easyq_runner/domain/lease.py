@@ -55,3 +55,16 @@ def resume(note: LeaseNote | None, *, boot_id: str, now: float) -> Lease:
     if note is None or note.boot_id != boot_id:
         return Lease(start_within=0.0)
     return Lease(renewed_at=now if note.parked else note.renewed_at, start_within=0.0, lost_after=note.lost_after)
+
+
+def newest(one: LeaseNote | None, other: LeaseNote | None) -> LeaseNote | None:
+    """The later of two notes of one agent under one boot. A park comes after the renewal that it repeats."""
+    notes = [note for note in (one, other) if note is not None]
+    return max(notes, key=lambda note: (note.renewed_at, note.parked), default=None)
+
+
+def time_left(note: LeaseNote | None, *, boot_id: str, now: float) -> float | None:
+    """Seconds until the lease is lost (0 or less: it is). None: there is none, or it stands still."""
+    if note is None or note.parked or note.boot_id != boot_id:
+        return None
+    return note.renewed_at + note.lost_after - now

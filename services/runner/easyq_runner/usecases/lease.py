@@ -14,7 +14,9 @@ class LeaseKeeper:
     def __init__(self, notes: LeaseNotes, clock: AgentClock) -> None:
         self._notes = notes
         self._clock = clock
-        self._lease = resume(notes.read(), boot_id=clock.boot_id, now=clock.boot())
+        note = notes.read()
+        self._parked = note is not None and note.parked
+        self._lease = resume(note, boot_id=clock.boot_id, now=clock.boot())
         self._log = get_logger()
         # Renewals.
         self.changes = Changes()
@@ -31,6 +33,16 @@ class LeaseKeeper:
         """Seconds since the last acknowledged beat was sent."""
         return self._lease.silence(self._clock.boot())
 
+    def was_ended(self, container_id: str) -> bool:
+        """Whether the watchdog has ended this container because the lease was lost."""
+        return self._notes.was_ended(container_id)
+
+    def unpark(self, sent_at: float) -> None:
+        """A hello is about to be sent: from its arrival on the farm counts silence, whether or not it answers."""
+        if self._parked:
+            self._parked = False
+            self._renew(renew(self._lease, sent_at))
+
     def begin(self, *, sent_at: float, start_within: float, lost_after: float) -> None:
         """The farm has answered the hello that was sent at `sent_at` (CLOCK_BOOTTIME)."""
         terms = Lease(renewed_at=self._lease.renewed_at, start_within=start_within, lost_after=lost_after)
@@ -42,6 +54,7 @@ class LeaseKeeper:
 
     def park(self) -> None:
         """The farm has parked the session: silence counts no more."""
+        self._parked = True
         self._note(parked=True)
 
     def _renew(self, lease: Lease) -> None:

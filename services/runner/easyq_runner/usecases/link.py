@@ -115,6 +115,7 @@ class LinkKeeper:
         """Returns when another hello is due. Raises EasyQError when the stream breaks."""
         self._was_welcomed = False
         sent_at = self._clock.boot()
+        self._lease.unpark(sent_at)
         hello = self._hello()
         stream = await self._link.open(address, hello, _WELCOME_WITHIN)
         try:

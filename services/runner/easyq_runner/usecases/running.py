@@ -86,10 +86,13 @@ class RunningContainer:
             self._tell(Phase.EXITED)
             await faults.point("runner.after_exit")
             try:
-                return await self._conclusion.finish(supervision.ending)
+                return await self._conclusion.finish(supervision.ending or self._ended_by_watchdog())
             except StillRunning:
                 self._log.warning("still_running", container=self._container_id)
                 delay = 0.0
+
+    def _ended_by_watchdog(self) -> Ending | None:
+        return Ending.LOST if self._tools.lease.was_ended(self._container_id) else None
 
     async def _age(self) -> float:
         """Seconds since an earlier agent started it, by the host's clock."""

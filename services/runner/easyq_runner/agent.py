@@ -1,0 +1,32 @@
+"""The agent's process, as the watchdog starts it: `python -m easyq_runner.agent FD PID ARGUMENTS`.
+
+FD is the pipe by which it tells the watchdog what to guard, PID the watchdog.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+
+from easyq_runner.adapters.parent import die_with
+from easyq_runner.adapters.watch_pipe import Teller
+
+
+def run(fd: int, argv: list[str]) -> None:
+    """Runs until it is told to stop."""
+    # They take half a second, in which the watchdog may die.
+    from easyq_chassis import logs, process
+    from easyq_chassis.settings import load
+    from easyq_runner.app import serve
+    from easyq_runner.config import RunnerSettings
+
+    settings = load(RunnerSettings, argv, prog="easyq runner")
+    logs.configure("runner", level=settings.log_level, fmt=settings.log_format)
+    process.run(partial(serve, settings, Teller(fd)))
+
+
+if __name__ == "__main__":
+    os.set_inheritable(int(sys.argv[1]), False)
+    die_with(int(sys.argv[2]))
+    run(int(sys.argv[1]), sys.argv[3:])
