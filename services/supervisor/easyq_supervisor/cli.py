@@ -78,7 +78,7 @@ def up(*, config: Path | None, **flags: Any) -> None:
 def down(*, data: str, stop_jobs: bool) -> None:
     """Stop the system that `easyq up` runs on a data folder. Containers of jobs go on running without --stop-jobs."""
     from easyq_supervisor.adapters.console import Console
-    from easyq_supervisor.adapters.folder import DataFolder
+    from easyq_supervisor.adapters.folder import DataFolder, Held
     from easyq_supervisor.app import own_engine
     from easyq_supervisor.down import DownError, stop_running_jobs, stop_system
 
@@ -99,7 +99,17 @@ def down(*, data: str, stop_jobs: bool) -> None:
     except DownError as error:
         _fail(str(error))
     if stop_jobs:
-        asyncio.run(own_engine(folder.path, Console()).stop())
+        try:
+            # So that nobody starts the engine meanwhile.
+            folder.hold()
+        except Held as held:
+            _fail(f"stopped (pid {pid}), but {held}, which goes on with the Docker Engine if it is EasyQ's own")
+        except OSError as error:
+            _say(f"the data folder {folder.path} can't be used: {error.strerror}")
+        try:
+            asyncio.run(own_engine(folder.path, Console()).stop())
+        finally:
+            folder.release()
     _say(f"stopped (pid {pid})")
 
 
@@ -113,6 +123,7 @@ def _run(options: Options) -> int:
     folder = DataFolder(Path(options.data).expanduser().absolute())
     try:
         folder.hold()
+        folder.probe()
     except Held as held:
         _fail(f"{held}; `easyq down` stops it, --data takes another folder")
     except OSError as error:

@@ -3,15 +3,17 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
 from easyq_supervisor import example
-from easyq_supervisor.adapters import docker_engine, own_engine
+from easyq_supervisor.adapters import docker_engine, own_engine, remains
 from easyq_supervisor.adapters.own_engine import EngineError, OwnEngine
 from tests.support import process
 from tests.support.hosts import DockerHost, dockerd_binary
@@ -91,6 +93,77 @@ async def test_one_that_was_killed_is_seen_and_started_again(bench: Workbench) -
     await engine.wait_gone()
     assert not await engine.stop()
     assert engine._bridge not in interfaces()
+
+
+def start_sleeper(url: str, **options: Any) -> tuple[str, int]:
+    """A container that goes on running: its id, and the pid of its process."""
+    with contextlib.closing(docker.DockerClient(base_url=url)) as client:
+        made = client.containers.run(example.IMAGE, ["sleep", "600"], detach=True, network="none", **options)
+        made.reload()
+        return str(made.id), int(made.attrs["State"]["Pid"])
+
+
+async def kill(engine: OwnEngine) -> None:
+    pid = engine.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await engine.wait_gone()
+
+
+def mounts_below(folder: Path) -> list[str]:
+    return [mount.point for mount in remains.mounts() if mount.point.startswith(f"{folder}/")]
+
+
+async def test_a_stop_ends_what_a_killed_one_left_and_nothing_else(bench: Workbench, docker_host: DockerHost) -> None:
+    docker_host.load_example_image(example.IMAGE)
+    _, foreign = await asyncio.to_thread(start_sleeper, docker_host.url)
+    engine = bench.engine()
+    await engine.ensure()
+    await provide(engine.url, bench.said)
+    _, first = await asyncio.to_thread(start_sleeper, engine.url)
+    _, second = await asyncio.to_thread(start_sleeper, engine.url, pid_mode="host")
+    await kill(engine)
+    assert process.alive(first)
+    assert process.alive(second)
+    assert mounts_below(bench.folder)
+    others = mounts_below(docker_host.folder)
+    assert not await bench.engine().stop()
+    assert any(line.startswith("ended what was left of EasyQ's own Docker Engine") for line in bench.said)
+    await eventually(lambda: not process.processes_naming(bench.folder))
+    assert not process.alive(first)
+    assert not process.alive(second)
+    assert mounts_below(bench.folder) == []
+    assert process.alive(foreign)
+    assert mounts_below(docker_host.folder) == others
+    # It can be used again.
+    await engine.ensure()
+    assert await asyncio.to_thread(run, engine.url, "none") == b"hi\n"
+    assert await engine.stop()
+    assert mounts_below(bench.folder) == []
+
+
+async def test_a_start_ends_what_the_engine_would_not_find_again(bench: Workbench) -> None:
+    engine = bench.engine()
+    # Those that it finds again go on.
+    (bench.folder / "engine").mkdir()
+    (bench.folder / "engine/daemon.json").write_text('{"live-restore": true}', encoding="ascii")
+    await engine.ensure()
+    await provide(engine.url, bench.said)
+    known, known_pid = await asyncio.to_thread(start_sleeper, engine.url)
+    forgotten, forgotten_pid = await asyncio.to_thread(start_sleeper, engine.url)
+    await kill(engine)
+    shutil.rmtree(bench.folder / "engine/data/containers" / forgotten)
+    assert process.alive(forgotten_pid)
+    await bench.engine().ensure()
+    await eventually(lambda: not process.alive(forgotten_pid))
+    assert process.alive(known_pid)
+    with contextlib.closing(docker.DockerClient(base_url=engine.url)) as client:
+        assert [(one.id, one.status) for one in client.containers.list(all=True)] == [(known, "running")]
+    # A stop ends everything, whatever the engine is told to leave alone.
+    assert await bench.engine().stop()
+    await eventually(lambda: not process.alive(known_pid))
+    assert process.processes_naming(bench.folder) == []
+    assert mounts_below(bench.folder) == []
 
 
 async def test_where_there_can_be_no_bridge_it_runs_without_a_network(

@@ -62,7 +62,7 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     second.release()
 
 
-def test_a_folder_that_can_not_be_written_to_is_not_held() -> None:
+def test_a_folder_that_can_not_be_written_to_is_found_out() -> None:
     """Though its lock can: root loses its privilege for the test."""
     path, user = process.make_folder("ro"), os.geteuid()
     try:
@@ -72,12 +72,12 @@ def test_a_folder_that_can_not_be_written_to_is_not_held() -> None:
         if user == 0:
             os.seteuid(65534)
         folder = DataFolder(path)
-        with pytest.raises(PermissionError):
-            folder.hold()
-        os.seteuid(user)
-        assert folder.holder() is None
-        path.chmod(0o700)
         folder.hold()
+        with pytest.raises(PermissionError):
+            folder.probe()
+        os.seteuid(user)
+        path.chmod(0o700)
+        folder.probe()
         assert {file.name for file in path.iterdir()} == {"lock"}
         assert folder.free() > 0
         folder.release()

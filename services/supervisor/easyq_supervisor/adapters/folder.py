@@ -45,10 +45,7 @@ class DataFolder:
         self._run: Path | None = None
 
     def hold(self) -> None:
-        """Makes the folder where it is missing, sees that it can be written to, and takes it for this process.
-
-        Raises Held, OSError.
-        """
+        """Makes the folder where it is missing, and takes it for this process. Raises Held, OSError."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -57,14 +54,20 @@ class DataFolder:
             pid = _read_pid(lock)
             os.close(lock)
             raise Held(self.path, pid) from None
-        try:
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-            self._probe()
-        except OSError:
-            os.close(lock)
-            raise
         self._lock = lock
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+    def probe(self) -> None:
+        """Writes something to the folder: that it could be held says little, since the lock may be there already.
+
+        Raises OSError.
+        """
+        probe = self.path / "probe"
+        try:
+            probe.write_bytes(bytes(_PROBE))
+        finally:
+            probe.unlink(missing_ok=True)
 
     def free(self) -> int:
         """Bytes that this user may still write to the folder's disk. Raises OSError."""
@@ -120,20 +123,13 @@ class DataFolder:
             return None
 
     def release(self) -> None:
-        """Gives the folder back."""
+        """Gives the folder back, if this process holds it."""
+        if self._lock is None:
+            return
         (self.path / "up.json").unlink(missing_ok=True)
         self._forget_run_folder()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def _probe(self) -> None:
-        """Writes something: that the lock could be opened, which may be there already, says nothing of the folder."""
-        probe = self.path / "probe"
-        try:
-            probe.write_bytes(bytes(_PROBE))
-        finally:
-            probe.unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = None
 
     def _forget_run_folder(self) -> None:
         """Removes the sockets of this run or, after a crash, of the one before."""

@@ -13,10 +13,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from easyq_supervisor.adapters import docker_engine
+from easyq_supervisor.adapters import docker_engine, remains
 from easyq_supervisor.adapters.bridge import ensure_bridge, remove_bridge
 from easyq_supervisor.adapters.packages import SYSTEM_FOLDERS, find_program
 
@@ -80,7 +80,9 @@ class OwnEngine:
         if pid is not None:
             self._say(f"stopping EasyQ's own Docker Engine (pid {pid})")
             await _end(pid)
-        # Also that of one that was killed.
+        # Also what one left that was killed.
+        if self.exists():
+            await asyncio.to_thread(self._clear)
         with contextlib.suppress(OSError):
             await asyncio.to_thread(remove_bridge, self._bridge)
         return pid is not None
@@ -137,6 +139,23 @@ class OwnEngine:
         ):
             if _living(file, name) is None:
                 file.unlink(missing_ok=True)
+        if self.pid() is None:
+            # The new one ends containers that it knows itself, by their stop signal, or leaves them to live-restore.
+            self._clear(kept=self._known_containers())
+
+    def _clear(self, kept: Collection[str] = ()) -> None:
+        """Ends the processes of one that was killed, but for containers `kept`, and its mounts."""
+        if ended := remains.end_processes(self._exec_root, kept=kept):
+            self._say(f"ended what was left of EasyQ's own Docker Engine ({ended} processes)")
+        if not remains.any_process(self._exec_root):
+            for point in remains.unmount(self._folder / "data", self._exec_root):
+                self._say(f"{point} is still mounted: it is in use")
+
+    def _known_containers(self) -> list[str]:
+        """Ids of those that the engine finds again at its start."""
+        with contextlib.suppress(OSError):
+            return [path.name for path in (self._folder / "data/containers").iterdir()]
+        return []
 
     def _spawn(self, network: tuple[str, ...]) -> subprocess.Popen[bytes]:
         dockerd = find_program("dockerd")
@@ -181,6 +200,7 @@ async def _end(pid: int) -> None:
                 await _end_of(pid)
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
+            await _end_of(pid)
 
 
 async def _end_of(pid: int) -> None:
