@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from easyq_runner.adapters.clock import BootClock
 from easyq_runner.adapters.lease_file import FileLeaseNotes
 from easyq_runner.domain.lease import LeaseNote, newest, time_left
 from easyq_runner.domain.watch import Ward, is_doomed
-from easyq_runner.watchdog.engine import CONFLICT, NOT_FOUND, Engine, NoAnswer
+from easyq_runner.watchdog.engine import CONFLICT, NO_CONTENT, NOT_FOUND, Engine, NoAnswer
 from easyq_runner.watchdog.say import Speaker
+
+if TYPE_CHECKING:
+    from easyq_runner.ports import AgentClock
 
 # Seconds between two looks: a lease that was lost while this process was stopped is found within them.
 _LOOK = 0.5
@@ -19,9 +23,9 @@ _LOOK = 0.5
 class Guard:
     """`run` goes on for ever, in a thread of its own: an engine that hangs does not keep signals from the agent."""
 
-    def __init__(self, speaker: Speaker, clock: BootClock | None = None) -> None:
+    def __init__(self, speaker: Speaker, clock: AgentClock | None = None) -> None:
         self._speaker = speaker
-        self._clock = clock or BootClock()
+        self._clock: AgentClock = clock or BootClock()
         self._ward: Ward | None = None
         self._engine: Engine | None = None
         self._notes: FileLeaseNotes | None = None
@@ -61,7 +65,11 @@ class Guard:
         """Looks again and again."""
         while True:
             self._wake.clear()
-            wait = self.run_once()
+            try:
+                wait = self.run_once()
+            except Exception as error:  # noqa: BLE001 - whatever comes, the next look may do its work
+                self._speaker.say("error", "watchdog_failed", error=repr(error))
+                wait = _LOOK
             self._wake.wait(wait)
 
     def run_once(self) -> float:
@@ -114,8 +122,10 @@ class Guard:
         for container, status in engine.kill(doomed).items():
             if status in {CONFLICT, NOT_FOUND}:  # it had ended by itself, or its agent was quicker
                 notes.unmark_ended(container)
+            elif status == NO_CONTENT:
+                self._speaker.say("warning", "killed_by_watchdog", container=container)
             else:
-                self._speaker.say("warning", "killed_by_watchdog", container=container, status=status)
+                self._speaker.say("error", "not_killed", container=container, status=status)
 
     @staticmethod
     def _forget_gone(engine: Engine, notes: FileLeaseNotes) -> None:
