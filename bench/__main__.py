@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import containers, control_plane, latency, report
+from bench import containers, control_plane, latency, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue")
+PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules")
 
 
 class Bench:
@@ -30,6 +30,7 @@ class Bench:
             "way": self._way,
             "executions": self._executions,
             "enqueue": self._enqueue,
+            "schedules": self._schedules,
         }
 
     def run(self, part: str) -> None:
@@ -64,6 +65,10 @@ class Bench:
     def _enqueue(self) -> None:
         with RedisServer(valkey_binary()) as redis:
             self.figures += control_plane.measure_enqueue(redis, self._folder, self._runs)
+
+    def _schedules(self) -> None:
+        with RedisServer(valkey_binary()) as redis:
+            self.figures += schedules.measure(redis, self._folder, self._runs)
 
 
 def main() -> None:

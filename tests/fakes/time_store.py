@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from easyq.v1.job_pb2 import Job
+from easyq.v1.job_pb2 import Job, Skip
 from easyq_chassis.batching import answer_batches
 from easyq_chassis.errors import Aborted, EasyQError
 from easyq_chassis.server import GrpcServer
@@ -18,7 +18,7 @@ from easyq_internal.store.v1.job_store_pb2_grpc import (
     JobStoreServiceServicer,
     add_JobStoreServiceServicer_to_server,
 )
-from easyq_internal.store.v1.records_pb2 import Head
+from easyq_internal.store.v1.records_pb2 import DueSchedule, Head
 from easyq_internal.store.v1.time_store_pb2_grpc import (
     TimeStoreServiceServicer,
     add_TimeStoreServiceServicer_to_server,
@@ -34,6 +34,30 @@ class Waiting:
     expires_ms: int | None = None
 
 
+@dataclass(kw_only=True)
+class Recurring:
+    """One recurring job; `next_at` 0: it has no further fires."""
+
+    job: jobs.NewJob
+    anchor: int
+    cursor: int = 0
+    runs: int = 0
+    next_at: int
+    next_fire: int = 0
+
+    def due(self) -> DueSchedule:
+        """As a scheduler is told of it."""
+        return DueSchedule(
+            job_id=self.job.job_id,
+            task_id=self.job.task_id,
+            revision=1,
+            anchor=self.anchor,
+            cursor=self.cursor,
+            runs=self.runs,
+            spec=self.job.spec,
+        )
+
+
 class FakeTimeStore:
     """Keeps what waits, and what was fired or expired, in order and each time."""
 
@@ -43,6 +67,10 @@ class FakeTimeStore:
         self.fired: list[str] = []
         self.fired_at_ms: dict[str, int] = {}
         self.expired: list[str] = []
+        self.recurring: dict[str, Recurring] = {}
+        # (job id, nominal time) of fires that ran, and what was skipped.
+        self.fires: list[tuple[str, int]] = []
+        self.skips: list[Skip] = []
         self.lists = 0
         self.failure: EasyQError | None = None
 
@@ -50,6 +78,10 @@ class FakeTimeStore:
         """Inserts a job's first execution; a repeat changes nothing."""
         self._fail()
         key, spec = job.execution_id, job.spec
+        if spec.cron:
+            now = self.now_ms()
+            one = self.recurring.setdefault(job.job_id, Recurring(job=job, anchor=now, next_at=now))
+            return jobs.SubmitResult(accepted=jobs.SubmitAccepted(job_id=job.job_id, schedule=one.due(), now=now))
         if key not in self.waiting and key not in self.fired:
             due = self.now_ms() + spec.start_in.ToMilliseconds()
             if spec.HasField("start_at"):
@@ -85,6 +117,32 @@ class FakeTimeStore:
                 self.fired_at_ms[item.execution_id] = self.now_ms()
                 ready.append(one.head)
         return ready
+
+    async def list_due_schedules(self, limit: int) -> times.ListDueSchedulesResponse:
+        self._fail()
+        now = self.now_ms()
+        ordered = sorted((one for one in self.recurring.values() if one.next_at), key=lambda one: one.next_at)
+        ripe = [one for one in ordered if one.next_at <= now][:limit]
+        response = times.ListDueSchedulesResponse(items=[one.due() for one in ripe], now=now)
+        if len(ordered) > len(ripe):
+            response.next_in.FromMilliseconds(max(0, ordered[len(ripe)].next_at - now))
+        return response
+
+    async def fire_schedules(self, decisions: Sequence[times.ScheduleDecision]) -> times.FireSchedulesResponse:
+        self._fail()
+        told = times.FireSchedulesResponse()
+        for decided in decisions:
+            one = self.recurring.get(decided.job_id)
+            if one is None or (decided.revision, decided.cursor) != (1, one.cursor):
+                continue
+            one.cursor, one.next_at, one.next_fire = decided.new_cursor, decided.next_at, decided.next_fire
+            one.runs += len(decided.fires)
+            self.skips += decided.skips
+            for fire in decided.fires:
+                self.fires.append((decided.job_id, fire.nominal))
+                told.ready.append(Head(execution_id=f"{decided.job_id}@{fire.nominal}", task_id=one.job.task_id))
+            told.recorded += 1
+        return told
 
     async def expire_waiting(self, limit: int) -> times.ExpireWaitingResponse:
         self._fail()
@@ -127,6 +185,14 @@ class _Times(TimeStoreServiceServicer):
     async def Fire(self, request: times.FireRequest, context: Any) -> times.FireResponse:
         return times.FireResponse(ready=await self._model.fire(request.items))
 
+    async def ListDueSchedules(
+        self, request: times.ListDueSchedulesRequest, context: Any
+    ) -> times.ListDueSchedulesResponse:
+        return await self._model.list_due_schedules(request.limit)
+
+    async def FireSchedules(self, request: times.FireSchedulesRequest, context: Any) -> times.FireSchedulesResponse:
+        return await self._model.fire_schedules(request.items)
+
     async def ExpireWaiting(self, request: times.ExpireWaitingRequest, context: Any) -> times.ExpireWaitingResponse:
         return await self._model.expire_waiting(request.limit)
 
@@ -144,5 +210,10 @@ class _Jobs(JobStoreServiceServicer):
     async def PutJob(self, request: jobs.PutJobRequest, context: Any) -> jobs.PutJobResponse:
         if request.revision > 1:
             raise Aborted("the job has revision 1", reason="REVISION_MISMATCH")
-        self._model.plan(request.job)
-        return jobs.PutJobResponse(job=Job(job_id=request.job.job_id, task_id=request.job.task_id), created=True)
+        accepted = self._model.plan(request.job).accepted
+        return jobs.PutJobResponse(
+            job=Job(job_id=request.job.job_id, task_id=request.job.task_id),
+            created=True,
+            schedule=accepted.schedule if accepted.HasField("schedule") else None,
+            now=accepted.now,
+        )

@@ -14,7 +14,9 @@ from easyq_scheduler.adapters.dispatchers import GrpcReadyNews
 from easyq_scheduler.adapters.store import IDEMPOTENT, GrpcJobSink, GrpcTimeStore
 from easyq_scheduler.config import SchedulerSettings
 from easyq_scheduler.servicer import SchedulerServicer
-from easyq_scheduler.usecases import Admission, DueRound, ExpiryRound
+from easyq_scheduler.usecases.admitting import Admission
+from easyq_scheduler.usecases.recurring import Planner, ScheduleRound
+from easyq_scheduler.usecases.rounds import DueRound, ExpiryRound
 
 # A round that could change nothing pauses for this many seconds at least.
 _SHORTEST_PAUSE = 0.02
@@ -37,18 +39,28 @@ class App:
             longest=settings.poll_interval,
             shortest=_SHORTEST_PAUSE,
         )
+        planner = Planner(store=store, news=self._news)
+        schedules = ScheduleRound(
+            store=store,
+            planner=planner,
+            page=settings.page,
+            longest=settings.poll_interval,
+            shortest=_SHORTEST_PAUSE,
+        )
         expiry = ExpiryRound(
             store=store, page=settings.page, longest=settings.expiry_interval, shortest=_SHORTEST_PAUSE
         )
         self._due_loop = Loop("due", self._due_round, settings.poll_interval)
+        self._schedule_loop = Loop("schedules", schedules.run_once, settings.poll_interval)
         self._expiry_loop = Loop("expiry", expiry.run_once, settings.expiry_interval)
+        clock = SystemClock()
         admission = Admission(
-            sink=self._sink, clock=SystemClock(), longest=settings.poll_interval, hurry=self._due_loop.wake
+            sink=self._sink, planner=planner, clock=clock, longest=settings.poll_interval, hurry=self._hurry
         )
         self._server = GrpcServer(settings.listen)
         self._server.add(
             add_SchedulerServiceServicer_to_server,
-            SchedulerServicer(admission=admission, wake=self._wake, call_timeout=settings.call_timeout),
+            SchedulerServicer(admission=admission, wake=self._wake, clock=clock, call_timeout=settings.call_timeout),
             "easyq_internal.scheduler.v1.SchedulerService",
         )
 
@@ -61,18 +73,23 @@ class App:
         """Serves, and starts the loops. Raises Unavailable if the address can't be bound."""
         await self._server.start()
         self._due_loop.start()
+        self._schedule_loop.start()
         self._expiry_loop.start()
 
     async def stop(self) -> None:
         """Takes in nothing more, and ends in order."""
         await self._server.stop(self._grace)
-        await asyncio.gather(self._due_loop.stop(), self._expiry_loop.stop())
+        await asyncio.gather(self._due_loop.stop(), self._schedule_loop.stop(), self._expiry_loop.stop())
         await asyncio.gather(self._sink.close(), self._news.close())
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
 
-    def _wake(self) -> None:
+    def _hurry(self) -> None:
         self._due_loop.wake()
+        self._schedule_loop.wake()
+
+    def _wake(self) -> None:
+        self._hurry()
         self._expiry_loop.wake()
 
     async def _due_round(self) -> float:

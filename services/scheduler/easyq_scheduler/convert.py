@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from easyq.v1 import job_pb2, spec_pb2
 from easyq.v1.error_reason_pb2 import ErrorReason
+from easyq.v1.job_service_pb2 import FieldError
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.errors import EasyQError, FieldProblem, InvalidArgument
+from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest
 from easyq_internal.store.v1.job_store_pb2 import SubmitResult
-from easyq_internal.store.v1.records_pb2 import ItemError
-from easyq_scheduler.domain.admission import Grounds, Refusal, Timing
+from easyq_internal.store.v1.records_pb2 import DueSchedule, ItemError
+from easyq_internal.store.v1.time_store_pb2 import Fire, ScheduleDecision
+from easyq_scheduler.domain.admission import Refusal, Timing
+from easyq_scheduler.domain.plan import Misfire, Plan, Reason, Rules, Skip, State
+from easyq_scheduler.domain.schedule import Schedule
 
-_REASONS = {Grounds.INVALID: "INVALID_FIELDS", Grounds.NOT_SUPPORTED: "NOT_SUPPORTED"}
+_REASONS = {
+    Reason.MISFIRED: job_pb2.Skip.MISFIRED,
+    Reason.COALESCED: job_pb2.Skip.COALESCED,
+    Reason.MISFIRE_BOUND: job_pb2.Skip.MISFIRE_BOUND,
+}
+_MISFIRES = {spec_pb2.Misfire.SKIP: Misfire.SKIP, spec_pb2.Misfire.ALL: Misfire.ALL}
+_MISFIRE_DEADLINE_MS = 60_000
 
 
 def timing_of(spec: JobSpec) -> Timing:
@@ -25,13 +39,65 @@ def timing_of(spec: JobSpec) -> Timing:
     )
 
 
-def refusal_error(refusal: Refusal) -> InvalidArgument:
-    """A refusal as the error that a unary call raises."""
-    return InvalidArgument(
-        f"{refusal.field}: {refusal.problem}",
-        reason=_REASONS[refusal.grounds],
-        fields=(FieldProblem(field=refusal.field, message=refusal.problem),),
+def rules_of(spec: JobSpec, job_id: str, *, anchor_ms: int = 0) -> Rules:
+    """When a recurring job fires. A fire after the job's expiration could never start, so there is none."""
+    ends = [_timestamp_ms(getattr(spec, name)) for name in ("end_at", "expiration") if spec.HasField(name)]
+    return Rules(
+        schedule=Schedule(expression=spec.cron, job_id=job_id, zone=spec.time_zone or "UTC", anchor_ms=anchor_ms),
+        jitter_ms=_duration_ms(spec.jitter),
+        start_after_ms=_timestamp_ms(spec.start_after) if spec.HasField("start_after") else None,
+        end_at_ms=min(ends, default=None),
+        max_runs=spec.max_runs or None,
+        misfire=_MISFIRES.get(spec.misfire, Misfire.ONCE),
+        misfire_deadline_ms=(
+            _duration_ms(spec.misfire_deadline) if spec.HasField("misfire_deadline") else _MISFIRE_DEADLINE_MS
+        ),
     )
+
+
+def state_of(due: DueSchedule) -> State:
+    """How far a job's fires are decided."""
+    return State(cursor_ms=due.cursor or due.anchor, runs=due.runs)
+
+
+def preview_state(request: PreviewScheduleRequest, now: int) -> State:
+    """From where a preview goes on: never into the past, whose fires are decided by the misfire policy."""
+    return State(cursor_ms=max(request.cursor, now), runs=request.runs)
+
+
+def decision(due: DueSchedule, plan: Plan) -> ScheduleDecision:
+    """What was decided, for the store to record."""
+    return ScheduleDecision(
+        job_id=due.job_id,
+        revision=due.revision,
+        cursor=due.cursor,
+        fires=[Fire(nominal=fire.nominal_ms, due_at=fire.due_ms) for fire in plan.fires],
+        skips=[_skip(skip) for skip in plan.skips],
+        new_cursor=plan.state.cursor_ms,
+        next_at=plan.next.due_ms if plan.next else 0,
+        next_fire=plan.next.nominal_ms if plan.next else 0,
+    )
+
+
+def undecided(due: DueSchedule, *, next_at: int) -> ScheduleDecision:
+    """Nothing was decided; the job is looked at again at `next_at` (ms)."""
+    return ScheduleDecision(
+        job_id=due.job_id, revision=due.revision, cursor=due.cursor, new_cursor=due.cursor, next_at=next_at
+    )
+
+
+def refusal_error(refusals: Sequence[Refusal]) -> InvalidArgument:
+    """Refusals as the error that a unary call raises."""
+    return InvalidArgument(
+        "; ".join(f"{refusal.field}: {refusal.problem}" for refusal in refusals),
+        reason="INVALID_FIELDS",
+        fields=tuple(FieldProblem(field=refusal.field, message=refusal.problem) for refusal in refusals),
+    )
+
+
+def field_error(refusal: Refusal) -> FieldError:
+    """A refusal as a field of a preview's answer."""
+    return FieldError(field=refusal.field, message=refusal.problem)
 
 
 def error_result(error: EasyQError) -> SubmitResult:
@@ -41,6 +107,7 @@ def error_result(error: EasyQError) -> SubmitResult:
             code=error.code,
             reason=ErrorReason.Code.Value(error.reason),
             message=str(error),
+            fields=[FieldError(field=one.field, message=one.message) for one in error.fields],
         )
     )
 
@@ -48,6 +115,13 @@ def error_result(error: EasyQError) -> SubmitResult:
 def seconds(duration: Duration) -> float:
     """A Duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
+
+
+def _skip(skip: Skip) -> job_pb2.Skip:
+    told = job_pb2.Skip(reason=_REASONS[skip.reason], count=skip.count)
+    told.first.FromMilliseconds(skip.first_ms)
+    told.last.FromMilliseconds(skip.last_ms)
+    return told
 
 
 def _timestamp_ms(value: Timestamp) -> int:

@@ -35,6 +35,16 @@ class TimeStore(Protocol):
         """Makes them ready by compare-and-set; returns the heads of those that this call made ready."""
         ...
 
+    async def list_due_schedules(self, limit: int) -> time_store_pb2.ListDueSchedulesResponse:
+        """Up to `limit` recurring jobs whose next fire is due or not planned, and when the next one is due."""
+        ...
+
+    async def fire_schedules(
+        self, decisions: Sequence[time_store_pb2.ScheduleDecision]
+    ) -> time_store_pb2.FireSchedulesResponse:
+        """Records decisions by compare-and-set; those of jobs that changed meanwhile are left aside."""
+        ...
+
     async def expire_waiting(self, limit: int) -> time_store_pb2.ExpireWaitingResponse:
         """Ends up to `limit` executions that have waited too long."""
         ...
@@ -43,6 +53,6 @@ class TimeStore(Protocol):
 class ReadyNews(Protocol):
     """The way to the dispatchers for news that may be lost."""
 
-    def announce(self, heads: Sequence[records_pb2.Head]) -> None:
-        """Tells every dispatcher that these are ready. Never waits and never fails."""
+    def announce(self, heads: Sequence[records_pb2.Head], stops: Sequence[job_store_pb2.StopHint] = ()) -> None:
+        """Tells every dispatcher that these are ready, and these to be stopped. Never waits and never fails."""
         ...

@@ -9,10 +9,17 @@ import grpc.aio
 
 from easyq_chassis.batching import answer_batches
 from easyq_chassis.channel import remaining_deadline
-from easyq_internal.scheduler.v1.scheduler_pb2 import WakeRequest, WakeResponse
+from easyq_chassis.clock import Clock
+from easyq_internal.scheduler.v1.scheduler_pb2 import (
+    PreviewScheduleRequest,
+    PreviewScheduleResponse,
+    WakeRequest,
+    WakeResponse,
+)
 from easyq_internal.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceServicer
 from easyq_internal.store.v1.job_store_pb2 import PutJobRequest, PutJobResponse, SubmitRequest, SubmitResponse
-from easyq_scheduler.usecases import Admission
+from easyq_scheduler.usecases.admitting import Admission
+from easyq_scheduler.usecases.recurring import preview_schedule
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -20,7 +27,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SchedulerServicer(SchedulerServiceServicer):
     """Decodes, calls, encodes."""
 
-    def __init__(self, *, admission: Admission, wake: Callable[[], None], call_timeout: float) -> None:
+    def __init__(self, *, admission: Admission, wake: Callable[[], None], clock: Clock, call_timeout: float) -> None:
+        self._clock = clock
         self._admission = admission
         self._wake = wake
         self._call_timeout = call_timeout
@@ -30,6 +38,9 @@ class SchedulerServicer(SchedulerServiceServicer):
 
     async def PutJob(self, request: PutJobRequest, context: Context) -> PutJobResponse:
         return await self._admission.put(request, remaining_deadline(context, self._call_timeout))
+
+    async def PreviewSchedule(self, request: PreviewScheduleRequest, context: Context) -> PreviewScheduleResponse:
+        return preview_schedule(request, self._clock.now_ms())
 
     async def Wake(self, request: WakeRequest, context: Context) -> WakeResponse:
         self._wake()

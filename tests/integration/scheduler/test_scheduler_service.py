@@ -20,7 +20,7 @@ from easyq_internal.dispatcher.v1.dispatcher_pb2_grpc import (
     DispatcherServiceServicer,
     add_DispatcherServiceServicer_to_server,
 )
-from easyq_internal.scheduler.v1.scheduler_pb2 import WakeRequest
+from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest, WakeRequest
 from easyq_internal.scheduler.v1.scheduler_pb2_grpc import SchedulerServiceStub
 from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, SubmitRequest, SubmitResult
 from easyq_scheduler.app import App
@@ -163,6 +163,37 @@ async def test_with_two_schedulers_each_due_execution_is_fired_once(farm: Neighb
     assert len(set(farm.store.fired)) == 200
     await eventually(lambda: len(farm.dispatchers["d1"].told) == 200)
     assert len(set(farm.dispatchers["d1"].told)) == 200
+
+
+async def test_with_two_schedulers_each_fire_of_a_recurring_job_is_made_once(farm: Neighbours) -> None:
+    await farm.start_store()
+    schedulers = [await farm.start_scheduler(name) for name in ("s1", "s2")]
+    jobs = [
+        NewJob(task_id="t", job_id=f"j{number}", spec=JobSpec(image="i:1", cron="@every 1s")) for number in range(20)
+    ]
+    await asyncio.gather(*(submit(one, jobs) for one in schedulers))
+    await eventually(lambda: len(farm.store.fires) >= 60)
+    assert len(set(farm.store.fires)) == len(farm.store.fires)
+    told = farm.dispatchers["d1"].told
+    await eventually(lambda: len(told) >= 60)
+    assert len(set(told)) == len(told)
+    for number in range(20):
+        nominal = [at for job_id, at in farm.store.fires if job_id == f"j{number}"]
+        assert nominal == [nominal[0] + 1_000 * n for n in range(len(nominal))]
+
+
+async def test_a_wrong_schedule_is_refused_with_its_fields_and_previewed(farm: Neighbours) -> None:
+    await farm.start_store()
+    scheduler: Any = await farm.start_scheduler()
+    spec = JobSpec(image="i:1", cron="0 25 * * *", time_zone="Nowhere/Else")
+    [refused] = await submit(scheduler, [NewJob(task_id="t", job_id="j", spec=spec)])
+    assert [one.field for one in refused.error.fields] == ["cron", "timeZone"]
+    assert not farm.store.recurring
+    preview = await scheduler.PreviewSchedule(PreviewScheduleRequest(spec=spec, count=3))
+    assert [one.field for one in preview.problems] == ["cron", "timeZone"]
+    good = PreviewScheduleRequest(spec=JobSpec(cron="@hourly"), count=3)
+    fires = (await scheduler.PreviewSchedule(good)).fires
+    assert [at % 3_600_000 for at in fires] == [0, 0, 0]
 
 
 async def test_a_dispatcher_that_is_away_delays_nobody_and_is_told_when_back(farm: Neighbours) -> None:

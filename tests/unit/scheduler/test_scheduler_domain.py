@@ -1,11 +1,16 @@
 """What the scheduler admits, and how long it sleeps."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyq_scheduler.domain.admission import EARLIEST_MS, LATEST_MS, TEN_YEARS_MS, Grounds, Timing, check
+from easyq_scheduler.domain.admission import EARLIEST_MS, LATEST_MS, TEN_YEARS_MS, Timing, check
+from easyq_scheduler.domain.checking import schedule_problems
 from easyq_scheduler.domain.pacing import due_before_next_poll, seconds_until_next
+from easyq_scheduler.domain.plan import Rules
+from easyq_scheduler.domain.schedule import Schedule
 
 
 @pytest.mark.parametrize(
@@ -39,13 +44,32 @@ def test_sane_times_are_admitted(timing: Timing) -> None:
 def test_other_times_are_refused_by_field(timing: Timing, field: str) -> None:
     refusal = check(timing)
     assert refusal is not None
-    assert (refusal.field, refusal.grounds) == (field, Grounds.INVALID)
+    assert refusal.field == field
 
 
-def test_cron_is_refused_as_not_supported() -> None:
-    refusal = check(Timing(cron="* * * * *"))
-    assert refusal is not None
-    assert (refusal.field, refusal.grounds) == ("cron", Grounds.NOT_SUPPORTED)
+@pytest.mark.parametrize(
+    ("rules", "fields"),
+    [
+        ({"expression": "0 3 * * *"}, []),
+        ({"expression": "0 3 * * *", "zone": "Nowhere"}, ["timeZone"]),
+        ({"expression": "3 * *"}, ["cron"]),
+        ({"expression": "3 * *", "zone": "Nowhere"}, ["cron", "timeZone"]),
+    ],
+)
+def test_everything_that_is_wrong_with_a_schedule_is_told(rules: dict[str, str], fields: list[str]) -> None:
+    schedule = replace(Schedule(expression="", job_id="j"), **rules)  # type: ignore[arg-type] # texts only
+    found = schedule_problems(Rules(schedule=schedule, misfire_deadline_ms=60_000))
+    assert [one.field for one in found] == fields
+
+
+def test_a_window_that_ends_before_it_begins_is_refused() -> None:
+    rules = Rules(
+        schedule=Schedule(expression="@hourly", job_id="j"),
+        start_after_ms=2_000,
+        end_at_ms=2_000,
+        misfire_deadline_ms=60_000,
+    )
+    assert [one.field for one in schedule_problems(rules)] == ["endAt"]
 
 
 @given(

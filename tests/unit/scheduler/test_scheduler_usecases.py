@@ -8,9 +8,13 @@ import pytest
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.errors import InvalidArgument, Unavailable
-from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, PutJobResponse, SubmitResult
+from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest
+from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, PutJobResponse, StopHint, SubmitResult
 from easyq_internal.store.v1.records_pb2 import Head
-from easyq_scheduler.usecases import Admission, DueRound, ExpiryRound
+from easyq_internal.store.v1.time_store_pb2 import FireSchedulesResponse, ScheduleDecision
+from easyq_scheduler.usecases.admitting import Admission
+from easyq_scheduler.usecases.recurring import Planner, ScheduleRound, preview_schedule
+from easyq_scheduler.usecases.rounds import DueRound, ExpiryRound
 from tests.fakes.time_store import FakeTimeStore
 
 
@@ -33,15 +37,16 @@ class Sink:
         return self.store.plan(job)
 
     async def put(self, request: PutJobRequest, timeout: float) -> PutJobResponse:
-        self.store.plan(request.job)
-        return PutJobResponse(created=True)
+        accepted = self.store.plan(request.job).accepted
+        schedule = accepted.schedule if accepted.HasField("schedule") else None
+        return PutJobResponse(created=True, schedule=schedule, now=accepted.now)
 
 
 class News:
     def __init__(self) -> None:
         self.heads: list[Head] = []
 
-    def announce(self, heads: Sequence[Head]) -> None:
+    def announce(self, heads: Sequence[Head], stops: Sequence[StopHint] = ()) -> None:
         self.heads += heads
 
 
@@ -51,7 +56,11 @@ class Farm:
         self.store = FakeTimeStore(self.clock.now_ms)
         self.news = News()
         self.hurries = 0
-        self.admission = Admission(sink=Sink(self.store), clock=self.clock, longest=0.5, hurry=self._hurry)
+        planner = Planner(store=self.store, news=self.news)
+        self.admission = Admission(
+            sink=Sink(self.store), planner=planner, clock=self.clock, longest=0.5, hurry=self._hurry
+        )
+        self.schedules = ScheduleRound(store=self.store, planner=planner, page=3, longest=0.5, shortest=0.02)
         self.due = DueRound(store=self.store, news=self.news, page=3, longest=0.5, shortest=0.02)
         self.expiry = ExpiryRound(store=self.store, page=3, longest=1.0, shortest=0.02)
 
@@ -74,7 +83,8 @@ def job(number: int, **start_in_ms: int) -> NewJob:
 
 async def test_each_item_is_admitted_or_refused_on_its_own_and_in_order(farm: Farm) -> None:
     timeless, wild, cron = job(2), job(3, ms=-5), job(4)
-    cron.spec.cron = "* * * * *"
+    cron.spec.cron = "61 * * * *"
+    cron.spec.time_zone = "Mars/Olympus"
     results = await farm.admission.submit([job(1, ms=0), timeless, wild, cron, job(5, ms=60_000)])
 
     kinds = [result.WhichOneof("result") for result in results]
@@ -83,7 +93,7 @@ async def test_each_item_is_admitted_or_refused_on_its_own_and_in_order(farm: Fa
     assert {results[n].error.code for n in (1, 2, 3)} == {grpc.StatusCode.INVALID_ARGUMENT.value[0]}
     assert results[2].error.reason == ErrorReason.INVALID_FIELDS
     assert results[2].error.message.startswith("startIn: ")
-    assert results[3].error.reason == ErrorReason.NOT_SUPPORTED
+    assert [one.field for one in results[3].error.fields] == ["cron", "timeZone"]
 
 
 async def test_only_what_is_due_soon_wakes_the_due_loop(farm: Farm) -> None:
@@ -141,3 +151,93 @@ async def test_expiry_says_when_to_look_again(farm: Farm) -> None:
         farm.store.plan(late)
     assert await farm.expiry.run_once() == pytest.approx(0.4)
     assert farm.store.expired == ["e1"]
+
+
+def recurring(number: int, cron: str, **fields: object) -> NewJob:
+    spec = JobSpec(image="i:1", cron=cron, **fields)  # type: ignore[arg-type] # the fields of the test
+    return NewJob(task_id="t", job_id=f"j{number}", execution_id=f"e{number}", spec=spec)
+
+
+async def test_a_recurring_job_is_planned_with_its_admission(farm: Farm) -> None:
+    [result] = await farm.admission.submit([recurring(1, "@every 10s")])
+    assert result.WhichOneof("result") == "accepted"
+    assert farm.store.recurring["j1"].next_at == farm.clock.ms + 10_000
+    assert farm.store.fires == []
+
+
+async def test_put_of_a_recurring_job_plans_it_as_well(farm: Farm) -> None:
+    await farm.admission.put(PutJobRequest(job=recurring(1, "@every 10s")), 5.0)
+    assert farm.store.recurring["j1"].next_at == farm.clock.ms + 10_000
+    with pytest.raises(InvalidArgument) as refused:
+        await farm.admission.put(PutJobRequest(job=recurring(2, "no cron")), 5.0)
+    assert [problem.field for problem in refused.value.fields] == ["cron"]
+
+
+async def test_a_recurring_job_fires_when_it_is_due_and_is_told(farm: Farm) -> None:
+    began = farm.clock.ms
+    await farm.admission.submit([recurring(1, "@every 10s")])
+    assert await farm.schedules.run_once() == 0.5
+    for _ in range(3):
+        farm.clock.ms += 10_000
+        await farm.schedules.run_once()
+    assert farm.store.fires == [("j1", began + n * 10_000) for n in (1, 2, 3)]
+    assert [head.execution_id for head in farm.news.heads] == [f"j1@{at}" for _, at in farm.store.fires]
+
+
+async def test_what_was_missed_follows_the_policy(farm: Farm) -> None:
+    began = farm.clock.ms
+    await farm.admission.submit([recurring(1, "@every 10s")])
+    farm.clock.ms += 3_600_000 - 5_000
+    await farm.schedules.run_once()
+    # The fires of the last minute are on time, and stand for those that were missed.
+    assert [at for _, at in farm.store.fires] == [began + n * 10_000 for n in range(354, 360)]
+    assert sum(skip.count for skip in farm.store.skips) == 353
+
+
+async def test_two_schedulers_decide_each_fire_once(farm: Farm) -> None:
+    await farm.admission.submit([recurring(1, "@every 10s")])
+    farm.clock.ms += 10_000
+    listed = await farm.store.list_due_schedules(10)
+    other = Planner(store=farm.store, news=farm.news)
+    assert await other.record(listed.items, now=listed.now) == 1
+    assert await other.record(listed.items, now=listed.now) == 0
+    await farm.schedules.run_once()
+    assert len(farm.store.fires) == 1
+
+
+async def test_a_schedule_whose_zone_has_gone_is_left_undecided_and_looked_at_again(farm: Farm) -> None:
+    await farm.admission.submit([recurring(1, "@every 10s"), recurring(2, "@every 10s")])
+    farm.store.recurring["j1"].job.spec.time_zone = "Gone/Zone"
+    farm.clock.ms += 10_000
+    await farm.schedules.run_once()
+    assert [id_ for id_, _ in farm.store.fires] == ["j2"]
+    assert farm.store.recurring["j1"].next_at == farm.clock.ms + 60_000
+
+
+async def test_a_store_that_goes_away_after_the_admission_leaves_planning_to_the_poll(farm: Farm) -> None:
+    class Away(FakeTimeStore):
+        async def fire_schedules(self, decisions: Sequence[ScheduleDecision]) -> FireSchedulesResponse:
+            raise Unavailable("the store has gone")
+
+    away = Away(farm.clock.now_ms)
+    hurried: list[None] = []
+    admission = Admission(
+        sink=Sink(away),
+        planner=Planner(store=away, news=farm.news),
+        clock=farm.clock,
+        longest=0.5,
+        hurry=lambda: hurried.append(None),
+    )
+    [result] = await admission.submit([recurring(1, "@every 10s")])
+    assert result.WhichOneof("result") == "accepted"
+    assert hurried
+
+
+def test_a_preview_stores_nothing_and_tells_what_is_wrong() -> None:
+    asked = PreviewScheduleRequest(spec=JobSpec(cron="0 3 * * *", time_zone="Europe/Berlin"), count=2)
+    noon = 1_774_699_200_000  # 2026-03-28T12:00:00Z, the day before the clocks go forward in Berlin
+    answer = preview_schedule(asked, noon)
+    assert list(answer.fires) == [noon + 13 * 3_600_000, noon + 37 * 3_600_000]
+    asked.spec.cron = "0 3 * *"
+    asked.spec.time_zone = "Nowhere"
+    assert [one.field for one in preview_schedule(asked, noon).problems] == ["cron", "timeZone"]

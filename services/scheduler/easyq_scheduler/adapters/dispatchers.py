@@ -12,6 +12,7 @@ import grpc.aio
 from easyq_chassis.logs import get_logger
 from easyq_internal.dispatcher.v1.dispatcher_pb2 import NotifyRequest
 from easyq_internal.dispatcher.v1.dispatcher_pb2_grpc import DispatcherServiceStub
+from easyq_internal.store.v1.job_store_pb2 import StopHint
 from easyq_internal.store.v1.records_pb2 import Head
 
 log = get_logger()
@@ -29,10 +30,10 @@ class GrpcReadyNews:
         """`channels` by address."""
         self._lines = [_Line(address, DispatcherServiceStub(channel).Notify) for address, channel in channels.items()]
 
-    def announce(self, heads: Sequence[Head]) -> None:
-        if heads:
+    def announce(self, heads: Sequence[Head], stops: Sequence[StopHint] = ()) -> None:
+        if heads or stops:
             for line in self._lines:
-                line.put(heads)
+                line.put(heads, stops)
 
     async def close(self) -> None:
         """Ends the streams; what was not sent yet is dropped."""
@@ -46,12 +47,14 @@ class _Line:
         self._address = address
         self._notify = notify
         self._waiting: deque[Head] = deque(maxlen=MOST_WAITING)
+        self._stops: deque[StopHint] = deque(maxlen=MOST_WAITING)
         self._arrived = asyncio.Event()
         self._batch = 0
         self._task: asyncio.Task[None] | None = None
 
-    def put(self, heads: Sequence[Head]) -> None:
+    def put(self, heads: Sequence[Head], stops: Sequence[StopHint]) -> None:
         self._waiting.extend(heads)
+        self._stops.extend(stops)
         self._arrived.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"notify:{self._address}")
@@ -69,6 +72,7 @@ class _Line:
                 log.debug("news_lost", dispatcher=self._address, dropped=len(self._waiting), error=repr(error))
             # Stale news helps nobody, and the reconcile has it by now.
             self._waiting.clear()
+            self._stops.clear()
             self._arrived.clear()
             await asyncio.sleep(_PAUSE)
             await self._arrived.wait()
@@ -79,9 +83,10 @@ class _Line:
                 await self._arrived.wait()
                 self._arrived.clear()
                 heads, self._waiting = self._waiting, deque(maxlen=MOST_WAITING)
+                stops, self._stops = self._stops, deque(maxlen=MOST_WAITING)
                 self._batch += 1
                 async with asyncio.timeout(_PATIENCE):
-                    await call.write(NotifyRequest(batch=self._batch, ready=heads))
+                    await call.write(NotifyRequest(batch=self._batch, ready=heads, stops=stops))
                     if await call.read() is grpc.aio.EOF:
                         return
         finally:

@@ -23,8 +23,13 @@ from easyq_internal.store.v1.time_store_pb2 import (
     ExpireWaitingRequest,
     ExpireWaitingResponse,
     FireRequest,
+    FireSchedulesRequest,
+    FireSchedulesResponse,
     ListDueRequest,
     ListDueResponse,
+    ListDueSchedulesRequest,
+    ListDueSchedulesResponse,
+    ScheduleDecision,
 )
 from easyq_internal.store.v1.time_store_pb2_grpc import TimeStoreServiceStub
 
@@ -68,6 +73,14 @@ class GrpcTimeStore:
     async def fire(self, items: Sequence[DueExecution]) -> Sequence[Head]:
         response = await _answer(self._stub.Fire(FireRequest(items=items), timeout=self._timeout))
         return response.ready
+
+    async def list_due_schedules(self, limit: int) -> ListDueSchedulesResponse:
+        request = ListDueSchedulesRequest(limit=limit)
+        return await _answer(self._stub.ListDueSchedules(request, timeout=self._timeout))
+
+    async def fire_schedules(self, decisions: Sequence[ScheduleDecision]) -> FireSchedulesResponse:
+        request = FireSchedulesRequest(items=decisions)
+        return await _answer(self._stub.FireSchedules(request, timeout=self._timeout))
 
     async def expire_waiting(self, limit: int) -> ExpireWaitingResponse:
         request = ExpireWaitingRequest(limit=limit)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 TEN_YEARS_MS = 315_360_000_000
 # Both ends of what a Timestamp may hold: the years 1 to 9999.
 EARLIEST_MS = -62_135_596_800_000
 LATEST_MS = 253_402_300_799_999
-
-
-class Grounds(enum.Enum):
-    """Why a time was refused."""
-
-    INVALID = "invalid"
-    NOT_SUPPORTED = "not supported"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +24,6 @@ class Timing:
 class Refusal:
     """Why a job is not admitted. `field` is the path in the spec, in lowerCamel."""
 
-    grounds: Grounds
     field: str
     problem: str
 
@@ -43,7 +34,7 @@ def check(timing: Timing) -> Refusal | None:
     Only what needs no clock is checked: the store's clock alone decides what is due and what has expired.
     """
     if timing.cron is not None:
-        return Refusal(grounds=Grounds.NOT_SUPPORTED, field="cron", problem="recurring jobs come in a later version")
+        return None  # see `schedule_problems`
     if timing.start_in_ms is not None:
         if not 0 <= timing.start_in_ms <= TEN_YEARS_MS:
             return _invalid("startIn", "must be between 0 and ten years")
@@ -58,4 +49,4 @@ def check(timing: Timing) -> Refusal | None:
 
 
 def _invalid(field: str, problem: str) -> Refusal:
-    return Refusal(grounds=Grounds.INVALID, field=field, problem=problem)
+    return Refusal(field=field, problem=problem)

@@ -1,0 +1,1 @@
+"""What the scheduler does: admit, fire, expire."""
