@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_store.domain.images import matches
-from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Task
+from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import WAITING, ExecutionState, JobState, Stream
-from easyq_store.ports import ExecutionFilter, Inserted, JobFilter, Place, Plan
+from easyq_store.ports import MOST_SKIPS, ExecutionFilter, Inserted, JobFilter, Place, Plan
 
 R = TypeVar("R")
 Listed = TypeVar("Listed", Job, Execution)
@@ -30,6 +30,8 @@ class Tables:
     executions: dict[str, Execution] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     chunks: dict[tuple[str, Stream], list[LogChunk]] = field(default_factory=dict)
+    # Of each job, newest first.
+    skips: dict[str, list[Skip]] = field(default_factory=dict)
     generation: int = 0
     clock: int = 0
     last_seq: int = 0
@@ -43,6 +45,7 @@ class Tables:
             executions=dict(self.executions),
             agents=dict(self.agents),
             chunks={key: list(chunks) for key, chunks in self.chunks.items()},
+            skips={job_id: list(skips) for job_id, skips in self.skips.items()},
             generation=self.generation,
             clock=self.clock,
             last_seq=self.last_seq,
@@ -79,6 +82,10 @@ class FakeLookups:
 
     async def open_executions(self, job_id: str) -> list[Execution]:
         return sorted((e for e in self._of(job_id) if not e.ended), key=lambda e: e.attempt)
+
+    async def open_series(self, job_id: str) -> list[Execution]:
+        found = (e for e in self._of(job_id) if not e.ended or (e.next and e.unsettled_since is not None))
+        return sorted(found, key=lambda e: e.attempt)
 
     async def held_by(self, agent_id: str) -> list[Execution]:
         found = [e for e in self._tables().executions.values() if e.held and e.agent_id == agent_id]
@@ -148,6 +155,15 @@ class FakeSteps(FakeLookups):
     async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
         await self._step("keep_spec")
         self._tables().specs.setdefault((job_id, revision), spec)
+
+    async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
+        for skip in skips:
+            await self._step("keep_skips")
+            kept = self._tables().skips.setdefault(job_id, [])
+            if not any((k.first, k.reason) == (skip.first, skip.reason) for k in kept):
+                kept.append(skip)
+                kept.sort(key=lambda k: (k.first, k.reason), reverse=True)
+                del kept[MOST_SKIPS:]
 
     async def insert_execution(self, execution: Execution) -> bool:
         await self._step("insert_execution")
@@ -297,6 +313,7 @@ class FakeReads(FakeLookups):
                 session=e.session,
                 pool=e.pool,
                 epoch=e.epoch,
+                needs=e.needs,
             )
             for e in self._tables().executions.values()
             if e.held and e.execution_id > after and (not agent_id or e.agent_id == agent_id)
@@ -321,6 +338,17 @@ class FakeReads(FakeLookups):
 
     async def next_expiry(self, after: int) -> int | None:
         return min((latest for latest, _ in self._bounded() if latest > after), default=None)
+
+    async def due_schedules(self, now: int, limit: int) -> list[Job]:
+        found = [(j.fire_at, j.job_id, j) for j in self._tables().jobs.values() if j.fire_at is not None]
+        return [job for fire_at, _, job in sorted(found, key=lambda f: f[:2]) if fire_at <= now][:limit]
+
+    async def next_schedule(self, after: int) -> int | None:
+        times = (j.fire_at for j in self._tables().jobs.values() if j.fire_at is not None)
+        return min((at for at in times if at > after), default=None)
+
+    async def skips(self, job_id: str, limit: int) -> list[Skip]:
+        return self._tables().skips.get(job_id, [])[:limit]
 
     async def agents(self) -> list[Agent]:
         return [agent for _, agent in sorted(self._tables().agents.items())]
@@ -360,6 +388,8 @@ class FakeReads(FakeLookups):
                 priority=e.priority,
                 queue_seq=e.queue_seq,
                 epoch=e.epoch,
+                needs=e.needs,
+                image=e.image,
             )
             for e in self._tables().executions.values()
             if e.state is ExecutionState.QUEUED

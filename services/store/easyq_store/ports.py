@@ -26,11 +26,16 @@ from easyq_store.domain.records import (
     HeldHead,
     Job,
     LogChunk,
+    Skip,
     Task,
 )
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Stream
 
 R = TypeVar("R")
+
+
+# Skips of a job that are kept.
+MOST_SKIPS = 1_000
 
 
 class Inserted(Enum):
@@ -63,6 +68,9 @@ class Lookups(Protocol):
 
     async def open_executions(self, job_id: str) -> list[Execution]:
         """The job's executions that have not ended, by attempt. There are few."""
+
+    async def open_series(self, job_id: str) -> list[Execution]:
+        """Those, and the ended ones whose successor was decided on and may not be inserted yet; by attempt."""
 
     async def held_by(self, agent_id: str) -> list[Execution]:
         """ASSIGNED and RUNNING executions of an agent, by id."""
@@ -98,6 +106,12 @@ class Steps(Lookups, Protocol):
 
     async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
         """Keeps an old revision's spec aside; nothing happens if it is kept already."""
+
+    async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
+        """Keeps skips of a job; nothing happens to one (by first and reason) that is kept already.
+
+        Those before the newest `MOST_SKIPS` may be dropped.
+        """
 
     async def insert_execution(self, execution: Execution) -> bool:
         """Inserts an execution; False (and nothing changed) if there is one with this id, or this job and attempt."""
@@ -222,6 +236,15 @@ class Reads(Lookups, Protocol):
 
     async def next_expiry(self, after: int) -> int | None:
         """The lowest latest_start above `after` of a SCHEDULED or QUEUED execution."""
+
+    async def due_schedules(self, now: int, limit: int) -> list[Job]:
+        """Jobs with fire_at <= now, by fire_at."""
+
+    async def next_schedule(self, after: int) -> int | None:
+        """The lowest fire_at above `after` of a job."""
+
+    async def skips(self, job_id: str, limit: int) -> list[Skip]:
+        """The job's newest skips, by first (and reason) high to low."""
 
     async def agents(self) -> list[Agent]:
         """All agents by id."""

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from easyq_store.domain.records import DueHead, Execution, Failure, Head, HeldHead, Planned
+from easyq_store.domain.records import DueHead, Execution, Failure, Head, HeldHead, Needs, Planned
 from easyq_store.domain.states import ENDED, ExecutionState, FailureReason, Outcome, Trigger
 from easyq_store.ports import ExecutionFilter, Persistence, Place, Steps
 from tests.contract.store.conftest import Backend
+from tests.fakes.store import FakePersistence
 from tests.support.store_records import T0, execution, job
 
 FULL = execution(
@@ -49,8 +50,12 @@ FULL = execution(
         trigger=Trigger.RETRY,
         due_at=T0 + 7,
         series_due_at=T0,
+        needs=Needs(memory=5, labels=(("gpu", "a100"),)),
     ),
     unsettled_since=T0 + 8,
+    fire_at=T0 - 1,
+    needs=Needs(cpu_millis=1500, memory=2**40, gpus=-1, labels=(("gpu", "a100"), ("zone", "ü"))),
+    image="registry.example:5000/team/echo@sha256:1",
 )
 
 
@@ -117,6 +122,24 @@ async def test_executions_of_a_job(store: Persistence) -> None:
     assert await store.reads.next_attempt("job-1", 3) is None
 
 
+async def test_a_series_is_open_until_its_successor_is_there(store: Persistence) -> None:
+    async def is_atomic(steps: Steps) -> bool:
+        return steps.atomic
+
+    ended = execution("job-1-1", state=ExecutionState.FAILED, next=FULL.next, unsettled_since=T0)
+    waiting = execution("job-1-2", attempt=2)
+    followed = execution("job-1-3", attempt=3, state=ExecutionState.FAILED, next=FULL.next)
+    final = execution("job-1-4", attempt=4, state=ExecutionState.FAILED, unsettled_since=T0)
+    await put(store, final, followed, waiting, ended, execution("job-2-1"))
+    expected = [waiting] if await store.run(is_atomic) and not isinstance(store, FakePersistence) else [ended, waiting]
+    assert await store.reads.open_series("job-1") == expected
+    assert await store.run(lambda steps: steps.open_series("job-1")) == expected
+    assert await store.reads.open_executions("job-1") == [waiting]
+    await change(store, "job-1-1", unsettled_since=None)
+    await change(store, "job-1-2", state=ExecutionState.STOPPED)
+    assert await store.reads.open_series("job-1") == []
+
+
 async def test_places_in_line_only_grow_even_over_a_restart(backend: Backend) -> None:
     async def three(steps: Steps) -> list[int]:
         return [await steps.next_seq() for _ in range(3)]
@@ -140,12 +163,14 @@ def head(made: Execution) -> Head:
         priority=made.priority,
         queue_seq=made.queue_seq,
         epoch=made.epoch,
+        needs=made.needs,
+        image=made.image,
     )
 
 
 async def test_queues(store: Persistence) -> None:
     low = execution("a-1", queue_seq=1, priority=-5)
-    first = execution("b-1", queue_seq=2, epoch=3)
+    first = execution("b-1", queue_seq=2, epoch=3, needs=FULL.needs, image="echo:1")
     second = execution("c-1", queue_seq=7)
     high = execution("d-1", queue_seq=9, priority=100)
     other = execution("e-1", queue_seq=4, task_id="alpha")
@@ -188,9 +213,10 @@ async def test_held_ones(store: Persistence) -> None:
             session=made.session,
             pool=made.pool,
             epoch=made.epoch,
+            needs=made.needs,
         )
 
-    where = {"agent_id": "host-a", "session": 2, "pool": "p", "epoch": 4}
+    where = {"agent_id": "host-a", "session": 2, "pool": "p", "epoch": 4, "needs": FULL.needs}
     assigned = execution("a-1", state=ExecutionState.ASSIGNED, **where)
     running = execution("b-1", state=ExecutionState.RUNNING, **where)
     elsewhere = execution("c-1", state=ExecutionState.RUNNING, agent_id="host-b")

@@ -21,6 +21,12 @@ FULL = agent(
     version="0.1.0",
     healthy=False,
     message="Docker Engine does not answer",
+    cordoned_at=T0 + 1,
+    drained_at=T0 + 2,
+    drain_deadline=T0 + 3,
+    offer_cpu_millis=7_500,
+    offer_memory=2**40,
+    offer_gpus=8,
 )
 
 

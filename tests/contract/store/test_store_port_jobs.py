@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from easyq_chassis.errors import FailedPrecondition
-from easyq_store.domain.records import Job, Planned, Task
-from easyq_store.domain.states import JobState, Trigger
-from easyq_store.ports import Inserted, JobFilter, Persistence, Place, Steps
+from easyq_store.domain.records import Failure, Job, Needs, Planned, Schedule, Skip, Task, WaitingFire
+from easyq_store.domain.states import FailureReason, JobState, SkipReason, Trigger
+from easyq_store.ports import MOST_SKIPS, Inserted, JobFilter, Persistence, Place, Steps
 from tests.contract.store.conftest import Backend
 from tests.support.store_records import T0, job
 
@@ -23,20 +23,42 @@ FULL = job(
     attempts=3,
     projected_attempt=3,
     projected_write=9,
-    pending=Planned(
-        execution_id="next",
-        attempt=4,
-        fence=4,
-        trigger=Trigger.INFRA_RETRY,
-        due_at=T0 + 7,
-        latest_start=T0 + 8,
-        priority=-3,
-        spec_revision=7,
-        retries_used=2,
-        infra_used=1,
-        series_due_at=T0,
+    pending=(
+        Planned(
+            execution_id="next",
+            attempt=4,
+            fence=4,
+            trigger=Trigger.INFRA_RETRY,
+            due_at=T0 + 7,
+            latest_start=T0 + 8,
+            priority=-3,
+            spec_revision=7,
+            retries_used=2,
+            infra_used=1,
+            series_due_at=T0,
+            fire_at=T0 - 1,
+            needs=Needs(cpu_millis=1500, memory=2**40, gpus=-1, labels=(("gpu", "a100"), ("zone", "ü"))),
+            image="echo:1",
+        ),
+        Planned(execution_id="other", attempt=5, fence=5, trigger=Trigger.MANUAL, due_at=T0, series_due_at=T0),
     ),
     unsettled_since=T0 + 9,
+    failure=Failure(reason=FailureReason.REGISTRY_BUSY, message="come back later · ü"),
+    delete_requested=True,
+    schedule=Schedule(
+        anchor=T0,
+        cursor=T0 + 1,
+        next_fire=T0 + 2,
+        runs=3,
+        skipped=4,
+        paused_at=T0 + 5,
+        waiting=WaitingFire(nominal=T0, due_at=T0 + 1, trigger=Trigger.MANUAL, execution_id="waits"),
+        unkept=(
+            Skip(first=T0, last=T0 + 9, count=3, reason=SkipReason.COALESCED, decided_at=T0 + 10),
+            Skip(first=T0 + 10, last=T0 + 10, count=1, reason=SkipReason.OVERLAP, decided_at=T0 + 10),
+        ),
+    ),
+    fire_at=T0 + 11,
 )
 
 
@@ -59,6 +81,55 @@ async def test_a_job_comes_back_as_it_was_put(backend: Backend, made: Job) -> No
     async with backend() as store:
         assert await store.reads.get_job(made.job_id) == made
         assert await store.run(lambda steps: steps.get_job(made.job_id)) == made
+
+
+@pytest.mark.parametrize("schedule", [Schedule(anchor=T0), FULL.schedule])
+async def test_a_schedule_that_is_bare_again(store: Persistence, schedule: Schedule) -> None:
+    await put(store, job(schedule=schedule, fire_at=T0))
+    assert await change(store, "job-1", schedule=Schedule(anchor=T0 + 1), fire_at=None) == job(
+        schedule=Schedule(anchor=T0 + 1), write_no=2
+    )
+    assert await store.reads.get_job("job-1") == job(schedule=Schedule(anchor=T0 + 1), write_no=2)
+
+
+async def test_schedules_that_are_due(store: Persistence) -> None:
+    bare = Schedule(anchor=T0)
+    a, b, c = (job(n, fire_at=T0 + at, schedule=bare) for n, at in (("a", 30), ("b", 10), ("c", 20)))
+    await put(store, a, b, c, job("d"), job("paused", schedule=bare))
+    assert await store.reads.due_schedules(T0 + 9, 10) == []
+    assert await store.reads.due_schedules(T0 + 20, 10) == [b, c]
+    assert await store.reads.due_schedules(T0 + 99, 1) == [b]
+    assert await store.reads.due_schedules(T0 + 99, 0) == []
+    assert await store.reads.next_schedule(0) == T0 + 10
+    assert await store.reads.next_schedule(T0 + 10) == T0 + 20
+    for name in ("a", "b", "c"):
+        await change(store, name, fire_at=None)
+    assert await store.reads.next_schedule(0) is None
+
+
+async def test_skips_are_kept_once_and_the_newest_of_each_job(backend: Backend) -> None:
+    def skip(first: int, reason: SkipReason = SkipReason.MISFIRED, count: int = 1) -> Skip:
+        return Skip(first=T0 + first, last=T0 + first + count, count=count, reason=reason, decided_at=T0)
+
+    async def keep(store: Persistence, *skips: Skip, job_id: str = "job-1") -> None:
+        await store.run(lambda steps: steps.keep_skips(job_id, skips))
+
+    async with backend() as store:
+        await keep(store)
+        await keep(store, skip(1), skip(3, count=7))
+        await keep(store, skip(1, count=99), skip(3, SkipReason.OVERLAP))
+        await keep(store, skip(2), job_id="job-1x")
+    async with backend() as store:
+        kept = [skip(3, SkipReason.OVERLAP), skip(3, count=7), skip(1)]
+        assert await store.reads.skips("job-1", 10) == kept
+        assert await store.reads.skips("job-1", 2) == kept[:2]
+        assert await store.reads.skips("job-1", 0) == []
+        assert await store.reads.skips("nobody", 10) == []
+        await keep(store, *(skip(10 + n) for n in range(MOST_SKIPS)))
+        await keep(store, skip(10 + MOST_SKIPS))
+        newest = [skip(10 + n) for n in range(MOST_SKIPS, 0, -1)]
+        assert await store.reads.skips("job-1", 2 * MOST_SKIPS) == newest
+        assert await store.reads.skips("job-1x", 10) == [skip(2)]
 
 
 async def test_unknown_jobs_are_none(store: Persistence) -> None:

@@ -10,12 +10,14 @@ import structlog
 
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal, Unavailable
 from easyq_store.adapters.mongo import MongoPersistence
+from easyq_store.adapters.mongo_documents import EXECUTIONS, JOBS
 from easyq_store.adapters.mongo_errors import translated
-from easyq_store.adapters.mongo_schema import INDEXES, Database, bring_forward
-from easyq_store.domain.records import Job
+from easyq_store.adapters.mongo_schema import INDEXES, MIGRATIONS, Database, bring_forward
+from easyq_store.domain.records import Job, Planned
+from easyq_store.domain.states import ExecutionState, Trigger
 from easyq_store.ports import JobFilter, Steps
 from tests.support.ferretdb import FerretDB
-from tests.support.store_records import job
+from tests.support.store_records import T0, execution, job
 from tests.support.waiting import eventually, free_port
 
 SECRET = "s3cr3t-pass"
@@ -210,6 +212,7 @@ async def test_a_database_of_a_newer_program_is_refused_and_left_alone(opened: M
 
 async def test_migrations_run_once_each_in_order_and_go_on_after_a_crash(opened: MongoPersistence) -> None:
     database = raw(opened)
+    await database.meta.update_one({"_id": "schema"}, {"$set": {"version": 1}})
     await insert(opened, "old")
     ran: list[str] = []
 
@@ -232,6 +235,35 @@ async def test_migrations_run_once_each_in_order_and_go_on_after_a_crash(opened:
     assert await database.jobs.count_documents({"isNew": True}) == 1
     error, _ = await refusal(opened.open())
     assert isinstance(error, FailedPrecondition)
+
+
+async def test_a_database_of_version_1_comes_forward(opened: MongoPersistence) -> None:
+    database = raw(opened)
+    planned = Planned(
+        execution_id="job-1-2", attempt=2, fence=2, trigger=Trigger.RETRY, due_at=T0 + 7, series_due_at=T0
+    )
+    pending = job(pending=(planned,), unsettled_since=T0)
+    ended = execution(state=ExecutionState.FAILED, next=planned)
+    for collection, document in (
+        ("jobs", JOBS.encode(pending) | {"pending": JOBS.encode(pending)["pending"][0]}),
+        ("jobs", JOBS.encode(job("plain"))),
+        ("executions", EXECUTIONS.encode(ended)),
+        ("executions", EXECUTIONS.encode(execution("job-1-2", attempt=2))),
+        ("executions", EXECUTIONS.encode(execution("gone-1"))),
+    ):
+        for newer in ("image", "deleteRequested") if collection == "executions" else ("deleteRequested",):
+            document.pop(newer, None)
+        await database[collection].insert_one({**document, "schemaVersion": 1})
+    await database.meta.update_one({"_id": "schema"}, {"$set": {"version": 1}})
+    for _ in range(2):
+        # Also where a crash came before the new version was noted.
+        await MIGRATIONS[0](raw(opened))
+        await opened.open()
+    assert await opened.reads.get_job("job-1") == pending
+    assert await opened.reads.get_job("plain") == job("plain")
+    assert await opened.reads.get_execution("job-1-1") == ended
+    heads = await opened.reads.queued_after(0, 10)
+    assert {head.execution_id: head.image for head in heads} == {"job-1-2": job().image, "gone-1": ""}
 
 
 async def test_a_new_database_begins_at_the_newest_version(mongo_url: str, opened: MongoPersistence) -> None:

@@ -12,10 +12,12 @@ import pytest
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal, Unavailable
 from easyq_store.adapters.sqlite import SqlitePersistence, lists, reads
 from easyq_store.adapters.sqlite.connect import connect
+from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS, RecordTable
 from easyq_store.adapters.sqlite.schema import MIGRATIONS, bring_forward
-from easyq_store.domain.states import ExecutionState, FailureReason, JobState
+from easyq_store.domain.records import Planned
+from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Trigger
 from easyq_store.ports import ExecutionFilter, Inserted, JobFilter, Place, Steps
-from tests.support.store_records import T0, execution, job
+from tests.support.store_records import T0, agent, execution, job
 
 SECOND = "ALTER TABLE job ADD COLUMN note TEXT; UPDATE job SET note = 'from before';"
 
@@ -42,6 +44,53 @@ async def test_an_older_database_comes_forward(tmp_path: Path) -> None:
     again = SqlitePersistence(path, migrations=(*MIGRATIONS, SECOND))  # the refused one has let go of the lock
     await again.open()
     await again.close()
+
+
+def first_version(path: Path) -> None:
+    """A database as version 1 wrote it: a job whose next attempt is pending, and its executions."""
+    pending = '["job-1-2",2,2,3,1700000000007,null,0,1,1,0,1700000000000]'
+    made, queued = execution(attempt=1, state=ExecutionState.FAILED), execution("job-1-2", attempt=2)
+    connection = connect(path, writes=True)
+    bring_forward(connection, MIGRATIONS[:1])
+    for table, row in (
+        ("job", {**columns(JOBS, job()), "pending": pending, "unsettled_since": T0}),
+        ("execution", {**columns(EXECUTIONS, made), "next": pending}),
+        ("execution", columns(EXECUTIONS, queued)),
+        ("agent", columns(AGENTS, agent())),
+    ):
+        known = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+        names = ", ".join(f'"{name}"' for name in row if name in known)
+        values = [value for name, value in row.items() if name in known]
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608 - our own words
+    connection.close()
+
+
+def columns(table: RecordTable[Any], record: Any) -> dict[str, Any]:
+    return dict(zip(table.columns, table.row(record), strict=True))
+
+
+async def test_a_database_of_version_1_comes_forward(tmp_path: Path) -> None:
+    first_version(tmp_path / "store.db")
+    store = SqlitePersistence(tmp_path / "store.db")
+    await store.open()
+    planned = Planned(
+        execution_id="job-1-2",
+        attempt=2,
+        fence=2,
+        trigger=Trigger.RETRY,
+        due_at=T0 + 7,
+        retries_used=1,
+        series_due_at=T0,
+    )
+    assert await store.reads.get_job("job-1") == job(pending=(planned,), unsettled_since=T0)
+    ended = execution(attempt=1, state=ExecutionState.FAILED, next=planned)
+    assert await store.reads.get_execution("job-1-1") == ended
+    (head,) = await store.reads.queued_after(0, 10)
+    assert (head.execution_id, head.needs, head.image) == ("job-1-2", None, job().image)
+    assert await store.reads.agents() == [agent()]
+    assert await store.reads.due_schedules(T0, 10) == []
+    await store.close()
 
 
 def test_a_migration_that_fails_leaves_the_version_before(tmp_path: Path) -> None:
@@ -75,6 +124,8 @@ HOT = {
     "held of": (reads._HELD_OF, ("e", "a", 10)),
     "due": (reads._DUE, (5, 10)),
     "next due": (reads._NEXT_DUE, (5,)),
+    "due schedules": (reads._DUE_SCHEDULES, (5, 10)),
+    "next schedule": (reads._NEXT_SCHEDULE, (5,)),
     "expired": (reads._EXPIRED, (5, 10)),
     "next expiry": (reads._NEXT_EXPIRY, (5,)),
     "unsettled jobs": (reads._UNSETTLED_JOBS, (5, 10)),

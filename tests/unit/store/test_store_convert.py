@@ -16,8 +16,8 @@ from easyq_store.convert import basics, farm, jobs, logs, spec
 from easyq_store.domain import logs as log_domain
 from easyq_store.domain import moves, reconcile, states
 from easyq_store.domain.policy import Backoff, Policy
-from easyq_store.domain.records import Failure
-from easyq_store.domain.states import FailureReason, JobState, OnLost, Outcome
+from easyq_store.domain.records import Failure, Needs
+from easyq_store.domain.states import FailureReason, JobState, OnLost, Outcome, Overlap
 from easyq_store.domain.timing import Timing
 from easyq_store.usecases import report
 from tests.support.store_records import T0
@@ -31,6 +31,8 @@ from tests.support.store_records import T0
         (states.Trigger, job_pb2.Trigger.Kind),
         (states.FailureReason, job_pb2.Failure.Reason),
         (states.OnLost, spec_pb2.OnLost.Mode),
+        (states.Overlap, spec_pb2.Overlap.Mode),
+        (states.SkipReason, job_pb2.Skip.Reason),
         (states.AgentState, farm_service_pb2.Agent.State),
         (states.Stream, log_service_pb2.LogStream.Name),
         (states.Outcome, records_pb2.Finish.Outcome.Kind),
@@ -83,13 +85,36 @@ def test_the_policy_of_a_full_spec() -> None:
         on_lost=OnLost.WAIT,
         priority=-7,
         timing=Timing(start_in=9_000, expiration=99_000, start_deadline=4_000),
+        image="i",
     )
+
+
+def test_the_policy_of_a_recurring_job() -> None:
+    message = spec_pb2.JobSpec(cron="@hourly", overlap=spec_pb2.Overlap.QUEUE, max_runs=3)
+    assert spec.policy_of(spec.serialized(message)) == Policy(recurring=True, overlap=Overlap.QUEUE, max_runs=3)
+    assert spec.policy_of(spec.serialized(spec_pb2.JobSpec(cron="@hourly"))) == Policy(recurring=True)
+    assert not spec.policy_of(spec.serialized(spec_pb2.JobSpec(image="i"))).recurring
+
+
+def test_what_a_spec_needs_of_its_host() -> None:
+    resources = spec_pb2.Resources(cpus=0.0101, memory=5, gpus=-1, pids=9)
+    full = spec_pb2.JobSpec(resources=resources, agent_labels={"b": "2", "a": "1"})
+    needs = Needs(cpu_millis=11, memory=5, gpus=-1, labels=(("a", "1"), ("b", "2")))
+    assert spec.needs_of(full) == needs
+    assert spec.policy_of(spec.serialized(full)).needs == needs
+    message = basics.needs(needs)
+    assert message is not None
+    assert (message.cpu_millis, message.memory, message.gpus) == (11, 5, -1)
+    assert dict(message.labels) == {"a": "1", "b": "2"}
+    assert spec.needs_of(spec_pb2.JobSpec(resources=spec_pb2.Resources(pids=9))) is None
+    assert spec.needs_of(spec_pb2.JobSpec(resources=spec_pb2.Resources(cpus=0.1))) == Needs(cpu_millis=100)
+    assert basics.needs(None) is None
 
 
 def test_the_policy_of_a_bare_spec_is_the_default() -> None:
     assert spec.policy_of(b"") == Policy()
     large = spec_pb2.JobSpec(image="i", envs={"A": "x" * 10_000}, start_at=Timestamp(seconds=3))
-    assert spec.policy_of(spec.serialized(large)) == Policy(timing=Timing(start_at=3_000))
+    assert spec.policy_of(spec.serialized(large)) == Policy(timing=Timing(start_at=3_000), image="i")
 
 
 def test_the_same_spec_has_the_same_bytes() -> None:

@@ -159,7 +159,7 @@ async def settled(world: World) -> None:
     tables = world.store.tables
     assert [job for job in tables.jobs.values() if job.unsettled_since] == []
     assert [made for made in tables.executions.values() if made.unsettled_since] == []
-    assert [job for job in tables.jobs.values() if job.pending] == []
+    assert [job for job in tables.jobs.values() if job.pending != ()] == []
 
 
 async def prepared(flow: Flow) -> World:

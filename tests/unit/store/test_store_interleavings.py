@@ -320,7 +320,7 @@ class Farm:
     def check_end(self) -> None:
         for job in self.world.store.tables.jobs.values():
             assert job.ended, ("4", self.world.states(job.job_id))
-            assert (job.pending, job.unsettled_since) == (None, None)
+            assert (job.pending, job.unsettled_since) == ((), None)
             assert job.attempts == len(self.world.attempts(job.job_id))
         for execution in self.world.store.tables.executions.values():
             assert execution.ended, "4"

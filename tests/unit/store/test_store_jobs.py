@@ -22,7 +22,7 @@ async def test_a_job_for_now_is_queued_at_once(world: World) -> None:
     assert world.states() == "QUEUED QUEUED"
     assert (job.labels, job.image, job.created_at, job.next_run_at) == (("a=1",), "echo:1", T0, T0)
     assert (made.priority, made.queue_seq > 0, made.due_at, made.trigger) == (3, True, T0, Trigger.ENQUEUE)
-    assert (job.pending, job.unsettled_since, made.unsettled_since) == (None, None, None)
+    assert (job.pending, job.unsettled_since, made.unsettled_since) == ((), None, None)
 
 
 async def test_a_job_for_later_is_scheduled(world: World) -> None:
@@ -75,7 +75,7 @@ async def test_put_creates(world: World) -> None:
     assert made.created
     assert made.ready is not None
     assert world.states() == "QUEUED QUEUED"
-    assert (world.job().pending, world.job().unsettled_since) == (None, None)
+    assert (world.job().pending, world.job().unsettled_since) == ((), None)
 
 
 async def test_put_of_the_same_spec_changes_nothing(world: World) -> None:

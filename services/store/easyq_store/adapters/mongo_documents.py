@@ -15,14 +15,14 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from easyq_chassis.errors import FailedPrecondition
 from easyq_store.domain.images import short_name
-from easyq_store.domain.records import Agent, Execution, Job
+from easyq_store.domain.records import Agent, Execution, Job, Needs, Skip
 from easyq_store.domain.states import ExecutionState
 
 R = TypeVar("R", Job, Execution, Agent)
 Document = dict[str, Any]
 
 # Of the documents that this program writes. Raised together with a migration in `mongo_schema`.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +161,7 @@ def _derive_job(job: Job) -> Document:
 def _derive_execution(execution: Execution) -> Document:
     queued = execution.state is ExecutionState.QUEUED
     return {
-        "openOf": None if execution.ended else execution.job_id,
+        "openOf": execution.job_id if _of_open_series(execution) else None,
         "heldBy": execution.agent_id if execution.held else None,
         "lineTask": execution.task_id if queued else None,
         "linePriority": execution.priority if queued else None,
@@ -171,8 +171,34 @@ def _derive_execution(execution: Execution) -> Document:
     }
 
 
+def _of_open_series(execution: Execution) -> bool:
+    """Not ended, or with a successor that may not be inserted yet."""
+    return not execution.ended or (execution.next is not None and execution.unsettled_since is not None)
+
+
 def _derive_agent(_: Agent) -> Document:
     return {}
+
+
+_NEEDS, _SKIP = _Shape(Needs), _Shape(Skip)
+
+
+def needs(stored: Document | None) -> Needs | None:
+    """What stands under `needs` in an execution's document."""
+    decoded: Needs | None = None if stored is None else _NEEDS.decode(stored)
+    return decoded
+
+
+def skip_document(job_id: str, skip: Skip) -> Document:
+    """A skip's document: its id is what makes a repeat harmless."""
+    id_ = f"{job_id}:{skip.first:016}:{skip.reason.value}"
+    return {"_id": id_, "jobId": job_id, **_SKIP.encode(skip), "schemaVersion": SCHEMA_VERSION}
+
+
+def skip_record(document: Document) -> Skip:
+    """A document's skip."""
+    skip: Skip = _SKIP.decode(document)
+    return skip
 
 
 JOBS = Kind(Job, "jobs", "job_id", _derive_job)

@@ -64,6 +64,9 @@ class MongoLookups:
         return await self._record(EXECUTIONS, {"jobId": job_id}, sort=[("attempt", -1)])
 
     async def open_executions(self, job_id: str) -> list[Execution]:
+        return [execution for execution in await self.open_series(job_id) if not execution.ended]
+
+    async def open_series(self, job_id: str) -> list[Execution]:
         return await self._records(EXECUTIONS, {"openOf": job_id}, sort=[("attempt", 1)])
 
     async def held_by(self, agent_id: str) -> list[Execution]:

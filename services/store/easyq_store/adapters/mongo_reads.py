@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from easyq_store.adapters.mongo_conditions import beginning, listed, one_of
-from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, Document
+from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, Document, needs, skip_record
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_lookups import MongoLookups, Sort, chunk_id, chunk_ids, spec_id
 from easyq_store.adapters.mongo_schema import QUEUE_SEQ
-from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Task
+from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.ports import ExecutionFilter, JobFilter, Place
 
@@ -141,7 +141,7 @@ class MongoReads(MongoLookups):
             {"heldBy": agent_id or {"$exists": True}, "_id": {"$gt": after}},
             sort=[("_id", 1)],
             limit=limit,
-            only=("taskId", "agentId", "session", "pool", "epoch"),
+            only=("taskId", "agentId", "session", "pool", "epoch", "needs"),
             # Those held are few: sorting them is cheaper than passing over all ids.
             hint="heldBy",
         )
@@ -153,6 +153,7 @@ class MongoReads(MongoLookups):
                 session=held["session"],
                 pool=held["pool"],
                 epoch=held["epoch"],
+                needs=needs(held.get("needs")),
             )
             for held in found
         ]
@@ -164,13 +165,23 @@ class MongoReads(MongoLookups):
         return [DueHead(execution_id=due["_id"], epoch=due["epoch"], due_at=due["firesAt"]) for due in found]
 
     async def next_due(self, after: int) -> int | None:
-        return await self._lowest("firesAt", after)
+        return await self._lowest("executions", "firesAt", after)
 
     async def expired(self, now: int, limit: int) -> list[str]:
         return await self._ids_below("executions", "expiresAt", now, limit)
 
     async def next_expiry(self, after: int) -> int | None:
-        return await self._lowest("expiresAt", after)
+        return await self._lowest("executions", "expiresAt", after)
+
+    async def due_schedules(self, now: int, limit: int) -> list[Job]:
+        return await self._records(JOBS, {"fireAt": {"$lte": now}}, sort=[("fireAt", 1)], limit=limit)
+
+    async def next_schedule(self, after: int) -> int | None:
+        return await self._lowest("jobs", "fireAt", after)
+
+    async def skips(self, job_id: str, limit: int) -> list[Skip]:
+        found = await self._all("skips", {"jobId": job_id}, sort=[("_id", -1)], limit=limit)
+        return [skip_record(document) for document in found]
 
     async def agents(self) -> list[Agent]:
         return await self._records(AGENTS, {}, sort=[("_id", 1)])
@@ -183,7 +194,11 @@ class MongoReads(MongoLookups):
 
     async def _heads(self, where: Document, sort: Sort, limit: int) -> list[Head]:
         found = await self._all(
-            "executions", where, sort=sort, limit=limit, only=("lineTask", "linePriority", "lineSeq", "epoch")
+            "executions",
+            where,
+            sort=sort,
+            limit=limit,
+            only=("lineTask", "linePriority", "lineSeq", "epoch", "needs", "image"),
         )
         return [
             Head(
@@ -192,12 +207,14 @@ class MongoReads(MongoLookups):
                 priority=head["linePriority"],
                 queue_seq=head["lineSeq"],
                 epoch=head["epoch"],
+                needs=needs(head.get("needs")),
+                image=head.get("image", ""),
             )
             for head in found
         ]
 
-    async def _lowest(self, key: str, after: int) -> int | None:
-        found = await self._first("executions", {key: {"$gt": after}}, sort=[(key, 1)], only=(key,))
+    async def _lowest(self, collection: str, key: str, after: int) -> int | None:
+        found = await self._first(collection, {key: {"$gt": after}}, sort=[(key, 1)], only=(key,))
         return found[key] if found else None
 
     async def _ids_below(self, collection: str, key: str, bound: int, limit: int) -> list[str]:

@@ -5,6 +5,7 @@
 `tasks`       one document a task, `_id` the task's id; what else a task shows is read from its jobs
 `executions`  one document an execution, `_id` the execution's id
 `agents`      one document an agent, `_id` the agent's id
+`skips`       fires that did not run, `_id` is `<job id>:<first, 16 digits>:<reason>`
 `chunks`      log bytes, `_id` is `<execution id>:<stream>:<offset, 16 digits>`, so that its own index orders them
 `meta`        `schema` {version} · `queueSeq`, `generation`, `clock` {value}
 
@@ -48,6 +49,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("idempotency", "idempotency", unique=True, sparse=True),
         # What the sweep has to complete: `unsettledSince` only where something may be missing.
         _index("unsettled", "unsettledSince", sparse=True),
+        # Recurring jobs whose fires are to be looked at.
+        _index("fireAt", "fireAt", sparse=True),
         # Lists, newest first, by each filter that is worth it; counts by state, over the farm and by task.
         _index("newest", *_NEWEST_FIRST),
         _index("stateNewest", "state", *_NEWEST_FIRST),
@@ -62,7 +65,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "executions": [
         # One execution for each attempt of a job; the newest; the next one.
         _index("jobAttempt", "jobId", "attempt", unique=True),
-        # A job's executions that have not ended: `openOf` is the job's id until then.
+        # A job's executions that have not ended: `openOf` is the job's id until then, and until its successor is there.
         _index("openOf", "openOf", sparse=True),
         # The line, only while QUEUED: each task's in its order, and all by their places.
         _index("taskLine", "lineTask", ("linePriority", DESCENDING), "lineSeq", sparse=True),
@@ -80,11 +83,28 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("taskNewest", "taskId", *_NEWEST_FIRST),
         _index("reason", "failure.reason", sparse=True),
     ],
+    "skips": [
+        # The newest of a job.
+        _index("jobNewest", "jobId", ("_id", DESCENDING)),
+    ],
 }
+
 
 # The migration at place n brings a database from version n + 1 to n + 2. Two processes may run it at once, and a
 # crash may cut it short, so each one is written to be repeated. It also drops indexes whose keys change.
-MIGRATIONS: Sequence[Migration] = ()
+async def _second(database: Database) -> None:
+    """Several executions of a job may be pending; those that are open know their image."""
+    async for job in database.jobs.find({"pending.executionId": {"$exists": True}}, ("pending", "writeNo")):
+        if isinstance(job["pending"], dict):
+            same = {"_id": job["_id"], "writeNo": job["writeNo"]}
+            await database.jobs.update_one(same, {"$set": {"pending": [job["pending"]]}})
+    async for execution in database.executions.find({"openOf": {"$exists": True}}, ("jobId",)):
+        found = await database.jobs.find_one({"_id": execution["jobId"]}, ("image",))
+        if found is not None:
+            await database.executions.update_one({"_id": execution["_id"]}, {"$set": {"image": found["image"]}})
+
+
+MIGRATIONS: Sequence[Migration] = (_second,)
 
 
 async def bring_forward(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:

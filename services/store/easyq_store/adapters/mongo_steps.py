@@ -2,14 +2,23 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from easyq_chassis.errors import EasyQError, Unavailable
-from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, SCHEMA_VERSION, Document, Kind, R
+from easyq_store.adapters.mongo_documents import (
+    AGENTS,
+    EXECUTIONS,
+    JOBS,
+    SCHEMA_VERSION,
+    Document,
+    Kind,
+    R,
+    skip_document,
+)
 from easyq_store.adapters.mongo_lookups import MongoLookups, chunk_id, spec_id
 from easyq_store.adapters.mongo_schema import Database
 from easyq_store.adapters.mongo_writes import MongoWrites
-from easyq_store.domain.records import Agent, Execution, Job, LogChunk
+from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip
 from easyq_store.ports import Inserted
 
 # Changes of other processes that one change outlives.
@@ -50,6 +59,12 @@ class MongoSteps(MongoLookups):
     async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
         document = {"_id": spec_id(job_id, revision), "spec": spec, "schemaVersion": SCHEMA_VERSION}
         await self._writes.insert("specs", document)
+
+    async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
+        for skip in skips:
+            await self._writes.insert("skips", skip_document(job_id, skip))
+        if skips:
+            await self._writes.drop_old_skips(job_id)
 
     async def insert_execution(self, execution: Execution) -> bool:
         return await self._insert(EXECUTIONS, execution.execution_id, execution)

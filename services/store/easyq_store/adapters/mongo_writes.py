@@ -16,6 +16,7 @@ from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_schema import CLOCK, GENERATION, QUEUE_SEQ, Database
 from easyq_store.adapters.mongo_together import Together, Turns
 from easyq_store.domain.records import Job
+from easyq_store.ports import MOST_SKIPS
 
 # Documents of one insert, places in line of one round.
 _MOST_TOGETHER = 100
@@ -72,6 +73,14 @@ class MongoWrites:
         if len(self._tasks) >= _MOST_TASKS:
             self._tasks.clear()
         self._tasks.add(job.task_id)
+
+    async def drop_old_skips(self, job_id: str) -> None:
+        """Drops a job's skips before the newest that are kept."""
+        skips = self._database.skips
+        with translated():
+            oldest = await skips.find_one({"jobId": job_id}, ("_id",), sort=[("_id", -1)], skip=MOST_SKIPS)
+            if oldest is not None:
+                await skips.delete_many({"jobId": job_id, "_id": {"$lte": oldest["_id"]}})
 
     async def next_seq(self) -> int:
         """The next place in line; those who ask meanwhile share one round trip, in their order."""

@@ -12,7 +12,8 @@ from easyq.v1.job_pb2 import Failure as FailureMessage
 from easyq_chassis.errors import EasyQError, FieldProblem, InvalidArgument
 from easyq_internal.store.v1.records_pb2 import Head as HeadMessage
 from easyq_internal.store.v1.records_pb2 import ItemError
-from easyq_store.domain.records import Failure, Head
+from easyq_internal.store.v1.records_pb2 import Needs as NeedsMessage
+from easyq_store.domain.records import Failure, Head, Needs
 from easyq_store.domain.states import FailureReason
 
 _MOST = 5_000
@@ -67,6 +68,17 @@ def ready(record: Head) -> HeadMessage:
         priority=record.priority,
         queue_seq=record.queue_seq,
         epoch=record.epoch,
+        needs=needs(record.needs),
+        image=record.image,
+    )
+
+
+def needs(record: Needs | None) -> NeedsMessage | None:
+    """What an execution asks of its host, if it asks for anything."""
+    if record is None:
+        return None
+    return NeedsMessage(
+        cpu_millis=record.cpu_millis, memory=record.memory, gpus=record.gpus, labels=dict(record.labels)
     )
 
 

@@ -6,7 +6,7 @@ from easyq.v1.farm_service_pb2 import Agent as AgentMessage
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_internal.store.v1 import farm_store_pb2 as pb
 from easyq_internal.store.v1 import records_pb2 as records
-from easyq_store.convert.basics import duration, duration_ms, failure_of, head, timestamp
+from easyq_store.convert.basics import duration, duration_ms, failure_of, head, needs, timestamp
 from easyq_store.convert.logs import piece
 from easyq_store.domain.decide import End
 from easyq_store.domain.moves import Claim, LogSizes
@@ -136,6 +136,7 @@ def held_execution(held: HeldHead) -> pb.HeldExecution:
         session=held.session,
         pool=held.pool,
         epoch=held.epoch,
+        needs=needs(held.needs),
     )
 
 

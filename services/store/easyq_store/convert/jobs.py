@@ -16,7 +16,7 @@ from easyq.v1.task_service_pb2 import ListTasksResponse
 from easyq_chassis.errors import EasyQError
 from easyq_internal.store.v1 import job_store_pb2 as pb
 from easyq_store.convert.basics import failure, head, item_error, members, timestamp, timestamp_ms
-from easyq_store.convert.spec import labels_of, serialized, timing_of
+from easyq_store.convert.spec import labels_of, needs_of, serialized, timing_of
 from easyq_store.domain.records import Execution, Job, Task
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState
 from easyq_store.ports import ExecutionFilter, JobFilter
@@ -40,6 +40,7 @@ def new_job(message: pb.NewJob) -> NewJob:
         labels=labels_of(spec),
         priority=spec.priority,
         timing=timing_of(spec),
+        needs=needs_of(spec),
     )
 
 
@@ -74,6 +75,7 @@ def job(view: JobView) -> JobMessage:
         execution_count=record.attempts,
         executions=[execution(each) for each in view.executions],
         idempotency_key=record.idempotency_key,
+        error=failure(record.failure),
     )
 
 
@@ -109,6 +111,9 @@ def execution(view: ExecutionView) -> ExecutionMessage:
         stdout_truncated=record.stdout_truncated,
         stderr_truncated=record.stderr_truncated,
         fence=record.fence,
+        fire_at=timestamp(record.fire_at),
+        retries_used=record.retries_used,
+        infra_retries_used=record.infra_used,
     )
 
 

@@ -1,11 +1,13 @@
 """What the store reads of a spec: when it runs, and what follows a failure. The rest it only keeps."""
 
+import math
 from functools import lru_cache
 
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_store.convert.basics import duration_ms, timestamp_ms
 from easyq_store.domain.policy import Backoff, Policy
-from easyq_store.domain.states import OnLost
+from easyq_store.domain.records import Needs
+from easyq_store.domain.states import OnLost, Overlap
 from easyq_store.domain.timing import Timing
 
 _DEFAULT = Backoff()
@@ -44,10 +46,34 @@ def _parsed(spec: bytes) -> Policy:
         on_lost=OnLost(message.on_lost) if message.on_lost else OnLost.RERUN,
         priority=message.priority,
         timing=timing_of(message),
+        needs=needs_of(message),
+        image=message.image,
+        overlap=Overlap(message.overlap) if message.overlap else Overlap.SKIP,
+        recurring=recurs(message),
+        max_runs=message.max_runs,
     )
 
 
 _remembered = lru_cache(maxsize=1024)(_parsed)
+
+
+def recurs(spec: JobSpec) -> bool:
+    """Whether it is the spec of a recurring job."""
+    return spec.WhichOneof("schedule") == "cron"
+
+
+def needs_of(spec: JobSpec) -> Needs | None:
+    """What its executions ask of their host; None: nothing but a slot."""
+    resources = spec.resources
+    if not spec.agent_labels and not (resources.cpus or resources.memory or resources.gpus):
+        return None
+    return Needs(
+        # Upwards: a share of a thousandth is more than nothing.
+        cpu_millis=math.ceil(round(resources.cpus * 1000, 3)),
+        memory=resources.memory,
+        gpus=resources.gpus,
+        labels=tuple(sorted(spec.agent_labels.items())),
+    )
 
 
 def labels_of(spec: JobSpec) -> tuple[str, ...]:

@@ -162,8 +162,8 @@ def _planned(
         return None
     return Planned(
         execution_id=successor_id(execution.execution_id),
-        attempt=execution.attempt + 1,
-        fence=execution.fence + 1,
+        attempt=0 if policy.recurring else execution.attempt + 1,
+        fence=0 if policy.recurring else execution.fence + 1,
         trigger=trigger,
         due_at=due_at,
         latest_start=latest_start,
@@ -172,4 +172,7 @@ def _planned(
         retries_used=retries_used,
         infra_used=infra_used,
         series_due_at=execution.series_due_at,
+        fire_at=execution.fire_at,
+        needs=policy.needs,
+        image=policy.image,
     )

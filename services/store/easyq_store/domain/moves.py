@@ -22,6 +22,7 @@ class Refusal(Enum):
     STALE_GENERATION = 3
     STALE_SESSION = 4
     EXPIRED = 5
+    CORDONED = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,6 +215,8 @@ def retime(execution: Execution, policy: Policy, *, revision: int, now: int, seq
         due_at=due_at,
         series_due_at=due_at if execution.trigger is Trigger.ENQUEUE else execution.series_due_at,
         latest_start=policy.timing.latest_start(due_at),
+        needs=policy.needs,
+        image=policy.image,
     )
     if due_at <= now and execution.state is ExecutionState.SCHEDULED:
         return move(changed, ExecutionState.QUEUED, queue_seq=seq, queued_at=now)
@@ -239,6 +242,8 @@ def head(execution: Execution) -> Head | None:
         priority=execution.priority,
         queue_seq=execution.queue_seq,
         epoch=execution.epoch,
+        needs=execution.needs,
+        image=execution.image,
     )
 
 
@@ -253,4 +258,5 @@ def held_head(execution: Execution) -> HeldHead | None:
         session=execution.session,
         pool=execution.pool,
         epoch=execution.epoch,
+        needs=execution.needs,
     )

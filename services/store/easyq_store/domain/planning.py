@@ -1,7 +1,7 @@
 """Executions that are planned, and how a planned one becomes a record."""
 
 from easyq_store.domain.policy import Policy
-from easyq_store.domain.records import Execution, Planned
+from easyq_store.domain.records import Execution, Needs, Planned
 from easyq_store.domain.states import ExecutionState, Trigger
 from easyq_store.domain.timing import Timing
 
@@ -15,6 +15,8 @@ def first_plan(
     revision: int = 1,
     attempt: int = 1,
     fence: int = 1,
+    needs: Needs | None = None,
+    image: str = "",
 ) -> Planned:
     """An execution that begins a series by its spec's start time: at an enqueue, or when PUT makes a job run again."""
     due_at = timing.due_at(now)
@@ -28,6 +30,8 @@ def first_plan(
         priority=priority,
         spec_revision=revision,
         series_due_at=due_at,
+        needs=needs,
+        image=image,
     )
 
 
@@ -43,6 +47,8 @@ def manual_plan(execution_id: str, newest: Execution, policy: Policy, *, now: in
         priority=policy.priority,
         spec_revision=revision,
         series_due_at=now,
+        needs=policy.needs,
+        image=policy.image,
     )
 
 
@@ -67,4 +73,7 @@ def make(planned: Planned, job_id: str, task_id: str, *, now: int, seq: int) -> 
         infra_used=planned.infra_used,
         series_due_at=planned.series_due_at,
         queued_at=now if due else None,
+        fire_at=planned.fire_at,
+        needs=planned.needs,
+        image=planned.image,
     )

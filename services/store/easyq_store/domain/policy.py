@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
-from easyq_store.domain.states import OnLost
+from easyq_store.domain.records import Needs
+from easyq_store.domain.states import OnLost, Overlap
 from easyq_store.domain.timing import Timing
 
 # Waits before attempts that follow infrastructure failures: doubled from the first to the longest, all of it random.
@@ -30,7 +31,7 @@ class Backoff:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """The part of a spec that decides what follows a failure."""
+    """The part of a spec that decides what an execution needs, and what follows its end."""
 
     retries: int = 0
     infra_retries: int = 5
@@ -40,6 +41,12 @@ class Policy:
     on_lost: OnLost = OnLost.RERUN
     priority: int = 0
     timing: Timing = field(default_factory=Timing)
+    needs: Needs | None = None
+    image: str = ""
+    overlap: Overlap = Overlap.SKIP
+    recurring: bool = False
+    # Fires after which a recurring job is EXPIRED; 0: no bound.
+    max_runs: int = 0
 
     def retries_on(self, *, exit_code: int | None, oom: bool, timeout: bool) -> bool:
         """Whether this failure of the program is one that is worth a retry."""

@@ -16,6 +16,7 @@ from easyq_store.domain.states import (
     FailureReason,
     JobState,
     Outcome,
+    SkipReason,
     Stream,
     Trigger,
 )
@@ -30,10 +31,26 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What an execution asks of its host, beside a slot."""
+
+    # Thousandths of a processor core.
+    cpu_millis: int = 0
+    # Bytes.
+    memory: int = 0
+    # -1: all of the host.
+    gpus: int = 0
+    # (key, value), sorted: the host's labels must have them.
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Planned:
     """An execution that has been decided on. Whoever finds it not inserted yet inserts it; twice is harmless."""
 
     execution_id: str
+    # 0: the job gives the number out before it is inserted. Executions of a recurring job are numbered so, since
+    # several series of them may be alive at once.
     attempt: int
     fence: int
     trigger: Trigger
@@ -47,11 +64,64 @@ class Planned:
     infra_used: int = 0
     # When the first attempt of the series was due: `backoff.max_elapsed` counts from here.
     series_due_at: int
+    # Nominal time of the fire that its series belongs to; None: of none.
+    fire_at: int | None = None
+    # None: nothing but a slot.
+    needs: Needs | None = None
+    image: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skip:
+    """Consecutive fires of a recurring job that did not run, for one reason."""
+
+    # Nominal times of the first and the last of them.
+    first: int
+    last: int
+    count: int
+    reason: SkipReason
+    decided_at: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitingFire:
+    """A fire that waits until what is open of its job has ended."""
+
+    # For a run that was asked for by hand, when that was.
+    nominal: int
+    due_at: int
+    # SCHEDULE or MANUAL.
+    trigger: Trigger
+    # Of the execution that it becomes.
+    execution_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """How far a recurring job's fires are. Each nominal time (UTC, before jitter) is decided on exactly once."""
+
+    # From when its times are counted: when the job, or its schedule, was last changed.
+    anchor: int
+    # The latest nominal time that was decided on; 0: none was.
+    cursor: int = 0
+    # Nominal time of the next fire; None: there is none, or it isn't known yet.
+    next_fire: int | None = None
+    # Fires that ran, and that were skipped.
+    runs: int = 0
+    skipped: int = 0
+    paused_at: int | None = None
+    waiting: WaitingFire | None = None
+    # Decided on with the last changes, and perhaps not kept in their own place yet.
+    unkept: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One enqueue. `state`, `next_run_at`, `attempts` and `projected_*` follow its newest execution."""
+    """One enqueue. `state`, `next_run_at`, `attempts` and `projected_*` follow its newest execution.
+
+    Those of a recurring job (with a `schedule`) don't: its state is ACTIVE, PAUSED, STOPPED or EXPIRED, and `attempts`
+    the highest number that was given out.
+    """
 
     job_id: str
     task_id: str
@@ -74,10 +144,17 @@ class Job:
     # Attempt and write_no of the execution that `state` was taken from: it only ever goes forward.
     projected_attempt: int = 0
     projected_write: int = 0
-    # Decided on with the last change and perhaps not inserted yet; None once settled.
-    pending: Planned | None = None
+    # Decided on with the last changes and perhaps not inserted yet; none once settled.
+    pending: tuple[Planned, ...] = ()
     # Since when steps that follow the last change may be missing; None: nothing is. The sweep looks for it.
     unsettled_since: int | None = None
+    # Why its newest attempt that has ended did not succeed; None once one did, or a new series began.
+    failure: Failure | None = None
+    # It is to be deleted once nothing of it is open.
+    delete_requested: bool = False
+    schedule: Schedule | None = None
+    # When its fires are looked at next: only while it is ACTIVE, and its schedule has further fires.
+    fire_at: int | None = None
     write_no: int = 1
 
     @property
@@ -136,6 +213,10 @@ class Execution:
     next: Planned | None = None
     # As `Job.unsettled_since`.
     unsettled_since: int | None = None
+    # As in `Planned`.
+    fire_at: int | None = None
+    needs: Needs | None = None
+    image: str = ""
     write_no: int = 1
 
     @property
@@ -176,6 +257,15 @@ class Agent:
     lost_after_ms: int
     connected_at: int
     last_beat_at: int
+    # An operator's wish, which outlives sessions: since when it takes nothing new; since when it drains, and until when
+    # what runs may end.
+    cordoned_at: int | None = None
+    drained_at: int | None = None
+    drain_deadline: int | None = None
+    # What the host has. 0: not told.
+    offer_cpu_millis: int = 0
+    offer_memory: int = 0
+    offer_gpus: int = 0
     write_no: int = 1
 
 
@@ -216,6 +306,8 @@ class Head:
     priority: int
     queue_seq: int
     epoch: int
+    needs: Needs | None = None
+    image: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +320,7 @@ class HeldHead:
     session: int
     pool: str
     epoch: int
+    needs: Needs | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,6 +63,8 @@ class FailureReason(IntEnum):
     CONTAINER_VANISHED = 13
     START_UNKNOWN = 14
     HOST_FAILED = 15
+    REGISTRY_BUSY = 16
+    DRAINED = 17
 
 
 class Outcome(IntEnum):
@@ -83,6 +85,26 @@ class OnLost(IntEnum):
     RERUN = 1
     FAIL = 2
     WAIT = 3
+
+
+class Overlap(IntEnum):
+    """What a fire does while the one before it is open. Numbers of `easyq.v1.Overlap.Mode`."""
+
+    ALLOW = 1
+    SKIP = 2
+    REPLACE = 3
+    QUEUE = 4
+
+
+class SkipReason(IntEnum):
+    """Why fires did not run. Numbers of `easyq.v1.Skip.Reason`."""
+
+    MISFIRED = 1
+    COALESCED = 2
+    MISFIRE_BOUND = 3
+    OVERLAP = 4
+    ONE_WAITS = 5
+    REPLACED = 6
 
 
 class AgentState(IntEnum):

@@ -91,15 +91,15 @@ async def catch_up(steps: Steps, ctx: Context, job: Job, seen: Execution, *, now
 
 async def settle_job(steps: Steps, ctx: Context, job: Job, *, now: int) -> tuple[Job, list[Execution]]:
     """Does all that a job's record asks for; returns the job, and its executions that have not ended."""
-    if job.pending is not None:
-        await insert_planned(steps, ctx, job.pending, job.job_id, job.task_id, now=now)
+    for planned in job.pending:
+        await insert_planned(steps, ctx, planned, job.job_id, job.task_id, now=now)
     newest, still_open = await _settle_executions(steps, ctx, job, now=now)
 
     def decide(old: Job) -> Job:
         told = project(old, newest, now=now) if newest is not None else old
-        if (old.pending, old.unsettled_since) == (None, None) or not _same_wish(old, job):
+        if (old.pending, old.unsettled_since) == ((), None) or not _same_wish(old, job):
             return told
-        return replace(told, pending=None, unsettled_since=None)
+        return replace(told, pending=(), unsettled_since=None)
 
     return await steps.change_job(job.job_id, decide) or job, still_open
 

@@ -10,7 +10,7 @@ from easyq_store.domain.states import JobState
 from easyq_store.ports import Inserted, Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.follow import settle_job
-from easyq_store.usecases.submit import NewJob, new_job
+from easyq_store.usecases.submit import NewJob, new_job, planned_first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +57,7 @@ async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int) -> Put:
 
 
 async def _create(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Put | None:
-    planned = first_plan(new.execution_id, new.timing, new.priority, now=now)
+    planned = planned_first(new, now=now)
     job = new_job(new, planned, now=now, atomic=False)
     if await steps.insert_job(job) is not Inserted.DONE:
         return None
@@ -109,6 +109,8 @@ def _again(job: Job, new: NewJob, newest: Execution, *, now: int) -> Job:
         revision=job.revision,
         attempt=newest.attempt + 1,
         fence=newest.fence + 1,
+        needs=new.needs,
+        image=new.image,
     )
     return revive(job, planned, now=now)
 
@@ -124,7 +126,8 @@ def revive(job: Job, planned: Planned, *, now: int) -> Job:
         attempts=planned.attempt,
         projected_attempt=planned.attempt,
         projected_write=1,
-        pending=planned,
+        pending=(planned,),
+        failure=None,
         unsettled_since=now,
     )
 

@@ -41,7 +41,7 @@ async def _retry(steps: Steps, ctx: Context, task_id: str, job_id: str, executio
     newest = await steps.newest_execution(job_id)
 
     def decide(old: Job) -> Job:
-        if old.pending is not None and old.pending.execution_id == execution_id:
+        if any(planned.execution_id == execution_id for planned in old.pending):
             return old
         if not old.ended:
             raise FailedPrecondition(f"job {job_id} is {old.state.name}: only one that has ended can be retried")

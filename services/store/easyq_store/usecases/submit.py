@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from easyq_chassis.errors import AlreadyExists, EasyQError
 from easyq_store.domain.moves import head
 from easyq_store.domain.planning import first_plan, make
-from easyq_store.domain.records import Head, Job, Planned
+from easyq_store.domain.records import Head, Job, Needs, Planned
 from easyq_store.domain.states import JobState
 from easyq_store.domain.timing import Timing
 from easyq_store.ports import Inserted, Plan, Steps
@@ -29,6 +29,7 @@ class NewJob:
     labels: tuple[str, ...] = ()
     priority: int = 0
     timing: Timing = field(default_factory=Timing)
+    needs: Needs | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +54,7 @@ def _submission(ctx: Context, new: NewJob) -> Plan[Accepted]:
             known = await steps.job_by_key(new.task_id, new.idempotency_key)
             if known is not None:
                 return await _known(steps, ctx, new, known, now=now)
-        planned = first_plan(new.execution_id, new.timing, new.priority, now=now)
+        planned = planned_first(new, now=now)
         job = new_job(new, planned, now=now, atomic=steps.atomic)
         inserted = await steps.insert_job(job)
         if inserted is Inserted.DONE:
@@ -67,6 +68,11 @@ def _submission(ctx: Context, new: NewJob) -> Plan[Accepted]:
         return await _known(steps, ctx, new, known, now=now)
 
     return plan
+
+
+def planned_first(new: NewJob, *, now: int) -> Planned:
+    """The first execution of a new job."""
+    return first_plan(new.execution_id, new.timing, new.priority, now=now, needs=new.needs, image=new.image)
 
 
 def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
@@ -85,7 +91,7 @@ def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
         next_run_at=planned.due_at,
         projected_attempt=1,
         projected_write=1,
-        pending=None if atomic else planned,
+        pending=() if atomic else (planned,),
         unsettled_since=None if atomic else now,
     )
 
@@ -110,7 +116,7 @@ async def _settled_at_once(steps: Steps, job: Job) -> bool:
     """
     settled = await steps.change_job(
         job.job_id,
-        lambda old: replace(old, pending=None, unsettled_since=None) if old.write_no == job.write_no else old,
+        lambda old: replace(old, pending=(), unsettled_since=None) if old.write_no == job.write_no else old,
     )
     return settled is not None and (settled.write_no, settled.unsettled_since) == (job.write_no + 1, None)
 

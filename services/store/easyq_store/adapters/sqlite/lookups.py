@@ -3,8 +3,9 @@
 import sqlite3
 from typing import Any
 
+from easyq_store.adapters.sqlite import rows
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
-from easyq_store.domain.records import Agent, Execution, Job
+from easyq_store.domain.records import Agent, Execution, Job, Skip
 from easyq_store.domain.states import Stream
 
 _JOB_BY_KEY = f"{JOBS.select} WHERE task_id = ? AND idempotency_key = ? AND idempotency_key <> ''"
@@ -15,6 +16,7 @@ _OPEN = f"{EXECUTIONS.select} WHERE job_id = ? AND state IN (1, 2, 3, 4) ORDER B
 _HELD_BY = (
     f"{EXECUTIONS.select} INDEXED BY execution_agent WHERE agent_id = ? AND state IN (3, 4) ORDER BY execution_id"
 )
+_SKIPS = f"{rows.SKIP_SELECT} WHERE job_id = ? ORDER BY first DESC, reason DESC LIMIT ?"
 _META = "SELECT value FROM meta WHERE name = ?"
 _LOG_END = 'SELECT "offset" + size FROM chunk WHERE execution_id = ? AND stream = ? ORDER BY "offset" DESC LIMIT 1'
 
@@ -47,6 +49,9 @@ class Tables:
 
     def open_executions(self, job_id: str) -> list[Execution]:
         return [EXECUTIONS.record(row) for row in self.connection.execute(_OPEN, (job_id,))]
+
+    def skips(self, job_id: str, limit: int) -> list[Skip]:
+        return [rows.skip(row) for row in self.connection.execute(_SKIPS, (job_id, limit))]
 
     def held_by(self, agent_id: str) -> list[Execution]:
         return [EXECUTIONS.record(row) for row in self.connection.execute(_HELD_BY, (agent_id,))]

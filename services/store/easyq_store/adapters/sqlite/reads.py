@@ -14,7 +14,7 @@ from easyq_store.adapters.sqlite.connect import connect
 from easyq_store.adapters.sqlite.errors import translating
 from easyq_store.adapters.sqlite.lookups import Tables
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
-from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Task
+from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.ports import ExecutionFilter, JobFilter, Place
 
@@ -24,7 +24,7 @@ _THREADS = 2
 # Sorts after every text that begins with what stands before it.
 _LAST = "\U0010ffff"
 
-_HEAD = "SELECT execution_id, task_id, priority, queue_seq, epoch FROM execution"
+_HEAD = "SELECT execution_id, task_id, priority, queue_seq, epoch, needs, image FROM execution"
 _QUEUED_AFTER = f"{_HEAD} INDEXED BY execution_seq WHERE state = 2 AND queue_seq > ? ORDER BY queue_seq LIMIT ?"
 _TASK_QUEUE = (
     f"{_HEAD} INDEXED BY execution_queue WHERE state = 2 AND task_id = ? ORDER BY priority DESC, queue_seq LIMIT ?"
@@ -40,7 +40,7 @@ WITH RECURSIVE found (task_id) AS (
 )
 SELECT task_id FROM found WHERE task_id IS NOT NULL
 """
-_HELD_COLUMNS = "SELECT execution_id, task_id, agent_id, session, pool, epoch FROM execution"
+_HELD_COLUMNS = "SELECT execution_id, task_id, agent_id, session, pool, epoch, needs FROM execution"
 _HELD = (
     f"{_HELD_COLUMNS} INDEXED BY execution_held"
     " WHERE state IN (3, 4) AND execution_id > ? ORDER BY execution_id LIMIT ?"
@@ -62,6 +62,10 @@ _NEXT_EXPIRY = (
     "SELECT min(latest_start) FROM execution INDEXED BY execution_latest"
     " WHERE state IN (1, 2) AND latest_start IS NOT NULL AND latest_start > ?"
 )
+_DUE_SCHEDULES = (
+    f"{JOBS.select} INDEXED BY job_fire WHERE fire_at IS NOT NULL AND fire_at <= ? ORDER BY fire_at LIMIT ?"
+)
+_NEXT_SCHEDULE = "SELECT min(fire_at) FROM job INDEXED BY job_fire WHERE fire_at IS NOT NULL AND fire_at > ?"
 _UNSETTLED_JOBS = (
     "SELECT job_id FROM job WHERE unsettled_since IS NOT NULL AND unsettled_since < ? ORDER BY unsettled_since LIMIT ?"
 )
@@ -109,6 +113,10 @@ class SqliteReads:
 
     async def open_executions(self, job_id: str) -> list[Execution]:
         return await self._read(lambda t: t.open_executions(job_id))
+
+    async def open_series(self, job_id: str) -> list[Execution]:
+        # An end and its successor are inserted in one transaction.
+        return await self.open_executions(job_id)
 
     async def held_by(self, agent_id: str) -> list[Execution]:
         return await self._read(lambda t: t.held_by(agent_id))
@@ -231,6 +239,16 @@ class SqliteReads:
         ((latest_start,),) = await self._rows(_NEXT_EXPIRY, after)
         return None if latest_start is None else int(latest_start)
 
+    async def due_schedules(self, now: int, limit: int) -> list[Job]:
+        return [JOBS.record(row) for row in await self._rows(_DUE_SCHEDULES, now, limit)]
+
+    async def next_schedule(self, after: int) -> int | None:
+        ((fire_at,),) = await self._rows(_NEXT_SCHEDULE, after)
+        return None if fire_at is None else int(fire_at)
+
+    async def skips(self, job_id: str, limit: int) -> list[Skip]:
+        return await self._read(lambda t: t.skips(job_id, limit))
+
     async def agents(self) -> list[Agent]:
         return [AGENTS.record(row) for row in await self._rows(f"{AGENTS.select} ORDER BY agent_id")]
 
@@ -285,14 +303,28 @@ class SqliteReads:
 
 
 def _head(row: Any) -> Head:
-    execution_id, task_id, priority, queue_seq, epoch = row
-    return Head(execution_id=execution_id, task_id=task_id, priority=priority, queue_seq=queue_seq, epoch=epoch)
+    execution_id, task_id, priority, queue_seq, epoch, needs, image = row
+    return Head(
+        execution_id=execution_id,
+        task_id=task_id,
+        priority=priority,
+        queue_seq=queue_seq,
+        epoch=epoch,
+        needs=rows.load_needs(needs),
+        image=image,
+    )
 
 
 def _held(row: Any) -> HeldHead:
-    execution_id, task_id, agent_id, session, pool, epoch = row
+    execution_id, task_id, agent_id, session, pool, epoch, needs = row
     return HeldHead(
-        execution_id=execution_id, task_id=task_id, agent_id=agent_id, session=session, pool=pool, epoch=epoch
+        execution_id=execution_id,
+        task_id=task_id,
+        agent_id=agent_id,
+        session=session,
+        pool=pool,
+        epoch=epoch,
+        needs=rows.load_needs(needs),
     )
 
 

@@ -2,17 +2,30 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from easyq_store.domain.records import Agent, Execution, Failure, Job, LogChunk, Planned, Task
+from easyq_store.domain.records import (
+    Agent,
+    Execution,
+    Failure,
+    Job,
+    LogChunk,
+    Needs,
+    Planned,
+    Schedule,
+    Skip,
+    Task,
+    WaitingFire,
+)
 from easyq_store.domain.states import (
     AgentState,
     ExecutionState,
     FailureReason,
     JobState,
     Outcome,
+    SkipReason,
     Stream,
     Trigger,
 )
@@ -27,17 +40,68 @@ _PLANNED = tuple(field.name for field in fields(Planned))
 _planned_values = attrgetter(*_PLANNED)
 
 
+def _dump_needs(needs: Needs) -> str:
+    return _json([needs.cpu_millis, needs.memory, needs.gpus, needs.labels])
+
+
+def load_needs(text: str | None) -> Needs | None:
+    """What stands in a column `needs`."""
+    if text is None:
+        return None
+    cpu_millis, memory, gpus, labels = json.loads(text)
+    return Needs(cpu_millis=cpu_millis, memory=memory, gpus=gpus, labels=tuple((k, v) for k, v in labels))
+
+
+def _planned_list(planned: Planned) -> list[Any]:
+    values = list(_planned_values(planned))
+    if planned.needs is not None:
+        values[_PLANNED.index("needs")] = _dump_needs(planned.needs)
+    return values
+
+
+def _planned_of(stored: list[Any]) -> Planned:
+    # Version 1 wrote fewer of them.
+    values = dict(zip(_PLANNED, stored, strict=False))
+    return Planned(**{**values, "trigger": Trigger(values["trigger"]), "needs": load_needs(values.get("needs"))})
+
+
 def _dump_planned(planned: Planned) -> str:
-    return json.dumps(_planned_values(planned), separators=(",", ":"))
+    return _json(_planned_list(planned))
 
 
 def _load_planned(text: str) -> Planned:
-    values = dict(zip(_PLANNED, json.loads(text), strict=True))
-    return Planned(**{**values, "trigger": Trigger(values["trigger"])})
+    return _planned_of(json.loads(text))
+
+
+def _dump_all_planned(all_planned: Sequence[Planned]) -> str | None:
+    return _json([_planned_list(planned) for planned in all_planned]) if all_planned else None
+
+
+def _load_all_planned(text: str | None) -> tuple[Planned, ...]:
+    return tuple(_planned_of(stored) for stored in json.loads(text)) if text else ()
+
+
+def _dump_schedule(schedule: Schedule) -> str:
+    stored = asdict(schedule)
+    return _json({name: value for name, value in stored.items() if value not in (None, (), [])})
+
+
+def _load_schedule(text: str) -> Schedule:
+    stored = json.loads(text)
+    if waiting := stored.get("waiting"):
+        stored["waiting"] = WaitingFire(**{**waiting, "trigger": Trigger(waiting["trigger"])})
+    stored["unkept"] = tuple(
+        Skip(**{**skip, "reason": SkipReason(skip["reason"])}) for skip in stored.get("unkept", ())
+    )
+    return Schedule(**stored)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _dump_failure(failure: Failure) -> str:
-    return json.dumps([failure.reason, failure.message], separators=(",", ":"), ensure_ascii=False)
+    return _json([failure.reason, failure.message])
 
 
 def _load_failure(text: str) -> Failure:
@@ -46,7 +110,7 @@ def _load_failure(text: str) -> Failure:
 
 
 def _dump_list(values: Sequence[Any]) -> str | None:
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False) if values else None
+    return _json(values) if values else None
 
 
 def _load_list(text: str | None) -> tuple[str, ...]:
@@ -127,9 +191,23 @@ JOBS = RecordTable(
     "job",
     Job,
     "job_id",
-    dump={"state": int, "labels": _dump_list, "pending": _dump_planned},
-    load={"state": JobState, "labels": _load_list, "pending": _load_planned},
-    load_null=frozenset({"labels"}),
+    dump={
+        "state": int,
+        "labels": _dump_list,
+        "pending": _dump_all_planned,
+        "failure": _dump_failure,
+        "delete_requested": int,
+        "schedule": _dump_schedule,
+    },
+    load={
+        "state": JobState,
+        "labels": _load_list,
+        "pending": _load_all_planned,
+        "failure": _load_failure,
+        "delete_requested": bool,
+        "schedule": _load_schedule,
+    },
+    load_null=frozenset({"labels", "pending"}),
 )
 
 EXECUTIONS = RecordTable(
@@ -142,6 +220,7 @@ EXECUTIONS = RecordTable(
         "outcome": int,
         "failure": _dump_failure,
         "next": _dump_planned,
+        "needs": _dump_needs,
         "stdout_truncated": int,
         "stderr_truncated": int,
         "logs_complete": int,
@@ -152,6 +231,7 @@ EXECUTIONS = RecordTable(
         "outcome": Outcome,
         "failure": _load_failure,
         "next": _load_planned,
+        "needs": load_needs,
         "stdout_truncated": bool,
         "stderr_truncated": bool,
         "logs_complete": bool,
@@ -174,6 +254,15 @@ def task(row: Sequence[Any]) -> Task:
     """The record of a row of TASK_SELECT."""
     task_id, created_at, last_job_at, job_count = row
     return Task(task_id=task_id, created_at=created_at, last_job_at=last_job_at, job_count=job_count)
+
+
+SKIP_SELECT = "SELECT first, last, count, reason, decided_at FROM skip"
+
+
+def skip(row: Sequence[Any]) -> Skip:
+    """The record of a row of SKIP_SELECT."""
+    first, last, count, reason, decided_at = row
+    return Skip(first=first, last=last, count=count, reason=SkipReason(reason), decided_at=decided_at)
 
 
 CHUNK_SELECT = 'SELECT execution_id, stream, "offset", data, at FROM chunk'

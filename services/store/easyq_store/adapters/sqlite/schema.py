@@ -160,7 +160,46 @@ CREATE TABLE chunk (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# Recurring jobs, what executions need, upkeep of agents.
+_SECOND = """
+ALTER TABLE job ADD COLUMN "failure" TEXT;               -- JSON [reason, message]
+ALTER TABLE job ADD COLUMN "delete_requested" INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN "schedule" TEXT;              -- JSON object
+ALTER TABLE job ADD COLUMN "fire_at" INTEGER;
+-- Several may be pending: a list of what was one.
+UPDATE job SET pending = '[' || pending || ']' WHERE pending IS NOT NULL;
+-- Recurring jobs whose fires are to be looked at.
+CREATE INDEX job_fire ON job (fire_at) WHERE fire_at IS NOT NULL;
+
+ALTER TABLE execution ADD COLUMN "fire_at" INTEGER;
+ALTER TABLE execution ADD COLUMN "needs" TEXT;           -- JSON [cpu_millis, memory, gpus, [[key, value], ...]]
+ALTER TABLE execution ADD COLUMN "image" TEXT NOT NULL DEFAULT '';
+-- What has ended needs none, and what such an old job needs can't be read from here: as before, nothing but a slot.
+UPDATE execution SET image = coalesce((SELECT j.image FROM job j WHERE j.job_id = execution.job_id), '')
+    WHERE state IN (1, 2, 3, 4);
+DROP INDEX execution_queue;
+DROP INDEX execution_seq;
+CREATE INDEX execution_queue ON execution
+    (task_id, priority DESC, queue_seq, epoch, execution_id, state, needs, image) WHERE state = 2;
+CREATE INDEX execution_seq ON execution
+    (queue_seq, task_id, priority, epoch, execution_id, state, needs, image) WHERE state = 2;
+
+ALTER TABLE agent ADD COLUMN "cordoned_at" INTEGER;
+ALTER TABLE agent ADD COLUMN "drained_at" INTEGER;
+ALTER TABLE agent ADD COLUMN "drain_deadline" INTEGER;
+ALTER TABLE agent ADD COLUMN "offer_cpu_millis" INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE agent ADD COLUMN "offer_memory" INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE agent ADD COLUMN "offer_gpus" INTEGER NOT NULL DEFAULT 0;
+
+-- Fires that did not run, the newest of each job.
+CREATE TABLE skip (
+    job_id TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
+    reason INTEGER NOT NULL, decided_at INTEGER NOT NULL,
+    PRIMARY KEY (job_id, first, reason)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:

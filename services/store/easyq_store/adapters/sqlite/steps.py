@@ -1,21 +1,26 @@
 """The writes of plans, on the writer's connection. Nothing here waits: a plan runs through in one go."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from easyq_chassis.errors import Internal
 from easyq_store.adapters.sqlite.lookups import Tables
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
 from easyq_store.adapters.sqlite.tally import Tally
-from easyq_store.domain.records import Agent, Execution, Job, LogChunk
+from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip
 from easyq_store.domain.states import Stream
-from easyq_store.ports import Inserted
+from easyq_store.ports import MOST_SKIPS, Inserted
 
 SET_META = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2"
 _LABEL = "INSERT INTO job_label (label, created_at, job_id) VALUES (?, ?, ?)"
 _UNLABEL = "DELETE FROM job_label WHERE label = ? AND created_at = ? AND job_id = ?"
 _KEEP_SPEC = "INSERT OR IGNORE INTO old_spec (job_id, revision, spec) VALUES (?, ?, ?)"
+_SKIP = "INSERT OR IGNORE INTO skip (job_id, first, last, count, reason, decided_at) VALUES (?, ?, ?, ?, ?, ?)"
+_OLD_SKIPS = """
+DELETE FROM skip WHERE job_id = ?1 AND (first, reason) <=
+    (SELECT first, reason FROM skip WHERE job_id = ?1 ORDER BY first DESC, reason DESC LIMIT 1 OFFSET ?2)
+"""
 _CHUNK = 'INSERT INTO chunk (execution_id, stream, "offset", size, at, data) VALUES (?, ?, ?, ?, ?, ?)'
 
 
@@ -65,6 +70,9 @@ class SqliteSteps:
     async def open_executions(self, job_id: str) -> list[Execution]:
         return self._tables.open_executions(job_id)
 
+    async def open_series(self, job_id: str) -> list[Execution]:
+        return self._tables.open_executions(job_id)
+
     async def held_by(self, agent_id: str) -> list[Execution]:
         return self._tables.held_by(agent_id)
 
@@ -102,6 +110,12 @@ class SqliteSteps:
 
     async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
         self._connection.execute(_KEEP_SPEC, (job_id, revision, spec))
+
+    async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
+        self._connection.executemany(
+            _SKIP, [(job_id, s.first, s.last, s.count, int(s.reason), s.decided_at) for s in skips]
+        )
+        self._connection.execute(_OLD_SKIPS, (job_id, MOST_SKIPS))
 
     async def insert_execution(self, execution: Execution) -> bool:
         return self._insert(EXECUTIONS.insert, EXECUTIONS.row(execution))
