@@ -15,6 +15,8 @@ import grpc
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
+from easyq.v1.execution_service_pb2 import GetExecutionRequest
+from easyq.v1.job_pb2 import Execution
 from easyq.v1.log_service_pb2 import LogStream, ReadLogsResponse
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.batching import answer_batches
@@ -26,6 +28,10 @@ from easyq_internal.dispatcher.v1.dispatcher_pb2_grpc import (
 )
 from easyq_internal.store.v1 import log_store_pb2 as logs
 from easyq_internal.store.v1 import records_pb2 as records
+from easyq_internal.store.v1.job_store_pb2_grpc import (
+    JobStoreServiceServicer,
+    add_JobStoreServiceServicer_to_server,
+)
 from easyq_internal.store.v1.log_store_pb2_grpc import (
     LogStoreServiceServicer,
     add_LogStoreServiceServicer_to_server,
@@ -51,6 +57,7 @@ class FarmExecution:
     # What was told of its start and of its end.
     told_start: records.Started | None = None
     told_end: records.Finish | None = None
+    told_back: records.GiveBack | None = None
     finishes: int = 0
     failure: str = ""
     output: dict[int, bytearray] = field(default_factory=lambda: {STDOUT: bytearray(), STDERR: bytearray()})
@@ -64,6 +71,11 @@ class FarmExecution:
     def finish(self) -> records.Finish:
         assert self.told_end is not None, "no end was reported"
         return self.told_end
+
+    @property
+    def give_back(self) -> records.GiveBack:
+        assert self.told_back is not None, "it was not given back"
+        return self.told_back
 
     @property
     def stdout(self) -> bytes:
@@ -108,6 +120,11 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
         self.chunks: list[records.Chunk] = []
         self.append_failures = 0
         self.session = 0
+        # Executions that other agents hold, and which.
+        self.elsewhere: dict[str, str] = {}
+        # An operator's wish, told with each answer, and the deadline of a drain by the loop's clock.
+        self.upkeep = records.Upkeep()
+        self.drain_until: float | None = None
         self._listen = listen
         self._outgoing: asyncio.Queue[wire.ConnectResponse | None] | None = None
         self._server: GrpcServer | None = None
@@ -117,6 +134,11 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
         self._server = GrpcServer(self._listen)
         self._server.add(add_AgentLinkServiceServicer_to_server, self, "easyq_internal.dispatcher.v1.AgentLinkService")
         self._server.add(add_LogStoreServiceServicer_to_server, self, "easyq_internal.store.v1.LogStoreService")
+        self._server.add(
+            add_JobStoreServiceServicer_to_server,
+            FarmJobs(self),  # type: ignore[abstract] # the others stay UNIMPLEMENTED
+            "easyq_internal.store.v1.JobStoreService",
+        )
         await self._server.start()
         self._listen = self._server.address
         return self
@@ -180,6 +202,23 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
         one.stop_requested = True
         self._send_order(Order.STOP, one)
 
+    def tell_upkeep(self, *, cordoned: bool = False, draining: bool = False, within: float | None = None) -> None:
+        """Told at once, and with each answer from now on; `within` seconds a drain has to be over."""
+        self.set_upkeep(cordoned=cordoned, draining=draining, within=within)
+        self._send(wire.ConnectResponse(upkeep=self._upkeep()))
+
+    def set_upkeep(self, *, cordoned: bool = False, draining: bool = False, within: float | None = None) -> None:
+        """The same, told with the next answer only."""
+        self.upkeep = records.Upkeep(cordoned=cordoned, draining=draining)
+        self.drain_until = None if within is None else asyncio.get_running_loop().time() + within
+
+    def _upkeep(self) -> records.Upkeep:
+        told = records.Upkeep()
+        told.CopyFrom(self.upkeep)
+        if self.drain_until is not None:
+            told.deadline_in.CopyFrom(_duration(max(0.0, self.drain_until - asyncio.get_running_loop().time())))
+        return told
+
     def take_away(self, one: FarmExecution) -> None:
         """It is not the agent's any more: as after LOST."""
         one.epoch += 1
@@ -216,6 +255,7 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
             lease=_duration(self.lease),
             lost_after=_duration(self.lost_after),
             directives=self._reconcile(hello.inventory),
+            upkeep=self._upkeep(),
         )
         outgoing.put_nowait(wire.ConnectResponse(welcome=welcome))
         listening = asyncio.create_task(self._listen_to(requests, outgoing))
@@ -241,7 +281,9 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
             return
         if kind == "beat":
             self.beats.append(request.beat)
-            ack = wire.BeatAck(number=request.beat.number, directives=self._reconcile(request.beat.inventory))
+            ack = wire.BeatAck(
+                number=request.beat.number, directives=self._reconcile(request.beat.inventory), upkeep=self._upkeep()
+            )
             outgoing.put_nowait(wire.ConnectResponse(beat_ack=ack))
         elif kind == "reports":
             results = [self._report(item) for item in request.reports.items]
@@ -279,6 +321,7 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
             one.state, one.told_start = "RUNNING", report.started
         elif report.HasField("give_back"):
             one.state, one.failure = "QUEUED", report.give_back.failure.message
+            one.told_back = report.give_back
         else:
             one.state, one.told_end = "ENDED", report.finish
             one.finishes += 1
@@ -350,6 +393,20 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
     def _append(self, chunk: records.Chunk) -> logs.AppendResult:
         one = self.executions.get(chunk.execution_id)
         return one.append(chunk) if one else logs.AppendResult(verdict=logs.AppendResult.Verdict.STALE)
+
+
+class FarmJobs(JobStoreServiceServicer):
+    """What a `FakeFarm` tells of its executions: only where they are."""
+
+    def __init__(self, farm: FakeFarm) -> None:
+        self._farm = farm
+
+    async def GetExecution(self, request: GetExecutionRequest, context: Any) -> Execution:
+        known = self._farm.elsewhere.get(request.execution_id)
+        if known is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such execution")
+            raise AssertionError
+        return Execution(execution_id=request.execution_id, state=Execution.State.RUNNING, host=known)
 
 
 def _duration(seconds: float) -> Duration:

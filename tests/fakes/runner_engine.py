@@ -8,11 +8,13 @@ import re
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from easyq_runner.domain.host import Disk
+from easyq_runner.domain.image_cache import CachedImage
 from easyq_runner.domain.images import parse_reference
 from easyq_runner.domain.journal import Entry, JournalState, fold
 from easyq_runner.domain.labels import AGENT, FARM
@@ -96,6 +98,9 @@ class FakeEngine:
     def __init__(self) -> None:
         self.containers: dict[str, FakeContainer] = {}
         self.images: dict[str, LocalImage] = {"busybox": LocalImage(image_id="sha256:b0", known_to_registry=False)}
+        # Bytes of each image that is pulled.
+        self.image_size = 100
+        self.cpus, self.memory = 4, 8 << 30
         # What a registry offers.
         self.registry: set[str] = set()
         self.pull_takes = 0.0
@@ -180,6 +185,9 @@ class FakeEngine:
             version="fake",
             live_restore=self.live_restore,
             has_bridge=bool(self.bridge),
+            cpus=self.cpus,
+            memory=self.memory,
+            root="/var/lib/docker",
         )
 
     async def evidence(self) -> Evidence:
@@ -244,11 +252,17 @@ class FakeEngine:
 
     async def list_own(self, farm: str, agent_id: str) -> list[Snapshot]:
         await self._enter("list_own")
-        wanted = {FARM: farm, AGENT: agent_id}.items()
+        return self._list({FARM: farm, AGENT: agent_id})
+
+    async def list_farm(self, farm: str) -> list[Snapshot]:
+        await self._enter("list_farm")
+        return self._list({FARM: farm})
+
+    def _list(self, wanted: dict[str, str]) -> list[Snapshot]:
         return [
             Snapshot(container_id=one.container_id, labels=one.body["Labels"], status=one.status)
             for one in self.containers.values()
-            if wanted <= one.body["Labels"].items()
+            if wanted.items() <= one.body["Labels"].items()
         ]
 
     async def kill(self, container_id: str, signal: str) -> None:
@@ -325,7 +339,27 @@ class FakeEngine:
 
     async def image(self, reference: str) -> LocalImage | None:
         await self._enter("image")
-        return self.images.get(reference)
+        return self.images.get(reference) or next(
+            (one for one in self.images.values() if one.image_id == reference), None
+        )
+
+    async def image_ids(self) -> frozenset[str]:
+        await self._enter("image_ids")
+        return frozenset(one.image_id for one in self.images.values())
+
+    async def images_in_use(self) -> frozenset[str]:
+        await self._enter("images_in_use")
+        return frozenset(one.image_id for one in self.containers.values())
+
+    async def remove_image(self, reference: str) -> None:
+        await self._enter("remove_image")
+        found = {name: one for name, one in self.images.items() if reference in {name, one.image_id}}
+        if not found:
+            raise NoSuchImage(f"No such image: {reference}")
+        if any(one.image_id == container.image_id for one in found.values() for container in self.containers.values()):
+            raise NotNow(f"conflict: unable to remove {reference}: a container uses it")
+        for name in found:
+            del self.images[name]
 
     async def pull(self, reference: str, platform: str) -> None:
         await self._enter("pull")
@@ -338,7 +372,9 @@ class FakeEngine:
         if reference not in self.registry:
             raise ImageRefused(f"manifest for {reference} not found: manifest unknown")
         digest = f"sha256:{parse_reference(reference).version}"
-        self.images[reference] = LocalImage(image_id=digest, known_to_registry=True)
+        self.images[reference] = LocalImage(
+            image_id=digest, known_to_registry=True, size=self.image_size, tags=(reference,)
+        )
 
     # Inside -------------------------------------------------------------------------------------------------------
     async def _enter(self, call: str) -> None:
@@ -429,6 +465,47 @@ class MemoryLogSink:
             return AppendAnswer(verdict=Verdict.GAP, stored=len(kept))
         kept += data[len(kept) - offset :]
         return AppendAnswer(verdict=Verdict.OK, stored=len(kept))
+
+
+class MemoryImageNotes:
+    """`ImageNotes` that outlives an agent as long as the test keeps it."""
+
+    def __init__(self) -> None:
+        self.cache: dict[str, CachedImage] = {}
+        self.failure: OSError | None = None
+
+    def read(self) -> dict[str, CachedImage]:
+        return dict(self.cache)
+
+    def write(self, cache: Mapping[str, CachedImage]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.cache = dict(cache)
+
+
+class FakeDisks:
+    """`Disks` with as much room as the test says; None: the engine's can't be seen."""
+
+    def __init__(self) -> None:
+        self.agent: int = 1 << 40
+        self.engine: int | None = 1 << 40
+
+    async def free(self, engine_root: str) -> tuple[Disk, ...]:
+        await asyncio.sleep(0)
+        seen = () if self.engine is None else (Disk(folder=engine_root, free=self.engine),)
+        return (Disk(folder="/data", free=self.agent), *seen)
+
+
+class FakeRegistries:
+    """`Registries` that say what the test wants."""
+
+    def __init__(self) -> None:
+        self.wait: float | None = None
+        self.asked: list[str] = []
+
+    async def retry_after(self, reference: str) -> float | None:
+        self.asked.append(reference)
+        return self.wait
 
 
 class MemoryLeaseNotes:

@@ -9,7 +9,7 @@ import pytest
 
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis import faults
-from easyq_chassis.errors import Unavailable, error_class
+from easyq_chassis.errors import EasyQError, Unavailable, error_class
 from easyq_internal.dispatcher.v1 import dispatcher_pb2 as wire
 from easyq_runner.assembly import Assembly, Ports
 from easyq_runner.config import RunnerSettings
@@ -22,12 +22,22 @@ from easyq_runner.convert import (
     welcome_from_proto,
 )
 from easyq_runner.domain.identity import Identity
-from easyq_runner.domain.records import ExecutionKey, Stream
+from easyq_runner.domain.monitoring import Backoff
+from easyq_runner.domain.records import ExecutionKey, Stream, Terms
 from easyq_runner.ports import AppendAnswer, Hello, Incoming, Outgoing, Welcome
 from easyq_runner.usecases.daemon import DaemonTimes
+from easyq_runner.usecases.host import HostTimes
 from easyq_runner.usecases.tools import Times
 from tests.fakes.runner import FakeFarm, FarmExecution
-from tests.fakes.runner_engine import FakeAgentClock, FakeEngine, MemoryJournal, MemoryLeaseNotes
+from tests.fakes.runner_engine import (
+    FakeAgentClock,
+    FakeDisks,
+    FakeEngine,
+    FakeRegistries,
+    MemoryImageNotes,
+    MemoryJournal,
+    MemoryLeaseNotes,
+)
 from tests.support.waiting import eventually
 
 
@@ -113,6 +123,21 @@ class LocalSink:
         return append_answer_from_proto(result)
 
 
+class LocalClaims:
+    """`Claims` of a `FakeFarm` in the same process; `failure`: it can't be asked."""
+
+    def __init__(self, farm: FakeFarm) -> None:
+        self._farm = farm
+        self.asked = 0
+        self.failure: EasyQError | None = None
+
+    async def is_claimed(self, terms: Terms, agent_id: str) -> bool:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        return self._farm.elsewhere.get(terms.key.execution_id) == agent_id
+
+
 class Rig:
     """One host: what survives a crash of the agent, and the agent."""
 
@@ -124,6 +149,10 @@ class Rig:
         self.farm = FakeFarm()
         self.farm.beat_every = 0.02
         self.link = LocalLink(self.farm)
+        self.disks = FakeDisks()
+        self.registries = FakeRegistries()
+        self.images = MemoryImageNotes()
+        self.claims = LocalClaims(self.farm)
         self.identities: list[Identity] = []
         self.identity = Identity(agent_id="agent", daemon_id="daemon")
         self.settings = RunnerSettings(**{"dispatchers": "a,b", **settings})
@@ -147,6 +176,10 @@ class Rig:
             link=self.link,
             sink=LocalSink(self.farm),
             clock=self.clock,
+            registries=self.registries,
+            disks=self.disks,
+            images=self.images,
+            claims=self.claims,
         )
         self._agent = Assembly(
             self.settings,
@@ -157,11 +190,13 @@ class Rig:
                 short=0.02,
                 start_patience=0.1,
                 kill_again=0.05,
-                ask_again=0.02,
+                signal_again=0.02,
+                monitor=Backoff(least=0.01, most=0.04),
                 end_patience=0.05,
                 oom_patience=0.02,
             ),
             daemon_times=DaemonTimes(ping_every=0.05, compare_every=0.1, lost_after=self.settings.engine_lost_after),
+            host_times=HostTimes(look_every=0.05, first_pause=0.1, longest_pause=0.4),
         )
         await self._agent.start(survey_patience=0.3 if self.engine.up else 0.0)
         return self

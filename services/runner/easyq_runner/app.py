@@ -13,14 +13,18 @@ from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import EasyQError, FailedPrecondition
 from easyq_chassis.logs import get_logger
 from easyq_chassis.server import GrpcServer
+from easyq_runner.adapters.claims import StoreClaims
 from easyq_runner.adapters.clock import BootClock
 from easyq_runner.adapters.data_folder import DataFolder
 from easyq_runner.adapters.docker_engine import DockerEngine
 from easyq_runner.adapters.docker_http import DockerHttp, TlsFiles
+from easyq_runner.adapters.image_file import FileImageNotes
 from easyq_runner.adapters.journal_file import FileJournal, JournalDamaged
 from easyq_runner.adapters.link import GrpcLink
+from easyq_runner.adapters.local_disks import LocalDisks
 from easyq_runner.adapters.log_sink import GrpcLogSink
 from easyq_runner.adapters.registry_auth import RegistryCredentials
+from easyq_runner.adapters.registry_client import RegistryClient
 from easyq_runner.adapters.watch_pipe import Teller, ToldLeaseNotes
 from easyq_runner.assembly import Assembly, Ports
 from easyq_runner.config import RunnerSettings, find_docker
@@ -49,10 +53,8 @@ class App:
         address = find_docker(settings)
         tls = TlsFiles(ca=address.tls[0], cert=address.tls[1], key=address.tls[2]) if address.tls else None
         self._engine_url, self._engine_tls = address.url, address.tls
-        self._engine = DockerEngine(
-            DockerHttp(address.url, tls=tls),
-            RegistryCredentials(settings.credentials(), config=settings.docker_config),
-        )
+        self._credentials = RegistryCredentials(settings.credentials(), config=settings.docker_config)
+        self._engine = DockerEngine(DockerHttp(address.url, tls=tls), self._credentials)
         self._journal = FileJournal(self._folder.journal)
         self._store_channel = open_channel(settings.store)
         self._sink = GrpcLogSink(self._store_channel)
@@ -75,6 +77,10 @@ class App:
             link=self._link,
             sink=self._sink,
             clock=BootClock(),
+            registries=RegistryClient(self._credentials.login),
+            disks=LocalDisks(self._folder.path, engine_is_here=self._engine_url.startswith("unix://")),
+            images=FileImageNotes(self._folder.images),
+            claims=StoreClaims(self._store_channel),
         )
         identity = self._choose_identity(info)
         self._tell_watchdog(identity)
@@ -84,9 +90,14 @@ class App:
             await self._server.start()
             self._serving_task = asyncio.create_task(self._tell_serving(self._server))
 
-    async def until_failed(self) -> None:
-        """Returns when the agent can't go on."""
-        await self._assembly.failed.wait()
+    async def until_over(self) -> None:
+        """Returns when the agent can't go on, or is drained."""
+        await first_of(self._assembly.failed.wait(), self._assembly.drained.wait())
+
+    @property
+    def drained(self) -> bool:
+        """Whether an operator wanted it to end, and it is empty."""
+        return self._assembly.drained.is_set()
 
     async def stop(self) -> None:
         """Parks the session; containers stay for the next start."""
@@ -163,9 +174,11 @@ async def serve(settings: RunnerSettings, watchdog: Teller, stop: asyncio.Event)
     except (EasyQError, OSError, ValueError, JournalDamaged) as error:
         get_logger().error("cannot_start", error=str(error))
         sys.exit(1)
-    await first_of(stop.wait(), app.until_failed())
+    await first_of(stop.wait(), app.until_over())
+    if app.drained:
+        get_logger().info("drained")
     await app.stop()
-    if not stop.is_set():
+    if not stop.is_set() and not app.drained:
         sys.exit(1)
 
 

@@ -14,13 +14,31 @@ from easyq_chassis.loops import Loop
 from easyq_runner.config import RunnerSettings
 from easyq_runner.domain.container import HostRules
 from easyq_runner.domain.identity import Identity
-from easyq_runner.ports import AgentClock, ContainerEngine, EngineInfo, Hello, Journal, LeaseNotes, Link, LogSink
+from easyq_runner.domain.monitoring import Backoff
+from easyq_runner.domain.records import Offer
+from easyq_runner.ports import (
+    AgentClock,
+    Claims,
+    ContainerEngine,
+    Disks,
+    EngineInfo,
+    Hello,
+    ImageNotes,
+    Journal,
+    LeaseNotes,
+    Link,
+    LogSink,
+    Registries,
+)
 from easyq_runner.usecases.agent import Agent
 from easyq_runner.usecases.daemon import Daemon, DaemonTimes
+from easyq_runner.usecases.host import Host, HostTimes
+from easyq_runner.usecases.image_cache import ImageCache
 from easyq_runner.usecases.images import Images
 from easyq_runner.usecases.janitor import Janitor
 from easyq_runner.usecases.lease import LeaseKeeper
 from easyq_runner.usecases.link import LinkKeeper
+from easyq_runner.usecases.orphans import Orphans
 from easyq_runner.usecases.outbox import Outbox
 from easyq_runner.usecases.tools import Times, Tools
 from easyq_runner.usecases.waiting import first_of
@@ -44,13 +62,18 @@ class Ports:
     link: Link
     sink: LogSink
     clock: AgentClock
+    registries: Registries
+    disks: Disks
+    images: ImageNotes
+    claims: Claims
 
 
 class Assembly:
     """One agent of a known identity.
 
     `on_identity` is told when the daemon is reached for the first time ever; `failed` is set when the agent can't go
-    on: the engine at its address is another one than it was made for.
+    on: the engine at its address is another one than it was made for. `drained` is set when an operator wanted it to
+    end, and it is empty.
     """
 
     def __init__(
@@ -62,6 +85,7 @@ class Assembly:
         on_identity: Callable[[Identity], None],
         times: Times | None = None,
         daemon_times: DaemonTimes | None = None,
+        host_times: HostTimes | None = None,
     ) -> None:
         self._settings = settings
         self._ports = ports
@@ -77,12 +101,22 @@ class Assembly:
             agent_id=identity.agent_id,
             times=daemon_times or DaemonTimes(lost_after=settings.engine_lost_after),
         )
+        self.host = Host(
+            ports.disks,
+            ports.clock,
+            least=settings.min_free_disk,
+            engine_root=lambda: self.daemon.info.root if self.daemon.info else "",
+            times=host_times or HostTimes(),
+        )
+        self._cache = ImageCache(ports.engine, ports.images, ports.clock, limit=settings.image_cache)
+        self._offered = Offer()
         self.tools = Tools(
             engine=ports.engine,
             daemon=self.daemon,
+            host=self.host,
             journal=ports.journal,
             sink=ports.sink,
-            images=Images(ports.engine, fallback=settings.pull_fallback),
+            images=Images(ports.engine, ports.registries, self._cache, fallback=settings.pull_fallback),
             lease=LeaseKeeper(ports.notes, ports.clock),
             outbox=Outbox(),
             janitor=Janitor(ports.engine, self.daemon, ports.journal),
@@ -91,7 +125,8 @@ class Assembly:
             realpath=os.path.realpath,
             # Offsets count the same bytes only where the log keeps them as they are.
             attach=settings.log_driver == "local",
-            times=times or Times(),
+            times=times
+            or Times(monitor=Backoff(least=settings.monitor_backoff_min, most=settings.monitor_backoff_max)),
         )
         self._lease_loop = Loop("lease", self._check_lease, _LEASE_EVERY)
 
@@ -107,17 +142,37 @@ class Assembly:
             lease=self.tools.lease,
             clock=self._ports.clock,
             hello=self._hello,
-            changes=(self.daemon.changes,),
+            changes=(self.daemon.changes, self.host.changes, self.agent.upkeep_changes),
+        )
+        self.orphans = Orphans(
+            self._ports.engine,
+            self.daemon,
+            self._ports.claims,
+            self.tools.lease,
+            self._ports.clock,
+            farm=self._settings.farm,
+            agent_id=self._identity.agent_id,
+            after=self._settings.orphan_after,
+            lost_after=lambda: self.link.lost_after,
+            every=self.daemon.times.compare_every,
         )
         self.daemon.resume(state.daemon)
         self.daemon.on_listing = self.agent.compare
         self.daemon.on_reached = self._on_reached
         self.daemon.start()
+        self.host.start()
+        self._cache.start()
         self._lease_loop.start()
         # A hello before that would hold what the journal says, and be put right by the next beat.
         await first_of(self.agent.surveyed.wait(), timeout=survey_patience)
         self._link_task = asyncio.create_task(self.link.run(), name="link")
         self._link_task.add_done_callback(self._on_link_ended)
+        self.orphans.start()
+
+    @property
+    def drained(self) -> asyncio.Event:
+        """Set when an operator wanted the agent to end, and it is empty."""
+        return self.link.drained
 
     async def stop(self, grace: float) -> None:
         """Gives back what has not begun, parks the session, and leaves the containers for the next start."""
@@ -131,8 +186,11 @@ class Assembly:
         self._link_task.cancel()
         await asyncio.gather(self._link_task, return_exceptions=True)
         await self._lease_loop.stop()
+        await self.orphans.stop()
         await self.agent.stop()
         await self.tools.janitor.stop()
+        await self._cache.stop()
+        await self.host.stop()
         await self.daemon.stop()
 
     @property
@@ -142,10 +200,12 @@ class Assembly:
 
     async def until_health_may_have_changed(self) -> None:
         """Returns when `healthy` is worth another look."""
-        await first_of(self.link.changes.wait(), self.daemon.changes.wait())
+        changes = (self.link.changes, self.daemon.changes, self.host.changes, self.agent.upkeep_changes)
+        await first_of(*(one.wait() for one in changes))
 
     async def _check_lease(self) -> None:
         self.agent.check_lease()
+        self.agent.check_drain()
 
     def _rules(self) -> HostRules:
         settings, info = self._settings, self.daemon.info
@@ -162,7 +222,15 @@ class Assembly:
             allowed_mounts=settings.allowed_mounts,
         )
 
+    def _offer(self) -> Offer:
+        """What the settings say, else what the engine says that its machine has."""
+        settings, info = self._settings, self.daemon.info
+        cpus = (info.cpus if info else 0) if settings.cpus is None else settings.cpus
+        memory = (info.memory if info else 0) if settings.memory is None else settings.memory
+        return Offer(cpu_millis=round(cpus * 1000), memory=memory, gpus=settings.gpus)
+
     def _hello(self) -> Hello:
+        self._offered = self._offer()
         return Hello(
             agent_id=self._identity.agent_id,
             daemon_id=self._identity.daemon_id,
@@ -173,10 +241,13 @@ class Assembly:
             version=_own_version(),
             inventory=self.agent.inventory(),
             health=self.agent.health(),
+            offer=self._offered,
         )
 
     def _on_reached(self, info: EngineInfo) -> None:
         if info.daemon_id == self._identity.daemon_id:
+            if self._offer() != self._offered:
+                self.link.say_hello_again()
             return
         if self._identity.daemon_id:
             # Another agent by rights: the next start makes it.

@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal
 
 import docker.errors
 from docker.context import ContextAPI
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from easyq_chassis.errors import FailedPrecondition
 from easyq_chassis.settings import ServiceSettings
+from easyq_runner.domain.sizes import parse_size
 
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+Size = Annotated[int, BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value)]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 
@@ -74,6 +76,19 @@ class RunnerSettings(ServiceSettings):
         default_factory=dict, description="Marks of the agent, shown with it: key=value, separated by commas."
     )
 
+    cpus: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="Processors for jobs that ask for some, such as 3.5. Default: as many as the engine's machine has.",
+    )
+    memory: Size | None = Field(
+        None,
+        gt=0,
+        description="Memory for jobs that ask for some, such as 14g. Default: as much as the engine's machine has.",
+    )
+    gpus: int = Field(0, ge=0, le=1000, description="GPUs for jobs that ask for some.")
+
     default_network: str = Field(
         "", description="Network of jobs that name none. Empty: bridge where the engine has it, else none."
     )
@@ -94,6 +109,30 @@ class RunnerSettings(ServiceSettings):
     allow_devices: bool = Field(False, description="Jobs may use devices of the host.")
     allow_privileged: bool = Field(False, description="Jobs may run privileged, which makes them root on the host.")
 
+    image_cache: Size = Field(
+        0,
+        ge=0,
+        description="Room for images that EasyQ has pulled, such as 20g; beyond it those go that were used least "
+        "recently. What was on the host before, or is in use, stays. 0: all are kept.",
+    )
+    min_free_disk: Size = Field(
+        100 * 1024 * 1024,
+        ge=0,
+        description="With less room on the engine's disk, or the agent's own, it takes no work. 0: nobody looks.",
+    )
+    orphan_after: float = Field(
+        600.0,
+        gt=0,
+        le=31_536_000,
+        description="Seconds after which containers of the farm that another agent has left on this host, and no "
+        "execution claims, are ended and removed. Never before the farm would have given that agent up.",
+    )
+    monitor_backoff_min: float = Field(
+        0.5, gt=0, le=3600, description="Seconds until a container is asked after again that the engine failed to show."
+    )
+    monitor_backoff_max: float = Field(
+        30.0, gt=0, le=3600, description="The same at most, after several failures in a row."
+    )
     engine_lost_after: float = Field(
         30.0,
         gt=0,

@@ -29,6 +29,7 @@ from easyq_runner.domain.records import (
     Started,
     Stream,
     Terms,
+    Upkeep,
     Verdict,
 )
 from easyq_runner.ports import (
@@ -44,6 +45,7 @@ from easyq_runner.ports import (
     Parked,
     ReportAnswers,
     Reports,
+    UpkeepNews,
     Welcome,
 )
 
@@ -94,6 +96,9 @@ def hello_to_proto(hello: Hello) -> dispatcher_pb2.ConnectRequest:
             protocol_max=PROTOCOL_MAX,
             inventory=_inventory(hello.inventory),
             health=_health(hello.health),
+            offer=records_pb2.Offer(
+                cpu_millis=hello.offer.cpu_millis, memory=hello.offer.memory, gpus=hello.offer.gpus
+            ),
         )
     )
 
@@ -133,7 +138,8 @@ def _report(report: Report) -> records_pb2.Report:
         made.started.container_id = word.container_id
         made.started.image_digest = word.image_digest
     elif isinstance(word, GiveBack):
-        made.give_back.failure.CopyFrom(_failure(word.failure))
+        give_back = records_pb2.GiveBack(failure=_failure(word.failure), retry_after=_duration(word.retry_after))
+        made.give_back.CopyFrom(give_back)
     else:
         made.finish.CopyFrom(_finish(report.key, word))
     return made
@@ -178,6 +184,7 @@ def welcome_from_proto(message: dispatcher_pb2.Welcome) -> Welcome:
         start_within=_seconds(message.lease),
         lost_after=_seconds(message.lost_after),
         orders=_orders(message.directives),
+        upkeep=_upkeep(message.upkeep),
     )
 
 
@@ -185,14 +192,26 @@ def incoming_from_proto(message: dispatcher_pb2.ConnectResponse) -> Incoming | N
     """None for kinds of messages that this version does not know."""
     kind = message.WhichOneof("message")
     if kind == "beat_ack":
-        return BeatAnswer(number=message.beat_ack.number, orders=_orders(message.beat_ack.directives))
+        ack = message.beat_ack
+        return BeatAnswer(number=ack.number, orders=_orders(ack.directives), upkeep=_upkeep(ack.upkeep))
     if kind == "runs":
         return Orders(items=tuple(_run(item) for item in message.runs.items))
     if kind == "results":
         return ReportAnswers(items=tuple(_answer(item) for item in message.results.items))
     if kind == "directives":
         return Orders(items=_orders(message.directives.items))
+    if kind == "upkeep":
+        return UpkeepNews(upkeep=_upkeep(message.upkeep))
     return Parked() if kind == "parked" else None
+
+
+def _upkeep(upkeep: records_pb2.Upkeep) -> Upkeep:
+    """An unset one wishes nothing."""
+    return Upkeep(
+        cordoned=upkeep.cordoned,
+        draining=upkeep.draining,
+        deadline_in=_seconds(upkeep.deadline_in) if upkeep.HasField("deadline_in") else None,
+    )
 
 
 def _orders(directives: Iterable[records_pb2.Directive]) -> tuple[Order, ...]:

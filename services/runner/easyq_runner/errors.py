@@ -15,6 +15,10 @@ class EngineFailed(EngineError):
     """The engine answered that it failed (5xx): a fault of the host."""
 
 
+class HostExhausted(EngineFailed):
+    """The engine failed for want of what the whole host lacks: disk, memory, processes, files."""
+
+
 class InvalidRequest(EngineError):
     """The engine refuses what was asked for (400 and the like): it would do so again."""
 
@@ -41,3 +45,12 @@ class ImageRefused(EngineError):
 
 class PullFailed(EngineError):
     """The registry could not be reached, or failed."""
+
+
+class RegistryBusy(PullFailed):
+    """The registry asks to come back later (429)."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        # Seconds that it asks for; None: it did not say.
+        self.retry_after = retry_after

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from easyq_runner.domain.host import Disk
+from easyq_runner.domain.image_cache import CachedImage
 from easyq_runner.domain.journal import Entry, JournalState
 from easyq_runner.domain.lease import LeaseNote
 from easyq_runner.domain.lifetime import Evidence
 from easyq_runner.domain.outcome import Snapshot
 from easyq_runner.domain.pulling import LocalImage
-from easyq_runner.domain.records import ExecutionKey, Held, Order, Report, ReportAnswer, Stream, Verdict
+from easyq_runner.domain.records import (
+    ExecutionKey,
+    Held,
+    Offer,
+    Order,
+    Report,
+    ReportAnswer,
+    Stream,
+    Terms,
+    Upkeep,
+    Verdict,
+)
 
 
 # ------------------------------------------------------------------------------------------------------------- clock
@@ -44,6 +57,11 @@ class EngineInfo:
     live_restore: bool
     # It has the default network `bridge`.
     has_bridge: bool
+    # Processors, and bytes of memory.
+    cpus: int = 0
+    memory: int = 0
+    # Folder of its data, on its own machine.
+    root: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +130,10 @@ class ContainerEngine(Protocol):
         """The containers with these labels, in every state; of the snapshots only id, labels and status are set."""
         ...
 
+    async def list_farm(self, farm: str) -> Sequence[Snapshot]:
+        """The same for the containers of all agents of a farm."""
+        ...
+
     async def kill(self, container_id: str, signal: str) -> None:
         """Sends a signal (`SIGTERM`). Raises NotNow if it doesn't run, NoSuchContainer."""
         ...
@@ -136,11 +158,67 @@ class ContainerEngine(Protocol):
         ...
 
     async def image(self, reference: str) -> LocalImage | None:
-        """An image of the host."""
+        """An image of the host, by name or id."""
         ...
 
     async def pull(self, reference: str, platform: str) -> None:
-        """Pulls an image, with the host's credentials. Raises ImageRefused, PullFailed."""
+        """Pulls an image, with the host's credentials. Raises ImageRefused, PullFailed (RegistryBusy)."""
+        ...
+
+    async def image_ids(self) -> frozenset[str]:
+        """All images of the host."""
+        ...
+
+    async def images_in_use(self) -> frozenset[str]:
+        """Ids of the images that containers are made of, whosever they are and in every state."""
+        ...
+
+    async def remove_image(self, reference: str) -> None:
+        """Takes a name from an image, or removes it where that was its last, or by its id.
+
+        Raises NoSuchImage; NotNow where something uses it.
+        """
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------- what is around it
+class Registries(Protocol):
+    """Registries, asked without an engine."""
+
+    async def retry_after(self, reference: str) -> float | None:
+        """Seconds for which the registry of this image asks to be left alone; None if it does not say."""
+        ...
+
+
+class Disks(Protocol):
+    """The disks of this machine that the agent and its engine write to."""
+
+    async def free(self, engine_root: str) -> tuple[Disk, ...]:
+        """Of the agent's own folder, and of the engine's data where it lies on this machine. None are left out that
+        can be seen."""
+        ...
+
+
+class ImageNotes(Protocol):
+    """Where the images that the agent has pulled are noted."""
+
+    def read(self) -> dict[str, CachedImage]:
+        """All of them, by id; none where that can't be read: then they count as somebody else's."""
+        ...
+
+    def write(self, cache: Mapping[str, CachedImage]) -> None:
+        """Replaces what was noted. Raises OSError."""
+        ...
+
+
+class Claims(Protocol):
+    """What the farm knows of executions."""
+
+    async def is_claimed(self, terms: Terms, agent_id: str) -> bool:
+        """Whether the execution is held by that agent (so that its container is not anybody's to touch).
+
+        Raises EasyQError where that can't be known.
+        """
         ...
 
 
@@ -217,6 +295,7 @@ class Hello:
     version: str
     inventory: tuple[Held, ...]
     health: Health
+    offer: Offer = field(default_factory=Offer)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +307,7 @@ class Welcome:
     start_within: float
     lost_after: float
     orders: tuple[Order, ...]
+    upkeep: Upkeep = field(default_factory=Upkeep)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,6 +324,7 @@ class BeatAnswer:
 
     number: int
     orders: tuple[Order, ...]
+    upkeep: Upkeep = field(default_factory=Upkeep)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,6 +349,13 @@ class Orders:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UpkeepNews:
+    """An operator's wish that shall not wait for the next beat."""
+
+    upkeep: Upkeep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Goodbye:
     """A clean stop."""
 
@@ -278,7 +366,7 @@ class Parked:
 
 
 Outgoing = Beat | Reports | Health | Goodbye
-Incoming = BeatAnswer | ReportAnswers | Orders | Parked
+Incoming = BeatAnswer | ReportAnswers | Orders | UpkeepNews | Parked
 
 
 class LinkStream(Protocol):

@@ -19,6 +19,16 @@ class DataFolder:
         self._lock = -1
 
     @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self._path
+
+    @property
+    def images(self) -> Path:
+        """Path of the notes on images that were pulled."""
+        return self._path / "images.json"
+
+    @property
     def journal(self) -> Path:
         """Path of the journal."""
         return self._path / "journal"

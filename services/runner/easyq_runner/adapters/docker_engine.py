@@ -14,7 +14,7 @@ from easyq_runner.adapters.docker_frames import FrameReader
 from easyq_runner.adapters.docker_http import Answer, DockerHttp
 from easyq_runner.adapters.docker_peer import process_behind
 from easyq_runner.domain import labels
-from easyq_runner.domain.images import parse_reference
+from easyq_runner.domain.images import familiar, parse_reference
 from easyq_runner.domain.lifetime import Evidence
 from easyq_runner.domain.outcome import Snapshot, Status
 from easyq_runner.domain.pulling import LocalImage
@@ -22,6 +22,7 @@ from easyq_runner.errors import (
     EngineError,
     EngineFailed,
     EngineUnreachable,
+    HostExhausted,
     ImageRefused,
     InvalidRequest,
     NameTaken,
@@ -29,6 +30,7 @@ from easyq_runner.errors import (
     NoSuchImage,
     NotNow,
     PullFailed,
+    RegistryBusy,
 )
 from easyq_runner.ports import EngineEvent, EngineInfo, LastOutput, LogPiece
 
@@ -52,7 +54,13 @@ _ASKED_FOR = (
     "error gathering device information",
     "is not a directory",
 )
-# The same for registries; these are error codes of the distribution API, and Docker's own words for a missing login.
+# What no engine can do anything for: the host has none left. Where there is no space may be a small file system of the
+# job's own, which the free space of the host's disks tells.
+_NO_SPACE = ("no space left on device", "disk quota exceeded")
+_EXHAUSTED = (*_NO_SPACE, "cannot allocate memory", "too many open files", "input/output error")
+# By registries that ask to come back later: an error code of the distribution API, and the status for want of one.
+_BUSY = ("toomanyrequests", "429 Too Many Requests", "HTTP 429", "status code 429", "status: 429")
+# What another try would hear again: error codes of that API, and Docker's own words for a missing login.
 _REFUSALS = (
     "unauthorized",
     "denied",
@@ -86,6 +94,9 @@ class DockerEngine:
             version=str(version.get("Version", "")),
             live_restore=bool(info.get("LiveRestoreEnabled")),
             has_bridge=bool(await self._bridge()),
+            cpus=int(info.get("NCPU") or 0),
+            memory=int(info.get("MemTotal") or 0),
+            root=str(info["DockerRootDir"]),
         )
 
     async def evidence(self) -> Evidence:
@@ -126,7 +137,7 @@ class DockerEngine:
                 "POST", "/containers/create", params=params, body=body, timeout=_SLOW, errors=errors
             )
         except EngineFailed as error:
-            raise_asked_for(error)
+            raise_fault(error, exhausted=_EXHAUSTED)
         return str(answer["Id"])
 
     async def start(self, container_id: str) -> None:
@@ -139,7 +150,8 @@ class DockerEngine:
             await self.inspect(container_id)
             raise InvalidRequest(str(error)) from error
         except EngineFailed as error:
-            raise_asked_for(error)
+            # Once it is about to run, memory may be what its own limit leaves.
+            raise_fault(error, exhausted=_NO_SPACE)
 
     async def inspect(self, container: str) -> Snapshot:
         raw = await self._http.json(
@@ -148,8 +160,13 @@ class DockerEngine:
         return snapshot_of(raw)
 
     async def list_own(self, farm: str, agent_id: str) -> list[Snapshot]:
-        filters = {"label": [f"{labels.FARM}={farm}", f"{labels.AGENT}={agent_id}"]}
-        params = {"all": "true", "filters": json.dumps(filters)}
+        return await self._list([f"{labels.FARM}={farm}", f"{labels.AGENT}={agent_id}"])
+
+    async def list_farm(self, farm: str) -> list[Snapshot]:
+        return await self._list([f"{labels.FARM}={farm}"])
+
+    async def _list(self, wanted: list[str]) -> list[Snapshot]:
+        params = {"all": "true", "filters": json.dumps({"label": wanted})}
         raw = await self._http.json("GET", "/containers/json", params=params, timeout=_USUAL)
         return [
             Snapshot(container_id=one["Id"], labels=one["Labels"] or {}, status=Status(one["State"])) for one in raw
@@ -212,9 +229,25 @@ class DockerEngine:
             raw = await self._http.json("GET", f"/images/{reference}/json", timeout=_USUAL, errors={404: NoSuchImage})
         except NoSuchImage:
             return None
-        own = _familiar(parse_reference(reference).repository)
+        own = familiar(parse_reference(reference).repository)
         known = any(digest.partition("@")[0] == own for digest in raw.get("RepoDigests") or ())
-        return LocalImage(image_id=str(raw["Id"]), known_to_registry=known)
+        return LocalImage(
+            image_id=str(raw["Id"]),
+            known_to_registry=known,
+            size=int(raw.get("Size") or 0),
+            tags=tuple(raw.get("RepoTags") or ()),
+        )
+
+    async def image_ids(self) -> frozenset[str]:
+        return frozenset(str(one["Id"]) for one in await self._http.json("GET", "/images/json", timeout=_USUAL))
+
+    async def images_in_use(self) -> frozenset[str]:
+        raw = await self._http.json("GET", "/containers/json", params={"all": "true"}, timeout=_USUAL)
+        return frozenset(str(one["ImageID"]) for one in raw)
+
+    async def remove_image(self, reference: str) -> None:
+        errors: dict[int, type[EngineError]] = {404: NoSuchImage, 409: NotNow}
+        await self._http.json("DELETE", f"/images/{reference}", timeout=_SLOW, errors=errors)
 
     async def pull(self, reference: str, platform: str) -> None:
         parts = parse_reference(reference)
@@ -237,15 +270,24 @@ class DockerEngine:
         await self._http.close()
 
 
-def raise_asked_for(error: EngineFailed) -> NoReturn:
-    """Raises InvalidRequest where the words say that the job asks for what isn't there, else the error itself."""
-    if any(phrase in str(error) for phrase in _ASKED_FOR):
-        raise InvalidRequest(str(error)) from error
+def raise_fault(error: EngineFailed, *, exhausted: tuple[str, ...]) -> NoReturn:
+    """Raises InvalidRequest where the words say that the job asks for what isn't there, HostExhausted where they are
+    one of `exhausted`, else the error itself."""
+    said = str(error)
+    if any(phrase in said for phrase in exhausted):
+        raise HostExhausted(said) from error
+    if any(phrase in said for phrase in _ASKED_FOR):
+        raise InvalidRequest(said) from error
     raise error
 
 
 def raise_pull_failure(message: str) -> NoReturn:
-    """Raises ImageRefused where another try would hear the same, else PullFailed."""
+    """Raises HostExhausted where the host is at fault, RegistryBusy where the registry asks to come back later,
+    ImageRefused where another try would hear the same, else PullFailed."""
+    if any(phrase in message for phrase in _EXHAUSTED):
+        raise HostExhausted(message)
+    if any(phrase in message for phrase in _BUSY):
+        raise RegistryBusy(message)
     if any(phrase in message for phrase in _REFUSALS):
         raise ImageRefused(message)
     raise PullFailed(message)
@@ -280,10 +322,3 @@ def _nanoseconds(text: str) -> int:
     seconds, fraction, zone = match.groups()
     moment = datetime.fromisoformat(seconds + (zone if zone != "Z" else "+00:00"))
     return int(moment.timestamp()) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
-
-
-def _familiar(repository: str) -> str:
-    """A repository as Docker shows it: its own registry and `library/` left out."""
-    for prefix in ("docker.io/", "index.docker.io/"):
-        repository = repository.removeprefix(prefix)
-    return repository.removeprefix("library/")

@@ -107,7 +107,13 @@ class FileJournal:
         self._file, self._length = file, len(entries)
 
     def _write(self, lines: bytes, sync: bool) -> None:
-        _write_all(self._file, lines)
+        end = os.fstat(self._file).st_size
+        try:
+            _write_all(self._file, lines)
+        except OSError:
+            # Half an entry would spoil the next one, which joins it.
+            os.ftruncate(self._file, end)
+            raise
         if sync:
             os.fdatasync(self._file)
         self._length += lines.count(b"\n")

@@ -29,12 +29,23 @@ class RegistryCredentials:
 
     async def __call__(self, registry: str) -> str:
         """The value of X-Registry-Auth for a registry as `images.ImageReference` names it; empty for none."""
-        user = self._own.get("docker.io" if registry == DOCKER_HUB else registry)
+        user = self._own_login(registry)
         if user is not None:
             return _header({"username": user[0], "password": user[1], "serveraddress": registry})
         # Reads a file, and may run a credential helper.
         found = await asyncio.to_thread(self._of_host, registry)
         return _header(found) if found else ""
+
+    async def login(self, registry: str) -> tuple[str, str] | None:
+        """User and password for a registry, where they are known as such."""
+        user = self._own_login(registry)
+        found = None if user else await asyncio.to_thread(self._of_host, registry)
+        if found and found.get("username") and found.get("password"):
+            return found["username"], found["password"]
+        return user
+
+    def _own_login(self, registry: str) -> tuple[str, str] | None:
+        return self._own.get("docker.io" if registry == DOCKER_HUB else registry)
 
     def _of_host(self, registry: str) -> dict[str, str] | None:
         try:

@@ -39,6 +39,19 @@ def parse_reference(text: str) -> ImageReference:
     )
 
 
+def familiar(repository: str) -> str:
+    """A repository as Docker shows it: its own registry and `library/` left out."""
+    for prefix in ("docker.io/", "index.docker.io/"):
+        repository = repository.removeprefix(prefix)
+    return repository.removeprefix("library/")
+
+
+def familiar_reference(text: str) -> str:
+    """A whole reference as Docker shows it: `alpine` is `alpine:latest`."""
+    reference = parse_reference(text)
+    return f"{familiar(reference.repository)}{'@' if reference.by_digest else ':'}{reference.version}"
+
+
 def resolve_mode(mode: PullMode, reference: ImageReference) -> PullMode:
     """What UNSPECIFIED means: the gateway's rule, should an assignment come without it."""
     if mode is not PullMode.UNSPECIFIED:

@@ -67,15 +67,19 @@ class Ending(Enum):
     TIMEOUT = "timeout"
     # The agent was cut off for so long that the execution may run elsewhere.
     LOST = "lost"
+    # The agent is drained, and its deadline has come.
+    DRAIN = "drain"
 
 
-def choose_ending(*, lost: bool, stop: bool, overdue: bool) -> Ending | None:
+def choose_ending(*, lost: bool, stop: bool, overdue: bool, drain: bool = False) -> Ending | None:
     """The weightiest reason to end a container now; None lets it run."""
     if lost:
         return Ending.LOST
     if stop:
         return Ending.STOP
-    return Ending.TIMEOUT if overdue else None
+    if overdue:
+        return Ending.TIMEOUT
+    return Ending.DRAIN if drain else None
 
 
 def is_trusted(*, same_lifetime: bool, live_restore: bool, exit_code: int) -> bool:
@@ -104,6 +108,9 @@ def classify(snapshot: Snapshot | None, *, trusted: bool, ending: Ending | None,
     if ending is Ending.LOST:
         message = "its host was cut off from the farm for too long and ended it"
         return _end(base, OutcomeKind.LOST, None, FailureReason.HOST_LOST, message)
+    if ending is Ending.DRAIN:
+        message = "its host was drained, and it had not ended by the deadline"
+        return _end(base, OutcomeKind.LOST, None, FailureReason.DRAINED, message)
     if snapshot is None or _killed_by_removal(snapshot):
         message = "its container was removed by somebody else"
         return _end(base, OutcomeKind.LOST, None, FailureReason.CONTAINER_VANISHED, message)

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from easyq_runner.domain.images import ImageReference
-from easyq_runner.domain.records import Failure, FailureReason, Finish, OutcomeKind, PullMode
+from easyq_runner.domain.records import Failure, FailureReason, Finish, GiveBack, OutcomeKind, PullMode
+
+# Seconds until a busy registry is asked again: where it does not say, and the bounds of what it may say.
+_DEFAULT_RETRY = 60.0
+_LEAST_RETRY = 1.0
+_LONGEST_RETRY = 6 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +29,10 @@ class LocalImage:
     image_id: str
     # It was pulled from a registry, or pushed to one.
     known_to_registry: bool
+    # Bytes, with what it shares with others.
+    size: int = 0
+    # Its names, as Docker shows them.
+    tags: tuple[str, ...] = ()
 
 
 class BeforeCreate(Enum):
@@ -74,6 +83,18 @@ def when_unreachable(image: str, said: str, local: LocalImage | None, *, fallbac
     return Finish(
         outcome=OutcomeKind.INFRA_FAILED,
         failure=Failure(reason=FailureReason.PULL_FAILED, message=f"can't pull {image}: {said}{hint}"),
+    )
+
+
+def when_busy(
+    image: str, said: str, local: LocalImage | None, *, fallback: bool, retry_after: float | None
+) -> GiveBack | None:
+    """The registry asks to come back later: as `when_unreachable`, but that is nobody's failure."""
+    if local is not None and fallback:
+        return None
+    return GiveBack(
+        failure=Failure(reason=FailureReason.REGISTRY_BUSY, message=f"can't pull {image} yet: {said}"),
+        retry_after=_DEFAULT_RETRY if retry_after is None else min(max(retry_after, _LEAST_RETRY), _LONGEST_RETRY),
     )
 
 

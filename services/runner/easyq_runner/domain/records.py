@@ -86,6 +86,8 @@ class FailureReason(Enum):
     CONTAINER_VANISHED = "container_vanished"
     START_UNKNOWN = "start_unknown"
     HOST_FAILED = "host_failed"
+    REGISTRY_BUSY = "registry_busy"
+    DRAINED = "drained"
 
 
 class OrderKind(Enum):
@@ -192,6 +194,28 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """What a host has for jobs; all zero while its engine was never reached."""
+
+    cpu_millis: int = 0
+    # Bytes.
+    memory: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upkeep:
+    """An operator's wish about this agent."""
+
+    # It gets nothing new.
+    cordoned: bool = False
+    # It ends once it is empty.
+    draining: bool = False
+    # Until then what runs may end; None: as long as it takes.
+    deadline_in: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
     """One line of the inventory."""
 
@@ -246,6 +270,8 @@ class GiveBack:
     """The execution goes back to the queue: its start was never sent."""
 
     failure: Failure
+    # Seconds until it is worth another try; None: at once.
+    retry_after: float | None = None
 
 
 Word = Started | Finish | GiveBack

@@ -16,7 +16,7 @@ class Obstacle(Enum):
     STOPPED = "stopped"
     # Cut off from the farm for longer than the farm waits.
     LOST = "lost"
-    # The agent is stopping.
+    # The agent is stopping, or drains.
     LEAVING = "leaving"
     EXPIRED = "expired"
 
@@ -29,6 +29,8 @@ class Wishes:
     stop: bool = False
     lost: bool = False
     leave: bool = False
+    # The drain's deadline has come: what runs is ended.
+    drain: bool = False
 
 
 def obstacle(wishes: Wishes, *, now: float, deadline: float | None) -> Obstacle | None:
@@ -56,7 +58,8 @@ def word_for(what: Obstacle) -> Word | None:
         return Finish(outcome=OutcomeKind.EXPIRED, failure=failure)
     if what is Obstacle.LOST:
         return give_back(FailureReason.HOST_LOST, "the agent was cut off from the farm before it could start it")
-    return give_back(FailureReason.HOST_FAILED, "the agent is stopping")
+    # No fault of the host: it must not count as one.
+    return give_back(FailureReason.DRAINED, "the agent is stopping, or drains")
 
 
 def give_back(reason: FailureReason, message: str) -> GiveBack:

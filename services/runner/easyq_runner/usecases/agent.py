@@ -22,6 +22,7 @@ from easyq_runner.domain.records import (
     OrderKind,
     Phase,
     Terms,
+    Upkeep,
     Word,
 )
 from easyq_runner.domain.starting import Obstacle
@@ -49,10 +50,15 @@ class Agent:
         self._settled: OrderedDict[ExecutionKey, None] = OrderedDict()
         self._leaving = False
         self._lost = False
+        self._upkeep = Upkeep()
+        # By CLOCK_BOOTTIME: when a drain's patience ends.
+        self._drain_until: float | None = None
         self._log = get_logger()
         self.surveyed = asyncio.Event()
         # An execution was settled.
         self.changes = Changes()
+        # An operator's wish has changed.
+        self.upkeep_changes = Changes()
 
     # What others ask ----------------------------------------------------------------------------------------------
     def inventory(self) -> tuple[Held, ...]:
@@ -70,11 +76,33 @@ class Agent:
         """Whether the host takes new executions."""
         if self._leaving:
             return Health(healthy=False, message="the agent is stopping")
+        if self._upkeep.draining:
+            return Health(healthy=False, message="draining")
+        problem = self._unfit()
+        if problem:
+            return Health(healthy=False, message=problem)
+        # The farm itself keeps work from what is cordoned.
+        return Health(healthy=True, message="cordoned" if self._upkeep.cordoned else "")
+
+    @property
+    def draining(self) -> bool:
+        """Whether an operator wants it to end once it is empty."""
+        return self._upkeep.draining
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is held here, and nothing may be found yet."""
+        return self.surveyed.is_set() and not self._executions
+
+    def _unfit(self) -> str:
         if not self._tools.daemon.answering:
             said = self._tools.daemon.problem
-            message = f"Docker Engine at {self._engine_url} does not answer: start it, or check its address ({said})"
-            return Health(healthy=False, message=message)
-        return Health(healthy=True)
+            return f"Docker Engine at {self._engine_url} does not answer: start it, or check its address ({said})"
+        return self._tools.host.problem
+
+    @property
+    def _refuses(self) -> bool:
+        return self._leaving or self._upkeep.draining
 
     # Orders -------------------------------------------------------------------------------------------------------
     def obey(self, orders: Sequence[Order]) -> None:
@@ -116,13 +144,12 @@ class Agent:
             return
         self._kill(key)
         execution = self._add(assignment.terms, start_within=assignment.start_within)
-        if self._leaving:
-            execution.commands.leave()
-        if not self._tools.daemon.answering and not self._leaving:
-            word = starting.give_back(FailureReason.HOST_FAILED, self.health().message)
-            self._spawn(execution, execution.say(word))
+        problem = self._unfit()
+        if self._refuses:
+            word = starting.word_for(Obstacle.LEAVING)
         else:
-            self._spawn(execution, execution.run(assignment))
+            word = starting.give_back(FailureReason.HOST_FAILED, problem) if problem else None
+        self._spawn(execution, execution.say(word) if word else execution.run(assignment))
 
     def _say(self, order: Order, word: Word) -> None:
         terms = order.assignment.terms if order.assignment else _bare_terms(order.key)
@@ -170,6 +197,28 @@ class Agent:
         execution = self._add(_bare_terms(record.key))
         self._spawn(execution, execution.adopt(how, "", record))
 
+    # Upkeep ---------------------------------------------------------------------------------------------------------
+    def take_upkeep(self, upkeep: Upkeep) -> None:
+        """An operator's wish, however often it is said; the newest word on the deadline counts."""
+        before, self._upkeep = self._upkeep, upkeep
+        self._drain_until = None
+        if upkeep.draining:
+            if upkeep.deadline_in is not None:
+                self._drain_until = self._tools.clock.boot() + upkeep.deadline_in
+            for execution in self._executions.values():
+                execution.commands.leave()
+            self.check_drain()
+        if (before.cordoned, before.draining) != (upkeep.cordoned, upkeep.draining):
+            self._log.info("upkeep", cordoned=upkeep.cordoned, draining=upkeep.draining, deadline=upkeep.deadline_in)
+            self.upkeep_changes.announce()
+
+    def check_drain(self) -> None:
+        """Ends what runs once the drain's deadline has come."""
+        if self._drain_until is None or self._tools.clock.boot() < self._drain_until:
+            return
+        for execution in self._executions.values():
+            execution.commands.drain()
+
     # The farm's silence, and the agent's end ------------------------------------------------------------------------
     def check_lease(self) -> None:
         """Ends what the farm may run elsewhere by now."""
@@ -207,6 +256,8 @@ class Agent:
     def _add(self, terms: Terms, *, start_within: float | None = None) -> Execution:
         execution = Execution(self._tools, terms, self._on_settled, start_within=start_within)
         self._executions[terms.key] = execution
+        if self._refuses:
+            execution.commands.leave()
         return execution
 
     def _spawn(self, execution: Execution, way: Coroutine[Any, Any, None]) -> None:

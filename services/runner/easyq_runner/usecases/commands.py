@@ -52,8 +52,12 @@ class Commands:
         self._wish(replace(self.wishes, lost=True))
 
     def leave(self) -> None:
-        """The agent is stopping: what has not begun goes back."""
+        """The agent is stopping, or drains: what has not begun goes back."""
         self._wish(replace(self.wishes, leave=True))
+
+    def drain(self) -> None:
+        """The drain's deadline has come: what runs is ended."""
+        self._wish(replace(self.wishes, drain=True))
 
     def check(self) -> None:
         """Raises NotStarted if the start must not happen any more."""

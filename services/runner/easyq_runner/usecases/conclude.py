@@ -65,6 +65,7 @@ class Conclusion:
         goes on. So an answer on a new connection, with the stream still open behind it, vouches for the time before.
         """
         daemon = self._tools.daemon
+        failures = 0
         while True:
             await daemon.until_answering_or(self._watch)
             if not daemon.answering:
@@ -79,8 +80,11 @@ class Conclusion:
                 daemon.doubt(error)
                 continue
             except EngineError as error:
-                self._log.warning("inspect_failed", execution=self._terms.key.execution_id, error=str(error))
-                await asyncio.sleep(self._tools.times.ask_again)
+                failures += 1
+                self._log.warning(
+                    "inspect_failed", execution=self._terms.key.execution_id, error=str(error), failures=failures
+                )
+                await asyncio.sleep(self._tools.times.monitor.pause(failures))
                 continue
             if not await daemon.still(lifetime):
                 continue
@@ -126,6 +130,6 @@ class Conclusion:
             except EngineError as error:
                 failures += 1
                 self._log.warning("logs_unreadable", execution=self._terms.key.execution_id, error=str(error))
-                await asyncio.sleep(self._tools.times.ask_again)
+                await asyncio.sleep(self._tools.times.monitor.pause(failures))
         self._log.warning("logs_incomplete", execution=self._terms.key.execution_id)
         return await self._pump.drain()

@@ -253,6 +253,7 @@ class Execution:
             container_id=self._container_id,
             limit=self.terms.log_limit,
             end_patience=self._tools.times.end_patience,
+            monitor=self._tools.times.monitor,
         )
         return self._pump
 

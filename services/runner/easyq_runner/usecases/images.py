@@ -11,13 +11,15 @@ from easyq_runner.domain.pulling import (
     LocalImage,
     after_looking,
     before_looking,
+    when_busy,
     when_missing,
     when_refused,
     when_unreachable,
 )
-from easyq_runner.domain.records import ContainerSpec, Finish
-from easyq_runner.errors import ImageRefused, PullFailed
-from easyq_runner.ports import ContainerEngine
+from easyq_runner.domain.records import ContainerSpec, Finish, GiveBack
+from easyq_runner.errors import EngineError, ImageRefused, PullFailed, RegistryBusy
+from easyq_runner.ports import ContainerEngine, Registries
+from easyq_runner.usecases.image_cache import ImageCache
 
 
 class _Pull:
@@ -28,10 +30,12 @@ class _Pull:
 
 
 class Images:
-    """The images of one host. What an execution can't run with is returned as its Finish."""
+    """The images of one host. What an execution can't run with is returned as its last word."""
 
-    def __init__(self, engine: ContainerEngine, *, fallback: bool) -> None:
+    def __init__(self, engine: ContainerEngine, registries: Registries, cache: ImageCache, *, fallback: bool) -> None:
         self._engine = engine
+        self._registries = registries
+        self.cache = cache
         self._fallback = fallback
         # By image and platform: the pull under way, and the one that those share who came since it began.
         self._latest: dict[tuple[str, str], _Pull] = {}
@@ -42,7 +46,7 @@ class Images:
         """Whether `prepare` has anything to do."""
         return before_looking(resolve_mode(spec.pull, parse_reference(spec.image))) is not BeforeCreate.NOTHING
 
-    async def prepare(self, spec: ContainerSpec) -> Finish | None:
+    async def prepare(self, spec: ContainerSpec) -> Finish | GiveBack | None:
         """What comes before the create. Raises EngineError but for those of pulls."""
         local = await self._engine.image(spec.image)
         step = after_looking(parse_reference(spec.image), local)
@@ -50,17 +54,21 @@ class Images:
             self._log.info("image_of_no_registry_kept", image=spec.image)
         return await self._pull(spec, local) if step is BeforeCreate.PULL else None
 
-    async def supply(self, spec: ContainerSpec, said: str, *, pulled: bool) -> Finish | None:
+    async def supply(self, spec: ContainerSpec, said: str, *, pulled: bool) -> Finish | GiveBack | None:
         """The create `said` that the image is missing; `pulled` if that was after a pull."""
         mode = resolve_mode(spec.pull, parse_reference(spec.image))
         end = when_missing(mode, spec.image, said, pulled=pulled)
         return end if end is not None else await self._pull(spec, None)
 
-    async def _pull(self, spec: ContainerSpec, local: LocalImage | None) -> Finish | None:
+    async def _pull(self, spec: ContainerSpec, local: LocalImage | None) -> Finish | GiveBack | None:
         try:
             await self._shared(spec.image, spec.platform)
         except ImageRefused as error:
             return when_refused(spec.image, str(error))
+        except RegistryBusy as error:
+            wait = error.retry_after
+            self._log.warning("registry_busy", image=spec.image, retry_after=wait, error=str(error))
+            return when_busy(spec.image, str(error), local, fallback=self._fallback, retry_after=wait)
         except PullFailed as error:
             end = when_unreachable(spec.image, str(error), local, fallback=self._fallback)
             if end is None:
@@ -87,16 +95,30 @@ class Images:
             if not pull.askers:
                 pull.task.cancel()
 
-    async def _run(self, key: tuple[str, str], pull: _Pull, before: _Pull | None) -> None:
+    async def _run(self, key: tuple[str, str], pull: _Pull, previous: _Pull | None) -> None:
         try:
-            if before is not None:
-                await asyncio.wait([before.task])
+            if previous is not None:
+                await asyncio.wait([previous.task])
             del self._next[key]
             self._latest[key] = pull
             self._log.info("pulling", image=key[0])
-            await self._engine.pull(*key)
+            before = await self.cache.before_pull()
+            await self._pull_once(*key)
             self._log.info("pulled", image=key[0])
+            try:
+                await self.cache.pulled(key[0], before)
+            except EngineError as error:
+                self._log.info("pulled_image_not_noted", image=key[0], error=str(error))
         finally:
             for pulls in (self._next, self._latest):
                 if pulls.get(key) is pull:
                     del pulls[key]
+
+    async def _pull_once(self, image: str, platform: str) -> None:
+        try:
+            await self._engine.pull(image, platform)
+        except RegistryBusy as error:
+            if error.retry_after is not None:
+                raise
+            # Engines keep the registry's answer to themselves.
+            raise RegistryBusy(str(error), await self._registries.retry_after(image)) from error

@@ -44,6 +44,11 @@ class Janitor:
         """Whether it is about to be removed."""
         return container_id in self._tasks
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to be removed."""
+        return not self._tasks
+
     async def stop(self) -> None:
         """Leaves the rest for the next start."""
         tasks = list(self._tasks.values())

@@ -14,6 +14,7 @@ from easyq_runner.errors import (
     EngineError,
     EngineFailed,
     EngineUnreachable,
+    HostExhausted,
     InvalidRequest,
     NoSuchContainer,
     NotNow,
@@ -43,7 +44,7 @@ class Launch:
         await self._allowed()
         lifetime = self._tools.daemon.lifetime
         intent = StartIntent(key=self._terms.key, container_id=self._container_id, lifetime=lifetime)
-        await asyncio.gather(self._attach(), self._tools.journal.append(intent, sync=True))
+        await asyncio.gather(self._attach(), self._note(intent))
         await faults.point("runner.after_journal")
         # A slow disk may have taken the lease's time.
         await self._allowed()
@@ -53,6 +54,8 @@ class Launch:
         except InvalidRequest as error:
             await self._refused(watch, starting.rejected(FailureReason.START_FAILED, str(error)))
         except EngineFailed as error:
+            if isinstance(error, HostExhausted):
+                await self._tools.host.blame(error)
             await self._refused(watch, starting.infra_failed(FailureReason.HOST_FAILED, str(error)))
         except NoSuchContainer:
             message = "its container was removed by somebody else before it was started"
@@ -93,6 +96,13 @@ class Launch:
         if not self._tools.daemon.answering:
             raise NotStarted(starting.give_back(FailureReason.HOST_FAILED, self._tools.daemon.problem))
 
+    async def _note(self, intent: StartIntent) -> None:
+        """Nothing is started that is not written down before."""
+        try:
+            await self._tools.journal.append(intent, sync=True)
+        except OSError as error:
+            raise NotStarted(await self._tools.host.word_for(error)) from error
+
     async def _attach(self) -> None:
         if not self._tools.attach:
             return
@@ -116,6 +126,7 @@ class Launch:
 
     async def _look(self, watch: Watch) -> Snapshot | None:
         """The container as it is; None if that can't be known, or it is gone: the end will tell."""
+        failures = 0
         while not watch.abandoned:
             await self._tools.daemon.until_answering_or(watch)
             try:
@@ -126,7 +137,8 @@ class Launch:
             except EngineUnreachable as error:
                 self._tools.daemon.doubt(error)
             except EngineError:
-                await asyncio.sleep(self._tools.times.ask_again)
+                failures += 1
+                await asyncio.sleep(self._tools.times.monitor.pause(failures))
         return None
 
     async def _remove_unstarted(self) -> bool:

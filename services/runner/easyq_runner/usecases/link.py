@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
-from easyq_runner.domain.records import Held
 from easyq_runner.ports import (
     AgentClock,
     Beat,
@@ -23,6 +22,7 @@ from easyq_runner.ports import (
     Parked,
     ReportAnswers,
     Reports,
+    UpkeepNews,
 )
 from easyq_runner.usecases.agent import Agent
 from easyq_runner.usecases.lease import LeaseKeeper
@@ -67,6 +67,10 @@ class LinkKeeper:
         self._parked = asyncio.Event()
         self._again = Changes()
         self._log = get_logger()
+        # Silence after which the farm gives this agent up, by its last word.
+        self.lost_after = 0.0
+        # The farm has confirmed that the agent is to end, and that it has nothing more of it.
+        self.drained = asyncio.Event()
         # The link is up, or down.
         self.changes = Changes()
 
@@ -122,12 +126,14 @@ class LinkKeeper:
             welcome = stream.welcome
             self._was_welcomed = True
             self._log.info("welcomed", dispatcher=address, session=welcome.session, orders=len(welcome.orders))
-            # What the farm takes away must go before anything may be started.
+            self.lost_after = welcome.lost_after
+            # What the farm takes away must go before anything may be started; and what is drained starts nothing.
+            self._agent.take_upkeep(welcome.upkeep)
             self._agent.obey(welcome.orders)
             self._lease.begin(sent_at=sent_at, start_within=welcome.start_within, lost_after=welcome.lost_after)
             self._outbox.lose()
             self._set_stream(stream)
-            beats = Beats(self._lease, self._clock, self._agent.inventory, welcome.beat_every, welcome.start_within)
+            beats = Beats(self._lease, self._clock, self._agent, welcome.beat_every, welcome.start_within)
             await first_of(
                 self._again.wait(),
                 self._receive(stream, beats),
@@ -149,13 +155,20 @@ class LinkKeeper:
 
     def _take(self, message: Incoming, beats: Beats) -> None:
         if isinstance(message, BeatAnswer):
-            beats.answered(message.number)
+            was_empty = beats.answered(message.number)
+            self._agent.take_upkeep(message.upkeep)
             self._agent.obey(message.orders)
+            # An answer that was under way when the wish was taken back must not end the agent; what is told here was
+            # judged after it was empty.
+            if was_empty and self._agent.draining and self._agent.empty:
+                self.drained.set()
         elif isinstance(message, ReportAnswers):
             for answer in message.items:
                 self._outbox.answer(answer)
         elif isinstance(message, Orders):
             self._agent.obey(message.items)
+        elif isinstance(message, UpkeepNews):
+            self._agent.take_upkeep(message.upkeep)
         elif isinstance(message, Parked):
             self._parked.set()
 
@@ -184,32 +197,43 @@ class Beats:
         self,
         lease: LeaseKeeper,
         clock: AgentClock,
-        inventory: Callable[[], tuple[Held, ...]],
+        agent: Agent,
         every: float,
         start_within: float,
     ) -> None:
         self._lease = lease
         self._clock = clock
-        self._inventory = inventory
+        self._agent = agent
         self._every = every
         self._patience = max(2 * every, _PATIENCE * start_within)
-        # When those that were not answered yet were sent.
-        self._sent: dict[int, float] = {}
+        # When those that were not answered yet were sent, and whether the agent was empty then.
+        self._sent: dict[int, tuple[float, bool]] = {}
 
     async def run(self, stream: LinkStream) -> None:
         """Sends them. Raises Unavailable when they stay unanswered."""
         number = 0
+        told_empty = False
         while True:
-            await asyncio.sleep(self._every)
+            await first_of(self._until_drained(told_empty), timeout=self._every)
             if self._lease.silence() > self._patience:
                 raise Unavailable(f"no beat was answered for {self._lease.silence():.1f} s")
             number += 1
-            self._sent[number] = self._clock.boot()
-            await stream.send(Beat(number=number, inventory=self._inventory()))
+            told_empty = self._agent.draining and self._agent.empty
+            self._sent[number] = (self._clock.boot(), self._agent.empty)
+            await stream.send(Beat(number=number, inventory=self._agent.inventory()))
 
-    def answered(self, number: int) -> None:
-        """The farm has committed this beat, and with it those before."""
-        sent_at = self._sent.get(number)
-        self._sent = {later: at for later, at in self._sent.items() if later > number}
-        if sent_at is not None:
-            self._lease.renew(sent_at)
+    async def _until_drained(self, told: bool) -> None:
+        """Returns when the next beat is worth an early sending: the agent may end when it is answered."""
+        while told or not (self._agent.draining and self._agent.empty):
+            await first_of(self._agent.changes.wait(), self._agent.upkeep_changes.wait())
+            told = told and self._agent.draining and self._agent.empty
+
+    def answered(self, number: int) -> bool:
+        """The farm has committed this beat, and with it those before. Whether the agent was empty when it was sent."""
+        found = self._sent.get(number)
+        self._sent = {later: sent for later, sent in self._sent.items() if later > number}
+        if found is None:
+            return False
+        sent_at, was_empty = found
+        self._lease.renew(sent_at)
+        return was_empty

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
 from easyq_runner.domain.cursor import LogCursor, ends_alike, reread, settle, take
+from easyq_runner.domain.monitoring import Backoff
 from easyq_runner.domain.records import ExecutionKey, LogTail, Stream, StreamEnd, Verdict
 from easyq_runner.errors import EngineError, EngineUnreachable
 from easyq_runner.ports import AppendAnswer, ContainerEngine, LogPiece, LogSink
@@ -31,6 +32,7 @@ _COMPARED_BYTES = 16 * 1024
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _NEXT_READING = 1.0
+_MONITOR = Backoff()
 
 
 class Stale(Exception):
@@ -82,6 +84,7 @@ class LogPump:
         container_id: str,
         limit: int,
         end_patience: float = 2.0,
+        monitor: Backoff = _MONITOR,
     ) -> None:
         self._engine = engine
         self._daemon = daemon
@@ -91,6 +94,7 @@ class LogPump:
         self._limit = limit
         # Seconds that the end of the output may come later than the end of the container, or the other way round.
         self._end_patience = end_patience
+        self._monitor = monitor
         self._streams = {stream: _StreamBuffer(limit) for stream in Stream}
         self._changes = Changes()
         self._attached: asyncio.Task[None] | None = None
@@ -224,16 +228,20 @@ class LogPump:
             self._follower = asyncio.create_task(self._read_live(), name=f"logs:{self._key[0]}")
 
     async def _read_live(self) -> None:
+        failures = 0
         while True:
             try:
                 await self._read(follow=True)
+                failures = 0
             except EngineUnreachable as error:
                 self._daemon.doubt(error)
             except EngineError as error:
-                self._log.warning("logs_unreadable", error=str(error))
+                failures += 1
+                self._log.warning("logs_unreadable", error=str(error), failures=failures)
             if self._satisfied or self._stale:
                 return
-            await asyncio.sleep(0 if self._rewind else _NEXT_READING)
+            pause = max(_NEXT_READING, self._monitor.pause(failures)) if failures else _NEXT_READING
+            await asyncio.sleep(0 if self._rewind else pause)
             await self._daemon.until_answering()
 
     async def _stop_reading(self) -> None:

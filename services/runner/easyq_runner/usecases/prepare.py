@@ -12,10 +12,11 @@ from easyq_runner.domain import starting
 from easyq_runner.domain.container import NotAllowed, create_body
 from easyq_runner.domain.labels import container_name, is_own, terms_of
 from easyq_runner.domain.outcome import Status, start_unknown
-from easyq_runner.domain.records import ContainerSpec, FailureReason, Finish, Phase, Terms
+from easyq_runner.domain.records import ContainerSpec, FailureReason, Finish, GiveBack, Phase, Terms
 from easyq_runner.errors import (
     EngineFailed,
     EngineUnreachable,
+    HostExhausted,
     InvalidRequest,
     NameTaken,
     NoSuchContainer,
@@ -42,13 +43,18 @@ class Preparation:
         """The id of the created container."""
         try:
             body = await self._body()
-            if self._tools.images.needs_look(self._spec):
-                self._tell(Phase.PULLING)
-                _end_with(await self._commands.unless(self._tools.images.prepare(self._spec)))
-            return await self._create(body)
+            async with self._tools.images.cache.wanted(self._spec.image):
+                if self._tools.images.needs_look(self._spec):
+                    self._tell(Phase.PULLING)
+                    _end_with(await self._commands.unless(self._tools.images.prepare(self._spec)))
+                container_id = await self._create(body)
+            self._tools.images.cache.used(self._spec.image)
+            return container_id
         except EngineUnreachable as error:
             self._tools.daemon.doubt(error)
             raise NotStarted(starting.give_back(FailureReason.HOST_FAILED, str(error))) from error
+        except HostExhausted as error:
+            raise NotStarted(await self._tools.host.word_for(error)) from error
         except EngineFailed as error:
             # A host that answers with failures would get it back at once: this counts, and backs off.
             raise NotStarted(starting.infra_failed(FailureReason.HOST_FAILED, str(error))) from error
@@ -105,9 +111,9 @@ class Preparation:
         return found.container_id
 
 
-def _end_with(finish: Finish | None) -> None:
-    if finish is not None:
-        raise NotStarted(finish)
+def _end_with(word: Finish | GiveBack | None) -> None:
+    if word is not None:
+        raise NotStarted(word)
 
 
 async def _finished(task: asyncio.Task[None]) -> None:

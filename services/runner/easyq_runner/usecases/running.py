@@ -96,6 +96,7 @@ class RunningContainer:
 
     async def _age(self) -> float:
         """Seconds since an earlier agent started it, by the host's clock."""
+        failures = 0
         while not self._watch.abandoned:
             await self._tools.daemon.until_answering_or(self._watch)
             try:
@@ -105,7 +106,8 @@ class RunningContainer:
             except EngineUnreachable as error:
                 self._tools.daemon.doubt(error)
             except EngineError:
-                await asyncio.sleep(self._tools.times.ask_again)
+                failures += 1
+                await asyncio.sleep(self._tools.times.monitor.pause(failures))
             else:
                 return 0.0 if started is None else max(0.0, (self._tools.clock.now_ms() - started) / 1000)
         return 0.0

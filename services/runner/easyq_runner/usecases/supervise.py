@@ -58,6 +58,7 @@ class Supervision:
             lost=wishes.lost and self._terms.on_lost is not OnLost.WAIT,
             stop=wishes.stop,
             overdue=self._overdue(),
+            drain=wishes.drain,
         )
 
     def _overdue(self) -> bool:
@@ -102,7 +103,7 @@ class Supervision:
                 await self._tools.daemon.until_answering_or(self._watch)
             except EngineError as error:
                 self._log.warning("signal_failed", execution=self._terms.key.execution_id, error=str(error))
-                await asyncio.sleep(self._tools.times.ask_again)
+                await asyncio.sleep(self._tools.times.signal_again)
             else:
                 self.ending = wish
                 return True

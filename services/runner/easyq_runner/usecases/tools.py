@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from easyq_chassis.logs import get_logger
 from easyq_runner.domain.container import HostRules
 from easyq_runner.domain.journal import Entry
+from easyq_runner.domain.monitoring import Backoff
 from easyq_runner.ports import AgentClock, ContainerEngine, Journal, LogSink
 from easyq_runner.usecases.daemon import Daemon
+from easyq_runner.usecases.host import Host
 from easyq_runner.usecases.images import Images
 from easyq_runner.usecases.janitor import Janitor
 from easyq_runner.usecases.lease import LeaseKeeper
@@ -24,9 +26,11 @@ class Times:
     short: float = 0.1
     # For which a start whose answer was lost may still be under way.
     start_patience: float = 3.0
-    # Until SIGKILL is sent once more, and until something is asked again that failed.
+    # Until SIGKILL is sent once more, and until a signal is that failed.
     kill_again: float = 5.0
-    ask_again: float = 1.0
+    signal_again: float = 1.0
+    # Until a container is asked after again that could not be asked after.
+    monitor: Backoff = field(default_factory=Backoff)
     # By which the end of a program's output and the end of its container may differ.
     end_patience: float = 2.0
     # By which the kernel's word on a lack of memory may come after the exit.
@@ -39,6 +43,7 @@ class Tools:
 
     engine: ContainerEngine
     daemon: Daemon
+    host: Host
     journal: Journal
     sink: LogSink
     images: Images
