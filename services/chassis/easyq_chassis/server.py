@@ -16,6 +16,11 @@ from easyq_chassis.channel import KEEPALIVE, MAX_MESSAGE
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.interceptors import ErrorInterceptor
 from easyq_chassis.logs import get_logger
+from easyq_chassis.status import clip
+
+#: Trailing metadata of a health check: why the service can't do its work, as UTF-8.
+WHY_KEY = "easyq-why-bin"
+_MOST_WHY = 500
 
 _OPTIONS = (
     *KEEPALIVE,
@@ -28,6 +33,19 @@ _OPTIONS = (
 )
 
 
+class _Health(health.HealthServicer):  # type: ignore[misc]
+    """gRPC's health service, which also says why a service is not serving: in trailing metadata under `WHY_KEY`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.why = ""
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - its name in the protocol
+        if self.why:
+            context.set_trailing_metadata(((WHY_KEY, clip(self.why, _MOST_WHY).encode()),))
+        return await super().Check(request, context)
+
+
 class GrpcServer:
     """A gRPC server at ``listen``: ``host:port`` (port 0 picks a free one) or ``unix:/path``.
 
@@ -38,7 +56,7 @@ class GrpcServer:
     def __init__(self, listen: str, *, interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()) -> None:
         self._listen = listen
         self._server = grpc.aio.server(interceptors=(ErrorInterceptor(), *interceptors), options=_OPTIONS)
-        self._health = health.HealthServicer()
+        self._health = _Health()
         self._names: list[str] = []
         self._serving: bool | None = None
         self._log = get_logger()
@@ -66,8 +84,9 @@ class GrpcServer:
         await self._server.start()
         self._log.info("listening", address=self.address, services=self._names)
 
-    async def set_serving(self, serving: bool) -> None:
-        """Tells health checkers whether this service can do its work now."""
+    async def set_serving(self, serving: bool, why: str = "") -> None:
+        """Tells health checkers whether this service can do its work now, and why it can't."""
+        self._health.why = "" if serving else why
         if serving == self._serving:
             return
         self._serving = serving

@@ -117,11 +117,15 @@ class Dispatchers(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """Whether a service answers. `kind` is store, scheduler or dispatcher; `message` says why not."""
+    """How a service is. `kind` is store, scheduler or dispatcher; `message` says why it isn't healthy.
+
+    `answers`: it runs, and says itself that it can't do its work.
+    """
 
     kind: str
     address: str
     healthy: bool
+    answers: bool
     message: str = ""
 
 

@@ -1,6 +1,7 @@
 """Puts the store together and runs it."""
 
 import asyncio
+import os
 import random
 from typing import Any
 
@@ -18,6 +19,7 @@ from easyq_store.config import StoreSettings
 from easyq_store.convert.spec import policy_of
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
+from easyq_store.failures import DatabaseGone
 from easyq_store.loops import ClockRound, LostRound
 from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
 from easyq_store.usecases.context import Context
@@ -26,6 +28,8 @@ from easyq_store.usecases.read_logs import Pace
 from easyq_store.usecases.sweep import sweep
 
 _PACKAGE = "easyq_internal.store.v1"
+# Status of a process whose database was taken away: a supervisor starts it again.
+_GONE = 1
 
 
 class App:
@@ -78,11 +82,12 @@ class App:
         FailedPrecondition where trying again won't help (a newer schema, another process holds it), and Unavailable
         if the address can't be bound.
         """
-        opened = await self._open()
+        away = await self._open()
         await self._server.start()
-        while not opened:
+        while away:
+            await self._server.set_serving(False, away)
             await asyncio.sleep(self._settings.retry_interval)
-            opened = await self._open()
+            away = await self._open(told=away)
         await self._server.set_serving(True)
         for loop in self._loops:
             loop.start()
@@ -94,15 +99,17 @@ class App:
             await loop.stop()
         await self._persistence.close()
 
-    async def _open(self) -> bool:
+    async def _open(self, told: str = "") -> str:
+        """Returns why the database can't be opened now, empty if it was; logs that unless it was `told` before."""
         try:
             await self._persistence.open()
             mark = await self._persistence.run(lambda steps: steps.raise_clock(0))
         except Unavailable as error:
-            self._log.warning("database_away", error=error.message)
-            return False
+            if error.message != told:
+                self._log.warning("database_away", error=error.message)
+            return error.message
         self._context.clock.raise_to(mark)
-        return True
+        return ""
 
     async def _sweep(self) -> None:
         settled = await sweep(self._context)
@@ -113,8 +120,12 @@ class App:
         """Keeps the clock; that this succeeds says whether the database is there."""
         try:
             await self._clock.run_once()
-        except Unavailable:
-            await self._server.set_serving(False)
+        except DatabaseGone as error:
+            self._log.error("database_gone", error=error.message, status=_GONE)
+            # At once: closing it in order would remove the log of a database that may have taken its place.
+            os._exit(_GONE)
+        except Unavailable as error:
+            await self._server.set_serving(False, error.message)
             raise
         await self._server.set_serving(True)
 

@@ -236,3 +236,34 @@ async def test_an_address_that_is_taken(gateway: Client) -> None:
         with pytest.raises(Unavailable, match=address):
             await app.start()
         await app.stop()
+
+
+FULL = "the store's disk is full (/data/easyq.db): free some space on it"
+
+
+async def test_a_full_disk_of_the_store_is_passed_on_at_once(gateway: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def full(*_: Any) -> None:
+        asked.append(1)
+        raise Unavailable(FULL, retry_after=10.0)
+
+    for name in ("submit", "put"):
+        monkeypatch.setattr(gateway.store, name, full)
+    for method, path in (("POST", "/tasks/t"), ("PUT", "/tasks/t/jobs/j"), ("PUT", "/tasks/t/jobs/j?revision=1")):
+        answer = await gateway.call(method, path, SPEC)
+        assert (answer.status, answer.error["code"], answer.headers["Retry-After"]) == (503, "UNAVAILABLE", "10")
+        assert answer.error["message"] == FULL
+    # It said itself that asking again within the gateway's patience is in vain.
+    assert len(asked) == 3
+
+
+async def test_status_says_why_the_store_can_not_work(gateway: Client) -> None:
+    await gateway.behind._running["store"].set_serving(False, FULL)
+    status = await gateway.get("/status")
+    [problem] = [one for one in status["problems"] if one["subject"] == "store"]
+    assert f"runs, but can't do its work ({FULL})" in problem["message"]
+    assert "does not answer" not in problem["message"]
+    assert status["accepting"] is False
+    answer = await gateway.call("GET", "/healthcheck")
+    assert (answer.status, FULL in answer.error["message"]) == (503, True)

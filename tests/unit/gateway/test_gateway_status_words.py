@@ -87,3 +87,9 @@ def test_agents_that_hold_executions_and_are_gone() -> None:
     assert {problem.since_ms for problem in problems} == {9}
     assert "was stopped and holds 1" in texts["p"]
     assert "is lost" in texts["d"]
+
+
+def test_a_store_that_answers_says_itself_why_it_can_not_work() -> None:
+    [problem] = told([replace(down(STORE, "its disk is full"), answers=True), SCHEDULER, DISPATCHER], None)
+    assert "runs, but can't do its work (its disk is full)" in problem.message
+    assert "easyq store" not in problem.message

@@ -34,7 +34,7 @@ async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, pati
     """Repeats `attempt` while its service is away, for `patience` seconds and within the request's own time.
 
     `attempt` gets the seconds that are left. Raises what it raised last; `Unavailable` then names the service and says
-    when to come again.
+    when to come again. Where the service itself says that it takes longer than `patience`, that is passed on at once.
     """
     loop = asyncio.get_running_loop()
     ends = loop.time() + deadline.remaining(patience)
@@ -46,6 +46,8 @@ async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, pati
         except TimeoutError as error:
             raise _away(name, "it did not answer in time") from error
         except Unavailable as error:
+            if _takes_longer(error, patience):
+                raise
             wait = pause * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
             if loop.time() + wait >= ends:
                 raise _away(name, error.message) from error
@@ -58,6 +60,8 @@ async def once(name: str, attempt: Callable[[float], Awaitable[T]], *, patience:
     try:
         return await attempt(deadline.remaining(patience))
     except Unavailable as error:
+        if _takes_longer(error, patience):
+            raise
         raise _away(name, error.message) from error
 
 
@@ -65,6 +69,10 @@ def without_echo(error: NotFound) -> NotFound:
     """Returns the same refusal in words that repeat nothing of the caller's, however long an id it sent."""
     what = error.reason.removesuffix("_NOT_FOUND").lower()
     return NotFound(f"there is no such {what}", reason=error.reason)
+
+
+def _takes_longer(error: Unavailable, patience: float) -> bool:
+    return error.retry_after is not None and error.retry_after > patience
 
 
 def _away(name: str, why: str) -> EasyQError:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from easyq_chassis.server import WHY_KEY
 from easyq_chassis.status import from_rpc_error
 from easyq_gateway.ports import Health
 
@@ -39,11 +40,19 @@ class GrpcHealthChecks:
 
     async def _ask(self, one: Neighbour) -> Health:
         stub: Any = health_pb2_grpc.HealthStub(one.channel)
+        call = stub.Check(health_pb2.HealthCheckRequest(), timeout=self._timeout)
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=self._timeout)
+            answer = await call
         except grpc.aio.AioRpcError as error:
             message = from_rpc_error(error).message
-        else:
-            serving = answer.status == health_pb2.HealthCheckResponse.SERVING
-            message = "" if serving else "it runs, but is not ready"
-        return Health(kind=one.kind, address=one.address, healthy=not message, message=message)
+            return Health(kind=one.kind, address=one.address, healthy=False, answers=False, message=message)
+        serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+        message = "" if serving else await _why(call)
+        return Health(kind=one.kind, address=one.address, healthy=serving, answers=True, message=message)
+
+
+async def _why(call: Any) -> str:
+    for key, value in await call.trailing_metadata() or ():
+        if key == WHY_KEY and isinstance(value, bytes):
+            return value.decode(errors="replace")
+    return "it is not ready"

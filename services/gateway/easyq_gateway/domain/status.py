@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceFacts:
-    """One service as the gateway sees it. `kind` is store, scheduler or dispatcher."""
+    """One service as the gateway sees it. `kind` is store, scheduler or dispatcher.
+
+    `answers`: it runs, though it may not be able to do its work, for the reason that is its `message`.
+    """
 
     kind: str
     address: str
     healthy: bool
+    answers: bool = False
     message: str = ""
 
 
@@ -60,12 +64,16 @@ def _services(services: Sequence[ServiceFacts]) -> Iterator[FarmProblem]:
     none_left = not any(service.healthy for service in dispatchers)
     for service in services:
         if not service.healthy:
-            text = f"The {service.kind} at {service.address} does not answer ({service.message or 'no reason given'}): "
-            yield FarmProblem(subject=service.kind, message=text + _effect(service.kind, none_left))
+            how = "runs, but can't do its work" if service.answers else "does not answer"
+            text = f"The {service.kind} at {service.address} {how} ({service.message or 'no reason given'}): "
+            yield FarmProblem(subject=service.kind, message=text + _effect(service, none_left))
 
 
-def _effect(kind: str, none_left: bool) -> str:
+def _effect(service: ServiceFacts, none_left: bool) -> str:
+    kind = service.kind
     if kind == "store":
+        if service.answers:
+            return "jobs are refused until it can. Its log tells more."
         return "jobs are refused until it is back. Start it (`easyq store`) or see its log."
     if kind == "scheduler":
         return (

@@ -58,7 +58,8 @@ class Farm:
         """Raises `Unavailable` where a job posted now would not be accepted."""
         store = await self._health.store()
         if not store.healthy:
-            raise Unavailable(f"the store at {store.address} does not answer: {store.message}", retry_after=2.0)
+            how = "can't do its work" if store.answers else "does not answer"
+            raise Unavailable(f"the store at {store.address} {how}: {store.message}", retry_after=2.0)
 
     async def status(
         self, request: farm_service_pb2.GetStatusRequest, found: Sequence[Problem] = ()
@@ -111,7 +112,9 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> Non
 
 
 def _service_facts(one: Health) -> words.ServiceFacts:
-    return words.ServiceFacts(kind=one.kind, address=one.address, healthy=one.healthy, message=one.message)
+    return words.ServiceFacts(
+        kind=one.kind, address=one.address, healthy=one.healthy, answers=one.answers, message=one.message
+    )
 
 
 def _agent_facts(agent: farm_service_pb2.Agent) -> words.AgentFacts:

@@ -24,9 +24,10 @@ class FileLock:
             os.close(fd)
             message = f"{self._path} is held by process {holder}: a SQLite store has one process"
             raise FailedPrecondition(message) from error
+        self._fd = fd
+        # On a full disk this fails; `release` then lets go of what is held already.
         os.ftruncate(fd, 0)
         os.write(fd, f"{os.getpid()}\n".encode())
-        self._fd = fd
 
     def release(self) -> None:
         """Lets go; harmless if it isn't held."""

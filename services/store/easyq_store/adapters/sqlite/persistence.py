@@ -1,12 +1,14 @@
 """A SQLite file as the store's database."""
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_store.adapters.sqlite.connect import connect
-from easyq_store.adapters.sqlite.errors import translating
+from easyq_store.adapters.sqlite.disk import Disk, full, is_full
+from easyq_store.adapters.sqlite.errors import translated
 from easyq_store.adapters.sqlite.lock import FileLock
 from easyq_store.adapters.sqlite.reads import SqliteReads
 from easyq_store.adapters.sqlite.schema import MIGRATIONS, bring_forward
@@ -40,15 +42,19 @@ class SqlitePersistence:
             self._path.touch(mode=0o600)
         except OSError as error:
             self._lock.release()
+            if is_full(self._path, error):
+                raise full(self._path) from error
             raise Unavailable(f"the folder of the database can't be used: {error}") from error
         try:
-            with translating():
-                connection = connect(self._path, writes=True)
-                bring_forward(connection, self._migrations)
-                writer = Writer(connection)
+            connection = connect(self._path, writes=True)
+            bring_forward(connection, self._migrations)
+            writer = Writer(connection, Disk(self._path))
         except EasyQError:
             self._lock.release()
             raise
+        except sqlite3.Error as error:
+            self._lock.release()
+            raise (full(self._path) if is_full(self._path, error) else translated(error)) from error
         writer.start()
         self._connection = connection
         self._writer = writer

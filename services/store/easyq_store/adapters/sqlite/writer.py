@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 
 from easyq_chassis.errors import EasyQError, Internal, Unavailable
 from easyq_chassis.logs import get_logger
+from easyq_store.adapters.sqlite.disk import Disk
 from easyq_store.adapters.sqlite.errors import translated
 from easyq_store.adapters.sqlite.lookups import Tables
 from easyq_store.adapters.sqlite.steps import SET_META, Places, SqliteSteps
 from easyq_store.adapters.sqlite.tally import Tally
+from easyq_store.failures import DiskFull
 from easyq_store.ports import Plan
 
 R = TypeVar("R")
@@ -40,8 +42,9 @@ class _Order:
 class Writer:
     """Owns the connection that writes."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, disk: Disk) -> None:
         self._connection = connection
+        self._disk = disk
         self._tally = Tally()
         self._places = Places()
         tables = Tables(connection)
@@ -94,7 +97,7 @@ class Writer:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._run_and_commit, taken)
         except Exception as error:  # noqa: BLE001 - the writer goes on, and everyone who waits is told
-            self._give_up(taken, _as_ours(error))
+            self._give_up(taken, self._as_ours(error))
         else:
             self.last_seq = self._places.given
             for order, results in taken:
@@ -103,6 +106,7 @@ class Writer:
 
     def _run_and_commit(self, taken: list[tuple[_Order, list[Any]]]) -> None:
         """One transaction; each order that it took up is put in `taken`, with its results. In the writer's thread."""
+        self._disk.require()
         self._begin()
         room = _AT_ONCE
         while self._orders and room > 0:
@@ -113,6 +117,7 @@ class Writer:
             room -= len(order.plans)
         self._tally.write(self._connection)
         self._connection.execute("COMMIT")
+        self._disk.wrote()
 
     def _begin(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -128,6 +133,9 @@ class Writer:
         try:
             result = _run_through(plan, self._steps)
         except Exception as error:
+            if isinstance(error, sqlite3.Error) and self._disk.failed(error) is not None:
+                # The other plans would find no room either, and the commit least of all.
+                raise
             if not self._connection.in_transaction:
                 raise sqlite3.OperationalError(f"the transaction was given up: {error}") from error
             self._connection.execute("ROLLBACK TO plan")
@@ -138,7 +146,8 @@ class Writer:
 
     def _give_up(self, taken: list[tuple[_Order, list[Any]]], error: EasyQError) -> None:
         """The transaction failed as a whole: nothing of it is stored."""
-        get_logger().error("commit_failed", error=error.message, plans=sum(len(o.plans) for o, _ in taken))
+        if not isinstance(error, DiskFull):
+            get_logger().error("commit_failed", error=error.message, plans=sum(len(o.plans) for o, _ in taken))
         self._tally.clear()
         self._tally.forget_images()
         if self._connection.in_transaction:
@@ -153,6 +162,10 @@ class Writer:
         for order, _ in taken:
             if not order.answer.done():
                 order.answer.set_exception(error)
+
+    def _as_ours(self, error: Exception) -> EasyQError:
+        full = self._disk.failed(error) if isinstance(error, sqlite3.Error) else None
+        return full or _as_ours(error)
 
 
 def _run_through(plan: Plan[Any], steps: SqliteSteps) -> Any:
