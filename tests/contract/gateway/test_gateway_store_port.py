@@ -22,6 +22,7 @@ from easyq_chassis.errors import Aborted, EasyQError, FailedPrecondition, Invali
 from easyq_gateway import convert
 from easyq_gateway.adapters.store import GrpcJobStore, GrpcLogStore
 from easyq_gateway.domain.defaults import Defaults
+from easyq_gateway.usecases.waits import waiting_executions
 from easyq_internal.store.v1.job_store_pb2 import (
     GetJobRequest,
     NewJob,
@@ -279,3 +280,12 @@ async def test_logs_of_what_never_ran(ports: Ports) -> None:
 
 async def test_no_agent_was_ever_there(ports: Ports) -> None:
     assert list(await ports.jobs.list_agents()) == []
+
+
+async def test_what_the_jobs_of_a_list_wait_with(ports: Ports) -> None:
+    made = {accepted.job_id: accepted.execution_id for accepted in [await ports.submit(f"t{i % 2}") for i in range(5)]}
+    stopped = await ports.submit()
+    await ports.jobs.stop_job(StopJobRequest(job_id=stopped.job_id))
+    jobs = (await ports.jobs.list_jobs(ListJobsRequest())).items
+    found = await waiting_executions(ports.jobs, jobs)
+    assert {job_id: execution.execution_id for job_id, execution in found.items()} == made

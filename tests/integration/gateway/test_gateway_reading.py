@@ -176,6 +176,37 @@ async def test_the_dispatcher_explains(start_gateway: Starter) -> None:
     assert item["waiting"]["reason"] == "LIMIT_FULL"
 
 
+async def test_lists_of_jobs_tell_why_each_waits(gateway: Client) -> None:
+    queued, retried, later, runs = [await gateway.enqueue("mail") for _ in range(4)]
+    dispatcher = gateway.behind.dispatchers[0]
+    await gateway.store.move(later["executionId"], Execution.SCHEDULED)
+    await gateway.store.move(runs["executionId"], Execution.RUNNING)
+    await gateway.store.move(retried["executionId"], Execution.FAILED)
+    second = (await gateway.post(retried["jobUrl"] + "/retry"))["executionId"]
+    for execution_id, reason in ((queued["executionId"], Waiting.LIMIT_FULL), (second, Waiting.NO_AGENT)):
+        dispatcher.waiting[execution_id] = Waiting(reason=reason, message="Why.")
+    for path in ("/jobs", "/tasks/mail/jobs"):
+        items = {job["jobId"]: job for job in (await gateway.get(path))["items"]}
+        told = {job_id: job["waiting"] and job["waiting"]["reason"] for job_id, job in items.items()}
+        assert told == {
+            queued["jobId"]: "LIMIT_FULL",
+            retried["jobId"]: "NO_AGENT",
+            later["jobId"]: "NOT_DUE",
+            runs["jobId"]: None,
+        }
+        assert all(job["executions"] == [] for job in items.values())
+
+
+async def test_a_list_holds_up_nobody_where_a_dispatcher_hangs(gateway: Client) -> None:
+    for _ in range(3):
+        await gateway.enqueue()
+    gateway.behind.dispatchers[0].answering.clear()
+    async with asyncio.timeout(2):
+        items = (await gateway.get("/jobs"))["items"]
+    assert [job["waiting"]["reason"] for job in items] == ["DISPATCHER_UNAVAILABLE"] * 3
+    gateway.behind.dispatchers[0].answering.set()
+
+
 async def test_without_a_dispatcher(gateway: Client) -> None:
     answer = await gateway.enqueue()
     await gateway.behind.stop("dispatcher0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from easyq.v1 import job_pb2
 from easyq_gateway import convert
@@ -27,9 +27,14 @@ class Presenter:
         convert.redact_job(job, self._redactor)
         return job
 
-    def listed_job(self, job: job_pb2.Job) -> None:
-        """Redacts a job of a list, which has no executions to be explained."""
-        convert.redact_job(job, self._redactor)
+    async def listed_jobs(self, jobs: Sequence[job_pb2.Job], waiting: Mapping[str, job_pb2.Execution]) -> None:
+        """Redacts the jobs of a list, and gives each the reason of the execution that it waits with, all in one go."""
+        await self._explain(list(waiting.values()))
+        for job in jobs:
+            execution = waiting.get(job.job_id)
+            if execution is not None and execution.HasField("waiting"):
+                job.waiting.CopyFrom(execution.waiting)
+            convert.redact_job(job, self._redactor)
 
     async def executions(self, executions: Sequence[job_pb2.Execution]) -> None:
         """Redacts and explains."""

@@ -13,6 +13,7 @@ from easyq_gateway.http_rules import Links
 from easyq_gateway.ports import JobStore
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.presenting import Presenter
+from easyq_gateway.usecases.waits import waiting_executions
 from easyq_internal.store.v1 import job_store_pb2
 
 #: Newest executions that a job is shown with.
@@ -50,8 +51,7 @@ class Reading:
     ) -> job_service_pb2.ListJobsResponse:
         self._checker.require(request, found)
         page = await _in_parts(self._store.list_jobs, request)
-        for job in page.items:
-            self._presenter.listed_job(job)
+        await self._presenter.listed_jobs(page.items, await waiting_executions(self._store, page.items))
         page.next_url = self._links.next_page(request, page.next_page_token)
         return page
 
