@@ -137,6 +137,9 @@ class MicroBatcher(Generic[Item, Result]):
         if isinstance(error, EasyQError):
             return error
         if isinstance(error, grpc.aio.AioRpcError):
+            if error.code() is grpc.StatusCode.INTERNAL and not error.trailing_metadata():
+                # gRPC's own word for a write on a stream that broke just then; a server's error comes with details.
+                return Unavailable(f"the stream broke: {error.details()}")
             return from_rpc_error(error)
         if isinstance(error, TimeoutError):
             return Unavailable("the service stayed silent")
