@@ -103,6 +103,8 @@ class FakeEngine:
         self.cpus, self.memory = 4, 8 << 30
         # What a registry offers.
         self.registry: set[str] = set()
+        # Ids of its images, where they are to differ; else the tag stands for one.
+        self.digests: dict[str, str] = {}
         self.pull_takes = 0.0
         self.pulls: list[str] = []
         self.pulls_cancelled = 0
@@ -371,7 +373,7 @@ class FakeEngine:
             raise
         if reference not in self.registry:
             raise ImageRefused(f"manifest for {reference} not found: manifest unknown")
-        digest = f"sha256:{parse_reference(reference).version}"
+        digest = self.digests.get(reference) or f"sha256:{parse_reference(reference).version}"
         self.images[reference] = LocalImage(
             image_id=digest, known_to_registry=True, size=self.image_size, tags=(reference,)
         )

@@ -48,6 +48,7 @@ _LEASE_EVERY = 1.0
 # Shares of the time that a stop may take.
 _GIVE_BACK_SHARE = 0.5
 _PARK_SHARE = 0.3
+_TIDY_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,6 +180,9 @@ class Assembly:
         if self.link.connected:
             await self.agent.leave(grace * _GIVE_BACK_SHARE)
             await self.link.park(grace * _PARK_SHARE)
+        if self.drained.is_set():
+            # Nobody may come after it to tidy up.
+            await first_of(self.tools.janitor.until_idle(), timeout=grace * _TIDY_SHARE)
         await self.halt()
 
     async def halt(self) -> None:

@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 
 from easyq_chassis.channel import open_channel
+from easyq_runner.adapters.claims import StoreClaims
 from easyq_runner.adapters.docker_engine import DockerEngine
 from easyq_runner.adapters.docker_http import DockerHttp
+from easyq_runner.adapters.image_file import FileImageNotes
 from easyq_runner.adapters.journal_file import FileJournal
 from easyq_runner.adapters.lease_file import FileLeaseNotes
 from easyq_runner.adapters.link import GrpcLink
 from easyq_runner.adapters.log_sink import GrpcLogSink
 from easyq_runner.adapters.registry_auth import RegistryCredentials
-from easyq_runner.ports import ContainerEngine, Journal, LeaseNotes, Link, LogSink
+from easyq_runner.ports import Claims, ContainerEngine, ImageNotes, Journal, LeaseNotes, Link, LogSink
 from tests.fakes.runner import FakeFarm
-from tests.fakes.runner_engine import FakeEngine, MemoryJournal, MemoryLeaseNotes
-from tests.fakes.runner_rig import LocalLink, LocalSink
+from tests.fakes.runner_engine import FakeEngine, MemoryImageNotes, MemoryJournal, MemoryLeaseNotes
+from tests.fakes.runner_rig import LocalClaims, LocalLink, LocalSink
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 
 
@@ -70,6 +72,11 @@ def notes(request: pytest.FixtureRequest, tmp_path: Path) -> LeaseNotes:
     return MemoryLeaseNotes() if request.param == "memory" else FileLeaseNotes(tmp_path / "lease")
 
 
+@pytest.fixture(params=["memory", "file"])
+def image_notes(request: pytest.FixtureRequest, tmp_path: Path) -> ImageNotes:
+    return MemoryImageNotes() if request.param == "memory" else FileImageNotes(tmp_path / "images.json")
+
+
 @pytest.fixture
 async def farm() -> AsyncIterator[FakeFarm]:
     async with FakeFarm() as running:
@@ -92,4 +99,14 @@ async def sink(request: pytest.FixtureRequest, farm: FakeFarm) -> AsyncIterator[
     made = GrpcLogSink(channel)
     yield made
     await made.close()
+    await channel.close()
+
+
+@pytest.fixture(params=["local", "grpc"])
+async def claims(request: pytest.FixtureRequest, farm: FakeFarm) -> AsyncIterator[Claims]:
+    if request.param == "local":
+        yield LocalClaims(farm)
+        return
+    channel = open_channel(farm.address)
+    yield StoreClaims(channel)
     await channel.close()

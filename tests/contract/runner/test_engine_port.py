@@ -154,6 +154,38 @@ async def test_own_containers_are_told_from_others(under_test: EngineUnderTest) 
     assert (found.container_id, found.status, found.labels["easyq.farm"]) == (mine, Status.CREATED, "f")
 
 
+async def test_containers_of_a_farm_whosever_they_are(under_test: EngineUnderTest) -> None:
+    engine = under_test.engine
+    mine = await engine.create("fm", under_test.body("exit 0"), "")
+    theirs = await engine.create("ft", under_test.body("exit 0", Labels={"easyq.farm": "f", "easyq.agent": "b"}), "")
+    await engine.create("fo", under_test.body("exit 0", Labels={"easyq.farm": "g", "easyq.agent": "a"}), "")
+    assert {one.container_id for one in await engine.list_farm("f")} == {mine, theirs}
+
+
+async def test_what_an_engine_says_of_its_machine(under_test: EngineUnderTest) -> None:
+    info = await under_test.engine.info()
+    assert info.cpus > 0
+    assert info.memory > 1 << 20
+    assert info.root.startswith("/")
+
+
+async def test_images_in_use_are_told_and_not_removed(under_test: EngineUnderTest) -> None:
+    engine = under_test.engine
+    image = await engine.image(under_test.image)
+    assert image is not None
+    assert image.image_id in await engine.image_ids()
+    assert image.image_id not in await engine.images_in_use()
+    assert (await engine.image(image.image_id)) == image
+    container = await engine.create("uses", under_test.body("exit 0"), "")
+    assert image.image_id in await engine.images_in_use()
+    with pytest.raises(NotNow):
+        await engine.remove_image(under_test.image)
+    with pytest.raises(NoSuchImage):
+        await engine.remove_image("nosuch:1")
+    await engine.remove(container, force=False)
+    assert image.image_id not in await engine.images_in_use()
+
+
 async def test_events_tell_of_ends_and_removals(under_test: EngineUnderTest) -> None:
     engine = under_test.engine
     seen: list[EngineEvent] = []

@@ -1,14 +1,19 @@
 """Journal, lease notes, link and log sink: fakes and real ones."""
 
 import asyncio
+import uuid
+from dataclasses import replace
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from easyq.v1.spec_pb2 import JobSpec, OnLost
+from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Unavailable
 from easyq_internal.store.v1.records_pb2 import Held as WireHeld
+from easyq_runner.adapters.claims import StoreClaims
+from easyq_runner.domain.image_cache import CachedImage
 from easyq_runner.domain.journal import (
     DaemonSeen,
     EndingBegun,
@@ -31,6 +36,7 @@ from easyq_runner.domain.records import (
     GiveBack,
     Held,
     LogTail,
+    Offer,
     OrderKind,
     OutcomeKind,
     Phase,
@@ -38,14 +44,18 @@ from easyq_runner.domain.records import (
     Started,
     Stream,
     StreamEnd,
+    Terms,
+    Upkeep,
     Verdict,
 )
 from easyq_runner.ports import (
     Beat,
     BeatAnswer,
+    Claims,
     Goodbye,
     Health,
     Hello,
+    ImageNotes,
     Journal,
     LeaseNotes,
     Link,
@@ -54,6 +64,7 @@ from easyq_runner.ports import (
     Parked,
     ReportAnswers,
     Reports,
+    UpkeepNews,
 )
 from tests.fakes.runner import FakeFarm
 from tests.support.waiting import eventually
@@ -245,3 +256,56 @@ async def test_append_that_fails_may_be_repeated(sink: LogSink, farm: FakeFarm) 
         await sink.append(key, Stream.STDOUT, 0, b"hello")
     assert (await sink.append(key, Stream.STDOUT, 0, b"hello")).stored == 5
     assert one.stdout == b"hello"
+
+
+# ------------------------------------------------------------------------------------------------------------- images
+def test_image_notes_are_replaced(image_notes: ImageNotes) -> None:
+    assert image_notes.read() == {}
+    one = CachedImage(image_id="a", references=frozenset({"a:1", "b:1"}), last_used=7, size=9)
+    image_notes.write({"a": one})
+    assert image_notes.read() == {"a": one}
+    image_notes.write({})
+    assert image_notes.read() == {}
+
+
+# ------------------------------------------------------------------------------------------------------------- claims
+async def test_claims_of_executions(claims: Claims, farm: FakeFarm) -> None:
+    terms = Terms(key=ExecutionKey(str(uuid.uuid4()), 1), task_id="t", job_id="j", attempt=1, fence=1, log_limit=1)
+    assert not await claims.is_claimed(terms, "old")
+    farm.elsewhere[terms.key.execution_id] = "old"
+    assert await claims.is_claimed(terms, "old")
+    assert not await claims.is_claimed(terms, "older")
+
+
+async def test_claims_while_the_store_is_away(farm: FakeFarm) -> None:
+    channel = open_channel(farm.address)
+    await farm.stop()
+    terms = Terms(key=ExecutionKey(str(uuid.uuid4()), 1), task_id="t", job_id="j", attempt=1, fence=1, log_limit=1)
+    with pytest.raises(EasyQError):
+        await StoreClaims(channel).is_claimed(terms, "old")
+    await channel.close()
+
+
+# ------------------------------------------------------------------------------------------------------------- upkeep
+async def test_offers_upkeep_and_give_backs_cross_the_link(link: Link, farm: FakeFarm) -> None:
+    farm.set_upkeep(cordoned=True)
+    stream = await link.open(farm.address, replace(HELLO, offer=Offer(cpu_millis=1500, memory=7, gpus=2)), 5)
+    assert farm.hellos[-1].offer.cpu_millis == 1500
+    assert stream.welcome.upkeep == Upkeep(cordoned=True)
+    farm.tell_upkeep(draining=True, within=60)
+    told = await stream.receive()
+    assert isinstance(told, UpkeepNews)
+    assert told.upkeep.draining
+    assert told.upkeep.deadline_in is not None
+    assert 50 < told.upkeep.deadline_in <= 60
+    await stream.send(Beat(number=1, inventory=()))
+    answer = await stream.receive()
+    assert isinstance(answer, BeatAnswer)
+    assert answer.upkeep.draining
+    one = farm.run(JobSpec(image="a"))
+    assert isinstance(await stream.receive(), Orders)
+    back = GiveBack(failure=Failure(reason=FailureReason.REGISTRY_BUSY, message="429"), retry_after=7.5)
+    await stream.send(Reports(items=(Report(key=ExecutionKey(one.execution_id, 1), word=back),)))
+    assert isinstance(await stream.receive(), ReportAnswers)
+    assert one.give_back.retry_after.ToMilliseconds() == 7500
+    await stream.close()

@@ -16,9 +16,11 @@ from easyq_runner.adapters.data_folder import DataFolder
 from easyq_runner.adapters.docker_engine import DockerEngine, raise_pull_failure, snapshot_of
 from easyq_runner.adapters.docker_http import DockerHttp
 from easyq_runner.adapters.docker_peer import describe, process_behind
+from easyq_runner.adapters.image_file import FileImageNotes
 from easyq_runner.adapters.journal_codec import decode
 from easyq_runner.adapters.journal_file import FileJournal, JournalDamaged
 from easyq_runner.adapters.lease_file import FileLeaseNotes
+from easyq_runner.adapters.local_disks import LocalDisks
 from easyq_runner.adapters.registry_auth import RegistryCredentials
 from easyq_runner.domain.identity import Identity
 from easyq_runner.domain.images import DOCKER_HUB
@@ -82,6 +84,28 @@ async def test_journal_that_cannot_be_written_says_so(tmp_path: Path, monkeypatc
     await journal.close()
 
 
+async def test_half_an_entry_on_a_full_disk_does_not_spoil_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = FileJournal(tmp_path / "journal")
+    await journal.load()
+    await journal.append(intent(1), sync=True)
+    real = os.write
+
+    def half(file: int, data: bytes) -> int:
+        if len(data) < 20:
+            raise OSError(28, "No space left on device")
+        return real(file, data[: len(data) - 10])
+
+    monkeypatch.setattr("easyq_runner.adapters.journal_file.os.write", half)
+    with pytest.raises(OSError, match="No space left"):
+        await journal.append(intent(2), sync=True)
+    monkeypatch.undo()
+    await journal.append(intent(3), sync=True)
+    assert [key.execution_id for key in (await journal.load()).executions] == ["e1", "e3"]
+    await journal.close()
+
+
 async def test_entry_of_a_cancelled_caller_is_written(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path / "journal")
     await journal.load()
@@ -129,6 +153,23 @@ def test_identity_is_kept(tmp_path: Path) -> None:
         folder.read_identity()
 
 
+# ------------------------------------------------------------------------------------------------------------- disks
+async def test_disks_of_this_machine(tmp_path: Path) -> None:
+    here = LocalDisks(tmp_path, engine_is_here=True)
+    assert [disk.folder for disk in await here.free("/")] == [str(tmp_path), "/"]
+    assert all(disk.free > 0 for disk in await here.free("/"))
+    # An engine in a virtual machine, one that was not reached yet, and one of another machine.
+    assert len(await here.free("/nosuch")) == 1
+    assert len(await here.free("")) == 1
+    assert len(await LocalDisks(tmp_path, engine_is_here=False).free("/")) == 1
+
+
+def test_image_notes_that_cannot_be_read_are_none(tmp_path: Path) -> None:
+    for text in ("", "[]", '{"images": [{"id": "a"}]}'):
+        (tmp_path / "images.json").write_text(text, encoding="ascii")
+        assert FileImageNotes(tmp_path / "images.json").read() == {}
+
+
 # -------------------------------------------------------------------------------------------------------- registries
 def test_refusals_are_told_from_failures() -> None:
     for message in ("unauthorized: authentication required", 'Head "http://r/": no basic auth credentials'):
@@ -162,6 +203,11 @@ async def test_credentials(tmp_path: Path) -> None:
     # The settings win over the host's file, also for Docker's own registry.
     hub = RegistryCredentials({"docker.io": ("me", "mine")}, config=str(tmp_path / "config.json"))
     assert json.loads(base64.urlsafe_b64decode(await hub(DOCKER_HUB)))["username"] == "me"
+    # The same for who asks a registry himself.
+    assert await credentials.login("reg.example:5000") == ("host", "secret")
+    assert await credentials.login("own.example") == ("me", "mine")
+    assert await credentials.login("token.example") is None
+    assert await credentials.login("open.example") is None
 
 
 async def test_credentials_that_cannot_be_read_are_none(tmp_path: Path) -> None:

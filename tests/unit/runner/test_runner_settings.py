@@ -44,9 +44,23 @@ def test_by_flags_and_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "pass:word" not in repr(settings)
 
 
+def test_sizes_and_offers() -> None:
+    settings = read("--cpus", "3.5", "--memory", "14g", "--gpus", "2", "--image-cache", "20g", "--min-free-disk", "0")
+    assert (settings.cpus, settings.memory, settings.gpus) == (3.5, 14 << 30, 2)
+    assert (settings.image_cache, settings.min_free_disk) == (20 << 30, 0)
+    assert (read().cpus, read().memory, read().gpus, read().image_cache) == (None, None, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
+        ("--cpus", "0"),
+        ("--memory", "lots"),
+        ("--memory", "0"),
+        ("--gpus", "-1"),
+        ("--image-cache", "20x"),
+        ("--orphan-after", "0"),
+        ("--monitor-backoff-max", "0"),
         ("--slots", "0"),
         ("--agent-id", "a b"),
         ("--labels", "zone"),

@@ -44,10 +44,10 @@ class Janitor:
         """Whether it is about to be removed."""
         return container_id in self._tasks
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is left to be removed."""
-        return not self._tasks
+    async def until_idle(self) -> None:
+        """Returns when nothing is left to be removed."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
 
     async def stop(self) -> None:
         """Leaves the rest for the next start."""
