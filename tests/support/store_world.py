@@ -16,11 +16,12 @@ from easyq_store.domain.logs import Piece
 from easyq_store.domain.lost import LostWatch
 from easyq_store.domain.moves import Claim, LogSizes
 from easyq_store.domain.reconcile import Item
-from easyq_store.domain.records import Execution, Failure, Job
+from easyq_store.domain.records import Execution, Failure, Job, Skip
+from easyq_store.domain.recurring import Fire, FireDecision
 from easyq_store.domain.sessions import Beat, Hello
 from easyq_store.domain.states import Outcome, Phase, Stream
 from easyq_store.loops import LostRound
-from easyq_store.usecases import assign, put, report, sessions, submit
+from easyq_store.usecases import assign, put, report, schedules, sessions, submit
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.news import News
 from easyq_store.usecases.submit import NewJob as New
@@ -183,6 +184,28 @@ class World:
         )
         (taken,) = await report.report(self.ctx, [word])
         return taken
+
+    async def fire(
+        self, *seconds: int, job_id: str = "job", next_in: int | None = 60, skips: tuple[Skip, ...] = ()
+    ) -> schedules.Fired:
+        """Once these seconds after T0 have come, a scheduler fires; the next fire is so many seconds after the last."""
+        known = self.job(job_id)
+        assert known.schedule is not None
+        nominal = [T0 + second * 1000 for second in seconds]
+        self.machine.pass_(max(0, max(nominal, default=0) - self.machine.wall) / 1000)
+        cursor = max([known.schedule.cursor, *nominal, *(skip.last for skip in skips)])
+        following = None if next_in is None else max(cursor, T0) + next_in * 1000
+        decision = FireDecision(
+            job_id=job_id,
+            revision=known.revision,
+            cursor=known.schedule.cursor,
+            fires=tuple(Fire(nominal=at, due_at=at) for at in nominal),
+            skips=skips,
+            new_cursor=cursor,
+            next_at=following,
+            next_fire=following,
+        )
+        return await schedules.fire_schedules(self.ctx, [decision])
 
     # ------------------------------------------------------------------------------------------------------- looking
     def job(self, job_id: str = "job") -> Job:

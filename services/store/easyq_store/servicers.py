@@ -27,7 +27,22 @@ from easyq_internal.store.v1.log_store_pb2_grpc import LogStoreServiceServicer
 from easyq_internal.store.v1.records_pb2 import Chunk, ReportResult
 from easyq_internal.store.v1.time_store_pb2_grpc import TimeStoreServiceServicer
 from easyq_store.convert import basics, farm, jobs, logs
-from easyq_store.usecases import append, assign, look, put, read_logs, report, retry, sessions, stop, submit, time
+from easyq_store.convert import schedules as convert_schedules
+from easyq_store.usecases import (
+    append,
+    assign,
+    look,
+    put,
+    read_logs,
+    report,
+    retry,
+    schedules,
+    sessions,
+    stop,
+    submit,
+    time,
+    trigger,
+)
 from easyq_store.usecases.context import Context
 
 Call = grpc.aio.ServicerContext[Any, Any]
@@ -58,13 +73,14 @@ class JobStoreServicer(JobStoreServiceServicer):
 
     async def _submit(self, items: Sequence[job_pb.NewJob]) -> list[job_pb.SubmitResult]:
         results = await submit.submit(self._ctx, [jobs.new_job(item) for item in items])
-        return [jobs.submit_result(result) for result in results]
+        now = self._ctx.clock.now()
+        return [jobs.submit_result(result, now=now) for result in results]
 
     async def PutJob(self, request: job_pb.PutJobRequest, context: Call) -> job_pb.PutJobResponse:
         new = jobs.new_job(request.job)
         done = await put.put_job(self._ctx, new, request.revision)
         view = await look.get_job(self._ctx, new.task_id, new.job_id, _EXECUTIONS)
-        return job_pb.PutJobResponse(job=jobs.job(view), created=done.created, ready=basics.head(done.ready))
+        return jobs.put_response(done, view, now=self._ctx.clock.now())
 
     async def GetJob(self, request: job_pb.GetJobRequest, context: Call) -> Job:
         count = min(max(0, request.executions), _MOST_EXECUTIONS)
@@ -109,6 +125,20 @@ class JobStoreServicer(JobStoreServiceServicer):
             execution_id=request.execution_id,
             ready=basics.head(retried.ready),
         )
+
+    async def PauseJob(self, request: job_pb.PauseJobRequest, context: Call) -> job_pb.PauseJobResponse:
+        await schedules.pause_job(self._ctx, request.task_id, request.job_id)
+        view = await look.get_job(self._ctx, request.task_id, request.job_id, _EXECUTIONS)
+        return job_pb.PauseJobResponse(job=jobs.job(view))
+
+    async def ResumeJob(self, request: job_pb.ResumeJobRequest, context: Call) -> job_pb.ResumeJobResponse:
+        await schedules.resume_job(self._ctx, request.task_id, request.job_id)
+        view = await look.get_job(self._ctx, request.task_id, request.job_id, _EXECUTIONS)
+        return job_pb.ResumeJobResponse(job=jobs.job(view))
+
+    async def TriggerJob(self, request: job_pb.TriggerJobRequest, context: Call) -> job_pb.TriggerJobResponse:
+        done = await trigger.trigger_job(self._ctx, request.task_id, request.job_id, request.execution_id)
+        return jobs.trigger_response(done)
 
 
 class FarmStoreServicer(FarmStoreServiceServicer):
@@ -234,6 +264,19 @@ class TimeStoreServicer(TimeStoreServiceServicer):
     async def Fire(self, request: time_pb.FireRequest, context: Call) -> time_pb.FireResponse:
         heads = await time.fire_all(self._ctx, [(item.execution_id, item.epoch) for item in request.items])
         return time_pb.FireResponse(ready=[basics.ready(head) for head in heads])
+
+    async def ListDueSchedules(
+        self, request: time_pb.ListDueSchedulesRequest, context: Call
+    ) -> time_pb.ListDueSchedulesResponse:
+        due = await schedules.list_due_schedules(self._ctx, basics.limit(request.limit))
+        return convert_schedules.due_schedules(due)
+
+    async def FireSchedules(
+        self, request: time_pb.FireSchedulesRequest, context: Call
+    ) -> time_pb.FireSchedulesResponse:
+        now = self._ctx.clock.now()
+        decisions = [convert_schedules.decision(item, now=now) for item in request.items]
+        return convert_schedules.fired(await schedules.fire_schedules(self._ctx, decisions))
 
     async def ExpireWaiting(
         self, request: time_pb.ExpireWaitingRequest, context: Call

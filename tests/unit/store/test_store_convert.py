@@ -10,17 +10,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from easyq.v1 import farm_service_pb2, job_pb2, log_service_pb2, spec_pb2
 from easyq.v1.job_service_pb2 import ListJobsRequest
 from easyq.v1.log_service_pb2 import ReadLogsRequest
-from easyq_chassis.errors import InvalidArgument, NotFound, Unavailable
-from easyq_internal.store.v1 import farm_store_pb2, log_store_pb2, records_pb2
-from easyq_store.convert import basics, farm, jobs, logs, spec
+from easyq_chassis.errors import FieldProblem, InvalidArgument, NotFound, Unavailable
+from easyq_internal.store.v1 import farm_store_pb2, log_store_pb2, records_pb2, time_store_pb2
+from easyq_store.convert import basics, farm, jobs, logs, schedules, spec
 from easyq_store.domain import logs as log_domain
 from easyq_store.domain import moves, reconcile, states
 from easyq_store.domain.policy import Backoff, Policy
-from easyq_store.domain.records import Failure, Needs
-from easyq_store.domain.states import FailureReason, JobState, OnLost, Outcome, Overlap
+from easyq_store.domain.records import Failure, Needs, Schedule, Skip, WaitingFire
+from easyq_store.domain.recurring import Fire, FireDecision
+from easyq_store.domain.states import FailureReason, JobState, OnLost, Outcome, Overlap, SkipReason, Trigger
 from easyq_store.domain.timing import Timing
 from easyq_store.usecases import report
-from tests.support.store_records import T0
+from tests.support.store_records import T0, job
 
 
 @pytest.mark.parametrize(
@@ -91,9 +92,67 @@ def test_the_policy_of_a_full_spec() -> None:
 
 def test_the_policy_of_a_recurring_job() -> None:
     message = spec_pb2.JobSpec(cron="@hourly", overlap=spec_pb2.Overlap.QUEUE, max_runs=3)
-    assert spec.policy_of(spec.serialized(message)) == Policy(recurring=True, overlap=Overlap.QUEUE, max_runs=3)
-    assert spec.policy_of(spec.serialized(spec_pb2.JobSpec(cron="@hourly"))) == Policy(recurring=True)
+    policy = spec.policy_of(spec.serialized(message))
+    assert (policy.recurring, policy.overlap, policy.max_runs) == (True, Overlap.QUEUE, 3)
+    assert spec.policy_of(spec.serialized(spec_pb2.JobSpec(cron="@hourly"))).overlap is Overlap.SKIP
     assert not spec.policy_of(spec.serialized(spec_pb2.JobSpec(image="i"))).recurring
+
+
+@pytest.mark.parametrize(
+    ("fields", "anew"),
+    [
+        ({"cron": "@daily"}, True),
+        ({"time_zone": "Europe/Paris"}, True),
+        ({"jitter": Duration(seconds=1)}, True),
+        ({"start_after": Timestamp(seconds=1)}, True),
+        ({"end_at": Timestamp(seconds=1)}, True),
+        ({"max_runs": 1}, True),
+        ({"overlap": spec_pb2.Overlap.ALLOW}, False),
+        ({"misfire": spec_pb2.Misfire.ALL, "misfire_deadline": Duration(seconds=9)}, False),
+        ({"image": "other", "retries": 2}, False),
+    ],
+)
+def test_which_fields_make_the_times_others(fields: dict[str, Any], anew: bool) -> None:
+    before = spec_pb2.JobSpec(image="i", cron="@hourly")
+    after = spec_pb2.JobSpec(**{"image": "i", "cron": "@hourly", **fields})
+    times = [spec.policy_of(spec.serialized(each)).times for each in (before, after)]
+    assert (times[0] != times[1]) is anew
+
+
+def test_a_due_schedule_has_only_what_is_about_time() -> None:
+    about: dict[str, Any] = {
+        "cron": "@hourly",
+        "time_zone": "UTC",
+        "jitter": Duration(seconds=1),
+        "misfire": spec_pb2.Misfire.ALL,
+        "misfire_deadline": Duration(seconds=9),
+        "start_after": Timestamp(seconds=1),
+        "end_at": Timestamp(seconds=2),
+        "expiration": Timestamp(seconds=3),
+        "max_runs": 4,
+        "overlap": spec_pb2.Overlap.QUEUE,
+    }
+    message = spec_pb2.JobSpec(**{"image": "i", "envs": {"A": "secret"}, **about})
+    waiting = WaitingFire(nominal=T0, due_at=T0, trigger=Trigger.SCHEDULE, execution_id="e")
+    recurring = job(spec=spec.serialized(message), schedule=Schedule(anchor=1, cursor=2, runs=3, waiting=waiting))
+    due = schedules.due_schedule(recurring)
+    assert due is not None
+    assert due.spec == spec_pb2.JobSpec(**about)
+    assert (due.job_id, due.revision, due.anchor, due.cursor, due.runs) == ("job-1", 1, 1, 2, 4)
+    assert schedules.due_schedule(job()) is None
+
+
+def test_decisions_name_their_reasons() -> None:
+    message = time_store_pb2.ScheduleDecision(job_id="j", revision=2, cursor=3, new_cursor=9_000, next_at=0)
+    message.fires.add(nominal=4, due_at=5)
+    message.skips.add(reason=job_pb2.Skip.MISFIRED, first=Timestamp(seconds=6), last=Timestamp(seconds=9), count=4)
+    skip = Skip(first=6_000, last=9_000, count=4, reason=SkipReason.MISFIRED, decided_at=T0)
+    fires = (Fire(nominal=4, due_at=5),)
+    decision = FireDecision(job_id="j", revision=2, cursor=3, fires=fires, skips=(skip,), new_cursor=9_000)
+    assert schedules.decision(message, now=T0) == decision
+    message.skips[0].reason = 77  # type: ignore[assignment]
+    with pytest.raises(InvalidArgument, match="reason"):
+        schedules.decision(message, now=T0)
 
 
 def test_what_a_spec_needs_of_its_host() -> None:
@@ -139,6 +198,9 @@ def test_errors_of_items() -> None:
     error = basics.item_error(NotFound("gone", reason="TASK_NOT_FOUND"))
     assert (error.code, error.reason, error.message) == (5, 10, "gone")
     assert basics.item_error(Unavailable("away")).code == 14
+    wrong = InvalidArgument("wrong", fields=[FieldProblem(field="cron", message="no such day")])
+    (field,) = basics.item_error(wrong).fields
+    assert (field.field, field.message) == ("cron", "no such day")
 
 
 def test_limits_and_pages() -> None:

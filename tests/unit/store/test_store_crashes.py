@@ -18,7 +18,7 @@ from easyq_store.domain.planning import first_plan
 from easyq_store.domain.states import AgentState, ExecutionState, Outcome
 from easyq_store.domain.timing import Timing
 from easyq_store.usecases import retry, stop, time
-from easyq_store.usecases.follow import insert_planned
+from easyq_store.usecases.insert import insert_planned
 from easyq_store.usecases.report import GivenBack, Started
 from easyq_store.usecases.sweep import sweep
 from tests.fakes.store import FakePersistence, FakeSteps

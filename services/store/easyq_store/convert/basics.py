@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.job_pb2 import Failure as FailureMessage
+from easyq.v1.job_service_pb2 import FieldError
 from easyq_chassis.errors import EasyQError, FieldProblem, InvalidArgument
 from easyq_internal.store.v1.records_pb2 import Head as HeadMessage
 from easyq_internal.store.v1.records_pb2 import ItemError
@@ -84,7 +85,12 @@ def needs(record: Needs | None) -> NeedsMessage | None:
 
 def item_error(error: EasyQError) -> ItemError:
     """Why one item of a batch was refused."""
-    return ItemError(code=error.code, reason=ErrorReason.Code.Value(error.reason), message=error.message)
+    return ItemError(
+        code=error.code,
+        reason=ErrorReason.Code.Value(error.reason),
+        message=error.message,
+        fields=[FieldError(field=problem.field, message=problem.message) for problem in error.fields],
+    )
 
 
 def members(kind: type[Member], numbers: Iterable[int], field: str) -> tuple[Member, ...]:

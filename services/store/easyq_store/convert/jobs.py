@@ -16,13 +16,16 @@ from easyq.v1.task_service_pb2 import ListTasksResponse
 from easyq_chassis.errors import EasyQError
 from easyq_internal.store.v1 import job_store_pb2 as pb
 from easyq_store.convert.basics import failure, head, item_error, members, timestamp, timestamp_ms
-from easyq_store.convert.spec import labels_of, needs_of, serialized, timing_of
+from easyq_store.convert.schedules import due_schedule, schedule, stop_hints
+from easyq_store.convert.spec import labels_of, needs_of, recurs, serialized, timing_of
 from easyq_store.domain.records import Execution, Job, Task
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState
 from easyq_store.ports import ExecutionFilter, JobFilter
 from easyq_store.usecases.look import DEFAULT_PAGE, ExecutionView, JobView, TaskView
+from easyq_store.usecases.put import Put
 from easyq_store.usecases.stop import Stopped
 from easyq_store.usecases.submit import Accepted, NewJob
+from easyq_store.usecases.trigger import Triggered
 
 _LARGEST_PAGE = 1_000
 
@@ -41,11 +44,12 @@ def new_job(message: pb.NewJob) -> NewJob:
         priority=spec.priority,
         timing=timing_of(spec),
         needs=needs_of(spec),
+        recurs=recurs(spec),
     )
 
 
-def submit_result(result: Accepted | EasyQError) -> pb.SubmitResult:
-    """What became of one new job."""
+def submit_result(result: Accepted | EasyQError, *, now: int) -> pb.SubmitResult:
+    """What became of one new job. `now`: the store's clock, for those whose fires are to be planned."""
     if isinstance(result, EasyQError):
         return pb.SubmitResult(error=item_error(result))
     replayed = None if result.replayed_spec is None else JobSpec.FromString(result.replayed_spec)
@@ -55,6 +59,8 @@ def submit_result(result: Accepted | EasyQError) -> pb.SubmitResult:
             execution_id=result.execution_id,
             replayed_spec=replayed,
             ready=head(result.ready),
+            schedule=due_schedule(result.unplanned),
+            now=now if result.unplanned is not None else 0,
         )
     )
 
@@ -75,6 +81,7 @@ def job(view: JobView) -> JobMessage:
         execution_count=record.attempts,
         executions=[execution(each) for each in view.executions],
         idempotency_key=record.idempotency_key,
+        schedule=schedule(record.schedule, view.skips),
         error=failure(record.failure),
     )
 
@@ -219,5 +226,27 @@ def stop_response(stopped: Stopped, view: JobView) -> pb.StopJobResponse:
     return pb.StopJobResponse(
         outcome=outcome,
         job=job(view),
-        hints=[pb.StopHint(execution_id=e.execution_id, epoch=e.epoch, agent_id=e.agent_id) for e in stopped.held],
+        hints=stop_hints(stopped.held),
+    )
+
+
+def put_response(done: Put, view: JobView, *, now: int) -> pb.PutJobResponse:
+    """What became of a PUT; `now` as for `submit_result`."""
+    return pb.PutJobResponse(
+        job=job(view),
+        created=done.created,
+        ready=head(done.ready),
+        schedule=due_schedule(done.unplanned),
+        now=now if done.unplanned is not None else 0,
+    )
+
+
+def trigger_response(triggered: Triggered) -> pb.TriggerJobResponse:
+    """What runs now, and who must be told to make room."""
+    return pb.TriggerJobResponse(
+        task_id=triggered.job.task_id,
+        job_id=triggered.job.job_id,
+        execution_id=triggered.execution_id,
+        ready=head(triggered.ready),
+        hints=stop_hints(triggered.stops),
     )

@@ -1,6 +1,7 @@
 """What the store reads of a spec: when it runs, and what follows a failure. The rest it only keeps."""
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 from easyq.v1.spec_pb2 import JobSpec
@@ -11,6 +12,10 @@ from easyq_store.domain.states import OnLost, Overlap
 from easyq_store.domain.timing import Timing
 
 _DEFAULT = Backoff()
+# Fields that say which times are fires.
+_COUNTED_ANEW = ("cron", "time_zone", "jitter", "start_after", "end_at", "max_runs")
+# All that deciding on fires needs.
+_ABOUT_TIME = (*_COUNTED_ANEW, "overlap", "misfire", "misfire_deadline", "expiration", "start_deadline")
 # Larger specs are parsed each time: they are rare, and would fill the memory.
 _REMEMBERED_BYTES = 4_096
 
@@ -49,7 +54,7 @@ def _parsed(spec: bytes) -> Policy:
         needs=needs_of(message),
         image=message.image,
         overlap=Overlap(message.overlap) if message.overlap else Overlap.SKIP,
-        recurring=recurs(message),
+        times=serialized(_only(message, _COUNTED_ANEW)) if recurs(message) else b"",
         max_runs=message.max_runs,
     )
 
@@ -60,6 +65,23 @@ _remembered = lru_cache(maxsize=1024)(_parsed)
 def recurs(spec: JobSpec) -> bool:
     """Whether it is the spec of a recurring job."""
     return spec.WhichOneof("schedule") == "cron"
+
+
+def about_time(spec: bytes) -> JobSpec:
+    """A serialized spec's fields about time."""
+    return _only(JobSpec.FromString(spec), _ABOUT_TIME)
+
+
+def _only(spec: JobSpec, names: Iterable[str]) -> JobSpec:
+    chosen = JobSpec()
+    for field, value in spec.ListFields():
+        if field.name not in names:
+            continue
+        if field.message_type is None:
+            setattr(chosen, field.name, value)
+        else:
+            getattr(chosen, field.name).CopyFrom(value)
+    return chosen
 
 
 def needs_of(spec: JobSpec) -> Needs | None:

@@ -56,6 +56,23 @@ def fire(execution: Execution, *, epoch: int, now: int, seq: int) -> Execution:
     return move(execution, ExecutionState.QUEUED, queue_seq=seq, queued_at=now)
 
 
+def hasten(execution: Execution, policy: Policy, *, now: int, seq: int) -> Execution:
+    """SCHEDULED → QUEUED before its time, by hand. Others, and those that may not start any more, are left alone."""
+    latest_start = policy.timing.latest_start(now)
+    if execution.state is not ExecutionState.SCHEDULED or has_expired(latest_start, now):
+        return execution
+    return move(
+        execution,
+        ExecutionState.QUEUED,
+        epoch=execution.epoch + 1,
+        due_at=now,
+        latest_start=latest_start,
+        series_due_at=now if execution.trigger is Trigger.ENQUEUE else execution.series_due_at,
+        queue_seq=seq,
+        queued_at=now,
+    )
+
+
 def expire(execution: Execution, *, now: int) -> Execution:
     """SCHEDULED or QUEUED → EXPIRED past its last moment. Others are left alone."""
     if not execution.waiting or not has_expired(execution.latest_start, now):

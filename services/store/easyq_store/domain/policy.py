@@ -44,9 +44,15 @@ class Policy:
     needs: Needs | None = None
     image: str = ""
     overlap: Overlap = Overlap.SKIP
-    recurring: bool = False
+    # What a recurring job's times follow from, as one text; empty: it does not recur.
+    times: bytes = b""
     # Fires after which a recurring job is EXPIRED; 0: no bound.
     max_runs: int = 0
+
+    @property
+    def recurring(self) -> bool:
+        """Whether it is the spec of a recurring job."""
+        return bool(self.times)
 
     def retries_on(self, *, exit_code: int | None, oom: bool, timeout: bool) -> bool:
         """Whether this failure of the program is one that is worth a retry."""

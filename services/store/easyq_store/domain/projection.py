@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from easyq_store.domain.records import Execution, Job
+from easyq_store.domain.records import Execution, Failure, Job
 from easyq_store.domain.states import ExecutionState, JobState, Trigger
 from easyq_store.domain.transitions import may_follow
 
@@ -25,9 +25,12 @@ _STATES = {
 def project(job: Job, execution: Execution, *, now: int) -> Job:
     """The job as this execution tells it; the same job where it tells nothing new.
 
+    A recurring job tells its own state: only the failure of its newest ended attempt is taken from executions.
     Steps may be told out of order and more than once: an attempt, or a write of it, that is older than the one the
     job's state was taken from is left aside.
     """
+    if job.schedule is not None:
+        return _of_recurring(job, execution)
     if (execution.attempt, execution.write_no) < (job.projected_attempt, job.projected_write):
         return job
     state = state_of(execution, stop_requested=job.stop_requested_at is not None)
@@ -40,6 +43,7 @@ def project(job: Job, execution: Execution, *, now: int) -> Job:
         attempts=max(job.attempts, execution.attempt),
         projected_attempt=execution.attempt,
         projected_write=execution.write_no,
+        failure=_failure(job, execution),
     )
     if told == job:
         return job
@@ -55,6 +59,24 @@ def state_of(execution: Execution, *, stop_requested: bool) -> JobState:
     if execution.ended and stop_requested and execution.state is not ExecutionState.SUCCEEDED:
         return JobState.STOPPED
     return _STATES[execution.state]
+
+
+def _of_recurring(job: Job, execution: Execution) -> Job:
+    """Its state and numbers are its own; only why its newest ended attempt failed comes from there."""
+    known = (job.projected_attempt, job.projected_write)
+    if not execution.ended or (execution.attempt, execution.write_no) <= known:
+        return job
+    return replace(
+        job,
+        failure=_failure(job, execution),
+        projected_attempt=execution.attempt,
+        projected_write=execution.write_no,
+    )
+
+
+def _failure(job: Job, execution: Execution) -> Failure | None:
+    """Of the newest attempt that has ended: kept while the next one waits or runs."""
+    return execution.failure if execution.ended else job.failure
 
 
 def _next_run_at(execution: Execution) -> int | None:

@@ -7,13 +7,12 @@ be repeated by anyone at any time, which is how the sweep completes what a crash
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from easyq_chassis.errors import AlreadyExists
-from easyq_store.domain.moves import request_stop, retime
-from easyq_store.domain.planning import make
 from easyq_store.domain.projection import project
-from easyq_store.domain.records import Execution, Job, Planned
+from easyq_store.domain.records import Execution, Job
 from easyq_store.ports import Steps
 from easyq_store.usecases.context import Context
+from easyq_store.usecases.insert import catch_up, insert_planned
+from easyq_store.usecases.series import number, settle_recurring
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,13 +44,28 @@ async def follow_up(
 ) -> tuple[Job | None, Execution | None]:
     """Inserts the successor that was decided on and tells the job; returns both as they stand then."""
     successor = None
-    if execution.next is not None:
+    if execution.next is not None and execution.next.attempt:
         successor = await insert_planned(steps, ctx, execution.next, execution.job_id, execution.task_id, now=now)
-    newest = successor or execution
-    job = await steps.change_job(execution.job_id, lambda old: project(old, newest, now=now))
+
+    def told(old: Job) -> Job:
+        # Also the end, since it says why it failed.
+        ended = project(old, execution, now=now)
+        return ended if successor is None else project(ended, successor, now=now)
+
+    job = await steps.change_job(execution.job_id, told)
+    if job is not None and job.schedule is not None and execution.ended:
+        job, successor = await _go_on(steps, ctx, job, execution, now=now)
     if execution.unsettled_since is not None:
         await steps.change_execution(execution.execution_id, lambda old: _settled(old, execution))
     return job, successor
+
+
+async def _go_on(steps: Steps, ctx: Context, job: Job, ended: Execution, *, now: int) -> tuple[Job, Execution | None]:
+    """What follows the end of an execution of a recurring job: its successor, or a fire that waits for it."""
+    if ended.next is not None:
+        await number(steps, job.job_id, ended.next, now=now)
+    job, _ = await settle_recurring(steps, ctx, job, now=now)
+    return job, await steps.get_execution(ended.next.execution_id) if ended.next is not None else None
 
 
 def _settled(old: Execution, seen: Execution) -> Execution:
@@ -59,38 +73,10 @@ def _settled(old: Execution, seen: Execution) -> Execution:
     return replace(old, unsettled_since=None) if old.write_no == seen.write_no else old
 
 
-async def insert_planned(
-    steps: Steps, ctx: Context, planned: Planned, job_id: str, task_id: str, *, now: int
-) -> Execution:
-    """Inserts a planned execution if it is absent, then re-reads the job: a stop or a newer spec may have come first.
-
-    Raises AlreadyExists if its id belongs to another job.
-    """
-    seq = await steps.next_seq() if planned.due_at <= now else 0
-    made = make(planned, job_id, task_id, now=now, seq=seq)
-    await steps.insert_execution(made)
-    job = await steps.get_job(job_id)
-    execution = await catch_up(steps, ctx, job, made, now=now) if job else None
-    if execution is None or execution.job_id != job_id:
-        raise AlreadyExists(f"execution {planned.execution_id} can't be made for job {job_id}")
-    return execution
-
-
-async def catch_up(steps: Steps, ctx: Context, job: Job, seen: Execution, *, now: int) -> Execution | None:
-    """Brings a job's stop, or else its newest spec, to one of its executions. Returns it as it stands then."""
-    if job.stop_requested_at is not None:
-        return await steps.change_execution(seen.execution_id, lambda old: request_stop(old, now=now))
-    if seen.spec_revision >= job.revision:
-        return await steps.get_execution(seen.execution_id)
-    policy = ctx.policy_of(job.spec)
-    seq = await steps.next_seq()
-    return await steps.change_execution(
-        seen.execution_id, lambda old: retime(old, policy, revision=job.revision, now=now, seq=seq)
-    )
-
-
 async def settle_job(steps: Steps, ctx: Context, job: Job, *, now: int) -> tuple[Job, list[Execution]]:
     """Does all that a job's record asks for; returns the job, and its executions that have not ended."""
+    if job.schedule is not None:
+        return await settle_recurring(steps, ctx, job, now=now)
     for planned in job.pending:
         await insert_planned(steps, ctx, planned, job.job_id, job.task_id, now=now)
     newest, still_open = await _settle_executions(steps, ctx, job, now=now)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from easyq_chassis.errors import NotFound
 from easyq_store.domain import tokens
-from easyq_store.domain.records import Agent, Execution, Job, Task
+from easyq_store.domain.records import Agent, Execution, Job, Skip, Task
 from easyq_store.domain.states import JobState
 from easyq_store.ports import ExecutionFilter, JobFilter, Place, Reads
 from easyq_store.usecases.context import Context
@@ -14,6 +14,8 @@ from easyq_store.usecases.find import execution_of, job_of
 
 DEFAULT_PAGE = 50
 _HITS = 50
+# Newest skips that a job is shown with.
+_SKIPS = 20
 _HELD_AT_MOST = 5_000
 
 Key = TypeVar("Key", Job, Execution)
@@ -31,10 +33,11 @@ class ExecutionView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobView:
-    """A job with its newest executions, oldest first."""
+    """A job with its newest executions and skips, oldest first."""
 
     job: Job
     executions: tuple[ExecutionView, ...] = ()
+    skips: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +53,8 @@ async def get_job(ctx: Context, task_id: str, job_id: str, executions: int) -> J
     job = await job_of(ctx.store.reads, task_id, job_id)
     newest = await ctx.store.reads.executions_of(job_id, executions) if executions else []
     views = await _views(ctx.store.reads, newest[::-1], known=job)
-    return JobView(job=job, executions=tuple(views))
+    skips = await ctx.store.reads.skips(job_id, _SKIPS) if job.schedule is not None else []
+    return JobView(job=job, executions=tuple(views), skips=tuple(skips[::-1]))
 
 
 async def get_execution(ctx: Context, task_id: str, job_id: str, execution_id: str) -> ExecutionView:

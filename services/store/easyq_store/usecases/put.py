@@ -6,19 +6,21 @@ from easyq_chassis.errors import Aborted, FailedPrecondition
 from easyq_store.domain.moves import head
 from easyq_store.domain.planning import first_plan
 from easyq_store.domain.records import Execution, Head, Job, Planned
+from easyq_store.domain.recurring import begin, rescheduled
 from easyq_store.domain.states import JobState
 from easyq_store.ports import Inserted, Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.follow import settle_job
-from easyq_store.usecases.submit import NewJob, new_job, planned_first
+from easyq_store.usecases.submit import NewJob, new_job, new_recurring, planned_first, unplanned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Put:
-    """What became of a PUT. `created`: the job is new."""
+    """What became of a PUT. `created`: the job is new; `unplanned` as in `Accepted`."""
 
     created: bool
-    ready: Head | None
+    ready: Head | None = None
+    unplanned: Job | None = None
 
 
 async def put_job(ctx: Context, new: NewJob, revision: int) -> Put:
@@ -26,7 +28,8 @@ async def put_job(ctx: Context, new: NewJob, revision: int) -> Put:
 
     A new spec reaches an execution that waits; one that is held keeps its own; a job that had ended runs again.
     `revision` is the one that the caller knows, 0 for any. Errors: FAILED_PRECONDITION (JOB_EXISTS: the id is of
-    another task; ILLEGAL_STATE: it is stopping), ABORTED (REVISION_MISMATCH).
+    another task; ILLEGAL_STATE: it is stopping, or is to recur from now on, or no more, and has not ended), ABORTED
+    (REVISION_MISMATCH).
     """
     put = await ctx.store.run(lambda steps: _put(steps, ctx, new, revision))
     ctx.news.tell(new.job_id)
@@ -49,14 +52,17 @@ async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int) -> Put:
         message = f"job {new.job_id} has revision {job.revision}, not {revision}"
         raise Aborted(message, reason="REVISION_MISMATCH")
     if job.spec == new.spec and job.unsettled_since is None:
-        return Put(created=False, ready=None)
+        return Put(created=False, unplanned=unplanned(job))
     if job.spec != new.spec:
-        job = await _replace(steps, new, job, now=now)
-    _, still_open = await settle_job(steps, ctx, job, now=now)
-    return Put(created=False, ready=_ready(still_open))
+        job = await _replace(steps, ctx, new, job, now=now)
+    job, still_open = await settle_job(steps, ctx, job, now=now)
+    return Put(created=False, ready=_ready(still_open), unplanned=unplanned(job))
 
 
 async def _create(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Put | None:
+    if new.recurs:
+        job = new_recurring(new, now=now)
+        return Put(created=True, unplanned=job) if await steps.insert_job(job) is Inserted.DONE else None
     planned = planned_first(new, now=now)
     job = new_job(new, planned, now=now, atomic=False)
     if await steps.insert_job(job) is not Inserted.DONE:
@@ -65,7 +71,7 @@ async def _create(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Put |
     return Put(created=True, ready=_ready(still_open))
 
 
-async def _replace(steps: Steps, new: NewJob, seen: Job, *, now: int) -> Job:
+async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: int) -> Job:
     """Replaces the spec if the job still has the revision that was seen."""
     await steps.keep_spec(seen.job_id, seen.revision, seen.spec)
     newest = await steps.newest_execution(seen.job_id)
@@ -75,6 +81,9 @@ async def _replace(steps: Steps, new: NewJob, seen: Job, *, now: int) -> Job:
             raise Aborted(f"job {old.job_id} was replaced by somebody else", reason="REVISION_MISMATCH")
         if old.stop_requested_at is not None and not old.ended:
             raise FailedPrecondition(f"job {old.job_id} is stopping")
+        if new.recurs is (old.schedule is None) and not old.ended:
+            change = "recurs" if old.schedule is not None else "does not recur"
+            raise FailedPrecondition(f"job {old.job_id} {change}, which can't be changed before it has ended")
         changed = replace(
             old,
             revision=old.revision + 1,
@@ -84,12 +93,22 @@ async def _replace(steps: Steps, new: NewJob, seen: Job, *, now: int) -> Job:
             last_modified_at=now,
             unsettled_since=now,
         )
+        if new.recurs:
+            return _recurring(ctx, old, changed, now=now)
         return _again(changed, new, ended_attempt(old, newest), now=now) if old.ended else changed
 
     changed = await steps.change_job(seen.job_id, decide)
     if changed is None:
         raise FailedPrecondition(f"job {seen.job_id} is gone")
     return changed
+
+
+def _recurring(ctx: Context, old: Job, changed: Job, *, now: int) -> Job:
+    """A recurring job with a newer spec: its times are counted anew where they are others."""
+    if old.ended:
+        return begin(changed, now=now)
+    times, newer = ctx.policy_of(old.spec).times, ctx.policy_of(changed.spec).times
+    return changed if times == newer else rescheduled(changed, now=now)
 
 
 def ended_attempt(job: Job, newest: Execution | None) -> Execution:
@@ -128,6 +147,8 @@ def revive(job: Job, planned: Planned, *, now: int) -> Job:
         projected_write=1,
         pending=(planned,),
         failure=None,
+        schedule=None,
+        fire_at=None,
         unsettled_since=now,
     )
 

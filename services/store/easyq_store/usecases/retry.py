@@ -25,7 +25,7 @@ class Retried:
 async def retry_job(ctx: Context, task_id: str, job_id: str, execution_id: str) -> Retried:
     """Plans the next attempt under this execution id; a repeat with the same id is harmless.
 
-    Errors: NOT_FOUND, FAILED_PRECONDITION (it has not ended, or its spec's expiration has passed).
+    Errors: NOT_FOUND, FAILED_PRECONDITION (it has not ended, or recurs, or its spec's expiration has passed).
     """
     retried = await ctx.store.run(lambda steps: _retry(steps, ctx, task_id, job_id, execution_id))
     ctx.news.tell(job_id)
@@ -38,6 +38,8 @@ async def _retry(steps: Steps, ctx: Context, task_id: str, job_id: str, executio
     known = await steps.get_execution(execution_id)
     if known is not None and known.job_id == job_id:
         return Retried(job=job, ready=head(known))
+    if job.schedule is not None:
+        raise FailedPrecondition(f"job {job_id} recurs: it is triggered, or replaced, rather than retried")
     newest = await steps.newest_execution(job_id)
 
     def decide(old: Job) -> Job:

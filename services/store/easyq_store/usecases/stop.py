@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from easyq_chassis.errors import FailedPrecondition
+from easyq_store.domain import recurring
 from easyq_store.domain.records import Execution, Job
 from easyq_store.domain.states import JobState
 from easyq_store.ports import Steps
@@ -38,7 +39,8 @@ async def _stop(steps: Steps, ctx: Context, task_id: str, job_id: str, execution
     def decide(old: Job) -> Job:
         if old.ended or old.stop_requested_at is not None:
             return old
-        return replace(old, stop_requested_at=now, last_modified_at=now, unsettled_since=now)
+        stopping = replace(old, stop_requested_at=now, last_modified_at=now, unsettled_since=now)
+        return recurring.stop(stopping, ctx.policy_of(old.spec)) if old.schedule is not None else stopping
 
     job = await steps.change_job(job_id, decide) or job
     if not job.ended:

@@ -7,11 +7,13 @@ from easyq_chassis.errors import AlreadyExists, EasyQError
 from easyq_store.domain.moves import head
 from easyq_store.domain.planning import first_plan, make
 from easyq_store.domain.records import Head, Job, Needs, Planned
+from easyq_store.domain.recurring import begin
 from easyq_store.domain.states import JobState
 from easyq_store.domain.timing import Timing
 from easyq_store.ports import Inserted, Plan, Steps
 from easyq_store.usecases.context import Context
-from easyq_store.usecases.follow import insert_planned, settle_job
+from easyq_store.usecases.follow import settle_job
+from easyq_store.usecases.insert import insert_planned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,16 +32,22 @@ class NewJob:
     priority: int = 0
     timing: Timing = field(default_factory=Timing)
     needs: Needs | None = None
+    # It has a schedule, and no first execution.
+    recurs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accepted:
-    """The ids that hold, the stored spec if the idempotency key was known, and the head if it is ready now."""
+    """The ids that hold, the stored spec if the idempotency key was known, and the head if it is ready now.
+
+    `unplanned` is a recurring job (then without an execution) whose fires nobody has looked at yet.
+    """
 
     job_id: str
     execution_id: str
     replayed_spec: bytes | None = None
     ready: Head | None = None
+    unplanned: Job | None = None
 
 
 async def submit(ctx: Context, jobs: Sequence[NewJob]) -> list[Accepted | EasyQError]:
@@ -54,20 +62,28 @@ def _submission(ctx: Context, new: NewJob) -> Plan[Accepted]:
             known = await steps.job_by_key(new.task_id, new.idempotency_key)
             if known is not None:
                 return await _known(steps, ctx, new, known, now=now)
+        if new.recurs:
+            job = new_recurring(new, now=now)
+            if await steps.insert_job(job) is Inserted.DONE:
+                return Accepted(job_id=job.job_id, execution_id="", unplanned=job)
+            return await _taken(steps, ctx, new, now=now)
         planned = planned_first(new, now=now)
         job = new_job(new, planned, now=now, atomic=steps.atomic)
-        inserted = await steps.insert_job(job)
-        if inserted is Inserted.DONE:
+        if await steps.insert_job(job) is Inserted.DONE:
             return await _first_execution(steps, ctx, job, planned, now=now)
-        if inserted is Inserted.KEY_TAKEN:
-            known = await steps.job_by_key(new.task_id, new.idempotency_key)
-        else:
-            known = await steps.get_job(new.job_id)
-        if known is None:
-            raise AlreadyExists(f"job {new.job_id} is being made by somebody else")
-        return await _known(steps, ctx, new, known, now=now)
+        return await _taken(steps, ctx, new, now=now)
 
     return plan
+
+
+async def _taken(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Accepted:
+    """The answer where the id, or the idempotency key, is another job's."""
+    known = await steps.get_job(new.job_id)
+    if known is None and new.idempotency_key:
+        known = await steps.job_by_key(new.task_id, new.idempotency_key)
+    if known is None:
+        raise AlreadyExists(f"job {new.job_id} is being made by somebody else")
+    return await _known(steps, ctx, new, known, now=now)
 
 
 def planned_first(new: NewJob, *, now: int) -> Planned:
@@ -94,6 +110,31 @@ def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
         pending=() if atomic else (planned,),
         unsettled_since=None if atomic else now,
     )
+
+
+def new_recurring(new: NewJob, *, now: int) -> Job:
+    """The record of a new recurring job: complete by itself."""
+    job = Job(
+        job_id=new.job_id,
+        task_id=new.task_id,
+        state=JobState.ACTIVE,
+        spec=new.spec,
+        image=new.image,
+        labels=new.labels,
+        idempotency_key=new.idempotency_key,
+        # Never made; it tells a repeat of the same call from another one.
+        first_execution_id=new.execution_id,
+        created_at=now,
+        last_modified_at=now,
+        attempts=0,
+    )
+    return begin(job, now=now)
+
+
+def unplanned(job: Job) -> Job | None:
+    """The job, if it recurs and nobody has looked at its fires since it was made, or its schedule changed."""
+    waits = job.schedule is not None and job.schedule.next_fire is None and job.fire_at is not None
+    return job if waits else None
 
 
 async def _first_execution(steps: Steps, ctx: Context, job: Job, planned: Planned, *, now: int) -> Accepted:
@@ -136,10 +177,12 @@ async def _known(steps: Steps, ctx: Context, new: NewJob, known: Job, *, now: in
         raise AlreadyExists(f"job {new.job_id} exists already")
     if known.unsettled_since is not None:
         await settle_job(steps, ctx, known, now=now)
+    # A recurring job has none of this id.
     execution = await steps.get_execution(known.first_execution_id)
     return Accepted(
         job_id=known.job_id,
-        execution_id=known.first_execution_id,
+        execution_id=known.first_execution_id if execution is not None else "",
         replayed_spec=None if same_ids else await steps.get_spec(known.job_id, 1),
         ready=head(execution) if execution is not None else None,
+        unplanned=unplanned(known),
     )
