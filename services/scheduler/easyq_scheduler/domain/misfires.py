@@ -12,7 +12,7 @@ from easyq_scheduler.domain.plan import Fire, Misfire, Reason, Skip
 class Due:
     """The fires that are due. The missed ones precede those on time, since no fire is due before an earlier one."""
 
-    bound: int  # so many of the missed may run
+    bound: int  # so many of the missed may run; 1 for ONCE
     newest: deque[Fire]  # of the missed: the newest `bound`, and the one before them
     first_ms: int = 0  # the oldest missed
     missed: int = 0  # how many
@@ -27,11 +27,14 @@ class Due:
 
 
 def decide(due: Due, misfire: Misfire) -> tuple[list[Fire], list[Skip]]:
-    """What runs, and what doesn't, of that which is due. Of what is due after a cut nothing is said."""
+    """What runs, and what doesn't, of that which is due.
+
+    After a cut among the missed, the newest of them aren't decided: more missed may follow.
+    """
     if misfire is Misfire.SKIP:
         return due.on_time, _skipped(due, 0, Reason.MISFIRED)
     if misfire is Misfire.ONCE:
-        late = 0 if due.on_time or due.cut else min(1, due.missed)
+        late = 0 if due.on_time else min(due.bound, due.missed)
         reason = Reason.COALESCED
     else:
         late = min(due.bound, due.missed)
