@@ -1,0 +1,127 @@
+"""Which faults come when: decided from the seed before the first one, so that the same seed breaks the same things."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+# Further connections are those of Redis and of each agent.
+LINKS = ("gateway-store", "scheduler-store", "dispatcher-store")
+SERVICES = ("gateway", "store", "scheduler-0", "scheduler-1", "dispatcher-0", "dispatcher-1")
+ALL = "all"
+
+# kind → how often, relative to the others.
+WEIGHTS = {
+    "kill": 10,
+    "kill-all": 1,
+    "freeze": 8,
+    "partition": 8,
+    "delay": 3,
+    "flush": 2,
+    "redis-restart": 2,
+    "daemon-term": 1,
+    "daemon-kill": 1,
+    "disk-full": 1,
+    "clock": 2,
+}
+# Seconds from the end of one fault to the next, on average, in each of the lanes.
+_GAP = 4.0
+_LANES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """`at` seconds after the nemesis began, for `lasts` seconds. `detail` is the kind's own."""
+
+    number: int
+    kind: str
+    target: str
+    at: float
+    lasts: float
+    detail: str = ""
+
+    @property
+    def until(self) -> float:
+        return self.at + self.lasts
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        return cls(**data)
+
+
+def plan(seed: int, seconds: float, hosts: Sequence[str], kinds: Sequence[str] = ()) -> list[Fault]:
+    """All faults of a run, by time; each ends before `seconds`. No two hit the same target at once.
+
+    `kinds`: only these, by default all.
+    """
+    numbers = random.Random(f"faults {seed}")
+    chosen = {kind: weight for kind, weight in WEIGHTS.items() if not kinds or kind in kinds}
+    found: list[Fault] = []
+    free = [numbers.uniform(1, _GAP) for _ in range(_LANES)]
+    while True:
+        lane = min(range(_LANES), key=lambda one: free[one])
+        fault = _draw(numbers, chosen, hosts, number=len(found) + 1, at=round(free[lane], 2))
+        free[lane] = fault.until + numbers.expovariate(1 / _GAP) + 0.5
+        if fault.until > seconds:
+            return found
+        if not any(_collide(fault, other) for other in found):
+            found.append(fault)
+
+
+def _draw(numbers: random.Random, chosen: dict[str, int], hosts: Sequence[str], *, number: int, at: float) -> Fault:
+    # The same number of draws whatever comes of them would be no use: the generator is this plan's own.
+    kind = numbers.choices(list(chosen), list(chosen.values()))[0]
+    runners = [f"runner-{host}" for host in hosts]
+    agents = [f"agent-{host}" for host in hosts]
+    short, detail, target = numbers.uniform(0.1, 4), "", ALL
+    match kind:
+        case "kill":
+            target = numbers.choice([*SERVICES, "store", *runners, *agents])
+        case "kill-all":
+            pass
+        case "freeze":
+            target = numbers.choice([*SERVICES, "redis", *runners, *agents])
+            short = numbers.choice([numbers.uniform(1, 6), numbers.uniform(6, 20)])
+        case "partition":
+            target = numbers.choice(links(hosts))
+            detail = f"{numbers.choice(['up', 'down', 'both'])} {numbers.choice(['resume', 'reset'])}"
+            short = numbers.choice([numbers.uniform(1, 5), numbers.uniform(5, 16)])
+        case "delay":
+            target, detail = numbers.choice(links(hosts)), str(numbers.choice([20, 100, 400]))
+            short = numbers.uniform(3, 12)
+        case "flush":
+            target, short = "redis", 0.0
+        case "redis-restart":
+            target = "redis"
+        case "daemon-term" | "daemon-kill":
+            target, short = f"dockerd-{numbers.choice(list(hosts))}", numbers.uniform(0.5, 8)
+        case "disk-full":
+            target, short = "disk", numbers.uniform(1, 6)
+        case "clock":
+            target = "clock"
+            seconds = numbers.choice([numbers.uniform(10, 90), numbers.uniform(90, 600)])
+            detail, short = str(int(seconds * 1000 * numbers.choice([-1, 1]))), numbers.uniform(2, 15)
+    return Fault(number=number, kind=kind, target=target, at=at, lasts=round(short, 2), detail=detail)
+
+
+def links(hosts: Sequence[str]) -> list[str]:
+    """The names of the connections that can be cut."""
+    more = [f"agent-{host}-{end}" for host in hosts for end in ("dispatcher", "store")]
+    return [*LINKS, "dispatcher-redis", *more]
+
+
+def _collide(one: Fault, other: Fault) -> bool:
+    together = one.at < other.until + 0.5 and other.at < one.until + 0.5
+    return together and (ALL in {one.target, other.target} or _thing(one.target) == _thing(other.target))
+
+
+def _thing(target: str) -> str:
+    """What a target is part of: an agent is its runner's."""
+    if target.startswith("agent-") and not target.endswith(("-dispatcher", "-store")):
+        return "runner-" + target.removeprefix("agent-")
+    return target

@@ -1,0 +1,33 @@
+"""The plan of faults is the seed's, and each fault ends before the next one hits the same thing."""
+
+import pytest
+
+from tests.chaos.nemesis.faults import ALL, WEIGHTS, Fault, plan
+
+HOSTS = ("a", "b", "c")
+MINUTE = 60.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_same_seed_plans_the_same_faults(seed: int) -> None:
+    faults = plan(seed, 5 * MINUTE, HOSTS)
+    assert faults == plan(seed, 5 * MINUTE, HOSTS)
+    assert faults != plan(seed + 1, 5 * MINUTE, HOSTS)
+    assert len(faults) > 15
+    assert [Fault.of(fault.as_json()) for fault in faults] == faults
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_fault_ends_and_none_hits_what_another_one_holds(seed: int) -> None:
+    faults = plan(seed, 5 * MINUTE, HOSTS)
+    assert all(fault.at > 0 and fault.lasts >= 0 and fault.until <= 5 * MINUTE for fault in faults)
+    for number, one in enumerate(faults):
+        for other in faults[number + 1 :]:
+            together = one.at < other.until and other.at < one.until
+            runner = {one.target.replace("agent-", "runner-"), other.target.replace("agent-", "runner-")}
+            assert not (together and (len(runner) == 1 or ALL in runner)), (one, other)
+
+
+def test_a_long_run_has_every_kind_and_a_chosen_one_only_that() -> None:
+    assert {fault.kind for fault in plan(1, 120 * MINUTE, HOSTS)} == set(WEIGHTS)
+    assert {fault.kind for fault in plan(1, 5 * MINUTE, HOSTS, ["flush", "clock"])} == {"flush", "clock"}
