@@ -25,6 +25,7 @@ from easyq_runner.domain.pulling import LocalImage
 from easyq_runner.domain.records import ExecutionKey, Stream, Verdict
 from easyq_runner.errors import (
     EngineError,
+    EngineSilent,
     EngineUnreachable,
     ImageRefused,
     InvalidRequest,
@@ -113,6 +114,8 @@ class FakeEngine:
         self.failures: dict[str, list[EngineError]] = defaultdict(list)
         # By call: how many times it is done, and then the connection breaks.
         self.lost_answers: dict[str, int] = defaultdict(int)
+        # Containers about which it gives no answer in time.
+        self.stuck: set[str] = set()
         # Called between a request's arrival and its effect.
         self.gates: dict[str, asyncio.Event] = {}
         self.up = True
@@ -250,6 +253,9 @@ class FakeEngine:
 
     async def inspect(self, container: str) -> Snapshot:
         await self._enter("inspect")
+        if container in self.stuck:
+            await asyncio.sleep(0.05)
+            raise EngineSilent("no answer in time")
         return self._snapshot(self._find(container))
 
     async def list_own(self, farm: str, agent_id: str) -> list[Snapshot]:

@@ -11,6 +11,10 @@ class EngineUnreachable(EngineError):
     """No answer: whether the call took effect is unknown."""
 
 
+class EngineSilent(EngineUnreachable):
+    """It took the call and gave no answer in time, as where the engine is stuck with one container."""
+
+
 class EngineFailed(EngineError):
     """The engine answered that it failed (5xx): a fault of the host."""
 

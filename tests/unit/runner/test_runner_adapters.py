@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from easyq_chassis.errors import FailedPrecondition
+from easyq_runner.adapters import docker_engine
 from easyq_runner.adapters.data_folder import DataFolder
 from easyq_runner.adapters.docker_engine import DockerEngine, raise_pull_failure, snapshot_of
 from easyq_runner.adapters.docker_http import DockerHttp
@@ -27,7 +28,7 @@ from easyq_runner.domain.images import DOCKER_HUB
 from easyq_runner.domain.journal import Forgotten, Settled, StartIntent
 from easyq_runner.domain.outcome import Status
 from easyq_runner.domain.records import ExecutionKey
-from easyq_runner.errors import EngineFailed, EngineUnreachable, ImageRefused, InvalidRequest, PullFailed
+from easyq_runner.errors import EngineFailed, EngineSilent, EngineUnreachable, ImageRefused, InvalidRequest, PullFailed
 from tests.support.process import make_folder, remove_folder
 
 
@@ -328,6 +329,26 @@ async def test_pull_that_fails_on_the_way() -> None:
         with pytest.raises(PullFailed, match="unexpected EOF"):
             await scripted.engine.pull("reg:5000/a@sha256:ab", "linux/arm64")
         assert seen == [{"fromImage": "reg:5000/a", "tag": "sha256:ab", "platform": "linux/arm64"}]
+
+
+async def test_a_call_without_an_answer_in_time_is_told_from_an_engine_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(docker_engine, "_LOOK", 0.05)
+    async with Scripted() as scripted:
+        never = asyncio.Event()
+
+        async def silent(_: web.Request) -> web.StreamResponse:
+            await never.wait()
+            return web.Response()
+
+        scripted.routes["GET", "json"] = silent
+        with pytest.raises(EngineSilent):
+            await scripted.engine.inspect("c")
+        never.set()
+    with pytest.raises(EngineUnreachable) as away:
+        await DockerEngine(DockerHttp("unix:///nowhere/at/all"), RegistryCredentials({})).inspect("c")
+    assert not isinstance(away.value, EngineSilent)
 
 
 async def test_answers_that_are_cut_off_are_no_answers() -> None:

@@ -87,6 +87,34 @@ async def test_refused_start_that_ran_all_the_same_is_followed(rig: Rig) -> None
     assert one.outcome == "EXITED"
 
 
+async def test_an_engine_that_is_stuck_with_one_container_loses_that_one_only(rig: Rig) -> None:
+    rig.settings = rig.settings.model_copy(update={"engine_lost_after": 0.3})
+    await rig.ready()
+    one, other = rig.run("echo 1; sleep 0.1; exit 3"), rig.run("sleep 0.2; exit 4")
+    await rig.farm.is_running(one)
+    rig.engine.stuck.add(rig.engine.container_of(one.execution_id).container_id)
+    await rig.farm.ended(one)
+    assert (one.outcome, one.finish.failure.reason) == ("LOST", 12)
+    assert "not answered about its container" in one.finish.failure.message
+    assert one.stdout == b"1\n"
+    await rig.farm.ended(other)
+    assert other.finish.exit_code == 4
+    rig.engine.stuck.clear()
+
+
+async def test_an_engine_that_is_stuck_with_one_container_for_a_while_loses_nothing(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("sleep 0.1; exit 3")
+    await rig.farm.is_running(one)
+    container_id = rig.engine.container_of(one.execution_id).container_id
+    rig.engine.stuck.add(container_id)
+    asked = rig.engine.calls.count("inspect")
+    await rig.until(lambda: rig.engine.calls.count("inspect") > asked + 2)
+    rig.engine.stuck.clear()
+    await rig.farm.ended(one)
+    assert one.finish.exit_code == 3
+
+
 async def test_log_that_cannot_be_read_keeps_nobody_from_the_end(rig: Rig) -> None:
     rig.engine.attachments_break = True
     await rig.ready()

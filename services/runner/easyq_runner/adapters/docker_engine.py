@@ -42,6 +42,8 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d
 # Seconds.
 _QUICK = 10.0
 _USUAL = 60.0
+# A look at one container, with which the engine may be stuck.
+_LOOK = 20.0
 # A busy disk may take long to unpack layers, or to remove them.
 _SLOW = 300.0
 
@@ -155,7 +157,7 @@ class DockerEngine:
 
     async def inspect(self, container: str) -> Snapshot:
         raw = await self._http.json(
-            "GET", f"/containers/{container}/json", timeout=_USUAL, errors={404: NoSuchContainer}
+            "GET", f"/containers/{container}/json", timeout=_LOOK, errors={404: NoSuchContainer}
         )
         return snapshot_of(raw)
 

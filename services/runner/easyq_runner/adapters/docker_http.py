@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from easyq_runner.errors import EngineError, EngineFailed, EngineUnreachable, InvalidRequest
+from easyq_runner.errors import EngineError, EngineFailed, EngineSilent, EngineUnreachable, InvalidRequest
 
 # What this client was written for. Every engine since 20.10 speaks it; one that has dropped it says what it speaks.
 _API_VERSION = (1, 41)
@@ -151,7 +151,9 @@ class DockerHttp:
         try:
             yield
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise EngineUnreachable(f"{self.url}: {str(error) or type(error).__name__}") from error
+            silent = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
+            kind = EngineSilent if silent else EngineUnreachable
+            raise kind(f"{self.url}: {str(error) or type(error).__name__}") from error
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -146,6 +146,12 @@ def away_too_long(seconds: float) -> Finish:
     return Finish(outcome=OutcomeKind.LOST, failure=Failure(reason=FailureReason.DAEMON_LOST, message=message))
 
 
+def silent_too_long(seconds: float) -> Finish:
+    """The daemon answers, but not about this container, and nobody knows how it ended."""
+    message = f"the Docker Engine has not answered about its container for {seconds:g} s, although it answers otherwise"
+    return Finish(outcome=OutcomeKind.LOST, failure=Failure(reason=FailureReason.DAEMON_LOST, message=message))
+
+
 def _base(snapshot: Snapshot | None) -> Finish:
     if snapshot is None:
         return Finish(outcome=OutcomeKind.LOST)

@@ -6,9 +6,16 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from easyq_chassis.logs import get_logger
-from easyq_runner.domain.outcome import Ending, Snapshot, away_too_long, classify, is_trusted
+from easyq_runner.domain.outcome import (
+    Ending,
+    Snapshot,
+    away_too_long,
+    classify,
+    is_trusted,
+    silent_too_long,
+)
 from easyq_runner.domain.records import Finish, LogTail, Terms
-from easyq_runner.errors import EngineError, EngineUnreachable, NoSuchContainer
+from easyq_runner.errors import EngineError, EngineSilent, EngineUnreachable, NoSuchContainer
 from easyq_runner.usecases.daemon import Watch
 from easyq_runner.usecases.logs import LogPump
 from easyq_runner.usecases.tools import Tools
@@ -30,6 +37,8 @@ class _Facts:
     trusted: bool
     # The engine stayed away for too long.
     away: bool = False
+    # It is there, and stuck with this container.
+    silent: bool = False
 
 
 class Conclusion:
@@ -48,10 +57,13 @@ class Conclusion:
         reading = asyncio.create_task(self.tail(), name=f"rest-of-logs:{self._terms.key.execution_id}")
         try:
             facts = await self._facts(ending)
-            tail = await reading
+            # An engine that is stuck with the container would never give the rest.
+            tail = await self._pump.drain() if facts.silent and not reading.done() else await reading
         finally:
             reading.cancel()
-        if facts.away:
+        if facts.silent:
+            finish = replace(silent_too_long(self._tools.daemon.times.lost_after), container_id=self._container_id)
+        elif facts.away:
             finish = replace(away_too_long(self._tools.daemon.times.lost_after), container_id=self._container_id)
         else:
             finish = classify(facts.snapshot, trusted=facts.trusted, ending=ending, limit=self._terms.timeout)
@@ -64,23 +76,34 @@ class Conclusion:
         A daemon that goes down stops taking connections before it ends its containers, and its open stream of events
         goes on. So an answer on a new connection, with the stream still open behind it, vouches for the time before.
         """
-        daemon = self._tools.daemon
+        daemon, clock = self._tools.daemon, self._tools.clock
         failures = 0
+        silent_since: float | None = None
         while True:
             await daemon.until_answering_or(self._watch)
             if not daemon.answering:
                 return _Facts(snapshot=None, trusted=False, away=True)
             lifetime = daemon.lifetime
-            snapshot: Snapshot | None = None
+            asked_at = clock.boot()
+            if silent_since is not None and asked_at - silent_since >= daemon.times.lost_after:
+                self._log.error("engine_stuck", container=self._container_id, silence=round(asked_at - silent_since))
+                return _Facts(snapshot=None, trusted=False, silent=True)
             try:
                 snapshot = await self._tools.engine.inspect(self._container_id)
             except NoSuchContainer:
                 return _Facts(snapshot=None, trusted=False)
+            except EngineSilent as error:
+                # What waits for its host, waits for its engine too.
+                silent_since = silent_since or asked_at if self._watch.abandonable else None
+                daemon.doubt(error)
+                continue
             except EngineUnreachable as error:
                 daemon.doubt(error)
+                silent_since = None
                 continue
             except EngineError as error:
                 failures += 1
+                silent_since = None
                 self._log.warning(
                     "inspect_failed", execution=self._terms.key.execution_id, error=str(error), failures=failures
                 )
