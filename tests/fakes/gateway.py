@@ -28,7 +28,7 @@ from easyq_chassis.batching import answer_batches
 from easyq_chassis.errors import Aborted, FailedPrecondition, FieldProblem, InvalidArgument, NotFound, Unavailable
 from easyq_chassis.server import GrpcServer
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
-from easyq_internal.scheduler.v1 import scheduler_pb2_grpc
+from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import (
     farm_store_pb2_grpc,
     job_store_pb2,
@@ -36,8 +36,8 @@ from easyq_internal.store.v1 import (
     log_store_pb2_grpc,
     records_pb2,
 )
+from tests.fakes.gateway_operators import ENDED, Operators, preview
 
-ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXPIRED})
 EXECUTION_ENDED = frozenset(
     {
         Execution.SUCCEEDED,
@@ -51,7 +51,7 @@ EXECUTION_ENDED = frozenset(
 CHUNK = 1000
 
 
-class FakeStore:
+class FakeStore(Operators):
     """Jobs, executions and output in memory; the tests move executions on by hand."""
 
     def __init__(self) -> None:
@@ -115,9 +115,16 @@ class FakeStore:
             return job_store_pb2.SubmitResult(error=error)
         if new.job_id not in self.jobs:
             self._insert(new)
-        accepted = job_store_pb2.SubmitAccepted(job_id=new.job_id, execution_id=new.execution_id)
-        self._add_head(accepted, self.executions[new.execution_id])
+        accepted = job_store_pb2.SubmitAccepted(job_id=new.job_id, execution_id=self.first[new.job_id])
+        self._add_first(accepted, new)
         return job_store_pb2.SubmitResult(accepted=accepted)
+
+    def _add_first(self, answer: Any, new: job_store_pb2.NewJob) -> None:
+        if new.spec.HasField("cron"):
+            answer.schedule.job_id, answer.schedule.task_id, answer.schedule.revision = new.job_id, new.task_id, 1
+            answer.now = self._seconds * 1000
+        else:
+            self._add_head(answer, self.executions[new.execution_id])
 
     def _insert(self, new: job_store_pb2.NewJob) -> None:
         job = Job(job_id=new.job_id, task_id=new.task_id, revision=1, spec=new.spec)
@@ -128,6 +135,10 @@ class FakeStore:
         self.order.append(new.job_id)
         if new.idempotency_key:
             self.keys[new.task_id, new.idempotency_key] = new.job_id
+        if new.spec.HasField("cron"):
+            self.first[new.job_id] = ""
+            self.begin_schedule(job)
+            return
         self.first[new.job_id] = new.execution_id
         self._attempt(job, new.execution_id, job_pb2.Trigger.ENQUEUE)
 
@@ -174,7 +185,7 @@ class FakeStore:
         if job is None:
             self._insert(new)
             answer.created = True
-            self._add_head(answer, self.executions[new.execution_id])
+            self._add_first(answer, new)
         elif job.spec != new.spec:
             job.spec.CopyFrom(new.spec)
             job.revision += 1
@@ -448,6 +459,42 @@ class StoreServicer(
     async def RetryJob(self, request: Any, context: Any) -> Any:
         return self._note("RetryJob", self.store.retry(request))
 
+    async def PauseJob(self, request: Any, context: Any) -> Any:
+        return self._note("PauseJob", self.store.pause(request))
+
+    async def ResumeJob(self, request: Any, context: Any) -> Any:
+        return self._note("ResumeJob", self.store.resume(request))
+
+    async def TriggerJob(self, request: Any, context: Any) -> Any:
+        return self._note("TriggerJob", self.store.trigger(request))
+
+    async def DeleteJob(self, request: Any, context: Any) -> Any:
+        return self._note("DeleteJob", self.store.delete(request))
+
+    async def DeleteTask(self, request: Any, context: Any) -> Any:
+        return self._note("DeleteTask", self.store.delete_task(request))
+
+    async def StopMany(self, request: Any, context: Any) -> Any:
+        return self._note("StopMany", await self.store.stop_many(request))
+
+    async def RetryMany(self, request: Any, context: Any) -> Any:
+        return self._note("RetryMany", await self.store.retry_many(request))
+
+    async def DeleteMany(self, request: Any, context: Any) -> Any:
+        return self._note("DeleteMany", await self.store.delete_many(request))
+
+    async def CountExecutions(self, request: Any, context: Any) -> Any:
+        return self.store.count_executions(request.task_id)
+
+    async def ListTaskQueue(self, request: Any, context: Any) -> Any:
+        return self.store.list_task_queue(request)
+
+    async def SetUpkeep(self, request: Any, context: Any) -> Any:
+        return self._note("SetUpkeep", self.store.set_upkeep(request))
+
+    async def DeclareDead(self, request: Any, context: Any) -> Any:
+        return self._note("DeclareDead", self.store.declare_dead(request.agent_id))
+
     async def ListAgents(self, request: Any, context: Any) -> Any:
         return farm_service_pb2.ListAgentsResponse(items=self.store.agents)
 
@@ -465,19 +512,23 @@ class StoreServicer(
 
 
 class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
-    """Admits everything into the same store."""
+    """Admits everything with a sound schedule into the same store."""
+
+    #: From when coming fires are told.
+    now_ms = 1_900_000_000_000
 
     def __init__(self, store: FakeStore) -> None:
         self.store = store
         self.admitted: list[str] = []
+        self.previews: list[scheduler_pb2.PreviewScheduleRequest] = []
+        self.woken = 0
         self.answering = asyncio.Event()
         self.answering.set()
 
     async def Submit(self, request_iterator: Any, context: Any) -> Any:
         async def handle(items: Sequence[job_store_pb2.NewJob]) -> list[job_store_pb2.SubmitResult]:
             await self.answering.wait()
-            self.admitted += [item.job_id for item in items]
-            return [self.store.submit(item) for item in items]
+            return [self._admit(item) for item in items]
 
         async for response in answer_batches(request_iterator, handle, job_store_pb2.SubmitResponse):
             yield response
@@ -487,6 +538,29 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         self.admitted.append(request.job.job_id)
         return self.store.put(request)
 
+    async def PreviewSchedule(self, request: Any, context: Any) -> Any:
+        await self.answering.wait()
+        self.previews.append(request)
+        return preview(request, self.now_ms)
+
+    async def Wake(self, request: Any, context: Any) -> Any:
+        self.woken += 1
+        return scheduler_pb2.WakeResponse()
+
+    def _admit(self, item: job_store_pb2.NewJob) -> job_store_pb2.SubmitResult:
+        if item.spec.HasField("cron"):
+            told = preview(scheduler_pb2.PreviewScheduleRequest(spec=item.spec), self.now_ms)
+            if told.problems:
+                error = records_pb2.ItemError(
+                    code=grpc.StatusCode.INVALID_ARGUMENT.value[0],
+                    reason=ErrorReason.INVALID_FIELDS,
+                    message="the schedule is wrong",
+                    fields=told.problems,
+                )
+                return job_store_pb2.SubmitResult(error=error)
+        self.admitted.append(item.job_id)
+        return self.store.submit(item)
+
 
 class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
     """Notes what it is told, and explains what a test has put into `waiting`."""
@@ -494,7 +568,11 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
     def __init__(self) -> None:
         self.ready: list[str] = []
         self.stops: list[str] = []
+        self.upkeep: list[dispatcher_pb2.UpkeepNews] = []
+        self.resets: list[dispatcher_pb2.ResetBreakerRequest] = []
         self.waiting: dict[str, job_pb2.Waiting] = {}
+        self.tasks: dict[str, dispatcher_pb2.ExplainTaskResponse] = {}
+        self.pools: dict[str, dispatcher_pb2.ExplainPoolResponse] = {}
         self.matching = dispatcher_pb2.GetMatchingResponse()
         self.answering = asyncio.Event()
         self.answering.set()
@@ -504,6 +582,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
             await self.answering.wait()
             self.ready += [head.execution_id for head in request.ready]
             self.stops += [hint.execution_id for hint in request.stops]
+            self.upkeep += request.upkeep
             yield dispatcher_pb2.NotifyResponse(batch=request.batch)
 
     async def Explain(self, request: Any, context: Any) -> Any:
@@ -518,13 +597,28 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         await self.answering.wait()
         return self.matching
 
+    async def ExplainTask(self, request: Any, context: Any) -> Any:
+        await self.answering.wait()
+        return self.tasks.get(request.task_id, dispatcher_pb2.ExplainTaskResponse(pool="default"))
+
+    async def ExplainPool(self, request: Any, context: Any) -> Any:
+        await self.answering.wait()
+        if request.name not in self.pools:
+            raise NotFound("there is no such pool", reason="ROUTE_NOT_FOUND")
+        return self.pools[request.name]
+
+    async def ResetBreaker(self, request: Any, context: Any) -> Any:
+        await self.answering.wait()
+        self.resets.append(request)
+        return dispatcher_pb2.ResetBreakerResponse()
+
 
 class Behind:
     """The servers behind a gateway, on unix sockets in `folder`. Each can be stopped and started again."""
 
     def __init__(self, folder: Path, *, schedulers: int = 1, dispatchers: int = 1) -> None:
         self.store = FakeStore()
-        self.schedulers = [SchedulerServicer(self.store) for _ in range(schedulers)]  # type: ignore[abstract]
+        self.schedulers = [SchedulerServicer(self.store) for _ in range(schedulers)]
         self.dispatchers = [DispatcherServicer() for _ in range(dispatchers)]
         names = [
             "store",

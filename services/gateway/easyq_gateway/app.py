@@ -19,12 +19,14 @@ from easyq_chassis import ids
 from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.loops import Loop
+from easyq_chassis.rules_file import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_gateway.adapters.admission import Schedulers
 from easyq_gateway.adapters.dispatchers import DispatcherLink, GrpcDispatchers
 from easyq_gateway.adapters.health import GrpcHealthChecks, Neighbour
 from easyq_gateway.adapters.store import GrpcJobStore, GrpcLogStore
 from easyq_gateway.config import GatewaySettings
+from easyq_gateway.default_rules import parser
 from easyq_gateway.domain.defaults import Defaults
 from easyq_gateway.domain.hosts import OriginRules
 from easyq_gateway.domain.redaction import Redactor
@@ -40,16 +42,25 @@ from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.batching import Batching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.creating import Creating
+from easyq_gateway.usecases.defaults import TaskDefaults
+from easyq_gateway.usecases.deleting import Deleting
+from easyq_gateway.usecases.explaining import Explaining
 from easyq_gateway.usecases.farm import Farm
 from easyq_gateway.usecases.logs import Logs
+from easyq_gateway.usecases.many import Many
+from easyq_gateway.usecases.matching import Matchings
 from easyq_gateway.usecases.presenting import Presenter
 from easyq_gateway.usecases.reading import Reading
+from easyq_gateway.usecases.recurring import Recurring
 from easyq_gateway.usecases.replacing import Replacing
+from easyq_gateway.usecases.schedules import Schedules
 from easyq_gateway.usecases.steering import Steering
+from easyq_gateway.usecases.upkeep import Upkeep
 
 # Seconds between two looks at whether the store is there, for gRPC's health service.
 _WATCH_INTERVAL = 1.0
 _PACKAGE = "easyq.v1."
+_BATCH = "JobService.BatchCreateJobs"
 
 
 class App:
@@ -90,14 +101,17 @@ class App:
         return self._grpc.address
 
     async def start(self) -> None:
-        """Serves. Raises `Unavailable` if an address can't be bound."""
+        """Serves. Raises `Unavailable` if an address can't be bound, `RulesError` for a wrong rules file."""
+        self._rules.load()
         await self._grpc.start()
         await self._rest.start()
         self._dispatchers.start()
         self._watch.start()
+        self._rules.start()
 
     async def stop(self) -> None:
         """Takes in nothing more, and ends in order."""
+        await self._rules.stop()
         await self._watch.stop()
         grace = self._settings.shutdown_grace
         await asyncio.gather(self._grpc.stop(grace), self._rest.stop(grace))
@@ -124,12 +138,16 @@ class App:
         settings, store, dispatchers = self._settings, self._store, self._dispatchers
         clock, links = SystemClock(), Links()
         redactor = Redactor.of(settings.redact_names)
-        checker = Checker(clock=clock, redactor=redactor, defaults=_defaults(settings))
+        self._defaults = TaskDefaults(_defaults(settings))
+        self._rules = RulesFile(settings.rules, parser(self._defaults.base), self._defaults.set_rules)
+        checker = Checker(clock=clock, redactor=redactor, defaults=self._defaults)
+        schedules = Schedules(checker=checker, scheduler=self._schedulers)
         presenter = Presenter(dispatchers=dispatchers, redactor=redactor)
         admitting = Admitting(store=store, scheduler=self._schedulers, dispatchers=dispatchers)
         new_execution_id = ids.new_execution_id
         self._creating = Creating(
             checker=checker,
+            schedules=schedules,
             admitting=admitting,
             redactor=redactor,
             links=links,
@@ -138,13 +156,16 @@ class App:
         )
         self._replacing = Replacing(
             checker=checker,
+            schedules=schedules,
             store=store,
             admitting=admitting,
             presenter=presenter,
             redactor=redactor,
             new_execution_id=new_execution_id,
         )
-        self._batching = Batching(checker=checker, creating=self._creating, in_flight=settings.stream_in_flight)
+        self._batching = Batching(
+            checker=checker, schedules=schedules, creating=self._creating, in_flight=settings.stream_in_flight
+        )
         self._reading = Reading(checker=checker, store=store, presenter=presenter, links=links)
         self._steering = Steering(
             checker=checker,
@@ -153,6 +174,23 @@ class App:
             presenter=presenter,
             links=links,
             new_execution_id=new_execution_id,
+        )
+        self._recurring = Recurring(
+            checker=checker,
+            store=store,
+            scheduler=self._schedulers,
+            dispatchers=dispatchers,
+            presenter=presenter,
+            links=links,
+            clock=clock,
+            new_execution_id=new_execution_id,
+        )
+        self._deleting = Deleting(checker=checker, store=store, dispatchers=dispatchers)
+        self._many = Many(checker=checker, store=store, dispatchers=dispatchers, presenter=presenter, links=links)
+        self._upkeep = Upkeep(checker=checker, agents=store, dispatchers=dispatchers)
+        self._matchings = Matchings(checker=checker, dispatchers=dispatchers)
+        self._explaining = Explaining(
+            checker=checker, store=store, agents=store, dispatchers=dispatchers, presenter=presenter
         )
         self._build_views(checker, clock)
 
@@ -171,6 +209,7 @@ class App:
             agents=self._store,
             dispatchers=self._dispatchers,
             health=self._health,
+            own_problem=lambda: self._rules.problem,
             version=self._version,
             patience=settings.status_timeout,
         )
@@ -184,15 +223,36 @@ class App:
             "JobService.ListJobs": self._reading.list_jobs,
             "JobService.StopJob": self._steering.stop_job,
             "JobService.RetryJob": self._steering.retry_job,
+            "JobService.PauseJob": self._recurring.pause_job,
+            "JobService.ResumeJob": self._recurring.resume_job,
+            "JobService.TriggerJob": self._recurring.trigger_job,
+            "JobService.GetSchedule": self._recurring.get_schedule,
+            "JobService.ExplainJob": self._explaining.job,
+            "JobService.DeleteJob": self._deleting.delete_job,
+            "JobService.StopJobs": self._many.stop_jobs,
+            "JobService.ListErrors": self._many.list_errors,
+            "JobService.RetryErrors": self._many.retry_errors,
+            "JobService.DiscardErrors": self._many.discard_errors,
             "JobService.BatchCreateJobs": self._batching.batch,
             "ExecutionService.GetExecution": self._reading.get_execution,
             "ExecutionService.ListExecutions": self._reading.list_executions,
             "ExecutionService.StopExecution": self._steering.stop_execution,
             "TaskService.GetTask": self._reading.get_task,
+            "TaskService.ExplainTask": self._explaining.task,
+            "TaskService.DeleteTask": self._deleting.delete_task,
             "TaskService.ListTasks": self._reading.list_tasks,
             "FarmService.GetStatus": self._farm.status,
             "FarmService.ListAgents": self._farm.list_agents,
             "FarmService.GetAgent": self._farm.get_agent,
+            "FarmService.CordonAgent": self._upkeep.cordon,
+            "FarmService.UncordonAgent": self._upkeep.uncordon,
+            "FarmService.DrainAgent": self._upkeep.drain,
+            "FarmService.DeclareAgentDead": self._upkeep.declare_dead,
+            "FarmService.ListPools": self._matchings.list_pools,
+            "FarmService.ExplainPool": self._explaining.pool,
+            "FarmService.ListLimits": self._matchings.list_limits,
+            "FarmService.ListBreakers": self._matchings.list_breakers,
+            "FarmService.ResetBreaker": self._matchings.reset_breaker,
             "FarmService.Search": self._reading.search,
         }
 
@@ -212,9 +272,20 @@ class App:
             batching=self._batching,
             reading=self._reading,
             steering=self._steering,
+            recurring=self._recurring,
+            explaining=self._explaining,
+            deleting=self._deleting,
+            many=self._many,
         )
         execution = ExecutionServicer(reading=self._reading, steering=self._steering)
-        task, farm = TaskServicer(reading=self._reading), FarmServicer(farm=self._farm, reading=self._reading)
+        task = TaskServicer(reading=self._reading, explaining=self._explaining, deleting=self._deleting)
+        farm = FarmServicer(
+            farm=self._farm,
+            reading=self._reading,
+            upkeep=self._upkeep,
+            matchings=self._matchings,
+            explaining=self._explaining,
+        )
         logs = LogServicer(logs=self._logs)
         for register, servicer, name in (
             (job_service_pb2_grpc.add_JobServiceServicer_to_server, job, "JobService"),
@@ -245,7 +316,7 @@ class App:
         calls, large = self._calls(), Large(self._settings.max_large_bodies)
         for binding in all_bindings():
             name = f"{binding.method.containing_service.name}.{binding.method.name}"
-            most = self._settings.max_batch_body if binding.body == "*" else self._settings.max_body
+            most = self._settings.max_batch_body if name == _BATCH else self._settings.max_body
             transcoder = Transcoder(binding, calls[name], max_body=most, large=large, requests=requests, bodies=bodies)
             yield Route(verb=binding.verb, segments=binding.segments, handler=transcoder.handle)
 
@@ -261,6 +332,11 @@ def _defaults(settings: GatewaySettings) -> Defaults:
         stop_grace_ms=round(settings.default_stop_grace * 1000),
         log_limit=settings.default_log_limit,
         on_lost=settings.default_on_lost,
+        backoff_min_ms=round(settings.default_backoff_min * 1000),
+        backoff_factor=settings.default_backoff_factor,
+        backoff_max_ms=round(settings.default_backoff_max * 1000),
+        backoff_jitter=settings.default_backoff_jitter,
+        timeout_ms=round(settings.default_timeout * 1000) or None,
     )
 
 

@@ -75,6 +75,18 @@ class GatewaySettings(ServiceSettings):
     default_log_limit: int = Field(
         100 * _MIB, ge=0, le=10 * 1024 * _MIB, description="Bytes of its output that are kept, for each stream."
     )
+    default_backoff_min: float = Field(1.0, ge=0, le=86_400, description="Its seconds before the first retry.")
+    default_backoff_factor: float = Field(2.0, ge=1, le=100, description="Growth of that from one retry to the next.")
+    default_backoff_max: float = Field(300.0, ge=0, le=2_592_000, description="Most seconds before a retry.")
+    default_backoff_jitter: float = Field(0.5, ge=0, le=1, description="Share of them that is random.")
+    default_timeout: float = Field(0.0, ge=0, le=315_360_000, description="Most seconds that it runs; 0: no bound.")
+    rules: str = Field(
+        "",
+        description="Path of a TOML file with defaults by task: tables [[default]] with `pattern` (a regex that the "
+        "task's whole name matches; the first that does holds) and any of retries, backoffMin, backoffFactor, "
+        "backoffMax, backoffJitter, backoffMaxElapsed, retryOn, infraRetries, timeout, stopGrace, priority, "
+        "startDeadline. Read again when it changes, and on SIGHUP; a wrong one is refused, and the old stays.",
+    )
     default_on_lost: Literal["RERUN", "FAIL", "WAIT"] = Field("RERUN", description="What follows if its host is lost.")
 
     @field_validator("schedulers", "dispatchers", "allowed_hosts", "allowed_origins", "redact_names", mode="before")

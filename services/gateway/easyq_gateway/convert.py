@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,13 +15,24 @@ from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq_chassis.errors import EasyQError, FieldProblem, InvalidArgument, error_class
 from easyq_gateway.domain import problems as found
 from easyq_gateway.domain.defaults import Defaults, default_backoff_max, default_pull
-from easyq_gateway.domain.problems import Problem
+from easyq_gateway.domain.problems import Problem, member_path
 from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.domain.spec import MountFacts, SpecFacts
-from easyq_gateway.domain.waiting import Snapshot, Words
+from easyq_gateway.domain.waiting import JobSnapshot, Snapshot, Words
 from easyq_internal.store.v1 import records_pb2
 
 _MOST_ERROR_TEXT = 400
+_STAND_IN = "@daily"
+_TIME_FIELDS = (
+    "time_zone",
+    "overlap",
+    "misfire",
+    "jitter",
+    "misfire_deadline",
+    "start_after",
+    "end_at",
+    "max_runs",
+)
 
 
 def to_ms(message: Timestamp | Duration) -> int:
@@ -36,8 +48,9 @@ def ms_of(message: Any, field: str) -> int | None:
 # ------------------------------------------------------------------------------------------------------------ specs
 
 
-def facts_of(spec: spec_pb2.JobSpec, defaults: Defaults) -> SpecFacts:
-    """Returns what the rules look at."""
+def facts_of(spec: spec_pb2.JobSpec, defaults: Defaults, *, recurs: bool | None = None) -> SpecFacts:
+    """Returns what the rules look at. `recurs` is told where a `cron` was given that is not in the message."""
+    recurs = is_recurring(spec) if recurs is None else recurs
     backoff = spec.backoff
     resources = spec.resources
     return SpecFacts(
@@ -53,7 +66,10 @@ def facts_of(spec: spec_pb2.JobSpec, defaults: Defaults) -> SpecFacts:
         mounts=[_mount_facts(mount) for mount in spec.mounts] if spec.mounts else (),
         start_at_ms=ms_of(spec, "start_at"),
         expiration_ms=ms_of(spec, "expiration"),
-        recurring=_recurring(spec, defaults),
+        recurs=recurs,
+        of_recurring=() if recurs else _of_recurring(spec, defaults),
+        start_after_ms=ms_of(spec, "start_after"),
+        end_at_ms=ms_of(spec, "end_at"),
     )
 
 
@@ -63,16 +79,19 @@ def _mount_facts(mount: spec_pb2.Mount) -> MountFacts:
     return MountFacts(kind=name, source=mount.source, target=mount.target)
 
 
-def _recurring(spec: spec_pb2.JobSpec, defaults: Defaults) -> list[str]:
+def _of_recurring(spec: spec_pb2.JobSpec, defaults: Defaults) -> list[str]:
     # What every resolved spec shows may be sent back: a spec that was read can be put as it is.
     overlap = {0, spec_pb2.Overlap.Mode.Value(defaults.overlap)}
     misfire = {0, spec_pb2.Misfire.Mode.Value(defaults.misfire)}
     told = {
-        "cron": spec.HasField("cron"),
         "timeZone": bool(spec.time_zone),
         "overlap": spec.overlap not in overlap,
         "misfire": spec.misfire not in misfire,
         "jitter": spec.HasField("jitter"),
+        "misfireDeadline": spec.HasField("misfire_deadline"),
+        "startAfter": spec.HasField("start_after"),
+        "endAt": spec.HasField("end_at"),
+        "maxRuns": bool(spec.max_runs),
     }
     return [name for name, is_told in told.items() if is_told]
 
@@ -95,6 +114,10 @@ def spec_of(defaults: Defaults) -> spec_pb2.JobSpec:
     spec.backoff.min.FromMilliseconds(defaults.backoff_min_ms)
     spec.backoff.factor = defaults.backoff_factor
     spec.backoff.jitter = defaults.backoff_jitter
+    spec.retry_on.extend(defaults.retry_on)
+    set_ms(spec, "timeout", defaults.timeout_ms)
+    set_ms(spec, "start_deadline", defaults.start_deadline_ms)
+    set_ms(spec.backoff, "max_elapsed", defaults.backoff_max_elapsed_ms)
     return spec
 
 
@@ -109,15 +132,77 @@ def resolve(spec: spec_pb2.JobSpec, said: spec_pb2.JobSpec, defaults: Defaults) 
         spec.backoff.max.FromMilliseconds(default_backoff_max(defaults, to_ms(spec.backoff.min)))
     for mount in spec.mounts:
         mount.type = mount.type or spec_pb2.Mount.Type.BIND
+    if is_recurring(spec):
+        _resolve_schedule(spec, defaults)
+
+
+def _resolve_schedule(spec: spec_pb2.JobSpec, defaults: Defaults) -> None:
+    spec.time_zone = spec.time_zone or defaults.time_zone
+    if not spec.HasField("jitter"):
+        spec.jitter.FromMilliseconds(defaults.jitter_ms)
+    if not spec.HasField("misfire_deadline"):
+        spec.misfire_deadline.FromMilliseconds(defaults.misfire_deadline_ms)
 
 
 def _merge(resolved: spec_pb2.JobSpec, spec: spec_pb2.JobSpec) -> None:
-    # Merging adds up the parts of a duration: those that are said replace the default's.
-    if spec.HasField("stop_grace"):
-        resolved.ClearField("stop_grace")
-    if spec.backoff.HasField("min"):
-        resolved.backoff.ClearField("min")
+    # Merging adds up the parts of a duration, and the items of a list: those that are said replace the default's.
+    _forget(resolved, spec, ("stop_grace", "timeout", "start_deadline"))
+    _forget(resolved.backoff, spec.backoff, ("min", "max_elapsed"))
+    if spec.retry_on:
+        resolved.ClearField("retry_on")
     resolved.MergeFrom(spec)
+
+
+def _forget(message: Message, said: Message, names: Iterable[str]) -> None:
+    for name in names:
+        if said.HasField(name):
+            message.ClearField(name)
+
+
+def defaults_from(said: spec_pb2.JobSpec, base: Defaults) -> Defaults:
+    """Returns the defaults with those fields replaced that `said` has."""
+    told: dict[str, Any] = {
+        "backoff_min_ms": ms_of(said.backoff, "min"),
+        "backoff_max_ms": ms_of(said.backoff, "max"),
+        "backoff_max_elapsed_ms": ms_of(said.backoff, "max_elapsed"),
+        "stop_grace_ms": ms_of(said, "stop_grace"),
+        "timeout_ms": ms_of(said, "timeout"),
+        "start_deadline_ms": ms_of(said, "start_deadline"),
+        "retry_on": tuple(said.retry_on) or None,
+        **{name: getattr(said, name) for name in ("retries", "infra_retries", "priority") if said.HasField(name)},
+    }
+    if said.backoff.HasField("factor"):
+        told["backoff_factor"] = said.backoff.factor
+    if said.backoff.HasField("jitter"):
+        told["backoff_jitter"] = said.backoff.jitter
+    return replace(base, **{name: value for name, value in told.items() if value is not None})
+
+
+def schedule_of(spec: spec_pb2.JobSpec, wrong: Collection[str], defaults: Defaults) -> spec_pb2.JobSpec | None:
+    """Returns only what the scheduler looks at, resolved, without what is known to be wrong (by its JSON names).
+
+    None where the job doesn't recur. A wrong `cron` is replaced, so that the other fields can be looked at.
+    """
+    if not (is_recurring(spec) or "cron" in wrong):
+        return None
+    asked = spec_pb2.JobSpec(cron=_STAND_IN if "cron" in wrong else spec.cron)
+    for name in _TIME_FIELDS:
+        if spec.DESCRIPTOR.fields_by_name[name].json_name in wrong:
+            continue
+        value = getattr(spec, name)
+        if not isinstance(value, Message):
+            setattr(asked, name, value)
+        elif ms_of(spec, name) is not None:
+            getattr(asked, name).CopyFrom(value)
+    asked.overlap = asked.overlap or spec_pb2.Overlap.Mode.Value(defaults.overlap)
+    asked.misfire = asked.misfire or spec_pb2.Misfire.Mode.Value(defaults.misfire)
+    _resolve_schedule(asked, defaults)
+    return asked
+
+
+def is_recurring(spec: spec_pb2.JobSpec) -> bool:
+    """Whether the job has a `cron`."""
+    return spec.HasField("cron")
 
 
 def has_time(spec: spec_pb2.JobSpec) -> bool:
@@ -158,6 +243,17 @@ def snapshot_of(execution: job_pb2.Execution) -> Snapshot:
     )
 
 
+def job_snapshot_of(job: job_pb2.Job) -> JobSnapshot:
+    """Returns what counts for why a job as a whole waits."""
+    return JobSnapshot(
+        state=_name(job_pb2.Job.State, job.state),
+        next_run_ms=ms_of(job, "next_run_at"),
+        last_modified_ms=ms_of(job, "last_modified_at"),
+        paused_ms=ms_of(job.schedule, "paused_at"),
+        waiting_fire_ms=ms_of(job.schedule, "waiting_fire_at"),
+    )
+
+
 def state_name(execution: job_pb2.Execution) -> str:
     """Returns the name of an execution's state; empty for one of a later version."""
     return _name(job_pb2.Execution.State, execution.state)
@@ -172,6 +268,7 @@ def set_waiting(waiting: job_pb2.Waiting, words: Words) -> None:
     waiting.reason = job_pb2.Waiting.Reason.Value(words.reason)
     waiting.message = words.message
     set_ms(waiting, "since", words.since_ms)
+    set_ms(waiting, "next_look_at", words.next_look_ms)
 
 
 def set_ms(message: Message, field: str, ms: int | None) -> None:
@@ -197,7 +294,8 @@ def error_of_item(error: records_pb2.ItemError) -> EasyQError:
     """Returns the error of one item of a batch."""
     cls = error_class(error.code)
     reason = ErrorReason.Code.Name(error.reason) if error.reason in ErrorReason.Code.values() else None
-    return cls(error.message, reason=reason)
+    fields = [FieldProblem(field=member_path("spec", one.field), message=one.message) for one in error.fields]
+    return cls(error.message, reason=reason, fields=fields)
 
 
 def error_body(error: EasyQError) -> job_service_pb2.ErrorBody:

@@ -130,8 +130,8 @@ class Links:
         return self._job.path_of((task_id, job_id))
 
     def execution(self, task_id: str, job_id: str, execution_id: str) -> str:
-        """Returns the path of an execution."""
-        return self._execution.path_of((task_id, job_id, execution_id))
+        """Returns the path of an execution; empty where there is none."""
+        return execution_id and self._execution.path_of((task_id, job_id, execution_id))
 
     def next_page(self, request: Message, token: str) -> str:
         """Returns path and query of the page after; empty for an empty token."""

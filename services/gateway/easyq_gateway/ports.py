@@ -19,7 +19,8 @@ from easyq.v1 import (
     task_service_pb2,
 )
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
-from easyq_internal.store.v1 import job_store_pb2, records_pb2
+from easyq_internal.scheduler.v1 import scheduler_pb2
+from easyq_internal.store.v1 import farm_store_pb2, job_store_pb2, records_pb2
 
 
 class Admission(Protocol):
@@ -31,6 +32,18 @@ class Admission(Protocol):
 
     async def put_job(self, request: job_store_pb2.PutJobRequest) -> job_store_pb2.PutJobResponse:
         """Creates or replaces a job. Raises `FailedPrecondition` (another task's), `Aborted` (another revision)."""
+        ...
+
+
+class Scheduler(Admission, Protocol):
+    """The scheduler."""
+
+    async def preview(self, request: scheduler_pb2.PreviewScheduleRequest) -> scheduler_pb2.PreviewScheduleResponse:
+        """Checks a schedule and tells its coming fires."""
+        ...
+
+    def wake(self) -> None:
+        """Says that something may be due earlier than planned. Returns at once; the word may be lost."""
         ...
 
 
@@ -63,11 +76,51 @@ class JobStore(Admission, Protocol):
         """Raises `FailedPrecondition` for a job that has not ended."""
         ...
 
+    async def pause_job(self, request: job_store_pb2.PauseJobRequest) -> job_store_pb2.PauseJobResponse:
+        """Raises `FailedPrecondition` for a job that does not recur, or has ended; so does `resume_job`."""
+        ...
+
+    async def resume_job(self, request: job_store_pb2.ResumeJobRequest) -> job_store_pb2.ResumeJobResponse: ...
+
+    async def trigger_job(self, request: job_store_pb2.TriggerJobRequest) -> job_store_pb2.TriggerJobResponse:
+        """Raises `FailedPrecondition` for a job whose state, or `overlap`, doesn't allow it."""
+        ...
+
+    async def delete_job(self, request: job_store_pb2.DeleteJobRequest) -> job_store_pb2.DeleteJobResponse:
+        """Raises `FailedPrecondition` for what needs `force`; so does `delete_task`."""
+        ...
+
+    async def delete_task(self, request: job_store_pb2.DeleteTaskRequest) -> job_store_pb2.DeleteTaskResponse:
+        """One page: there may be more."""
+        ...
+
+    async def stop_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
+        """One page; so do `retry_many` and `delete_many`."""
+        ...
+
+    async def retry_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse: ...
+
+    async def delete_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse: ...
+
+    async def count_executions(self, task_id: str) -> job_store_pb2.CountExecutionsResponse: ...
+
+    async def list_task_queue(self, task_id: str, limit: int) -> Sequence[records_pb2.Head]:
+        """Returns the first executions in the queue of a task."""
+        ...
+
 
 class AgentRegister(Protocol):
     """The agents that the farm knows."""
 
     async def list_agents(self) -> Sequence[farm_service_pb2.Agent]: ...
+
+    async def set_upkeep(self, agent_id: str, upkeep: records_pb2.Upkeep) -> farm_service_pb2.Agent:
+        """Records an operator's wish. Raises `NotFound`; so does `declare_dead`."""
+        ...
+
+    async def declare_dead(self, agent_id: str) -> farm_store_pb2.DeclareDeadResponse:
+        """Says that a host is gone for good. A repeat is harmless."""
+        ...
 
 
 class LogStore(Protocol):
@@ -96,7 +149,8 @@ class Matching:
 
 
 class Dispatchers(Protocol):
-    """All dispatchers. None of these raises: the farm works without their answers, only more slowly."""
+    """All dispatchers. Where nothing else is said these raise nothing: the farm works without their answers, only more
+    slowly."""
 
     def tell_ready(self, head: records_pb2.Head) -> None:
         """Says that an execution is ready. Returns at once; the word may be lost."""
@@ -106,12 +160,28 @@ class Dispatchers(Protocol):
         """Says whose containers are to be stopped. Returns at once; the word may be lost."""
         ...
 
+    def tell_upkeep(self, news: dispatcher_pb2.UpkeepNews) -> None:
+        """Says what an operator wishes of an agent. Returns at once; the word may be lost."""
+        ...
+
     async def explain(self, items: Sequence[dispatcher_pb2.ExplainItem]) -> Explained:
         """Asks why executions wait, one dispatcher after the other, within a short time."""
         ...
 
     async def matching(self) -> Sequence[Matching]:
         """Asks every dispatcher for its view, within a short time."""
+        ...
+
+    async def explain_task(self, task_id: str) -> dispatcher_pb2.ExplainTaskResponse | None:
+        """Asks for the pool and the limits of a task. None where no dispatcher answers."""
+        ...
+
+    async def explain_pool(self, name: str) -> dispatcher_pb2.ExplainPoolResponse:
+        """Asks why work of a pool waits. Raises `NotFound`, `Unavailable`."""
+        ...
+
+    async def reset_breaker(self, request: dispatcher_pb2.ResetBreakerRequest) -> None:
+        """Has every dispatcher close a breaker. Raises `Unavailable` where none answers."""
         ...
 
 

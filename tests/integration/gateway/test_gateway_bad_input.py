@@ -100,7 +100,33 @@ async def test_every_level_refuses_unknown_names(gateway: Client) -> None:
         ({**SPEC, "stopGrace": "2h"}, "spec.stopGrace"),
         ({**SPEC, "startAt": 1, "startIn": 1}, "spec.startIn"),
         ({**SPEC, "startAt": "2090-01-01T00:00:00Z"}, "spec.startAt"),
-        ({**SPEC, "cron": "* * * * *"}, "spec.cron"),
+        ({**SPEC, "cron": "* * * *"}, "spec.cron"),
+        ({**SPEC, "cron": ""}, "spec.cron"),
+        ({**SPEC, "cron": "x" * 257}, "spec.cron"),
+        ({**SPEC, "cron": "@daily", "startIn": 5}, "spec.cron"),
+        ({**SPEC, "cron": "@daily", "timeZone": "Mars/Olympus"}, "spec.timeZone"),
+        ({**SPEC, "cron": "@daily", "overlap": "never"}, "spec.overlap"),
+        ({**SPEC, "cron": "@daily", "misfire": 1}, "spec.misfire"),
+        ({**SPEC, "cron": "@daily", "jitter": "25h"}, "spec.jitter"),
+        ({**SPEC, "cron": "@daily", "misfireDeadline": 0.5}, "spec.misfireDeadline"),
+        ({**SPEC, "cron": "@daily", "misfireDeadline": "366d"}, "spec.misfireDeadline"),
+        ({**SPEC, "cron": "@daily", "endAt": 1}, "spec.endAt"),
+        (
+            {**SPEC, "cron": "@daily", "startAfter": "2035-01-02T00:00:00Z", "endAt": "2035-01-01T00:00:00Z"},
+            "spec.endAt",
+        ),
+        ({**SPEC, "cron": "@daily", "startAfter": "2030-01-01"}, "spec.startAfter"),
+        ({**SPEC, "cron": "@daily", "maxRuns": -1}, "spec.maxRuns"),
+        ({**SPEC, "cron": "@daily", "maxRuns": 2**32}, "spec.maxRuns"),
+        ({**SPEC, "timeZone": "UTC"}, "spec.timeZone"),
+        ({**SPEC, "misfire": "ALL"}, "spec.misfire"),
+        ({**SPEC, "misfireDeadline": 60}, "spec.misfireDeadline"),
+        ({**SPEC, "startAfter": "2035-01-02T00:00:00Z"}, "spec.startAfter"),
+        ({**SPEC, "endAt": "2035-01-02T00:00:00Z"}, "spec.endAt"),
+        ({**SPEC, "maxRuns": 5}, "spec.maxRuns"),
+        ({**SPEC, "agentLabels": {"": "x"}}, 'spec.agentLabels[""]'),
+        ({**SPEC, "agentLabels": {"gpu": 1}}, 'spec.agentLabels["gpu"]'),
+        ({**SPEC, "agentLabels": {f"l{i}": "" for i in range(17)}}, "spec.agentLabels"),
         ({**SPEC, "jitter": 5}, "spec.jitter"),
         ({**SPEC, "overlap": "allow"}, "spec.overlap"),
         ({**SPEC, "resources": {"memory": "1m"}}, "spec.resources.memory"),
@@ -130,6 +156,111 @@ async def test_all_errors_of_codec_schema_and_domain_at_once(gateway: Client) ->
         "spec.priority",
     }
     assert answer.error["message"] == "8 fields are wrong"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/tasks/mail"), ("PUT", "/tasks/mail/jobs/x")])
+async def test_what_only_the_scheduler_knows_is_told_with_all_the_rest(gateway: Client, method: str, path: str) -> None:
+    body = {"image": "A", "cron": "every day", "timeZone": "Mars/Olympus", "jitter": "2d", "maxRuns": "x", "nope": 1}
+    wrong = {"spec.image", "spec.cron", "spec.timeZone", "spec.jitter", "spec.maxRuns", "spec.nope"}
+    answer = await refused(gateway, method, path, body)
+    assert set(answer.fields) == wrong
+    # The cron is no text at all, so that another has to stand in for it; what follows from that is not told.
+    answer = await refused(gateway, method, path, {**body, "cron": 5})
+    assert set(answer.fields) == wrong
+    assert answer.fields["spec.cron"] == "must be a string, not a number"
+
+
+async def test_a_scheduler_that_is_away_hides_nothing_that_is_known(gateway: Client) -> None:
+    await gateway.behind.stop("scheduler0")
+    answer = await refused(gateway, "POST", "/tasks/mail", {**SPEC, "cron": "@daily", "retries": -1})
+    assert (answer.status, list(answer.fields)) == (400, ["spec.retries"])
+
+
+async def test_schedules_of_a_batch(gateway: Client) -> None:
+    """Those that are sound otherwise are refused by the scheduler that admits them; the others tell it all as well."""
+    jobs = [
+        {"taskId": "mail", "spec": {**SPEC, "cron": "every day", "timeZone": "Mars/Olympus"}},
+        {"taskId": "mail", "spec": {**SPEC, "cron": "every day", "retries": -1}},
+        {"taskId": "mail", "spec": {**SPEC, "cron": "@daily"}},
+    ]
+    results = (await gateway.post("/batch", {"jobs": jobs}))["results"]
+    told = [{one["field"] for one in result["error"]["fields"]} for result in results[:2]]
+    assert told == [
+        {"jobs[0].spec.cron", "jobs[0].spec.timeZone"},
+        {"jobs[1].spec.cron", "jobs[1].spec.retries"},
+    ]
+    assert results[0]["error"]["code"] == "INVALID_ARGUMENT"
+    assert results[2]["job"]["jobId"] in gateway.store.jobs
+    assert len(gateway.store.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("GET", "/jobs/x/schedule?next=-1", None, "next"),
+        ("GET", "/jobs/x/schedule?next=1001", None, "next"),
+        ("GET", "/jobs/x/schedule?next=few", None, "next"),
+        ("DELETE", "/jobs/x?force=maybe", None, "force"),
+        ("DELETE", "/tasks/x?force=2", None, "force"),
+        ("POST", "/jobs/stop", {}, "selection"),
+        ("POST", "/jobs/stop", {"selection": {}}, "selection"),
+        ("POST", "/jobs/stop", {"selection": []}, "selection"),
+        ("POST", "/jobs/stop", {"selection": {"taskId": "a"}, "dryRun": "yes"}, "dryRun"),
+        ("POST", "/jobs/stop", {"selection": {"taskPattern": "("}}, "selection.taskPattern"),
+        ("POST", "/jobs/stop", {"selection": {"taskPattern": "a" * 257}}, "selection.taskPattern"),
+        ("POST", "/jobs/stop", {"selection": {"taskPattern": 5}}, "selection.taskPattern"),
+        ("POST", "/jobs/stop", {"selection": {"state": ["GONE"]}}, "selection.state[0]"),
+        ("POST", "/jobs/stop", {"selection": {"reason": ["GONE"]}}, "selection.reason[0]"),
+        ("POST", "/jobs/stop", {"selection": {"label": ["a"]}}, "selection.label[0]"),
+        ("POST", "/jobs/stop", {"selection": {"olderThan": "-5s"}}, "selection.olderThan"),
+        ("POST", "/jobs/stop", {"selection": {"createdAfter": "now"}}, "selection.createdAfter"),
+        ("POST", "/jobs/stop", {"selection": {"taskId": "a", "nope": 1}}, "selection.nope"),
+        ("POST", "/errors/retry", {}, "selection"),
+        ("POST", "/errors/retry", {"selection": {"state": ["FAILED", "RUNNING"]}}, "selection.state[1]"),
+        ("POST", "/errors/retry", {"selection": {"taskPattern": "[z-a]"}}, "selection.taskPattern"),
+        ("POST", "/errors/discard", {}, "selection"),
+        ("POST", "/errors/discard", {"selection": {"state": ["SUCCEEDED"]}}, "selection.state[0]"),
+        ("GET", "/errors?reason=GONE", None, "reason[0]"),
+        ("GET", "/errors?label=a", None, "label[0]"),
+        ("GET", "/errors?pageSize=0", None, "pageSize"),
+        ("GET", "/errors?pageToken=x", None, "pageToken"),
+        ("GET", "/errors?olderThan=5", None, "olderThan"),
+        ("POST", "/agents/x/drain?deadline=soon", None, "deadline"),
+        ("POST", "/agents/x/drain?deadline=31d", None, "deadline"),
+        ("POST", "/agents/x/drain?deadline=1&deadline=2", None, "deadline"),
+        ("POST", "/agents/x/cordon?deadline=5", None, "deadline"),
+        ("POST", "/breakers/reset", {}, "kind"),
+        ("POST", "/breakers/reset", {"kind": "IMAGE"}, "subject"),
+        ("POST", "/breakers/reset", {"kind": "TASK", "subject": "a"}, "kind"),
+        ("POST", "/breakers/reset", {"kind": "IMAGE", "subject": "a" * 513}, "subject"),
+    ],
+)
+async def test_bad_requests_of_operators(gateway: Client, method: str, path: str, body: Any, field: str) -> None:
+    answer = await refused(gateway, method, path, body)
+    assert answer.status == 400
+    assert field in answer.fields
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "reason"),
+    [
+        *(("POST", f"/jobs/x/{verb}", "JOB_NOT_FOUND") for verb in ("pause", "resume", "trigger")),
+        ("GET", "/jobs/x/schedule", "JOB_NOT_FOUND"),
+        ("GET", "/jobs/x/explain", "JOB_NOT_FOUND"),
+        ("DELETE", "/jobs/x", "JOB_NOT_FOUND"),
+        ("DELETE", "/tasks/x", "TASK_NOT_FOUND"),
+        ("GET", "/tasks/x/explain", "TASK_NOT_FOUND"),
+        ("GET", "/pools/x/explain", "ROUTE_NOT_FOUND"),
+        ("POST", "/agents/x/cordon", "AGENT_NOT_FOUND"),
+        ("DELETE", "/agents/x/cordon", "AGENT_NOT_FOUND"),
+        ("DELETE", "/agents/x/drain", "AGENT_NOT_FOUND"),
+        ("POST", "/agents/x/drain", "AGENT_NOT_FOUND"),
+        ("POST", "/agents/x/declare-dead", "AGENT_NOT_FOUND"),
+    ],
+)
+async def test_what_operators_name_must_exist(gateway: Client, method: str, path: str, reason: str) -> None:
+    answer = await refused(gateway, method, path)
+    assert (answer.status, answer.error["reason"]) == (404, reason)
 
 
 async def test_many_and_long_errors_are_cut(gateway: Client) -> None:

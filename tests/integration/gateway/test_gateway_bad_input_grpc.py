@@ -5,6 +5,8 @@ from typing import Any
 import grpc.aio
 import pytest
 from google.protobuf import struct_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1 import execution_service_pb2, farm_service_pb2, log_service_pb2, task_service_pb2
 from easyq.v1 import job_service_pb2 as api
@@ -21,6 +23,9 @@ from tests.integration.gateway.conftest import Client
 
 ID = "5b8db248edc7d584132a6d4d"
 EXECUTION = "77cfabbb-1864-4073-afe7-0efe01014754"
+
+
+LATER_ON = Timestamp(seconds=2_000_000_000)
 
 
 def create(task: str = "t", **spec: Any) -> api.CreateJobRequest:
@@ -58,7 +63,23 @@ def later(request: Any, where: str = "") -> Any:
         (create(envs={f"A{i}": "x" * 100_000 for i in range(3)}), ["spec"]),
         (create(metadata=struct_pb2.Struct(fields={"a": struct_pb2.Value(number_value=float("nan"))})),
          ['spec.metadata["a"]']),
-        (create(cron="* * * * *"), ["spec.cron"]),
+        (create(cron="every day"), ["spec.cron"]),
+        (create(cron="x" * 257), ["spec.cron"]),
+        (create(cron="every day", time_zone="Mars", max_runs=1), ["spec.cron", "spec.timeZone"]),
+        (create(cron="every day", image="A b", overlap=9), ["spec.image", "spec.overlap", "spec.cron"]),
+        (create(cron="@daily", misfire=9), ["spec.misfire"]),
+        (create(cron="@daily", jitter=Duration(seconds=86_401)), ["spec.jitter"]),
+        (create(cron="@daily", jitter=Duration(seconds=1, nanos=-1)), ["spec.jitter"]),
+        (create(cron="@daily", misfire_deadline=Duration(nanos=5)), ["spec.misfireDeadline"]),
+        (create(cron="@daily", end_at=Timestamp(seconds=5)), ["spec.endAt"]),
+        (create(cron="@daily", start_after=Timestamp(nanos=-5)), ["spec.startAfter"]),
+        (create(cron="@daily", start_after=LATER_ON, end_at=LATER_ON), ["spec.endAt"]),
+        (create(time_zone="UTC", overlap=1, misfire=3, jitter=Duration(), misfire_deadline=Duration(seconds=60),
+                start_after=LATER_ON, end_at=LATER_ON, max_runs=1),
+         ["spec.timeZone", "spec.overlap", "spec.misfire", "spec.jitter", "spec.misfireDeadline", "spec.startAfter",
+          "spec.endAt", "spec.maxRuns"]),
+        (create(agent_labels={"-": ""}), ['spec.agentLabels["-"]']),
+        (create(agent_labels={"a": "\0"}), ['spec.agentLabels["a"]']),
         (later(create()), [""]),
         (later(create(), "spec"), ["spec"]),
         (later(create(), "spec.backoff"), ["spec.backoff"]),
@@ -104,6 +125,7 @@ def calls(channel: grpc.aio.Channel) -> dict[str, Any]:
     jobs: Any = JobServiceStub(channel)
     executions: Any = ExecutionServiceStub(channel)
     farm: Any = FarmServiceStub(channel)
+    tasks: Any = TaskServiceStub(channel)
     return {
         "put": jobs.PutJob(api.PutJobRequest(task_id="t", job_id="/", spec=JobSpec(image="a"))),
         "get": jobs.GetJob(api.GetJobRequest()),
@@ -122,6 +144,48 @@ def calls(channel: grpc.aio.Channel) -> dict[str, Any]:
         "tasks": TaskServiceStub(channel).ListTasks(later(task_service_pb2.ListTasksRequest())),
         "agent": farm.GetAgent(farm_service_pb2.GetAgentRequest()),
         "agent unknown": farm.GetAgent(farm_service_pb2.GetAgentRequest(agent_id="x")),
+        "pause": jobs.PauseJob(api.PauseJobRequest()),
+        "pause unknown": jobs.PauseJob(api.PauseJobRequest(job_id=ID)),
+        "resume": jobs.ResumeJob(later(api.ResumeJobRequest(job_id=ID))),
+        "resume unknown": jobs.ResumeJob(api.ResumeJobRequest(job_id=ID)),
+        "trigger": jobs.TriggerJob(api.TriggerJobRequest()),
+        "trigger unknown": jobs.TriggerJob(api.TriggerJobRequest(job_id=ID)),
+        "schedule": jobs.GetSchedule(api.GetScheduleRequest(job_id=ID, next=1001)),
+        "schedule unknown": jobs.GetSchedule(api.GetScheduleRequest(job_id=ID)),
+        "explain": jobs.ExplainJob(api.ExplainJobRequest()),
+        "explain unknown": jobs.ExplainJob(api.ExplainJobRequest(job_id=ID)),
+        "delete": jobs.DeleteJob(api.DeleteJobRequest(force=True)),
+        "delete unknown": jobs.DeleteJob(api.DeleteJobRequest(job_id=ID)),
+        "stop many": jobs.StopJobs(api.StopJobsRequest()),
+        "stop all": jobs.StopJobs(api.StopJobsRequest(selection=api.JobSelection())),
+        "stop pattern": jobs.StopJobs(api.StopJobsRequest(selection=api.JobSelection(task_pattern="a{2,1}"))),
+        "stop state": jobs.StopJobs(api.StopJobsRequest(selection=api.JobSelection(state=[99]))),  # type: ignore[list-item]
+        "stop old": jobs.StopJobs(api.StopJobsRequest(selection=api.JobSelection(older_than=Duration(seconds=-1)))),
+        "errors": jobs.ListErrors(api.ListErrorsRequest(page_size=0)),
+        "retry many": jobs.RetryErrors(api.RetryErrorsRequest()),
+        "retry state": jobs.RetryErrors(api.RetryErrorsRequest(selection=api.JobSelection(state=[Job.STOPPED]))),
+        "discard many": jobs.DiscardErrors(api.DiscardErrorsRequest()),
+        "discard label": jobs.DiscardErrors(api.DiscardErrorsRequest(selection=api.JobSelection(label=["a"]))),
+        "explain task": tasks.ExplainTask(task_service_pb2.ExplainTaskRequest()),
+        "explain task unknown": tasks.ExplainTask(task_service_pb2.ExplainTaskRequest(task_id="x")),
+        "delete task": tasks.DeleteTask(task_service_pb2.DeleteTaskRequest()),
+        "delete task unknown": tasks.DeleteTask(task_service_pb2.DeleteTaskRequest(task_id="x")),
+        "cordon": farm.CordonAgent(farm_service_pb2.CordonAgentRequest()),
+        "cordon unknown": farm.CordonAgent(farm_service_pb2.CordonAgentRequest(agent_id="x")),
+        "uncordon": farm.UncordonAgent(farm_service_pb2.UncordonAgentRequest()),
+        "uncordon unknown": farm.UncordonAgent(farm_service_pb2.UncordonAgentRequest(agent_id="x")),
+        "drain": farm.DrainAgent(
+            farm_service_pb2.DrainAgentRequest(agent_id="x", deadline=Duration(seconds=2_592_001))
+        ),
+        "drain unknown": farm.DrainAgent(farm_service_pb2.DrainAgentRequest(agent_id="x")),
+        "dead": farm.DeclareAgentDead(farm_service_pb2.DeclareAgentDeadRequest()),
+        "dead unknown": farm.DeclareAgentDead(farm_service_pb2.DeclareAgentDeadRequest(agent_id="x")),
+        "pools": farm.ListPools(later(farm_service_pb2.ListPoolsRequest())),
+        "pool": farm.ExplainPool(farm_service_pb2.ExplainPoolRequest()),
+        "pool unknown": farm.ExplainPool(farm_service_pb2.ExplainPoolRequest(name="x")),
+        "limits": farm.ListLimits(later(farm_service_pb2.ListLimitsRequest())),
+        "breakers": farm.ListBreakers(later(farm_service_pb2.ListBreakersRequest())),
+        "reset": farm.ResetBreaker(farm_service_pb2.ResetBreakerRequest(subject="a")),
         "search": farm.Search(farm_service_pb2.SearchRequest(query="\0")),
     }
 
@@ -140,6 +204,33 @@ async def test_other_calls(gateway: Client) -> None:
         "tasks": [""],
         "agent": ["agentId"],
         "search": ["query"],
+        "pause": ["jobId"],
+        "resume": [""],
+        "trigger": ["jobId"],
+        "schedule": ["next"],
+        "explain": ["jobId"],
+        "delete": ["jobId"],
+        "stop many": ["selection"],
+        "stop all": ["selection"],
+        "stop pattern": ["selection.taskPattern"],
+        "stop state": ["selection.state[0]"],
+        "stop old": ["selection.olderThan"],
+        "errors": ["pageSize"],
+        "retry many": ["selection"],
+        "retry state": ["selection.state[0]"],
+        "discard many": ["selection"],
+        "discard label": ["selection.label[0]"],
+        "explain task": ["taskId"],
+        "delete task": ["taskId"],
+        "cordon": ["agentId"],
+        "uncordon": ["agentId"],
+        "drain": ["deadline"],
+        "dead": ["agentId"],
+        "pools": [""],
+        "pool": ["name"],
+        "limits": [""],
+        "breakers": [""],
+        "reset": ["kind"],
     }
     for name, call in calls(gateway.channel).items():
         error = await refused(call)

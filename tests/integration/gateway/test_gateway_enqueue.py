@@ -41,7 +41,7 @@ async def test_the_answer_to_the_letter(gateway: Client) -> None:
         r'"taskUrl": "/tasks/send-very-specific-email", '
         r'"jobUrl": "/tasks/send-very-specific-email/jobs/(?P=job)", '
         r'"executionUrl": "/tasks/send-very-specific-email/jobs/(?P=job)/executions/(?P=execution)", '
-        r'"replayed": false, "spec": null\}\n',
+        r'"replayed": false, "spec": null, "nextFires": \[\]\}\n',
         answer.body.decode(),
     )
     assert found, answer.body

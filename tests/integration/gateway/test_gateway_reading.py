@@ -16,29 +16,40 @@ from easyq.v1.task_service_pb2_grpc import TaskServiceStub
 from easyq_chassis.status import from_rpc_error
 from easyq_gateway.http_rules import all_bindings
 from easyq_gateway.usecases.presenting import Presenter
+from easyq_internal.dispatcher.v1 import dispatcher_pb2
 from tests.integration.gateway.conftest import SPEC, Client, Starter
 from tests.support.waiting import eventually
+
+RECURRING = frozenset({"PauseJob", "ResumeJob", "TriggerJob", "GetSchedule"})
+QUERIES = {"Search": "?query=mail", "DeleteJob": "?force=true", "DeleteTask": "?force=true"}
+BODIES: dict[str, Any] = {
+    "BatchCreateJobs": {"jobs": [{"taskId": "mail", "spec": SPEC}]},
+    "StopJobs": {"selection": {"taskId": "nobody's"}, "dryRun": True},
+    "RetryErrors": {"selection": {"taskId": "nobody's"}},
+    "DiscardErrors": {"selection": {"taskId": "nobody's"}},
+    "ResetBreaker": {"kind": "HOST", "subject": "host-1"},
+}
 
 
 async def test_every_route_answers(gateway: Client) -> None:
     """Each binding with values that exist: none is forgotten, none is shadowed by another."""
-    answer = await gateway.enqueue("mail")
     gateway.behind.add_agent("host-1")
-    values = {
-        "task_id": "mail",
-        "job_id": answer["jobId"],
-        "execution_id": answer["executionId"],
-        "agent_id": "host-1",
-    }
-    bodies: dict[str, Any] = {"spec": SPEC, "*": {"jobs": [{"taskId": "mail", "spec": SPEC}]}, "": None}
-    # Retries want a job that has ended, so that they come last.
-    bindings = sorted(all_bindings(), key=lambda binding: binding.method.name == "RetryJob")
-    for binding in bindings:
-        path = binding.path_of(values[name] for name in binding.variables)
-        if binding.method.name == "RetryJob":
-            await gateway.store.move(gateway.store.first[answer["jobId"]], Execution.FAILED)
-        query = "?query=mail" if binding.method.name == "Search" else ""
-        result = await gateway.call(binding.verb, path + query, bodies[binding.body])
+    gateway.behind.dispatchers[0].pools["default"] = dispatcher_pb2.ExplainPoolResponse()
+    for index, binding in enumerate(all_bindings()):
+        name, task = binding.method.name, f"mail{index}"
+        answer = await gateway.enqueue(task, **({"cron": "@daily"} if name in RECURRING else {}))
+        values = {
+            "task_id": task,
+            "job_id": answer["jobId"],
+            "execution_id": answer["executionId"],
+            "agent_id": "host-1",
+            "name": "default",
+        }
+        if name == "RetryJob":
+            await gateway.store.move(answer["executionId"], Execution.FAILED)
+        path = binding.path_of(values[variable] for variable in binding.variables)
+        body = SPEC if binding.body == "spec" else BODIES.get(name)
+        result = await gateway.call(binding.verb, path + QUERIES.get(name, ""), body)
         assert result.status == 200, (binding.verb, path, result)
         shown = set(result.json)
         assert shown == {field.json_name for field in binding.method.output_type.fields}
@@ -170,6 +181,9 @@ async def test_the_dispatcher_explains(start_gateway: Starter) -> None:
             "reason": "LIMIT_FULL",
             "message": "Its limit is full.",
             "since": None,
+            "subject": "",
+            "position": 0,
+            "nextLookAt": None,
         }
     )
     [item] = (await gateway.get("/executions"))["items"]

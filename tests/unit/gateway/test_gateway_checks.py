@@ -12,7 +12,7 @@ from easyq._vendor.buf.validate import validate_pb2
 from easyq.v1.execution_service_pb2 import GetExecutionRequest, ListExecutionsRequest
 from easyq.v1.job_pb2 import Execution
 from easyq.v1.job_service_pb2 import BatchItem, CreateJobRequest, ListJobsRequest, PutJobRequest
-from easyq.v1.spec_pb2 import JobSpec, OnLost, Pull
+from easyq.v1.spec_pb2 import JobSpec, Misfire, OnLost, Overlap, Pull
 from easyq_chassis.errors import InvalidArgument
 from easyq_gateway import convert
 from easyq_gateway.codec.rules import PATTERNS
@@ -21,6 +21,7 @@ from easyq_gateway.domain.problems import Problem
 from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.http_rules import FILES
 from easyq_gateway.usecases.checking import Checker
+from easyq_gateway.usecases.defaults import TaskDefaults
 
 NOW = 1_900_000_000_000
 
@@ -33,7 +34,7 @@ class StandingClock:
         return 0.0
 
 
-CHECKER = Checker(clock=StandingClock(), redactor=Redactor(), defaults=Defaults())
+CHECKER = Checker(clock=StandingClock(), redactor=Redactor(), defaults=TaskDefaults(Defaults()))
 SECONDS = NOW // 1000
 
 
@@ -50,6 +51,17 @@ def changed(change: Any) -> CreateJobRequest:
     made = request()
     change(made.spec)
     return made
+
+
+def recur(spec: JobSpec) -> JobSpec:
+    """The spec, with a cron."""
+    spec.cron = "0 4 * * *"
+    return spec
+
+
+def window(spec: JobSpec, start_after: int, end_at: int) -> None:
+    recur(spec).start_after.FromSeconds(SECONDS + start_after)
+    spec.end_at.FromSeconds(SECONDS + end_at)
 
 
 def resolve(spec: JobSpec, defaults: Defaults) -> None:
@@ -84,11 +96,30 @@ def test_a_sound_request() -> None:
         (request(labels={"-": "1"}), 'spec.labels["-"]', "letters"),
         (request(labels={"easyq.x": "1"}), 'spec.labels["easyq.x"]', "EasyQ's own"),
         (request(labels={"a": "x" * 1025}), 'spec.labels["a"]', "1024"),
-        (request(cron="* * * * *"), "spec.cron", "recurring"),
+        (request(cron="x" * 257), "spec.cron", "256"),
+        (request(cron="* * * * *", time_zone="x" * 65), "spec.timeZone", "64"),
+        (request(cron="* * * * *", overlap=9), "spec.overlap", "one of ALLOW, SKIP, REPLACE, QUEUE"),
+        (request(cron="* * * * *", misfire=9), "spec.misfire", "one of SKIP, ONCE, ALL"),
+        (changed(lambda spec: recur(spec).jitter.FromSeconds(86_401)), "spec.jitter", "86400s"),
+        (changed(lambda spec: recur(spec).jitter.FromSeconds(-1)), "spec.jitter", "0s"),
+        (changed(lambda spec: recur(spec).misfire_deadline.FromMilliseconds(999)), "spec.misfireDeadline", "1s"),
+        (changed(lambda spec: recur(spec).misfire_deadline.FromSeconds(40_000_000)), "spec.misfireDeadline", "315360"),
+        (changed(lambda spec: recur(spec).end_at.FromSeconds(SECONDS)), "spec.endAt", "in the past"),
+        (changed(lambda spec: window(spec, 50, 50)), "spec.endAt", "not after startAfter"),
+        (changed(lambda spec: window(spec, 400_000_000, 500_000_000)), "spec.startAfter", "ten years"),
+        (changed(lambda spec: setattr(recur(spec).start_after, "nanos", -1)), "spec.startAfter", "nanos"),
+        (request(agent_labels={"-": "1"}), 'spec.agentLabels["-"]', "letters"),
+        (request(agent_labels={"a": "x" * 1025}), 'spec.agentLabels["a"]', "1024"),
+        (request(agent_labels={"a": "\0"}), 'spec.agentLabels["a"]', "NUL"),
+        (request(agent_labels={f"a{i}": "" for i in range(17)}), "spec.agentLabels", "16"),
         (request(time_zone="UTC"), "spec.timeZone", "recurring"),
         (request(overlap=1), "spec.overlap", "recurring"),
         (request(misfire=3), "spec.misfire", "recurring"),
         (changed(lambda spec: spec.jitter.FromSeconds(1)), "spec.jitter", "recurring"),
+        (changed(lambda spec: spec.misfire_deadline.FromSeconds(5)), "spec.misfireDeadline", "recurring"),
+        (changed(lambda spec: spec.start_after.FromSeconds(SECONDS)), "spec.startAfter", "recurring"),
+        (changed(lambda spec: spec.end_at.FromSeconds(SECONDS + 5)), "spec.endAt", "recurring"),
+        (request(max_runs=1), "spec.maxRuns", "recurring"),
         (request(retries=1001), "spec.retries", "1000"),
         (request(retry_on=["nope"]), "spec.retryOn[0]", "exit code"),
         (request(retry_on=["256"]), "spec.retryOn[0]", "0 to 255"),
@@ -138,10 +169,33 @@ def test_a_spec_that_is_too_large() -> None:
     assert error.value.reason == "TOO_LARGE"
 
 
-def test_the_reason_of_what_comes_in_a_later_version() -> None:
-    with pytest.raises(InvalidArgument) as error:
-        CHECKER.require(request(cron="* * * * *", time_zone="UTC"))
-    assert error.value.reason == "NOT_SUPPORTED"
+def test_a_cron_that_could_not_be_read_was_given_all_the_same() -> None:
+    made = request(time_zone="UTC", max_runs=3)
+    found = CHECKER.problems(made, [Problem(path="spec.cron", message="must be a string, not a number")])
+    assert [problem.path for problem in found] == ["spec.cron"]
+
+
+def test_a_sound_recurring_request() -> None:
+    made = changed(lambda spec: window(spec, -50, 50))
+    made.spec.MergeFrom(JobSpec(time_zone="Europe/Berlin", overlap=Overlap.ALLOW, misfire=Misfire.ALL, max_runs=7))
+    made.spec.jitter.FromSeconds(0)
+    assert problems(made) == {}
+
+
+def test_defaults_of_a_recurring_job() -> None:
+    spec = JobSpec(image="a", cron="@daily")
+    resolve(spec, Defaults())
+    assert (spec.time_zone, spec.overlap, spec.misfire, spec.max_runs) == ("UTC", 2, 2, 0)
+    assert spec.HasField("jitter")
+    assert (spec.jitter.ToMilliseconds(), spec.misfire_deadline.seconds) == (0, 60)
+    again = JobSpec(image="a", cron="@daily", time_zone="Asia/Tokyo")
+    again.jitter.FromSeconds(5)
+    again.misfire_deadline.FromSeconds(7)
+    resolve(again, Defaults())
+    assert (again.time_zone, again.jitter.seconds, again.misfire_deadline.seconds) == ("Asia/Tokyo", 5, 7)
+    plain = JobSpec(image="a")
+    resolve(plain, Defaults())
+    assert (plain.time_zone, plain.HasField("jitter"), plain.HasField("misfire_deadline")) == ("", False, False)
 
 
 @pytest.mark.parametrize("levels", [31, 32, 33])

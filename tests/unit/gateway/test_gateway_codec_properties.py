@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easyq.v1.job_service_pb2 import BatchCreateJobsRequest, BatchItem, CreateJobRequest
-from easyq.v1.spec_pb2 import Backoff, JobSpec, Mount, OnLost, Pull
+from easyq.v1.spec_pb2 import Backoff, JobSpec, Misfire, Mount, OnLost, Overlap, Pull
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import InvalidArgument
 from easyq_gateway.codec.decode import decode
@@ -19,8 +19,9 @@ from easyq_gateway.domain.defaults import Defaults
 from easyq_gateway.domain.problems import Problems
 from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.usecases.checking import Checker
+from easyq_gateway.usecases.defaults import TaskDefaults
 
-CHECKER = Checker(clock=SystemClock(), redactor=Redactor(), defaults=Defaults())
+CHECKER = Checker(clock=SystemClock(), redactor=Redactor(), defaults=TaskDefaults(Defaults()))
 NAMES = [field.json_name for field in JobSpec.DESCRIPTOR.fields]
 
 SCALARS = (
@@ -65,7 +66,7 @@ def test_any_json_is_taken_or_refused_by_its_fields(body: dict[str, Any]) -> Non
         assert len(to_json(told).encode()) <= 4096
     else:
         assert not problems
-        CHECKER.resolve(request.spec)
+        CHECKER.resolve(request.task_id, request.spec)
 
 
 @given(st.lists(ANYTHING | st.fixed_dictionaries({"spec": BODIES}), max_size=3))
@@ -96,6 +97,11 @@ def specs(draw: st.DrawFn) -> JobSpec:
         retry_on=draw(st.lists(SHORT, max_size=3)),
         pull=draw(st.sampled_from(Pull.Mode.values())),
         on_lost=draw(st.sampled_from(OnLost.Mode.values())),
+        overlap=draw(st.sampled_from(Overlap.Mode.values())),
+        misfire=draw(st.sampled_from(Misfire.Mode.values())),
+        time_zone=draw(SHORT),
+        agent_labels=draw(st.dictionaries(SHORT, SHORT, max_size=3)),
+        max_runs=draw(st.integers(0, 2**32 - 1)),
         shm_size=draw(st.integers(-(2**63), 2**63 - 1)),
         workdir=draw(SHORT),
     )
@@ -111,7 +117,15 @@ def specs(draw: st.DrawFn) -> JobSpec:
     if draw(st.booleans()):
         spec.metadata.update(draw(st.dictionaries(SHORT, FREE, max_size=3)))
     if draw(st.booleans()):
+        spec.cron = draw(SHORT)
+    elif draw(st.booleans()):
         spec.start_at.FromMilliseconds(draw(st.integers(-62_135_596_800_000, 253_402_300_799_999)))
+    for message in (spec.start_after, spec.end_at):
+        if draw(st.booleans()):
+            message.FromMilliseconds(draw(st.integers(-62_135_596_800_000, 253_402_300_799_999)))
+    for span in (spec.jitter, spec.misfire_deadline):
+        if draw(st.booleans()):
+            span.FromMilliseconds(draw(st.integers(0, 315_360_000_000)))
     if draw(st.booleans()):
         spec.timeout.FromMilliseconds(draw(st.integers(0, 315_360_000_000)))
     if draw(st.booleans()):

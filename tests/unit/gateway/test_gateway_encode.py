@@ -16,7 +16,7 @@ def test_the_answer_of_a_post_to_the_letter() -> None:
     answer = CreateJobResponse(task_id="t", job_id="5b8db248edc7d584132a6d4d", queue_job_id="q", execution_id="q")
     assert to_json(answer) == (
         '{"taskId": "t", "jobId": "5b8db248edc7d584132a6d4d", "queueJobId": "q", "executionId": "q", "taskUrl": "", '
-        '"jobUrl": "", "executionUrl": "", "replayed": false, "spec": null}'
+        '"jobUrl": "", "executionUrl": "", "replayed": false, "spec": null, "nextFires": []}'
     )
 
 

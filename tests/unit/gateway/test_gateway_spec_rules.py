@@ -62,7 +62,10 @@ def test_a_sound_spec() -> None:
         ({"start_at_ms": NOW - 11 * YEAR}, "startAt", "ten years"),
         ({"expiration_ms": NOW + 11 * YEAR}, "expiration", "ten years"),
         ({"start_at_ms": NOW + 5, "expiration_ms": NOW + 5}, "expiration", "never start"),
-        ({"recurring": ("cron",)}, "cron", "recurring"),
+        ({"of_recurring": ("maxRuns",)}, "maxRuns", "needs `cron`"),
+        ({"recurs": True, "end_at_ms": NOW}, "endAt", "in the past"),
+        ({"recurs": True, "end_at_ms": NOW + 5, "start_after_ms": NOW + 5}, "endAt", "not after startAfter"),
+        ({"recurs": True, "start_after_ms": NOW + 11 * YEAR}, "startAfter", "ten years"),
     ],
 )
 def test_what_is_wrong(changes: dict[str, Any], path: str, words: str) -> None:
@@ -100,7 +103,7 @@ def test_two_mounts_at_one_place() -> None:
 
 
 def test_all_at_once() -> None:
-    assert len(found(image="", memory=1, cpus=0.001, retry_on=("300", "400"), recurring=("cron", "jitter"))) == 7
+    assert len(found(image="", memory=1, cpus=0.001, retry_on=("300", "400"), of_recurring=("endAt", "jitter"))) == 7
 
 
 def test_a_moving_tag_is_pulled_before_each_run() -> None:

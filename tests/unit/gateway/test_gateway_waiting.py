@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from easyq_gateway.domain.waiting import Snapshot, from_record, unexplained, without_dispatcher
+from easyq_gateway.domain.waiting import JobSnapshot, Snapshot, from_record, of_job, unexplained, without_dispatcher
 
 QUEUED = Snapshot(
     state="QUEUED",
@@ -29,7 +29,8 @@ def test_between_attempts(trigger: str, told: str) -> None:
     assert words is not None
     assert words.reason == "BACKOFF"
     assert told in words.message
-    assert "attempt 2 is due at 2030" in words.message
+    assert "the next attempt, number 2, comes at 2030" in words.message
+    assert words.next_look_ms == 1_900_000_000_000
 
 
 def test_without_a_time() -> None:
@@ -62,3 +63,34 @@ def test_assigned_ones_are_with_their_agent(tell: object) -> None:
     assert (words.reason, words.since_ms) == ("STARTING", 7)
     assert "host-1" in words.message
     assert tell(replace(QUEUED, state="RUNNING")) is None  # type: ignore[operator]
+
+
+DUE = 1_900_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("job", "reason", "told", "since", "next_look"),
+    [
+        (JobSnapshot(state="SCHEDULED", next_run_ms=DUE, last_modified_ms=5), "NOT_DUE", "due at 2030-03-17", 5, DUE),
+        (
+            JobSnapshot(state="RETRYING", next_run_ms=DUE, last_modified_ms=5),
+            "BACKOFF",
+            "next attempt comes at",
+            5,
+            DUE,
+        ),
+        (JobSnapshot(state="PAUSED", paused_ms=3), "PAUSED", "until it is resumed", 3, None),
+        (JobSnapshot(state="ACTIVE", next_run_ms=DUE), "NOT_DUE", "next fire is due at 2030", None, DUE),
+        (JobSnapshot(state="ACTIVE", next_run_ms=DUE, waiting_fire_ms=9), "OVERLAP", "fire of 1970-01-01", 9, DUE),
+    ],
+)
+def test_a_job_as_a_whole(job: JobSnapshot, reason: str, told: str, since: int | None, next_look: int | None) -> None:
+    words = of_job(job)
+    assert words is not None
+    assert (words.reason, words.since_ms, words.next_look_ms) == (reason, since, next_look)
+    assert told in words.message
+
+
+@pytest.mark.parametrize("state", ["QUEUED", "RUNNING", "SUCCEEDED", "STOPPED", "ACTIVE", ""])
+def test_a_job_that_waits_for_no_time(state: str) -> None:
+    assert of_job(JobSnapshot(state=state)) is None

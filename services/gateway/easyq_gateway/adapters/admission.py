@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc.aio
 
 from easyq_chassis.batching import MicroBatcher
-from easyq_chassis.errors import Unavailable
+from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_gateway.adapters.calls import once, patiently, unary
 from easyq_gateway.convert import error_of_item
-from easyq_internal.scheduler.v1 import scheduler_pb2_grpc
+from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import job_store_pb2
 
 T = TypeVar("T")
+
+_WAKE_TIMEOUT = 1.0
 
 
 class GrpcAdmission:
@@ -57,16 +60,45 @@ class GrpcAdmission:
         await self._batcher.close()
 
 
+class GrpcScheduler(GrpcAdmission):
+    """One scheduler."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, patience: float) -> None:
+        self._stub: Any = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+        super().__init__("scheduler", self._stub, patience=patience)
+
+    async def preview_once(
+        self, request: scheduler_pb2.PreviewScheduleRequest, timeout: float
+    ) -> scheduler_pb2.PreviewScheduleResponse:
+        """One attempt."""
+        answer: scheduler_pb2.PreviewScheduleResponse = await unary(
+            self._stub.PreviewSchedule, request, timeout=timeout
+        )
+        return answer
+
+    async def wake(self) -> None:
+        """Wakes it, if it is there."""
+        with suppress(EasyQError):
+            await unary(self._stub.Wake, scheduler_pb2.WakeRequest(), timeout=_WAKE_TIMEOUT)
+
+
 class Schedulers:
-    """`Admission` at any of several schedulers: the first that answers, and that one from then on."""
+    """`Scheduler` at any of several schedulers: the first that answers, and that one from then on."""
 
     def __init__(self, channels: Sequence[grpc.aio.Channel], *, patience: float) -> None:
         self._patience = patience
-        self._each = [
-            GrpcAdmission("scheduler", scheduler_pb2_grpc.SchedulerServiceStub(channel), patience=patience)
-            for channel in channels
-        ]
+        self._each = [GrpcScheduler(channel, patience=patience) for channel in channels]
         self._preferred = 0
+        self._waking: set[asyncio.Task[None]] = set()
+
+    async def preview(self, request: scheduler_pb2.PreviewScheduleRequest) -> scheduler_pb2.PreviewScheduleResponse:
+        return await self._any(lambda one, left: one.preview_once(request, left))
+
+    def wake(self) -> None:
+        for one in self._each:
+            task = asyncio.create_task(one.wake())
+            self._waking.add(task)
+            task.add_done_callback(self._waking.discard)
 
     async def submit(self, job: job_store_pb2.NewJob) -> job_store_pb2.SubmitAccepted:
         return await self._any(lambda one, _: one.submit_once(job))
@@ -78,13 +110,16 @@ class Schedulers:
 
     async def close(self) -> None:
         """Ends the streams of batches."""
+        for task in self._waking:
+            task.cancel()
+        await asyncio.gather(*self._waking, return_exceptions=True)
         for one in self._each:
             await one.close()
 
-    async def _any(self, attempt: Callable[[GrpcAdmission, float], Awaitable[T]]) -> T:
+    async def _any(self, attempt: Callable[[GrpcScheduler, float], Awaitable[T]]) -> T:
         return await patiently("scheduler", lambda left: self._each_once(attempt, left), patience=self._patience)
 
-    async def _each_once(self, attempt: Callable[[GrpcAdmission, float], Awaitable[T]], left: float) -> T:
+    async def _each_once(self, attempt: Callable[[GrpcScheduler, float], Awaitable[T]], left: float) -> T:
         # A scheduler that hangs must leave time for the others.
         share = left / len(self._each)
         last = Unavailable("it did not answer in time")

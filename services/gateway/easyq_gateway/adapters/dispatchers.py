@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 
 from easyq.v1 import job_pb2
-from easyq_chassis.errors import Unavailable
+from easyq_chassis.errors import EasyQError, NotFound, Unavailable
 from easyq_chassis.loops import Loop
 from easyq_chassis.status import from_rpc_error
 from easyq_gateway.ports import Explained, Matching
@@ -33,6 +33,7 @@ class DispatcherLink:
         self._stub: Any = dispatcher_pb2_grpc.DispatcherServiceStub(channel)
         self._ready: deque[records_pb2.Head] = deque(maxlen=_MOST_WORDS)
         self._stops: deque[job_store_pb2.StopHint] = deque(maxlen=_MOST_WORDS)
+        self._upkeep: deque[dispatcher_pb2.UpkeepNews] = deque(maxlen=_MOST_WORDS)
         self._arrived = asyncio.Event()
         self._call: Any = None
         self._batch = 0
@@ -45,10 +46,17 @@ class DispatcherLink:
         await self._loop.stop()
         self._drop_call()
 
-    def tell(self, ready: Sequence[records_pb2.Head], stops: Sequence[job_store_pb2.StopHint]) -> None:
+    def tell(
+        self,
+        *,
+        ready: Sequence[records_pb2.Head] = (),
+        stops: Sequence[job_store_pb2.StopHint] = (),
+        upkeep: Sequence[dispatcher_pb2.UpkeepNews] = (),
+    ) -> None:
         """Takes words for the next batch."""
         self._ready.extend(ready)
         self._stops.extend(stops)
+        self._upkeep.extend(upkeep)
         self._arrived.set()
 
     async def explain(self, items: Sequence[dispatcher_pb2.ExplainItem]) -> dispatcher_pb2.ExplainResponse | None:
@@ -68,12 +76,22 @@ class DispatcherLink:
             return Matching(address=self.address, view=None, error=from_rpc_error(error).message)
         return Matching(address=self.address, view=view)
 
+    async def ask(self, method: str, request: Any) -> Any:
+        """Returns its answer to a call of its service, or the error that it ended with."""
+        try:
+            return await getattr(self._stub, method)(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            return from_rpc_error(error)
+
     async def _tell(self) -> float:
         await self._arrived.wait()
         self._arrived.clear()
-        request = dispatcher_pb2.NotifyRequest(batch=self._batch, ready=self._ready, stops=self._stops)
+        request = dispatcher_pb2.NotifyRequest(
+            batch=self._batch, ready=self._ready, stops=self._stops, upkeep=self._upkeep
+        )
         self._ready.clear()
         self._stops.clear()
+        self._upkeep.clear()
         self._batch += 1
         try:
             async with asyncio.timeout(self._timeout):
@@ -110,12 +128,16 @@ class GrpcDispatchers:
 
     def tell_ready(self, head: records_pb2.Head) -> None:
         for link in self._links:
-            link.tell((head,), ())
+            link.tell(ready=(head,))
 
     def tell_stops(self, hints: Sequence[job_store_pb2.StopHint]) -> None:
         if hints:
             for link in self._links:
-                link.tell((), hints)
+                link.tell(stops=hints)
+
+    def tell_upkeep(self, news: dispatcher_pb2.UpkeepNews) -> None:
+        for link in self._links:
+            link.tell(upkeep=(news,))
 
     async def explain(self, items: Sequence[dispatcher_pb2.ExplainItem]) -> Explained:
         answers = await asyncio.gather(*(link.explain(items) for link in self._links))
@@ -127,3 +149,30 @@ class GrpcDispatchers:
 
     async def matching(self) -> Sequence[Matching]:
         return await asyncio.gather(*(link.matching() for link in self._links))
+
+    async def explain_task(self, task_id: str) -> dispatcher_pb2.ExplainTaskResponse | None:
+        for answer in await self._ask("ExplainTask", dispatcher_pb2.ExplainTaskRequest(task_id=task_id)):
+            if isinstance(answer, dispatcher_pb2.ExplainTaskResponse):
+                return answer
+        return None
+
+    async def explain_pool(self, name: str) -> dispatcher_pb2.ExplainPoolResponse:
+        answers = await self._ask("ExplainPool", dispatcher_pb2.ExplainPoolRequest(name=name))
+        for answer in answers:
+            if isinstance(answer, dispatcher_pb2.ExplainPoolResponse):
+                return answer
+        if any(isinstance(answer, NotFound) for answer in answers):
+            raise NotFound("there is no pool of this name", reason="ROUTE_NOT_FOUND")
+        raise _none_answers()
+
+    async def reset_breaker(self, request: dispatcher_pb2.ResetBreakerRequest) -> None:
+        answers = await self._ask("ResetBreaker", request)
+        if all(isinstance(answer, EasyQError) for answer in answers):
+            raise _none_answers()
+
+    async def _ask(self, method: str, request: Any) -> list[Any]:
+        return await asyncio.gather(*(link.ask(method, request) for link in self._links))
+
+
+def _none_answers() -> Unavailable:
+    return Unavailable("no dispatcher can be reached now", retry_after=2.0)

@@ -20,10 +20,12 @@ from easyq_chassis.status import from_rpc_error
 from easyq_gateway.adapters.admission import GrpcAdmission
 from easyq_gateway.adapters.calls import patiently, unary, without_echo
 from easyq_internal.store.v1 import (
+    farm_store_pb2,
     farm_store_pb2_grpc,
     job_store_pb2,
     job_store_pb2_grpc,
     log_store_pb2_grpc,
+    records_pb2,
 )
 
 
@@ -76,6 +78,59 @@ class GrpcJobStore(GrpcAdmission):
 
     async def retry_job(self, request: job_store_pb2.RetryJobRequest) -> job_store_pb2.RetryJobResponse:
         answer: job_store_pb2.RetryJobResponse = await self._call(self._stub.RetryJob, request)
+        return answer
+
+    async def pause_job(self, request: job_store_pb2.PauseJobRequest) -> job_store_pb2.PauseJobResponse:
+        answer: job_store_pb2.PauseJobResponse = await self._call(self._stub.PauseJob, request)
+        return answer
+
+    async def resume_job(self, request: job_store_pb2.ResumeJobRequest) -> job_store_pb2.ResumeJobResponse:
+        answer: job_store_pb2.ResumeJobResponse = await self._call(self._stub.ResumeJob, request)
+        return answer
+
+    async def trigger_job(self, request: job_store_pb2.TriggerJobRequest) -> job_store_pb2.TriggerJobResponse:
+        answer: job_store_pb2.TriggerJobResponse = await self._call(self._stub.TriggerJob, request)
+        return answer
+
+    async def delete_job(self, request: job_store_pb2.DeleteJobRequest) -> job_store_pb2.DeleteJobResponse:
+        answer: job_store_pb2.DeleteJobResponse = await self._call(self._stub.DeleteJob, request)
+        return answer
+
+    async def delete_task(self, request: job_store_pb2.DeleteTaskRequest) -> job_store_pb2.DeleteTaskResponse:
+        answer: job_store_pb2.DeleteTaskResponse = await self._call(self._stub.DeleteTask, request)
+        return answer
+
+    async def stop_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
+        page: job_store_pb2.ManyResponse = await self._call(self._stub.StopMany, request)
+        return page
+
+    async def retry_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
+        page: job_store_pb2.ManyResponse = await self._call(self._stub.RetryMany, request)
+        return page
+
+    async def delete_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
+        page: job_store_pb2.ManyResponse = await self._call(self._stub.DeleteMany, request)
+        return page
+
+    async def count_executions(self, task_id: str) -> job_store_pb2.CountExecutionsResponse:
+        request = job_store_pb2.CountExecutionsRequest(task_id=task_id)
+        counts: job_store_pb2.CountExecutionsResponse = await self._call(self._stub.CountExecutions, request)
+        return counts
+
+    async def list_task_queue(self, task_id: str, limit: int) -> Sequence[records_pb2.Head]:
+        request = farm_store_pb2.ListTaskQueueRequest(task_id=task_id, limit=limit)
+        answer = await self._call(self._farm.ListTaskQueue, request)
+        heads: Sequence[records_pb2.Head] = answer.items
+        return heads
+
+    async def set_upkeep(self, agent_id: str, upkeep: records_pb2.Upkeep) -> farm_service_pb2.Agent:
+        request = farm_store_pb2.SetUpkeepRequest(agent_id=agent_id, upkeep=upkeep)
+        answer: farm_store_pb2.SetUpkeepResponse = await self._call(self._farm.SetUpkeep, request)
+        return answer.agent
+
+    async def declare_dead(self, agent_id: str) -> farm_store_pb2.DeclareDeadResponse:
+        request = farm_store_pb2.DeclareDeadRequest(agent_id=agent_id)
+        answer: farm_store_pb2.DeclareDeadResponse = await self._call(self._farm.DeclareDead, request)
         return answer
 
     async def list_agents(self) -> Sequence[farm_service_pb2.Agent]:

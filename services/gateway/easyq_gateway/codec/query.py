@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq_gateway.codec.decode import scalar_reader
 from easyq_gateway.codec.json_text import JsonNumber
 from easyq_gateway.codec.scalars import Reader, check_text
-from easyq_gateway.codec.wellknown import fill_timestamp
+from easyq_gateway.codec.wellknown import fill_duration, fill_timestamp
 from easyq_gateway.domain.problems import Problems, key_path
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -41,7 +42,7 @@ class BadQuery(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter:
-    """A field that may be given as a query parameter. `reader` is None for a time."""
+    """A field that may be given as a query parameter. `reader` is None for a time or a duration."""
 
     field: FieldDescriptor
     reader: Reader | None
@@ -76,7 +77,7 @@ def parameters(descriptor: Descriptor, taken: Iterable[str]) -> dict[str, Parame
 def _parameter(field: FieldDescriptor) -> Parameter | None:
     if field.type in _SCALARS:
         return Parameter(field=field, reader=scalar_reader(field))
-    if field.message_type is Timestamp.DESCRIPTOR and not field.is_repeated:
+    if field.message_type in (Timestamp.DESCRIPTOR, Duration.DESCRIPTOR) and not field.is_repeated:
         return Parameter(field=field, reader=None)
     return None
 
@@ -109,7 +110,10 @@ def _set(parameter: Parameter, text: str, message: Message, path: str, problems:
     if parameter.reader is None:
         text = _LOST_PLUS.sub(r"\1+\2", text)
         value = JsonNumber(text) if _NUMBER.fullmatch(text) else text
-        fill_timestamp(value, getattr(message, field.name), path, problems)
+        below = getattr(message, field.name)
+        below.SetInParent()
+        fill = fill_timestamp if field.message_type is Timestamp.DESCRIPTOR else fill_duration
+        fill(value, below, path, problems)
         return
     if check_text(text, path, problems) is None:
         return

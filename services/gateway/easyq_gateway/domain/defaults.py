@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from easyq_gateway.domain.images import parse_image
@@ -21,8 +23,30 @@ class Defaults:
     infra_retries: int = 5
     log_limit: int = 100 * 1024 * 1024
     on_lost: str = "RERUN"
+    # None and empty: no bound, and every failure.
+    timeout_ms: int | None = None
+    start_deadline_ms: int | None = None
+    backoff_max_elapsed_ms: int | None = None
+    retry_on: tuple[str, ...] = ()
     overlap: str = "SKIP"
     misfire: str = "ONCE"
+    # Of recurring jobs.
+    time_zone: str = "UTC"
+    jitter_ms: int = 0
+    misfire_deadline_ms: int = 60_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DefaultRule:
+    """Defaults of the tasks whose whole name the pattern matches."""
+
+    pattern: re.Pattern[str]
+    defaults: Defaults
+
+
+def defaults_of(task_id: str, rules: Sequence[DefaultRule], otherwise: Defaults) -> Defaults:
+    """Returns the defaults of the first rule that matches."""
+    return next((rule.defaults for rule in rules if rule.pattern.fullmatch(task_id)), otherwise)
 
 
 def default_pull(image: str) -> str:

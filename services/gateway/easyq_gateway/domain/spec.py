@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from easyq_gateway.domain.images import parse_image
-from easyq_gateway.domain.problems import NOT_SUPPORTED, TOO_LARGE, Problem, key_path
+from easyq_gateway.domain.problems import TOO_LARGE, Problem, key_path
 from easyq_gateway.domain.redaction import Redactor
 
 #: Of a spec, serialized.
@@ -21,7 +21,7 @@ TEN_YEARS_MS = 3_650 * 86_400_000
 
 _EXIT_CODES = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_LATER = "belongs to recurring jobs, which this version does not run"
+_NO_CRON = "is for recurring jobs: it needs `cron`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +49,12 @@ class SpecFacts:
     mounts: Sequence[MountFacts] = ()
     start_at_ms: int | None = None
     expiration_ms: int | None = None
-    # JSON names of fields of recurring jobs that say anything but what a resolved spec shows.
-    recurring: Sequence[str] = ()
+    # `cron` is given; it may be a wrong one.
+    recurs: bool = False
+    # JSON names of fields of recurring jobs that say anything but what the resolved spec of a plain job shows.
+    of_recurring: Sequence[str] = ()
+    start_after_ms: int | None = None
+    end_at_ms: int | None = None
 
 
 def check_spec(facts: SpecFacts, *, now_ms: int, redactor: Redactor, default_min_ms: int) -> Iterator[Problem]:
@@ -72,8 +76,7 @@ def check_spec(facts: SpecFacts, *, now_ms: int, redactor: Redactor, default_min
     yield from _check_resources(facts)
     yield from _check_mounts(facts.mounts)
     yield from _check_times(facts, now_ms)
-    for name in facts.recurring:
-        yield Problem(path=name, message=_LATER, reason=NOT_SUPPORTED)
+    yield from _check_schedule(facts, now_ms)
 
 
 def _check_image(image: str) -> Iterator[Problem]:
@@ -151,8 +154,25 @@ def _check_source(path: str, mount: MountFacts) -> Iterator[Problem]:
 
 
 def _check_times(facts: SpecFacts, now_ms: int) -> Iterator[Problem]:
-    for path, time_ms in (("startAt", facts.start_at_ms), ("expiration", facts.expiration_ms)):
+    for path, time_ms in (
+        ("startAt", facts.start_at_ms),
+        ("expiration", facts.expiration_ms),
+        ("startAfter", facts.start_after_ms),
+    ):
         if time_ms is not None and abs(time_ms - now_ms) > TEN_YEARS_MS:
             yield Problem(path=path, message="is more than ten years from now (unix seconds, not milliseconds?)")
     if facts.start_at_ms is not None and facts.expiration_ms is not None and facts.expiration_ms <= facts.start_at_ms:
         yield Problem(path="expiration", message="is not after startAt, so that the job could never start")
+
+
+def _check_schedule(facts: SpecFacts, now_ms: int) -> Iterator[Problem]:
+    if not facts.recurs:
+        for name in facts.of_recurring:
+            yield Problem(path=name, message=_NO_CRON)
+        return
+    if facts.end_at_ms is None:
+        return
+    if facts.end_at_ms <= now_ms:
+        yield Problem(path="endAt", message="is in the past, so that the job would never run")
+    elif facts.start_after_ms is not None and facts.end_at_ms <= facts.start_after_ms:
+        yield Problem(path="endAt", message="is not after startAfter, so that the job would never run")

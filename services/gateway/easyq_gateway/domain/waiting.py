@@ -30,6 +30,43 @@ class Words:
     reason: str
     message: str
     since_ms: int | None
+    next_look_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobSnapshot:
+    """What counts of a job as a whole. The state by name; times in ms since the epoch, None where unset."""
+
+    state: str
+    next_run_ms: int | None = None
+    last_modified_ms: int | None = None
+    paused_ms: int | None = None
+    # Nominal time of a fire that waits for the one before it to end.
+    waiting_fire_ms: int | None = None
+
+
+def of_job(job: JobSnapshot) -> Words | None:
+    """Returns why a job as a whole waits: for its time, its back-off, its next fire, or for being resumed."""
+    at = _time(job.next_run_ms)
+    if job.state == "SCHEDULED":
+        return _words("NOT_DUE", f"It is due {at}.", job)
+    if job.state == "RETRYING":
+        return _words("BACKOFF", f"It failed; its next attempt comes {at}.", job)
+    if job.state == "PAUSED":
+        text = "It is paused: nothing fires until it is resumed."
+        return Words(reason="PAUSED", message=text, since_ms=job.paused_ms)
+    if job.state != "ACTIVE":
+        return None
+    if job.waiting_fire_ms is not None:
+        text = f"Its fire of {_date(job.waiting_fire_ms)} waits for the one before it to end."
+        return Words(reason="OVERLAP", message=text, since_ms=job.waiting_fire_ms, next_look_ms=job.next_run_ms)
+    if job.next_run_ms is None:
+        return None
+    return _words("NOT_DUE", f"Its next fire is due {at}.", job)
+
+
+def _words(reason: str, text: str, job: JobSnapshot) -> Words:
+    return Words(reason=reason, message=text, since_ms=job.last_modified_ms, next_look_ms=job.next_run_ms)
 
 
 def from_record(execution: Snapshot) -> Words | None:
@@ -39,9 +76,11 @@ def from_record(execution: Snapshot) -> Words | None:
     due = _time(execution.due_at_ms)
     if execution.trigger in _RETRIES:
         kind = "failed" if execution.trigger == "RETRY" else "was lost to a failure of the infrastructure"
-        text = f"The attempt before it {kind}; attempt {execution.attempt} is due {due}."
-        return Words(reason="BACKOFF", message=text, since_ms=execution.queued_at_ms)
-    return Words(reason="NOT_DUE", message=f"It is due {due}.", since_ms=execution.queued_at_ms)
+        text = f"The attempt before it {kind}; the next attempt, number {execution.attempt}, comes {due}."
+        reason = "BACKOFF"
+    else:
+        text, reason = f"It is due {due}.", "NOT_DUE"
+    return Words(reason=reason, message=text, since_ms=execution.queued_at_ms, next_look_ms=execution.due_at_ms)
 
 
 def without_dispatcher(execution: Snapshot) -> Words | None:
@@ -70,6 +109,8 @@ def _assigned(execution: Snapshot) -> Words:
 
 
 def _time(ms: int | None) -> str:
-    if ms is None:
-        return "later"
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("at %Y-%m-%d %H:%M:%S UTC")
+    return "later" if ms is None else f"at {_date(ms)}"
+
+
+def _date(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

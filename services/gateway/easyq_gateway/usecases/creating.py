@@ -15,10 +15,13 @@ from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.http_rules import Links
 from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.checking import Checker
+from easyq_gateway.usecases.schedules import Schedules
 from easyq_internal.store.v1 import job_store_pb2
 
 # Members of a spec whose objects have the user's own keys.
-_MAPS = frozenset({"envs", "labels"})
+_MAPS = frozenset({"envs", "labels", "agentLabels"})
+# Coming fires of a recurring job that was only checked.
+_SHOWN_FIRES = 10
 _DIFFERS = "differs from what this key was used with"
 
 
@@ -29,6 +32,7 @@ class Creating:
         self,
         *,
         checker: Checker,
+        schedules: Schedules,
         admitting: Admitting,
         redactor: Redactor,
         links: Links,
@@ -36,6 +40,7 @@ class Creating:
         new_execution_id: Callable[[], str],
     ) -> None:
         self._checker = checker
+        self._schedules = schedules
         self._admitting = admitting
         self._redactor = redactor
         self._links = links
@@ -46,18 +51,21 @@ class Creating:
         self, request: job_service_pb2.CreateJobRequest, found: Sequence[Problem] = ()
     ) -> job_service_pb2.CreateJobResponse:
         """CreateJob. Raises `InvalidArgument`, `AlreadyExists` (the idempotency key), `Unavailable`."""
-        self._checker.require(request, found)
-        if request.validate_only:
-            self._checker.resolve(request.spec)
-            convert.redact_envs(request.spec.envs, self._redactor)
-            return job_service_pb2.CreateJobResponse(task_id=request.task_id, spec=request.spec)
-        return await self.accept(request)
+        fires = await self._schedules.require(request, found, count=_SHOWN_FIRES if request.validate_only else 0)
+        if not request.validate_only:
+            return await self.accept(request)
+        self._checker.resolve(request.task_id, request.spec)
+        convert.redact_envs(request.spec.envs, self._redactor)
+        response = job_service_pb2.CreateJobResponse(task_id=request.task_id, spec=request.spec)
+        for nominal in fires:
+            response.next_fires.add().FromMilliseconds(nominal)
+        return response
 
     async def accept(
         self, request: job_service_pb2.CreateJobRequest | job_service_pb2.BatchItem
     ) -> job_service_pb2.CreateJobResponse:
         """Enqueues what has been checked. It is durable when this returns; repeats with the same key are harmless."""
-        self._checker.resolve(request.spec)
+        self._checker.resolve(request.task_id, request.spec)
         job = job_store_pb2.NewJob(
             task_id=request.task_id,
             job_id=self._new_job_id(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from easyq.v1 import farm_service_pb2
@@ -13,12 +13,16 @@ from easyq_gateway.domain import status as words
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
 from easyq_gateway.usecases.checking import Checker
+from easyq_gateway.usecases.matching import add_used, breakers_of
 
 T = TypeVar("T")
 
 
 class Farm:
-    """Agents and status. The status answers whatever is down, within `patience` seconds."""
+    """Agents and status. The status answers whatever is down, within `patience` seconds.
+
+    `own_problem` says what is wrong with the gateway itself; empty where nothing is.
+    """
 
     def __init__(
         self,
@@ -28,6 +32,7 @@ class Farm:
         agents: AgentRegister,
         dispatchers: Dispatchers,
         health: HealthChecks,
+        own_problem: Callable[[], str],
         version: str,
         patience: float,
     ) -> None:
@@ -36,6 +41,7 @@ class Farm:
         self._agents = agents
         self._dispatchers = dispatchers
         self._health = health
+        self._own_problem = own_problem
         self._version = version
         self._patience = patience
 
@@ -43,16 +49,21 @@ class Farm:
         self, request: farm_service_pb2.ListAgentsRequest, found: Sequence[Problem] = ()
     ) -> farm_service_pb2.ListAgentsResponse:
         self._checker.require(request, found)
-        return farm_service_pb2.ListAgentsResponse(items=await self._agents.list_agents())
+        return farm_service_pb2.ListAgentsResponse(items=await self._known_agents())
 
     async def get_agent(
         self, request: farm_service_pb2.GetAgentRequest, found: Sequence[Problem] = ()
     ) -> farm_service_pb2.Agent:
         self._checker.require(request, found)
-        for agent in await self._agents.list_agents():
+        for agent in await self._known_agents():
             if agent.agent_id == request.agent_id:
                 return agent
         raise NotFound("no agent of this name has ever been connected", reason="AGENT_NOT_FOUND")
+
+    async def _known_agents(self) -> Sequence[farm_service_pb2.Agent]:
+        agents, views = await asyncio.gather(self._agents.list_agents(), self._dispatchers.matching())
+        add_used(agents, [one.view for one in views if one.view is not None])
+        return agents
 
     async def require_store(self) -> None:
         """Raises `Unavailable` where a job posted now would not be accepted."""
@@ -83,6 +94,8 @@ class Farm:
         for one in health:
             status.services.add(name=one.kind, address=one.address, healthy=one.healthy, message=one.message)
         _add_view(status, views)
+        if own := self._own_problem():
+            status.problems.add(subject="gateway", message=own)
         for problem in words.find_problems(services, known):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)
@@ -100,6 +113,8 @@ class Farm:
 def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> None:
     """Adds what dispatchers say: pools and limits of the first that answered, the problems of all, once each."""
     answers = [one.view for one in views if one.view is not None]
+    status.breakers.extend(breakers_of(answers))
+    add_used(status.agents, answers)
     if answers:
         status.pools.extend(answers[0].pools)
         status.limits.extend(answers[0].limits)

@@ -20,21 +20,24 @@ class Presenter:
         self._redactor = redactor
 
     async def job(self, job: job_pb2.Job) -> job_pb2.Job:
-        """Redacts the job, explains its newest execution, and gives the job that one's reason."""
-        await self._explain(job.executions[-1:])
-        if job.executions and job.executions[-1].HasField("waiting"):
-            job.waiting.CopyFrom(job.executions[-1].waiting)
-        convert.redact_job(job, self._redactor)
+        """Redacts the job, explains its newest execution, and gives the job that one's reason unless it recurs."""
+        newest = job.executions[-1:]
+        await self._explain(newest)
+        self._show(job, newest[0] if newest else None)
         return job
 
     async def listed_jobs(self, jobs: Sequence[job_pb2.Job], waiting: Mapping[str, job_pb2.Execution]) -> None:
         """Redacts the jobs of a list, and gives each the reason of the execution that it waits with, all in one go."""
         await self._explain(list(waiting.values()))
         for job in jobs:
-            execution = waiting.get(job.job_id)
-            if execution is not None and execution.HasField("waiting"):
-                job.waiting.CopyFrom(execution.waiting)
-            convert.redact_job(job, self._redactor)
+            self._show(job, waiting.get(job.job_id))
+
+    def _show(self, job: job_pb2.Job, execution: job_pb2.Execution | None) -> None:
+        if execution is not None and execution.HasField("waiting") and not convert.is_recurring(job.spec):
+            job.waiting.CopyFrom(execution.waiting)
+        elif told := words.of_job(convert.job_snapshot_of(job)):
+            convert.set_waiting(job.waiting, told)
+        convert.redact_job(job, self._redactor)
 
     async def executions(self, executions: Sequence[job_pb2.Execution]) -> None:
         """Redacts and explains."""

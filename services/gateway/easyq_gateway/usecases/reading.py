@@ -50,7 +50,7 @@ class Reading:
         self, request: job_service_pb2.ListJobsRequest, found: Sequence[Problem] = ()
     ) -> job_service_pb2.ListJobsResponse:
         self._checker.require(request, found)
-        page = await _in_parts(self._store.list_jobs, request)
+        page = await in_parts(self._store.list_jobs, request)
         await self._presenter.listed_jobs(page.items, await waiting_executions(self._store, page.items))
         page.next_url = self._links.next_page(request, page.next_page_token)
         return page
@@ -67,7 +67,7 @@ class Reading:
         self, request: execution_service_pb2.ListExecutionsRequest, found: Sequence[Problem] = ()
     ) -> execution_service_pb2.ListExecutionsResponse:
         self._checker.require(request, found)
-        page = await _in_parts(self._store.list_executions, request)
+        page = await in_parts(self._store.list_executions, request)
         await self._presenter.executions(page.items)
         page.next_url = self._links.next_page(request, page.next_page_token)
         return page
@@ -80,7 +80,7 @@ class Reading:
         self, request: task_service_pb2.ListTasksRequest, found: Sequence[Problem] = ()
     ) -> task_service_pb2.ListTasksResponse:
         self._checker.require(request, found)
-        page = await _in_parts(self._store.list_tasks, request)
+        page = await in_parts(self._store.list_tasks, request)
         page.next_url = self._links.next_page(request, page.next_page_token)
         return page
 
@@ -99,7 +99,7 @@ class Reading:
         return self._links.job(hit.task_id, hit.job_id) if hit.job_id else self._links.task(hit.task_id)
 
 
-async def _in_parts(ask: Callable[[Request], Awaitable[Page]], request: Request) -> Page:
+async def in_parts(ask: Callable[[Request], Awaitable[Page]], request: Request) -> Page:
     """Returns the page that `request` asks for; it may be shorter, and its token then goes on from there."""
     part: Any = type(request)()
     part.CopyFrom(request)

@@ -12,6 +12,7 @@ from easyq_gateway.ports import JobStore
 from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.presenting import Presenter
+from easyq_gateway.usecases.schedules import Schedules
 from easyq_internal.store.v1 import job_store_pb2
 
 # How often the stored values are read anew where the job changes in between.
@@ -25,6 +26,7 @@ class Replacing:
         self,
         *,
         checker: Checker,
+        schedules: Schedules,
         store: JobStore,
         admitting: Admitting,
         presenter: Presenter,
@@ -32,6 +34,7 @@ class Replacing:
         new_execution_id: Callable[[], str],
     ) -> None:
         self._checker = checker
+        self._schedules = schedules
         self._store = store
         self._admitting = admitting
         self._presenter = presenter
@@ -66,8 +69,8 @@ class Replacing:
             request.spec.envs.update(restore(self._redactor, marked, stored.spec.envs).values)
             # What was kept must be what is stored at that moment.
             revision = revision or stored.revision
-        self._checker.require(request, found)
-        self._checker.resolve(request.spec)
+        await self._schedules.require(request, found, job_id=request.job_id)
+        self._checker.resolve(request.task_id, request.spec)
         job = job_store_pb2.NewJob(
             task_id=request.task_id, job_id=request.job_id, execution_id=execution_id, spec=request.spec
         )
