@@ -43,6 +43,8 @@ def stuck_jobs(world: World) -> Iterator[Violation]:
     for execution in world.executions.values():
         if execution["state"] not in ENDS | {"LOST"} and world.jobs.get(execution["job"], {}).get("state") in ENDS:
             yield Violation("stuck", execution["execution"], f"is still {execution['state']}, its job has ended")
+    for job in world.standstill:
+        yield Violation("stuck", job, "decided on no further time once nothing was broken any more")
 
 
 def one_job_each(world: World) -> Iterator[Violation]:

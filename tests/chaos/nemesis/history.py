@@ -15,6 +15,7 @@ Times `at`, `began`, `ended` are ns since the epoch by the machine's own clock.
 - execution  at the end: execution, job, task, attempt, fence, trigger, state, exit_code, reason, retries_used,
              infra_used, fire, logs_complete, stdout, stderr
 - log      execution, stream, size, sha256
+- standstill  job: a recurring one that decided on nothing any more after the last fault
 - end      settled, alive (containers that still ran)
 
 Times within `schedule`, `skip` and `fire` are ms since the epoch, by the store's clock.

@@ -50,6 +50,7 @@ class World:
     # More than one record of the same id, which the API must not show.
     repeated: list[Event] = field(default_factory=list)
     logs: dict[tuple[str, str], Event] = field(default_factory=dict)
+    standstill: list[str] = field(default_factory=list)
     end: Event = field(default_factory=dict)
 
     # By job -----------------------------------------------------------------------------------------------------
@@ -151,6 +152,8 @@ def _take(world: World, event: Event) -> None:
             _once(world, world.executions, event["execution"], event)
         case "log":
             world.logs[event["execution"], event["stream"]] = event
+        case "standstill":
+            world.standstill.append(event["job"])
         case "end":
             world.end = event
 

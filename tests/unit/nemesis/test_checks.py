@@ -81,6 +81,7 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
             ),
         ),
     ),
+    "a recurring job stands still": ("stuck", add({"kind": "standstill", "job": CRON})),
     "a key has two jobs": ("key", add(job_record(1, "other", "limited", "EXPIRED"))),
     "a key was answered with two jobs": ("key", add(post(1, "other"))),
     "one request made two jobs": ("unasked", add(job_record(2, "other", "limited", "EXPIRED"))),

@@ -1,0 +1,74 @@
+"""The program of `make chaos`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tests.chaos.nemesis.faults import WEIGHTS
+from tests.chaos.nemesis.run import Run
+
+
+def main() -> int:
+    """Exit status: 0 nothing found, 1 violations, 2 it could not be run or judged."""
+    options = _options()
+    folder = _folder(options.runs, options.seed)
+    print(f"seed {options.seed}, {options.minutes:g} minutes; everything is kept in {folder}", flush=True)
+    limit = options.minutes * 60 + max(120, options.minutes * 6)
+    run = Run(
+        folder,
+        seed=options.seed,
+        minutes=options.minutes,
+        limit=limit,
+        kinds=options.only,
+        mongo=options.store == "mongo",
+        extra=_extra(options),
+    )
+    threading.Thread(target=_end_in_time, args=(run, limit), daemon=True).start()
+    return run.carry_out()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.nemesis", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5, help="how long things break; it ends 2 minutes later")
+    parser.add_argument("--seed", type=int, default=0, help="repeats a run's faults and load (default: a new one)")
+    parser.add_argument("--store", choices=["sqlite", "mongo"], default="sqlite")
+    parser.add_argument("--only", action="append", choices=sorted(WEIGHTS), default=[], help="faults; may be repeated")
+    parser.add_argument("--runs", type=Path, default=Path("build/chaos"), help="folder for what is kept of each run")
+    parser.add_argument("--services", type=Path, help="a folder like `services` with other code to run")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for all services")
+    options = parser.parse_args()
+    options.seed = options.seed or random.SystemRandom().randrange(1, 10**6)
+    return options
+
+
+def _extra(options: argparse.Namespace) -> dict[str, str]:
+    extra = dict(part.partition("=")[::2] for part in options.env)
+    if options.services:
+        folders = [path.resolve() for path in sorted(options.services.iterdir()) if path.is_dir()]
+        extra["PYTHONPATH"] = os.pathsep.join(map(str, folders))
+    return extra
+
+
+def _folder(runs: Path, seed: int) -> Path:
+    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
+    folder.mkdir(parents=True)
+    (folder / "seed").write_text(f"{seed}\n", encoding="ascii")
+    return folder.resolve()
+
+
+def _end_in_time(run: Run, limit: float) -> None:
+    """Whatever hangs: CI must come to an end. Child processes end with this one."""
+    time.sleep(limit)
+    print(f"it hangs: {run.doing}", file=sys.stderr, flush=True)
+    run.keep_logs()
+    os._exit(2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

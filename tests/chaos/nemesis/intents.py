@@ -1,0 +1,164 @@
+"""What the load asks for, one after the other: a function of the seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.chaos.nemesis.history import Event
+from tests.chaos.nemesis.programs import Program
+from tests.support.farm.programs import shell
+from tests.support.farm.witness import Witness
+
+# Marks each job with the number of its intent, whatever the request's answer was.
+LABEL = "chaos.n"
+INFRA_RETRIES = 30
+
+# kind → how often, relative to the others.
+_WEIGHTS = {
+    "plain": 20,
+    "slow": 12,
+    "big": 5,
+    "failing": 6,
+    "flaky": 8,
+    "choosy": 4,
+    "delayed": 10,
+    "timeout": 4,
+    "limited": 16,
+    "pooled": 8,
+    "stopped": 9,
+    "deadline": 4,
+    "fail-if-lost": 3,
+}
+# How it is sent: once without a key, with one until it is answered, several times at once, in a batch with others.
+_WAYS = {"once": 3, "keyed": 5, "repeated": 2, "batch": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """`stop_after`: seconds after it was sent. `cron`: what a checker has to know of a schedule."""
+
+    n: int
+    kind: str
+    task: str
+    way: str
+    program: Program
+    more: dict[str, Any]
+    stop_after: float | None = None
+    cron: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        return "" if self.way == "once" else f"chaos-{self.n}"
+
+    def spec(self, witness: Witness) -> dict[str, Any]:
+        return shell(
+            self.program.script,
+            mounts=witness.mounts,
+            labels={LABEL: str(self.n)},
+            stopGrace="1s",
+            infraRetries=INFRA_RETRIES,
+            **self.more,
+        )
+
+    def as_event(self) -> Event:
+        """For the history."""
+        return {
+            "n": self.n,
+            "what": self.kind,
+            "task": self.task,
+            "key": self.key,
+            "program": self.program.as_json(),
+            "retries": self.more.get("retries", 0),
+            "infra_retries": INFRA_RETRIES,
+            "retry_on": self.more.get("retryOn", []),
+            "on_lost": self.more.get("onLost", "RERUN"),
+            "timeout": "timeout" in self.more,
+            "deadline": "startDeadline" in self.more,
+            "cron": self.cron,
+        }
+
+
+def intents(seed: int) -> Iterator[Intent]:
+    """Jobs that run once, without end."""
+    numbers = random.Random(f"load {seed}")
+    # Numbers below are for recurring jobs.
+    n = 100
+    while True:
+        n += 1
+        yield _intent(numbers, n)
+
+
+def _intent(numbers: random.Random, n: int) -> Intent:
+    kind = numbers.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+    task, seconds = numbers.choice(["mixed-a", "mixed-b", "mixed-c"]), 0.0
+    more: dict[str, Any] = {}
+    stop_after: float | None = None
+    output: dict[str, Any] = {"stdout": numbers.randrange(8_000), "stderr": numbers.randrange(2_000)}
+    bad_until = bad_code = 0
+    backoff = {"min": "0.3s", "max": "2s", "jitter": round(numbers.random(), 2)}
+    match kind:
+        case "slow":
+            output |= {"parts": 4, "pause": round(numbers.uniform(0.2, 1.2), 1)}
+        case "big":
+            output = {"stdout": numbers.randrange(1_000_000), "stderr": numbers.randrange(1_000_000), "parts": 3}
+            output["pause"] = 0.2
+        case "failing":
+            bad_until, bad_code = 1_000, numbers.choice([1, 3, 42, 143])
+            more = {"retries": numbers.randrange(3), "backoff": backoff}
+        case "flaky":
+            bad_until, bad_code, more = numbers.randrange(1, 3), 75, {"retries": 2, "backoff": backoff}
+        case "choosy":
+            bad_until, bad_code = 1_000, numbers.choice([75, 76])
+            more = {"retries": 2, "retryOn": ["75"], "backoff": backoff}
+        case "delayed":
+            more = {"startIn": f"{numbers.uniform(0.5, 8):.1f}s"}
+        case "timeout":
+            seconds, more = 60, {"timeout": "1s", "retries": numbers.randrange(2), "backoff": backoff}
+        case "limited":
+            task, seconds = numbers.choice(["limited-a", "limited-a", "limited-b"]), round(numbers.uniform(0, 1.5), 1)
+        case "pooled":
+            task, seconds = "pooled-a", round(numbers.uniform(0, 2), 1)
+        case "stopped":
+            seconds, stop_after = numbers.choice([0.5, 2, 20]), round(numbers.choice([0, numbers.uniform(0, 4)]), 2)
+            more = numbers.choice([{}, {"startIn": "2s"}, {"retries": 3, "backoff": backoff}])
+            bad_until, bad_code = (1_000, 9) if "retries" in more else (0, 0)
+        case "deadline":
+            more = {"startDeadline": "2s"}
+        case "fail-if-lost":
+            seconds, more = 1.0, {"onLost": "FAIL"}
+    return Intent(
+        n=n,
+        kind=kind,
+        task=task,
+        way=numbers.choices(list(_WAYS), list(_WAYS.values()))[0],
+        program=Program(number=n, seconds=seconds, bad_until=bad_until, bad_code=bad_code, **output),
+        more=more,
+        stop_after=stop_after,
+    )
+
+
+def recurring() -> list[Intent]:
+    """Jobs that fire until they are stopped. More than a few would leave no room for others on a small machine."""
+    made = []
+    plans: list[tuple[str, int, bool, str, str, float]] = [
+        ("@every 3s", 3_000, False, "ALLOW", "ONCE", 0.0),
+        ("* * * * * */5", 5_000, True, "SKIP", "ONCE", 0.5),
+        ("@every 4s", 4_000, False, "SKIP", "SKIP", 6.0),
+        ("* * * * * */10", 10_000, True, "ALLOW", "ALL", 1.0),
+    ]
+    for n, (expression, every, aligned, overlap, misfire, seconds) in enumerate(plans, 1):
+        made.append(
+            Intent(
+                n=n,
+                kind="recurring",
+                task=f"cron-{n}",
+                way="keyed",
+                program=Program(number=n, stdout=200, stderr=40, seconds=seconds),
+                more={"cron": expression, "overlap": overlap, "misfire": misfire, "misfireDeadline": "90s"},
+                cron={"every": every, "aligned": aligned, "overlap": overlap, "misfire": misfire},
+            )
+        )
+    return made

@@ -1,0 +1,229 @@
+"""Reads the API: during the run what has ended, at the end everything."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+from tests.chaos.nemesis.history import History
+from tests.chaos.nemesis.intents import LABEL, Intent
+from tests.chaos.nemesis.world import ENDS
+from tests.support.farm import Rest
+
+_AWAY = (OSError, http.client.HTTPException, ValueError, AssertionError, KeyError)
+_OPEN = ("SCHEDULED", "QUEUED", "RUNNING", "RETRYING")
+
+
+class Reader:
+    """Knows which jobs were answered, and looks at them in turn until they have ended."""
+
+    def __init__(self, rest: Rest, history: History) -> None:
+        self._rest = rest
+        self._history = history
+        self._lock = threading.Lock()
+        self.recurring: dict[str, Intent] = {}
+        self._open: dict[str, Intent] = {}
+        self._ended: set[str] = set()
+        self._logs: set[str] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="reader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join(20)
+
+    def opened(self, job: str, intent: Intent) -> None:
+        with self._lock:
+            if intent.cron:
+                self.recurring[job] = intent
+            elif job not in self._ended:
+                self._open[job] = intent
+
+    def count_open(self) -> int:
+        return len(self._open)
+
+    # While things break ---------------------------------------------------------------------------------------------
+    def _follow(self) -> None:
+        while not self._over.is_set():
+            with self._lock:
+                jobs = list(self._open)
+            for job in jobs:
+                if self._over.wait(0.03):
+                    return
+                self._look(job)
+            for job in list(self.recurring):
+                self._look_at_schedule(job)
+            self._over.wait(0.2)
+
+    def _look(self, job: str) -> None:
+        try:
+            answer = self._rest.call("GET", f"/jobs/{job}", timeout=10)
+            if answer.status == 404:
+                # The checker will tell.
+                self._close(job)
+            if answer.status != 200:
+                return
+            record = answer.json()
+        except _AWAY:
+            return
+        if record["state"] not in ENDS:
+            return
+        for execution in record["executions"]:
+            self._history.add(
+                "seen",
+                execution=execution["executionId"],
+                state=execution["state"],
+                exit_code=execution["exitCode"],
+                fence=execution["fence"],
+            )
+            if execution["logsComplete"]:
+                self._read_logs(job, execution["executionId"])
+        self._close(job)
+
+    def _close(self, job: str) -> None:
+        with self._lock:
+            self._open.pop(job, None)
+            self._ended.add(job)
+
+    def _look_at_schedule(self, job: str) -> None:
+        try:
+            record = self._rest.call("GET", f"/jobs/{job}", timeout=10).json()
+            self._note_skips(job, record["schedule"])
+        except _AWAY:
+            return
+
+    def _note_skips(self, job: str, schedule: dict[str, Any] | None) -> None:
+        for skip in (schedule or {}).get("skips", []):
+            self._history.add(
+                "skip",
+                job=job,
+                reason=skip["reason"],
+                first=_ms(skip["first"]),
+                last=_ms(skip["last"]),
+                count=skip["count"],
+                decided=_ms(skip["decidedAt"]),
+            )
+
+    def _read_logs(self, job: str, execution: str) -> bool:
+        """Whether both streams could be read."""
+        if execution in self._logs:
+            return True
+        for stream in ("stdout", "stderr"):
+            try:
+                data = self._rest.output(job, stream, execution)
+            except _AWAY:
+                return False
+            digest = hashlib.sha256(data).hexdigest()
+            self._history.add("log", execution=execution, stream=stream, size=len(data), sha256=digest)
+        self._logs.add(execution)
+        return True
+
+    # At the end -----------------------------------------------------------------------------------------------------
+    def still_open(self) -> list[str] | None:
+        """Jobs that run once and have not ended, by the API's own list; None: nobody answers."""
+        query = "&".join(f"state={state}" for state in _OPEN)
+        try:
+            return [job["jobId"] for job in self._rest.get(f"/jobs?pageSize=1000&{query}", timeout=10)["items"]]
+        except _AWAY:
+            return None
+
+    def decided(self) -> dict[str, int]:
+        """How far each recurring job's times are decided, of those that can be read."""
+        found = {}
+        for job in self.recurring:
+            try:
+                schedule = self._rest.get(f"/jobs/{job}", timeout=10)["schedule"]
+                found[job] = _ms(schedule["decidedUntil"]) or 0
+            except (*_AWAY, TypeError):
+                continue
+        return found
+
+    def read_all(self, deadline: float) -> None:
+        """Writes down all jobs, executions and logs. Raises where they can't be read until `deadline` (monotonic)."""
+        for job in self._pages("/jobs?pageSize=200", deadline):
+            recurring = job["schedule"]
+            if recurring is not None:
+                recurring = self._one(f"/jobs/{job['jobId']}", deadline)["schedule"]
+                self._note_skips(job["jobId"], recurring)
+            self._history.add("job", **_job(job, recurring))
+        executions = list(self._pages("/executions?pageSize=500", deadline))
+        for execution in executions:
+            self._history.add("execution", **_execution(execution))
+        with ThreadPoolExecutor(4) as pool:
+            for execution in executions:
+                pool.submit(self._read_until, execution["jobId"], execution["executionId"], deadline)
+
+    def _read_until(self, job: str, execution: str, deadline: float) -> None:
+        while not self._read_logs(job, execution) and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    def _pages(self, path: str, deadline: float) -> Any:
+        while path:
+            page = self._one(path, deadline)
+            yield from page["items"]
+            path = page["nextUrl"]
+
+    def _one(self, path: str, deadline: float) -> Any:
+        while True:
+            try:
+                return self._rest.get(path, timeout=20)
+            except _AWAY:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+
+def _job(job: dict[str, Any], schedule: dict[str, Any] | None) -> dict[str, Any]:
+    number = job["spec"]["labels"].get(LABEL)
+    return {
+        "job": job["jobId"],
+        "task": job["taskId"],
+        "state": job["state"],
+        "n": int(number) if number else None,
+        "key": job["idempotencyKey"],
+        "executions": job["executionCount"],
+        "schedule": None
+        if schedule is None
+        else {
+            "anchor": _ms(schedule["anchor"]),
+            "decided": _ms(schedule["decidedUntil"]),
+            "next": _ms(schedule["nextFireAt"]),
+            "runs": schedule["runs"],
+            "skipped": schedule["skipped"],
+            "waiting": _ms(schedule["waitingFireAt"]),
+        },
+    }
+
+
+def _execution(execution: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "execution": execution["executionId"],
+        "job": execution["jobId"],
+        "task": execution["taskId"],
+        "attempt": execution["attempt"],
+        "fence": execution["fence"],
+        "trigger": execution["trigger"],
+        "state": execution["state"],
+        "exit_code": execution["exitCode"],
+        "reason": (execution["error"] or {}).get("reason", ""),
+        "message": (execution["error"] or {}).get("message", ""),
+        "host": execution["host"],
+        "retries_used": execution["retriesUsed"],
+        "infra_used": execution["infraRetriesUsed"],
+        "fire": _ms(execution["fireAt"]),
+        "logs_complete": execution["logsComplete"],
+        "stdout": execution["stdoutBytes"],
+        "stderr": execution["stderrBytes"],
+    }
+
+
+def _ms(text: str | None) -> int | None:
+    return None if not text else round(datetime.fromisoformat(text).timestamp() * 1000)

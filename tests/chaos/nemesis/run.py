@@ -1,0 +1,204 @@
+"""One run from the first process to the last verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.chaos.nemesis.checks import check, summary
+from tests.chaos.nemesis.faults import plan
+from tests.chaos.nemesis.history import History, read
+from tests.chaos.nemesis.intents import Intent, recurring
+from tests.chaos.nemesis.load import Load
+from tests.chaos.nemesis.nemesis import Nemesis
+from tests.chaos.nemesis.reader import Reader
+from tests.chaos.nemesis.report import table
+from tests.chaos.nemesis.stage import HOSTS, LIMITS, POOLS, SLOTS, Stage
+from tests.chaos.nemesis.world import read_world
+from tests.support import process
+from tests.support.farm import DockerObserver, Rest
+
+# Seconds of the end that are kept for reading, judging and clearing up.
+_FOR_THE_END = 45
+
+
+class Run:
+    """`folder` keeps everything. It is over `limit` seconds after it was made, whatever state it is in."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        minutes: float,
+        limit: float,
+        kinds: Sequence[str] = (),
+        mongo: bool = False,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.doing = "begins"
+        self._began = time.monotonic()
+        self._limit = limit
+        self._seed = seed
+        self._minutes = minutes
+        self._faults = plan(seed, minutes * 60, HOSTS, kinds)
+        self._history = History(folder / "history.jsonl")
+        self._extra = extra
+        self._mongo = mongo
+        self._stage: Stage | None = None
+        (folder / "faults.json").write_text(json.dumps([f.as_json() for f in self._faults], indent=1))
+
+    def carry_out(self) -> int:
+        try:
+            with self._step("starts the farm"):
+                process.remove_stale_folders()
+                self._stage = Stage(minutes=self._minutes, mongo=self._mongo, extra=self._extra)
+                self._stage.start()
+            self._run(self._stage)
+        finally:
+            self.keep_logs()
+            self._history.close()
+            if self._stage is not None:
+                with self._step("clears up"):
+                    self._stage.close()
+        with self._step("judges"):
+            world = read_world(read(self._history.path))
+            violations = check(world)
+        report = table(self._seed, self._minutes, summary(world, violations), violations)
+        (self.folder / "report.txt").write_text(report, encoding="utf-8")
+        print(report)
+        print(f"kept in {self.folder}")
+        return 1 if violations else 0
+
+    def _run(self, stage: Stage) -> None:
+        rest = Rest(f"http://127.0.0.1:{stage.farm.rest_port}", timeout=35)
+        reader = Reader(rest, self._history)
+        load = Load(
+            rest,
+            stage.witness,
+            self._history,
+            seed=self._seed,
+            opened=reader.opened,
+            count_open=reader.count_open,
+        )
+        nemesis = Nemesis(stage, self._faults, self._history)
+        self._history.add(
+            "setup",
+            seed=self._seed,
+            slots=SLOTS,
+            hosts=list(HOSTS),
+            limits=[list(limit) for limit in LIMITS],
+            pools=[list(pool) for pool in POOLS],
+        )
+        with DockerObserver(stage.hosts) as observer:
+            try:
+                with self._step("breaks things"):
+                    self._add_recurring(load, rest)
+                    reader.start()
+                    load.start()
+                    nemesis.start()
+                    time.sleep(max(1.0, self._minutes * 60 - self._seconds()))
+                with self._step("settles"):
+                    for problem in nemesis.stop(30):
+                        print(f"could not be mended: {problem}", flush=True)
+                    load.finish_posts(20)
+                    settled = self._settle(load, reader)
+                    alive = self._alive(stage)
+                with self._step("reads everything"):
+                    load.stop(1)
+                    reader.stop()
+                    reader.read_all(self._began + self._limit - 20)
+                    self._history.add("end", settled=settled, alive=alive)
+            finally:
+                self._write_witnesses(stage, observer)
+
+    def _add_recurring(self, load: Load, rest: Rest) -> None:
+        """Where the API takes them."""
+        wishes: list[Intent] = recurring()
+        probe = rest.call("POST", f"/tasks/{wishes[0].task}?validateOnly=true", wishes[0].more | {"image": "x"})
+        if probe.status != 200:
+            print(f"no recurring jobs, the API refuses them: {probe.body[:200]!r}", flush=True)
+            return
+        print("with recurring jobs", flush=True)
+        for wish in wishes:
+            self._history.add("intent", **wish.as_event())
+            load.post(wish)
+
+    # The end ----------------------------------------------------------------------------------------------------------
+    def _settle(self, load: Load, reader: Reader) -> bool:
+        """Waits until all has ended, as long as there is time; whether it has."""
+        deadline = self._began + self._limit - _FOR_THE_END
+        before = reader.decided()
+        while time.monotonic() < deadline - 30:
+            now = reader.decided()
+            # Each recurring job must get on after the last fault; one that doesn't is stopped behind its times.
+            if len(now) == len(reader.recurring) and all(now[job] > before.get(job, 0) for job in now):
+                break
+            time.sleep(0.5)
+        else:
+            stuck = [job for job, until in reader.decided().items() if until <= before.get(job, 0)]
+            for job in stuck:
+                self._history.add("standstill", job=job)
+        for job, intent in reader.recurring.items():
+            load.stop_job(job, intent)
+        while time.monotonic() < deadline:
+            if reader.still_open() == [] and reader.count_open() == 0:
+                return True
+            time.sleep(0.5)
+        print(f"still open: {reader.still_open()}", flush=True)
+        return False
+
+    def _alive(self, stage: Stage) -> list[str]:
+        """Executions whose containers still run, a while after everything has ended."""
+        deadline = min(time.monotonic() + 20, self._began + self._limit - _FOR_THE_END + 5)
+        while True:
+            found = []
+            for host in stage.hosts:
+                with contextlib.suppress(Exception):
+                    found += [(c.name or "").removeprefix("easyq-") for c in host.containers(status="running")]
+            if not found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.5)
+
+    def _write_witnesses(self, stage: Stage, observer: DockerObserver) -> None:
+        for event in observer.events():
+            self._history.add(
+                "docker",
+                host=event.host,
+                action=event.action,
+                at=event.nanoseconds,
+                container=event.container[:12],
+                execution=event.execution_id,
+                job=event.labels.get("easyq.job", ""),
+                task=event.labels.get("easyq.task", ""),
+                exit_code=event.labels.get("exitCode", ""),
+            )
+        if not stage.witness.trace.exists():
+            return
+        for line in stage.witness.trace.read_text(encoding="ascii").splitlines():
+            word, execution, attempt, fence, up = line.split()
+            self._history.add(
+                "witness", word=word, execution=execution, attempt=int(attempt), fence=int(fence), up=float(up)
+            )
+
+    def keep_logs(self) -> None:
+        if self._stage is None:
+            return
+        for name, path in self._stage.logs().items():
+            with contextlib.suppress(OSError):
+                shutil.copy(path, self.folder / f"{name}.log")
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @contextlib.contextmanager
+    def _step(self, doing: str) -> Iterator[None]:
+        self.doing = doing
+        began = self._seconds()
+        yield
+        print(f"{began:6.1f} s  {doing}, for {self._seconds() - began:.1f} s", flush=True)
