@@ -11,10 +11,14 @@ from tests.support.farm.processes import SERVICES
 from tests.support.hosts import DockerHost
 from tests.support.waiting import wait_until
 
+# Both processes of each agent at once, and each alone.
+RUNNERS = ("runner", "watchdog", "agent")
+VICTIMS = (*SERVICES, "watchdog", "agent", "redis", "all")
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("victim", [victim for victim in (*SERVICES, "redis", "all") for _ in range(ROUNDS)])
+@pytest.mark.parametrize("victim", [victim for victim in VICTIMS for _ in range(ROUNDS)])
 def test_in_the_middle_of_jobs(
     farm: UpFarm, hosts: list[DockerHost], task: str, numbers: random.Random, victim: str
 ) -> None:
@@ -34,7 +38,7 @@ def test_in_the_middle_of_jobs(
         load.run(disturb, at=numbers.randrange(1, JOBS * 3 // 4))
     lost = load.check()
     # Only an agent that dies between its journal and the start can't know; nobody else loses anything.
-    assert len(lost) <= (len(hosts) if victim in {"runner", "all"} else 0), lost
+    assert len(lost) <= (len(hosts) if victim in RUNNERS or victim == "all" else 0), lost
     assert {one.reason for one in lost} <= {"START_UNKNOWN"}
     for host in hosts:
         assert observer.most_on_host(host.label) <= farm.slots

@@ -147,17 +147,23 @@ def test_the_watchdogs_kill_comes_before_the_store_gives_up(
     assert set(witness.ends()) == {second["executionId"]}
 
 
+@pytest.mark.parametrize("wakes", ["both", "watchdog"])
 def test_agent_and_watchdog_stopped_the_overlap_ends_when_they_wake(
-    farm: SplitFarm, hosts: dict[str, DockerHost], observer: DockerObserver, task: str, witness: Witness
+    farm: SplitFarm, hosts: dict[str, DockerHost], task: str, witness: Witness, wakes: str
 ) -> None:
     job = Running(farm, hosts, task, witness)
     job.agent.freeze()
     job.check_run_again(witness)
     assert job.alive  # nobody could end it
     before = farm.rest.job(job.job_id)
-    woke = time.time()
+    with DockerObserver([job.host]) as observer:
+        woke = time.time()
+        if wakes == "both":
+            job.agent.thaw()
+        else:
+            os.kill(job.agent.pid, signal.SIGCONT)
+        assert event(observer, "die", job.first) - woke < 2.0
     job.agent.thaw()
-    assert event(observer, "die", job.first) - woke < 2.0
     wait_until(lambda: not job.host.containers(label=f"easyq.task={task}"), 20)
     after = farm.rest.job(job.job_id)
     assert (after["state"], after["lastModifiedAt"]) == ("SUCCEEDED", before["lastModifiedAt"])
