@@ -18,6 +18,7 @@ from easyq_dispatcher import convert
 from easyq_dispatcher.domain.agents import Hello
 from easyq_dispatcher.domain.assigning import Verdict
 from easyq_dispatcher.domain.explain import AgentView
+from easyq_dispatcher.domain.needs import NOTHING, UNKNOWN, Needs, Offer
 from easyq_dispatcher.domain.records import Fenced, Head, HeldExecution, Taking
 from easyq_dispatcher.ports import Assigned, Beat, BeatAnswer, Reported, Session
 from easyq_internal.store.v1 import farm_store_pb2 as pb
@@ -45,6 +46,8 @@ class Row:
     agent_id: str = ""
     session: int = 0
     pool: str = ""
+    needs: Needs = NOTHING
+    image: str = "image:1"
 
     @property
     def held(self) -> bool:
@@ -64,6 +67,13 @@ class AgentRow:
     healthy: bool = True
     message: str = ""
     lost_after_ms: int = 0
+    offer: Offer = UNKNOWN
+    labels: tuple[tuple[str, str], ...] = ()
+    upkeep: records_pb2.Upkeep | None = None
+
+    @property
+    def cordoned(self) -> bool:
+        return self.upkeep is not None and (self.upkeep.cordoned or self.upkeep.draining)
 
 
 class FakeFarm:
@@ -87,12 +97,15 @@ class FakeFarm:
         self.silent_for: dict[str, float] = {}
 
     # ------------------------------------------------------------------------------------------ what tests do to it
-    def submit(self, task: str, count: int = 1, *, priority: int = 0) -> list[Head]:
+    def submit(
+        self, task: str, count: int = 1, *, priority: int = 0, needs: Needs = NOTHING, image: str = "image:1"
+    ) -> list[Head]:
         """Queues executions; their heads."""
         heads = []
         for _ in range(count):
             self.seq += 1
-            row = Row(execution_id=f"{task}#{self.seq:06d}", task_id=task, priority=priority, queue_seq=self.seq)
+            name = f"{task}#{self.seq:06d}"
+            row = Row(execution_id=name, task_id=task, priority=priority, queue_seq=self.seq, needs=needs, image=image)
             self.rows[row.execution_id] = row
             heads.append(self.head(row))
         return heads
@@ -125,7 +138,13 @@ class FakeFarm:
             priority=row.priority,
             queue_seq=row.queue_seq,
             epoch=row.epoch,
+            needs=row.needs,
+            image=row.image,
         )
+
+    def cordon(self, agent_id: str, *, cordoned: bool = True) -> None:
+        """An operator's wish; `upkeep` of an agent has others."""
+        self.agents[agent_id].upkeep = records_pb2.Upkeep(cordoned=cordoned)
 
     # -------------------------------------------------------------------------------------------------------- agents
     async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int) -> Session:
@@ -137,13 +156,14 @@ class FakeFarm:
         if agent.daemon_id != hello.daemon_id:
             raise FailedPrecondition(f"agent {hello.agent_id} is bound to another daemon")
         agent.pools, agent.slots, agent.lost_after_ms = pools, hello.slots, lost_after_ms
+        agent.offer, agent.labels = hello.offer, tuple(sorted(hello.labels.items()))
         agent.session += 1
         agent.state = "LIVE"
         for row in self.rows.values():
             if row.held and row.agent_id == hello.agent_id:
                 row.session = agent.session
         held = {item.execution_id: item.epoch for item in hello.inventory}
-        return Session(number=agent.session, directives=self._directives(hello.agent_id, held))
+        return Session(number=agent.session, directives=self._directives(hello.agent_id, held), upkeep=agent.upkeep)
 
     async def beat(self, beat: Beat) -> BeatAnswer:
         self._reach("beat")
@@ -152,7 +172,7 @@ class FakeFarm:
             return BeatAnswer(fenced=True, directives=())
         agent.healthy, agent.message = beat.healthy, beat.message
         held = {item.execution_id: item.epoch for item in beat.inventory}
-        return BeatAnswer(fenced=False, directives=self._directives(beat.agent_id, held))
+        return BeatAnswer(fenced=False, directives=self._directives(beat.agent_id, held), upkeep=agent.upkeep)
 
     async def park_session(self, agent_id: str, session: int) -> None:
         self._reach("park_session")
@@ -170,6 +190,10 @@ class FakeFarm:
                 pools=agent.pools,
                 slots=agent.slots,
                 silent_for=self.silent_for.get(agent.agent_id, 0.0),
+                cordoned=agent.cordoned,
+                cordoned_since_ms=7_000 if agent.cordoned else None,
+                offer=agent.offer,
+                labels=agent.labels,
             )
             for agent in self.agents.values()
         ]
@@ -229,6 +253,8 @@ class FakeFarm:
             verdict = Verdict.NOT_QUEUED
         elif agent is None or agent.session != taking.session or agent.state != "LIVE":
             verdict = Verdict.STALE_SESSION
+        elif agent.cordoned:
+            verdict = Verdict.CORDONED
         elif row.epoch != taking.head.epoch:
             verdict = Verdict.STALE_EPOCH
         if verdict is not Verdict.ASSIGNED or row is None:
@@ -258,7 +284,7 @@ class FakeFarm:
             self._reach("report")
         except Unavailable:
             return [convert.retry_later(report) for report in reports]
-        return [convert.reported(self._report(report)) for report in reports]
+        return [convert.reported(report, self._report(report)) for report in reports]
 
     def _report(self, report: Report) -> ReportResult:
         row = self.rows.get(report.execution_id)
@@ -318,7 +344,17 @@ class FakeFarm:
             session=row.session,
             pool=row.pool,
             epoch=row.epoch,
+            needs=row.needs,
         )
+
+
+def needs_message(needs: Needs) -> records_pb2.Needs | None:
+    """Needs as the store sends them."""
+    if needs == NOTHING:
+        return None
+    return records_pb2.Needs(
+        cpu_millis=needs.cpu_millis, memory=needs.memory, gpus=needs.gpus, labels=dict(needs.labels)
+    )
 
 
 def head_message(head: Head) -> records_pb2.Head:
@@ -329,6 +365,8 @@ def head_message(head: Head) -> records_pb2.Head:
         priority=head.priority,
         queue_seq=head.queue_seq,
         epoch=head.epoch,
+        needs=needs_message(head.needs),
+        image=head.image,
     )
 
 
@@ -341,6 +379,7 @@ def held_message(held: HeldExecution) -> pb.HeldExecution:
         session=held.session,
         pool=held.pool,
         epoch=held.epoch,
+        needs=needs_message(held.needs),
     )
 
 
@@ -360,6 +399,8 @@ class FakeFarmServicer(FarmStoreServiceServicer):
             hostname=request.hostname,
             pools=tuple(request.pools),
             slots=request.slots,
+            labels=dict(request.labels),
+            offer=convert.offer(request.offer),
             version=request.version,
             protocol_min=1,
             protocol_max=1,
@@ -370,7 +411,7 @@ class FakeFarmServicer(FarmStoreServiceServicer):
         session = await self.farm.open_session(
             hello, pools=tuple(request.pools), lost_after_ms=request.lost_after.ToMilliseconds()
         )
-        return pb.OpenSessionResponse(session=session.number, directives=session.directives)
+        return pb.OpenSessionResponse(session=session.number, directives=session.directives, upkeep=session.upkeep)
 
     async def Beat(self, request_iterator: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
         async for response in answer_batches(request_iterator, self._beat, pb.BeatResponse):
@@ -390,11 +431,22 @@ class FakeFarmServicer(FarmStoreServiceServicer):
             )
             for item in items
         ]
-        return [pb.BeatResult(fenced=answer.fenced, directives=answer.directives) for answer in answers]
+        return [
+            pb.BeatResult(fenced=answer.fenced, directives=answer.directives, upkeep=answer.upkeep)
+            for answer in answers
+        ]
 
     async def ParkSession(self, request: pb.ParkSessionRequest, _context: Any) -> pb.ParkSessionResponse:
         await self.farm.park_session(request.agent_id, request.session)
         return pb.ParkSessionResponse()
+
+    async def SetUpkeep(self, request: pb.SetUpkeepRequest, _context: Any) -> pb.SetUpkeepResponse:
+        self.farm.agents[request.agent_id].upkeep = request.upkeep
+        return pb.SetUpkeepResponse()
+
+    async def DeclareDead(self, request: pb.DeclareDeadRequest, _context: Any) -> pb.DeclareDeadResponse:
+        self.farm.lose(request.agent_id)
+        return pb.DeclareDeadResponse()
 
     async def ListAgents(self, _request: Any, _context: Any) -> farm_service_pb2.ListAgentsResponse:
         await self.farm.list_agents()
@@ -406,9 +458,14 @@ class FakeFarmServicer(FarmStoreServiceServicer):
                 slots=agent.slots,
                 healthy=agent.healthy,
                 message=agent.message,
+                labels=dict(agent.labels),
+                capacity=convert.capacity(agent.offer),
             )
             for agent in self.farm.agents.values()
         ]
+        for item, agent in zip(items, self.farm.agents.values(), strict=True):
+            if agent.cordoned:
+                item.cordoned_at.FromMilliseconds(7_000)
         return farm_service_pb2.ListAgentsResponse(items=items)
 
     async def GetGeneration(self, _request: Any, _context: Any) -> pb.GetGenerationResponse:

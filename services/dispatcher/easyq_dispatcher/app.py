@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 
 from easyq_chassis.channel import open_channel
@@ -11,6 +12,7 @@ from easyq_chassis.loops import Loop
 from easyq_chassis.server import GrpcServer
 from easyq_dispatcher.adapters.grpc_store import IDEMPOTENT, GrpcFarmStore
 from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
+from easyq_dispatcher.adapters.rules_source import RulesFile
 from easyq_dispatcher.config import DispatcherSettings
 from easyq_dispatcher.servicer import AgentLinkServicer, DispatcherServicer
 from easyq_dispatcher.usecases.conversation import Conversations
@@ -19,6 +21,7 @@ from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.ledger import Ledger
 from easyq_dispatcher.usecases.matcher import Matcher
 from easyq_dispatcher.usecases.roster import Roster
+from easyq_dispatcher.usecases.rulebook import WATCH_INTERVAL, Rulebook
 from easyq_dispatcher.usecases.settler import Settler
 from easyq_dispatcher.usecases.words import Words
 from easyq_internal.dispatcher.v1.dispatcher_pb2_grpc import (
@@ -35,19 +38,30 @@ class App:
 
     def __init__(self, settings: DispatcherSettings) -> None:
         self._grace = settings.shutdown_grace
-        clock, matching = SystemClock(), settings.matching()
+        clock = SystemClock()
+        source = RulesFile(settings.rules) if settings.rules else None
+        self._rules = rules = Rulebook(build=settings.matching, source=source, clock=clock)
         self._channel = open_channel(settings.store, idempotent=IDEMPOTENT)
         self._store = store = GrpcFarmStore(self._channel, clock=clock, timeout=settings.call_timeout)
         self._index = index = RedisMatchIndex(
             connect(settings.redis, timeout=settings.redis_timeout),
             farm=settings.farm,
             dispatcher=uuid.uuid4().hex,
-            matching=matching,
+            matching=rules.matching,
+            version=rules.version,
+            used_for=max(3.0, 4 * settings.look_interval),
+            reserve_after=settings.reserve_after,
+            patience=settings.patience(),
         )
         self._ledger = ledger = Ledger(wake=self._wake_matcher)
         self._roster = roster = Roster(wake=self._wake_matcher)
         self._keeper = keeper = Keeper(
-            index=index, store=store, clock=clock, on_adopt=self._start_over, interval=settings.look_interval
+            index=index,
+            store=store,
+            rules=rules,
+            clock=clock,
+            on_adopt=self._start_over,
+            interval=settings.look_interval,
         )
         self._feeder = Feeder(
             index=index,
@@ -85,7 +99,7 @@ class App:
             store=store,
             roster=roster,
             ledger=ledger,
-            matching=matching,
+            rules=rules,
             beat_every_ms=int(settings.beat_every * 1000),
             lease_ms=int(settings.lease * 1000),
             park_patience=_PARK_PATIENCE,
@@ -95,7 +109,7 @@ class App:
             store=store,
             keeper=keeper,
             roster=roster,
-            matching=matching,
+            rules=rules,
             clock=clock,
             silent_after=settings.lease,
         )
@@ -107,7 +121,14 @@ class App:
         )
         self._server.add(
             add_DispatcherServiceServicer_to_server,
-            DispatcherServicer(ready=ledger.ready, roster=roster, words=words),
+            DispatcherServicer(
+                ready=ledger.ready,
+                wish=conversations.wish,
+                wake=self._look_at_all,
+                index=index,
+                roster=roster,
+                words=words,
+            ),
             "easyq_internal.dispatcher.v1.DispatcherService",
         )
 
@@ -121,6 +142,10 @@ class App:
         await self._server.start()
         for loop in self._loops.values():
             loop.start()
+
+    def reload(self) -> None:
+        """Reads the file of rules again."""
+        self._rules.reload()
 
     async def stop(self) -> None:
         """Takes nothing more, lets what is under way reach its agents, and ends in order."""
@@ -138,6 +163,7 @@ class App:
             "matcher": Loop("matcher", self._matcher.run_once, settings.poll_interval),
             "feeder": Loop("feeder", self._feeder.run_once, settings.feed_interval),
             "settler": Loop("settler", self._settler.run_once, 1.0),
+            "rules": Loop("rules", self._rules.run_once, WATCH_INTERVAL),
             "wakes": Loop("wakes", self._hear_wakes, settings.poll_interval),
         }
         for part, name in (
@@ -147,10 +173,14 @@ class App:
             (self._settler, "settler"),
         ):
             part.wake = loops[name].wake
+        self._rules.turned = loops["keeper"].wake
         return loops
 
     def _wake_matcher(self) -> None:
         self._matcher.wake()
+
+    def _look_at_all(self) -> None:
+        self._matcher.look_at_all()
 
     def _start_over(self) -> None:
         self._feeder.start_over()
@@ -172,5 +202,6 @@ async def serve(settings: DispatcherSettings, stop: asyncio.Event) -> None:
     """Runs a dispatcher until `stop` is set."""
     app = App(settings)
     await app.start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
     await stop.wait()
     await app.stop()

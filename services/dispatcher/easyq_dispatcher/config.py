@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from easyq.durations import parse_duration
 from easyq_chassis import settings
+from easyq_dispatcher import rules_file
+from easyq_dispatcher.domain.breakers import Patience
 from easyq_dispatcher.domain.matching import Matching
 from easyq_dispatcher.domain.rules import RuleError, build_matching
 
@@ -21,8 +25,12 @@ _REPEATABLE = {
     "--pool": "pools",
     "--limits": "limits",
     "--limit": "limits",
+    "--weights": "weights",
+    "--weight": "weights",
     "--pool-lost-after": "pool_lost_after",
 }
+_RULE_SETTINGS = ("pools", "limits", "weights", "lost_after", "pool_lost_after", "lease")
+_NO_RULES = {"pools": (), "limits": (), "weights": (), "lost_after": "120s", "pool_lost_after": (), "lease": 0.0}
 
 
 class DispatcherSettings(settings.ServiceSettings):
@@ -46,6 +54,11 @@ class DispatcherSettings(settings.ServiceSettings):
         (),
         description="Most executions at once of all tasks whose whole name matches: REGEX=N. As --pools; also --limit.",
     )
+    weights: Lines = Field(
+        (),
+        description="Heads that a task takes when it is its turn among the tasks of its pool, 1 to 1,000: REGEX=N. The "
+        "first that matches the whole name holds, else 1. As --pools; also --weight.",
+    )
     lost_after: str = Field("120s", description="Silence after which an agent is lost and its jobs may run elsewhere.")
     pool_lost_after: Lines = Field(
         (), description="The same for one pool: NAME=DURATION. As --pools. An agent of several pools has the shortest."
@@ -68,8 +81,31 @@ class DispatcherSettings(settings.ServiceSettings):
     )
     redis_timeout: float = Field(2.0, gt=0, le=60, description="Most seconds for a call to Redis.")
     call_timeout: float = Field(10.0, gt=0, le=300, description="Most seconds for a call to the store.")
+    reserve_after: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="Seconds for which a job that needs more room than any host has free is passed over, before a host "
+        "that is large enough is kept free for it.",
+    )
+    breaker_failures: int = Field(
+        3, ge=1, le=1_000, description="Failures in a row that open the breaker of a host, or of an image."
+    )
+    breaker_wait: float = Field(
+        5.0,
+        gt=0,
+        le=300,
+        description="Seconds until one job tries an open breaker; doubled when it fails, up to five minutes.",
+    )
+    rules: str = Field(
+        "",
+        description="TOML file with [[pool]] (name, pattern, max_running, lost_after), [[limit]] (pattern, "
+        "max_running) and [[weight]] (pattern, weight). Its rules come before those of the flags, and replace a pool "
+        "of the same name and a limit or weight of the same pattern. Read again when it changes, and on SIGHUP. Empty: "
+        "none.",
+    )
 
-    @field_validator("pools", "limits", "pool_lost_after", mode="before")
+    @field_validator("pools", "limits", "weights", "pool_lost_after", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -88,6 +124,12 @@ class DispatcherSettings(settings.ServiceSettings):
     @classmethod
     def _check_limits(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         build_matching((), value, lost_after_ms=0, lost_after_by_pool={})
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def _check_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        build_matching((), (), weights=value, lost_after_ms=0, lost_after_by_pool={})
         return value
 
     @field_validator("lost_after")
@@ -116,20 +158,48 @@ class DispatcherSettings(settings.ServiceSettings):
             raise ValueError("has to be shorter than every lost_after")
         return value
 
-    def matching(self) -> Matching:
-        """Pools and limits, as they were checked."""
-        return build_matching(
-            self.pools,
-            self.limits,
-            lost_after_ms=_lost_after_ms(self.lost_after),
-            lost_after_by_pool=_by_pool(self.pool_lost_after),
-        )
+    @field_validator("rules")
+    @classmethod
+    def _check_rules(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            try:
+                text = Path(value).read_text(encoding="utf-8")
+                # Where another setting is wrong that is told already, and the file is looked at by itself.
+                complete = all(name in info.data for name in _RULE_SETTINGS)
+                _matching(info.data if complete else _NO_RULES, text)
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{value}: {error}") from error
+        return value
+
+    def matching(self, text: str = "") -> Matching:
+        """The rules, as they were checked, with those of `text`, which `rules` has. Raises RuleError."""
+        return _matching({name: getattr(self, name) for name in _RULE_SETTINGS}, text)
+
+    def patience(self) -> Patience:
+        """When breakers open, and for how long."""
+        return Patience(failures=self.breaker_failures, wait_ms=int(self.breaker_wait * 1000))
 
 
 def load(argv: list[str]) -> DispatcherSettings:
     """The settings from the environment and from flags; ends the process where one is wrong."""
     rest, repeated = _take_repeated(argv)
     return settings.load(DispatcherSettings, rest, prog="easyq dispatcher", given=repeated)
+
+
+def _matching(given: Mapping[str, Any], text: str) -> Matching:
+    """The rules of settings and of a file's text."""
+    matching = build_matching(
+        given["pools"],
+        given["limits"],
+        weights=given["weights"],
+        lost_after_ms=_lost_after_ms(given["lost_after"]),
+        lost_after_by_pool=_by_pool(given["pool_lost_after"]),
+        added=rules_file.parse(text),
+    )
+    hasty = [pool.name for pool in matching.pools if pool.lost_after_ms <= given["lease"] * 1000]
+    if hasty:
+        raise RuleError(f"lost_after of pool {', '.join(hasty)} has to be longer than the lease, {given['lease']:g} s")
+    return matching
 
 
 def _take_repeated(argv: list[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:

@@ -10,7 +10,9 @@ from easyq.v1 import farm_service_pb2, job_pb2
 from easyq_chassis.errors import FieldProblem, InvalidArgument
 from easyq_dispatcher.domain.agents import Held, Hello, Phase
 from easyq_dispatcher.domain.assigning import Verdict
+from easyq_dispatcher.domain.breakers import LONGEST_RETRY_AFTER_MS, Breaker, Kind, Omen, Sign
 from easyq_dispatcher.domain.explain import AgentView, Waiting
+from easyq_dispatcher.domain.needs import NOTHING, UNKNOWN, Needs, Offer
 from easyq_dispatcher.domain.records import Fenced, Head, HeldExecution, Released, Taking
 from easyq_dispatcher.messages import (
     Acknowledged,
@@ -25,14 +27,17 @@ from easyq_dispatcher.messages import (
     Results,
     Runs,
     Welcome,
+    Wish,
 )
 from easyq_dispatcher.ports import Assigned, Reported
 from easyq_dispatcher.ports import Beat as StoreBeat
-from easyq_dispatcher.usecases.words import Asked, Standing, Trouble
+from easyq_dispatcher.usecases.words import Asked, LimitStanding, PoolStanding, PoolWords, Standing, TaskWords, Trouble
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
 from easyq_internal.store.v1 import farm_store_pb2, job_store_pb2, records_pb2
 
 MOST_ASKED = 1_000
+# A cause is shown; a program's whole output is not.
+_LONGEST_CAUSE = 1_000
 
 _REFUSALS = {
     farm_store_pb2.AssignResult.Refusal.NOT_QUEUED: Verdict.NOT_QUEUED,
@@ -40,7 +45,21 @@ _REFUSALS = {
     farm_store_pb2.AssignResult.Refusal.STALE_EPOCH: Verdict.STALE_EPOCH,
     farm_store_pb2.AssignResult.Refusal.STALE_SESSION: Verdict.STALE_SESSION,
     farm_store_pb2.AssignResult.Refusal.STALE_GENERATION: Verdict.STALE_GENERATION,
+    farm_store_pb2.AssignResult.Refusal.CORDONED: Verdict.CORDONED,
 }
+_Reason = job_pb2.Failure.Reason
+_Outcome = records_pb2.Finish.Outcome
+_FAULTS = {
+    # The fault is the host's: another one may do it.
+    _Reason.HOST_FAILED: Sign.HOST,
+    _Reason.DAEMON_LOST: Sign.HOST,
+    _Reason.START_UNKNOWN: Sign.HOST,
+    _Reason.PULL_FAILED: Sign.IMAGE,
+    _Reason.REGISTRY_BUSY: Sign.BUSY,
+}
+# The container ran, or Docker and the registry were well enough to say clearly why not.
+_WORKED = {_Outcome.EXITED, _Outcome.TIMED_OUT, _Outcome.REJECTED}
+_FAILED = {_Outcome.INFRA_FAILED, _Outcome.LOST}
 _PHASES = {phase.value: phase for phase in Phase}
 
 
@@ -77,7 +96,13 @@ def hello(message: dispatcher_pb2.Hello) -> Hello:
         inventory=inventory(message.inventory),
         healthy=message.health.healthy if message.HasField("health") else True,
         message=message.health.message,
+        offer=offer(message.offer) if message.HasField("offer") else UNKNOWN,
     )
+
+
+def offer(message: records_pb2.Offer) -> Offer:
+    """What a host has."""
+    return Offer(cpu_millis=max(0, message.cpu_millis), memory=max(0, message.memory), gpus=max(0, message.gpus))
 
 
 def inventory(items: Sequence[records_pb2.Held]) -> tuple[Held, ...]:
@@ -100,10 +125,11 @@ def outgoing(message: Outgoing) -> dispatcher_pb2.ConnectResponse:
                     lease=duration(message.lease_ms),
                     lost_after=duration(message.lost_after_ms),
                     directives=message.directives,
+                    upkeep=message.upkeep,
                 )
             )
         case Acknowledged():
-            ack = dispatcher_pb2.BeatAck(number=message.number, directives=message.directives)
+            ack = dispatcher_pb2.BeatAck(number=message.number, directives=message.directives, upkeep=message.upkeep)
             return dispatcher_pb2.ConnectResponse(beat_ack=ack)
         case Runs():
             return dispatcher_pb2.ConnectResponse(runs=dispatcher_pb2.Runs(items=message.items))
@@ -111,6 +137,8 @@ def outgoing(message: Outgoing) -> dispatcher_pb2.ConnectResponse:
             return dispatcher_pb2.ConnectResponse(results=dispatcher_pb2.ReportResults(items=message.items))
         case Orders():
             return dispatcher_pb2.ConnectResponse(directives=dispatcher_pb2.Directives(items=message.items))
+        case Wish():
+            return dispatcher_pb2.ConnectResponse(upkeep=message.upkeep)
         case Farewell():
             return dispatcher_pb2.ConnectResponse(parked=dispatcher_pb2.Parked())
 
@@ -146,6 +174,7 @@ def open_session_request(hello: Hello, pools: tuple[str, ...], lost_after_ms: in
         version=hello.version,
         inventory=[held_message(item) for item in hello.inventory],
         lost_after=duration(lost_after_ms),
+        offer=records_pb2.Offer(cpu_millis=hello.offer.cpu_millis, memory=hello.offer.memory, gpus=hello.offer.gpus),
     )
 
 
@@ -169,6 +198,18 @@ def head(message: records_pb2.Head) -> Head:
         priority=message.priority,
         queue_seq=message.queue_seq,
         epoch=message.epoch,
+        needs=needs(message.needs) if message.HasField("needs") else NOTHING,
+        image=message.image,
+    )
+
+
+def needs(message: records_pb2.Needs) -> Needs:
+    """What an execution asks of its host."""
+    return Needs(
+        cpu_millis=max(0, message.cpu_millis),
+        memory=max(0, message.memory),
+        gpus=max(-1, message.gpus),
+        labels=tuple(sorted(message.labels.items())),
     )
 
 
@@ -181,6 +222,7 @@ def held_execution(message: farm_store_pb2.HeldExecution) -> HeldExecution:
         session=message.session,
         pool=message.pool,
         epoch=message.epoch,
+        needs=needs(message.needs) if message.HasField("needs") else NOTHING,
     )
 
 
@@ -216,13 +258,39 @@ def assigned(taking: Taking, message: farm_store_pb2.AssignResult) -> Assigned:
     )
 
 
-def reported(message: records_pb2.ReportResult) -> Reported:
+def reported(report: records_pb2.Report, message: records_pb2.ReportResult) -> Reported:
     """The store's answer on a report."""
     return Reported(
         result=message,
+        omen=omen(report) if message.verdict == records_pb2.ReportResult.Verdict.OK else None,
         released=Released(execution_id=message.execution_id, epoch=message.epoch) if message.released else None,
         ready=head(message.ready) if message.HasField("ready") else None,
     )
+
+
+def omen(report: records_pb2.Report) -> Omen | None:
+    """What a report says of the host and the image; None: nothing."""
+    name, epoch = report.execution_id, report.epoch
+    match report.WhichOneof("word"):
+        case "started":
+            return Omen(execution_id=name, epoch=epoch, sign=Sign.WORKED)
+        case "finish":
+            if report.finish.outcome in _WORKED:
+                return Omen(execution_id=name, epoch=epoch, sign=Sign.WORKED)
+            failure = report.finish.failure if report.finish.outcome in _FAILED else None
+            ms = 0
+        case "give_back":
+            failure = report.give_back.failure
+            ms = report.give_back.retry_after.ToMilliseconds() if report.give_back.HasField("retry_after") else 0
+        case _:
+            return None
+    sign = _FAULTS.get(failure.reason) if failure is not None else None
+    if failure is None or sign is None:
+        return None
+    if ms > 0 and sign is Sign.IMAGE:
+        sign = Sign.BUSY
+    ms = max(0, min(ms, LONGEST_RETRY_AFTER_MS))
+    return Omen(execution_id=name, epoch=epoch, sign=sign, cause=failure.message[:_LONGEST_CAUSE], ms=ms)
 
 
 def retry_later(report: records_pb2.Report) -> Reported:
@@ -245,16 +313,43 @@ def agent_view(message: farm_service_pb2.Agent, now_ms: int) -> AgentView:
         pools=tuple(message.pools),
         slots=message.slots,
         silent_for=max(0.0, (now_ms - seen_ms) / 1000),
+        cordoned=message.HasField("cordoned_at") or message.HasField("drained_at"),
+        cordoned_since_ms=_earliest(message),
+        offer=Offer(
+            cpu_millis=round(message.capacity.cpus * 1000),
+            memory=message.capacity.memory,
+            gpus=message.capacity.gpus,
+        ),
+        labels=tuple(sorted(message.labels.items())),
     )
+
+
+def _earliest(message: farm_service_pb2.Agent) -> int | None:
+    since = [
+        getattr(message, name).ToMilliseconds() for name in ("cordoned_at", "drained_at") if message.HasField(name)
+    ]
+    return min(since, default=None)
 
 
 # ------------------------------------------------------------------------------------------------------------- people
-def explanation(execution_id: str, waiting: Waiting) -> dispatcher_pb2.Explanation:
+def explanation(execution_id: str, word: Waiting) -> dispatcher_pb2.Explanation:
     """Why an execution waits."""
-    return dispatcher_pb2.Explanation(
-        execution_id=execution_id,
-        waiting=job_pb2.Waiting(reason=job_pb2.Waiting.Reason.Value(waiting.reason.value), message=waiting.message),
+    return dispatcher_pb2.Explanation(execution_id=execution_id, waiting=waiting(word))
+
+
+def waiting(word: Waiting) -> job_pb2.Waiting:
+    """Why something waits."""
+    message = job_pb2.Waiting(
+        reason=job_pb2.Waiting.Reason.Value(word.reason.value),
+        message=word.message,
+        subject=word.subject,
+        position=word.position or 0,
     )
+    if word.since_ms is not None:
+        message.since.FromMilliseconds(word.since_ms)
+    if word.next_look_at_ms is not None:
+        message.next_look_at.FromMilliseconds(word.next_look_at_ms)
+    return message
 
 
 def asked(request: dispatcher_pb2.ExplainRequest) -> list[Asked]:
@@ -267,28 +362,79 @@ def asked(request: dispatcher_pb2.ExplainRequest) -> list[Asked]:
 
 
 def matching_response(standing: Standing) -> dispatcher_pb2.GetMatchingResponse:
-    """How pools and limits stand."""
+    """How pools, limits, breakers and agents stand."""
     return dispatcher_pb2.GetMatchingResponse(
-        pools=[
-            farm_service_pb2.PoolStatus(
-                name=item.pool.name,
-                pattern=item.pool.pattern,
-                max_running=item.pool.max_running,
-                running=item.running,
-                slots=item.slots,
-                ready=item.ready,
-            )
-            for item in standing.pools
-        ],
-        limits=[
-            farm_service_pb2.LimitStatus(
-                pattern=item.limit.pattern, max_running=item.limit.max_running, running=item.running
-            )
-            for item in standing.limits
-        ],
+        pools=[pool_status(item) for item in standing.pools],
+        limits=[limit_status(item) for item in standing.limits],
         problems=[problem(item) for item in standing.troubles],
         agent_ids=standing.agent_ids,
+        breakers=[breaker(item, standing.now_ms) for item in standing.breakers],
+        used={name: capacity(used) for name, used in standing.used.items()},
     )
+
+
+def task_response(words: TaskWords) -> dispatcher_pb2.ExplainTaskResponse:
+    """What holds for a task."""
+    return dispatcher_pb2.ExplainTaskResponse(pool=words.pool, limits=[limit_status(item) for item in words.limits])
+
+
+def pool_response(words: PoolWords) -> dispatcher_pb2.ExplainPoolResponse:
+    """How a pool is, and why its work waits."""
+    return dispatcher_pb2.ExplainPoolResponse(
+        pool=pool_status(words.standing),
+        waiting=waiting(words.waiting) if words.waiting else None,
+        agent_ids=words.agent_ids,
+    )
+
+
+def pool_status(item: PoolStanding) -> farm_service_pb2.PoolStatus:
+    """A pool and its numbers."""
+    return farm_service_pb2.PoolStatus(
+        name=item.pool.name,
+        pattern=item.pool.pattern,
+        max_running=item.pool.max_running,
+        running=item.running,
+        slots=item.slots,
+        ready=item.ready,
+        agents=item.agents,
+        healthy_agents=item.healthy_agents,
+    )
+
+
+def limit_status(item: LimitStanding) -> farm_service_pb2.LimitStatus:
+    """A limit and its number."""
+    return farm_service_pb2.LimitStatus(
+        pattern=item.limit.pattern, max_running=item.limit.max_running, running=item.running
+    )
+
+
+def breaker(item: Breaker, now_ms: int) -> farm_service_pb2.Breaker:
+    """A breaker that is not closed."""
+    message = farm_service_pb2.Breaker(
+        kind=farm_service_pb2.Breaker.Kind.Value(item.kind.value),
+        subject=item.subject,
+        state=farm_service_pb2.Breaker.Phase.Name.Value(item.phase(now_ms).value),
+        cause=item.cause,
+        failures=item.failures,
+    )
+    message.since.FromMilliseconds(item.since_ms)
+    if now_ms < item.until_ms or not item.probe:
+        message.next_try_at.FromMilliseconds(item.until_ms)
+    return message
+
+
+def breaker_kind(kind: farm_service_pb2.Breaker.Kind.ValueType) -> Kind:
+    """Which breakers are meant. Raises InvalidArgument where that is not known."""
+    try:
+        return Kind(farm_service_pb2.Breaker.Kind.Name(kind))
+    except ValueError:
+        problem = FieldProblem(field="kind", message="HOST or IMAGE")
+        raise InvalidArgument("there is no such kind of breaker", fields=[problem]) from None
+
+
+def capacity(used: Offer) -> farm_service_pb2.Capacity:
+    """Resources of a host."""
+    return farm_service_pb2.Capacity(cpus=used.cpu_millis / 1000, memory=used.memory, gpus=used.gpus)
 
 
 def problem(trouble: Trouble) -> farm_service_pb2.Problem:

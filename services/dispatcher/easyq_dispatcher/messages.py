@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from easyq_dispatcher.domain.agents import Held, Hello
-from easyq_internal.store.v1.records_pb2 import Assignment, Directive, Report, ReportResult
+from easyq_internal.store.v1.records_pb2 import Assignment, Directive, Report, ReportResult, Upkeep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +51,7 @@ class Welcome:
     lease_ms: int
     lost_after_ms: int
     directives: Sequence[Directive]
+    upkeep: Upkeep | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,7 @@ class Acknowledged:
 
     number: int
     directives: Sequence[Directive]
+    upkeep: Upkeep | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +85,20 @@ class Orders:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """An operator's wish that does not wait for the next beat."""
+
+    upkeep: Upkeep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Farewell:
     """The session is parked."""
 
 
-Outgoing: TypeAlias = Welcome | Acknowledged | Runs | Results | Orders | Farewell
+Outgoing: TypeAlias = Welcome | Acknowledged | Runs | Results | Orders | Wish | Farewell
+
+
+def is_cordoned(upkeep: Upkeep | None) -> bool:
+    """Whether an agent takes nothing new by an operator's wish; without a word on it, it does."""
+    return upkeep is not None and (upkeep.cordoned or upkeep.draining)

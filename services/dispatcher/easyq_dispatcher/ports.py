@@ -1,7 +1,7 @@
 """What the dispatcher needs of others: the store of the farm, and an index that may vanish at any moment.
 
-`Assignment`, `Directive`, `Report` and `ReportResult` are relayed between store and agents without being read into, so
-they travel as the messages that they are.
+`Assignment`, `Directive`, `Report`, `ReportResult` and `Upkeep` are relayed between store and agents, so they travel as
+the messages that they are.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from typing import Protocol
 from easyq_chassis.errors import Aborted
 from easyq_dispatcher.domain.agents import Held, Hello
 from easyq_dispatcher.domain.assigning import Verdict
+from easyq_dispatcher.domain.breakers import Breaker, Kind, Omen
 from easyq_dispatcher.domain.explain import AgentView
+from easyq_dispatcher.domain.matching import Matching
+from easyq_dispatcher.domain.needs import NOTHING, UNKNOWN, Needs, Offer
 from easyq_dispatcher.domain.records import Fenced, Head, HeldExecution, Place, Released, Seat, Taking
-from easyq_internal.store.v1.records_pb2 import Assignment, Directive, Report, ReportResult
+from easyq_internal.store.v1.records_pb2 import Assignment, Directive, Report, ReportResult, Upkeep
 
 
 # ------------------------------------------------------------------------------------------------------------- store
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """A session just opened, and what the agent has to do about each of its executions."""
+    """A session just opened, what the agent has to do about each of its executions, and an operator's wish, if any."""
 
     number: int
     directives: Sequence[Directive]
+    upkeep: Upkeep | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +45,11 @@ class Beat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BeatAnswer:
-    """`fenced`: the session is not the agent's newest, or is dead."""
+    """`fenced`: the session is not the agent's newest, or is dead. `upkeep`: an operator's wish, if any."""
 
     fenced: bool
     directives: Sequence[Directive]
+    upkeep: Upkeep | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,9 +64,10 @@ class Assigned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reported:
-    """The store's answer to a report: the answer for the agent, and what it means for the index."""
+    """The store's answer to a report: the answer for the agent, and what both mean for the index."""
 
     result: ReportResult
+    omen: Omen | None = None
     released: Released | None = None
     ready: Head | None = None
 
@@ -131,32 +137,40 @@ class StaleIndex(Aborted):
 class Filling:
     """What the index is filled with. `generation` None: nothing that is complete, or not by this run of the server.
 
-    `ours`: made under this dispatcher's pools and limits; `rebuilder`: who fills it now, empty if nobody;
-    `evicts`: the server may drop keys when its memory is full.
+    `ours`: made under this dispatcher's rules; `rebuilder`: who fills it now, empty if nobody; `evicts`: the server may
+    drop keys when its memory is full; `version`: the age of its rules; `in_use`: somebody looked lately who has them.
     """
 
     generation: int | None
     ours: bool
     rebuilder: str
     evicts: bool
+    version: int = 0
+    in_use: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LowTask:
-    """A task whose further heads only the store has. `version` grows with each head that was not taken in."""
+    """A task whose further heads only the store has. `version` grows with each head that was not taken in; so many of
+    those that were are set `aside`."""
 
     task_id: str
     version: str
+    aside: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Takings:
-    """`rooms`: free slots left at each seat; `more`: a further call may take more; `low`: tasks to refill."""
+    """`rooms`: free slots left at each seat; `more`: a further call may take more; `low`: tasks to refill.
+
+    `troubled`: breakers are open or count failures, so that it matters what works.
+    """
 
     items: Sequence[Taking]
     rooms: Sequence[int]
     more: bool
     low: Sequence[LowTask]
+    troubled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,17 +178,19 @@ class Changes:
     """What the store said, for the index. Harmless if repeated.
 
     `dropped` and `confirmed` are (execution id, token): leave its places, or it is assigned for sure.
-    `repair`: look for tasks that wait at limits which have free places.
+    `omens`, of executions that count until they are released, come before all else. `repair`: look for tasks that wait
+    at limits which have free places.
     """
 
     dropped: Sequence[tuple[str, str]] = ()
     released: Sequence[Released] = ()
     confirmed: Sequence[tuple[str, str]] = ()
     ready: Sequence[Head] = ()
+    omens: Sequence[Omen] = ()
     repair: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.dropped or self.released or self.confirmed or self.ready or self.repair)
+        return bool(self.dropped or self.released or self.confirmed or self.ready or self.omens or self.repair)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,36 +205,69 @@ class TaskHeads:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What to count. `positions` are (execution id, task id)."""
+    """What to count. `positions` are (execution id, task id), `fronts` pools whose next head is asked for."""
 
     agents: Sequence[str] = ()
     positions: Sequence[tuple[str, str]] = ()
     tasks: Sequence[str] = ()
     low: bool = False
+    fronts: Sequence[str] = ()
+    breakers: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiter:
+    """A head in the index: its place in its task from 1, what it asks for, since when there is no room for it."""
+
+    position: int
+    needs: Needs = NOTHING
+    image: str = ""
+    no_room_since_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskCount:
+    """Heads of a task, those of them that are set aside, and its number of truncation, or ''."""
+
+    heads: int
+    aside: int
+    version: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """Counts by pool name, limit number, agent; positions from 1 by execution, for those that have a head.
+    """Counts by pool name, limit number, agent; those of the positions that have a head, by execution.
 
-    `tasks` has (number of heads, version or '') for each task asked for; `low` all tasks to refill, if asked for.
+    `used` is what an agent's executions asked for; `low` all tasks to refill, `fronts` (execution id, task id) by pool,
+    and `breakers` all that count or are open, if asked for.
     """
 
     running: dict[str, int] = field(default_factory=dict)
     ready: dict[str, int] = field(default_factory=dict)
     limits: Sequence[int] = ()
     agents: dict[str, int] = field(default_factory=dict)
-    positions: dict[str, int] = field(default_factory=dict)
-    tasks: dict[str, tuple[int, str]] = field(default_factory=dict)
+    used: dict[str, Offer] = field(default_factory=dict)
+    positions: dict[str, Waiter] = field(default_factory=dict)
+    tasks: dict[str, TaskCount] = field(default_factory=dict)
     low: Sequence[LowTask] = ()
+    fronts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    breakers: Sequence[Breaker] = ()
+
+    def used_of(self, agent_id: str) -> Offer:
+        """What an agent's executions asked for."""
+        return self.used.get(agent_id, UNKNOWN)
 
 
 class MatchIndex(Protocol):
-    """Ready heads and running sets, under one set of pools and limits.
+    """Ready heads, running sets and breakers, under one set of rules.
 
     Calls raise Unavailable where the server can't be reached (what they did is then unknown), and those that name a
     generation StaleIndex where that one does not hold. Each change is atomic.
     """
+
+    def use(self, matching: Matching, version: int) -> None:
+        """These are the rules from now on; a filling made under others does not hold. `version` grows with them."""
+        ...
 
     async def look(self) -> Filling:
         """What is there now."""
@@ -245,7 +294,7 @@ class MatchIndex(Protocol):
         ...
 
     async def take(self, generation: int, seats: Sequence[Seat]) -> Takings:
-        """Takes heads for seats, one each in turn, within slots, pools' maxima and limits."""
+        """Takes heads for seats, one each in turn, within slots, offers, pools' maxima, limits and breakers."""
         ...
 
     async def settle(self, generation: int, changes: Changes) -> Sequence[LowTask]:
@@ -272,6 +321,31 @@ class MatchIndex(Protocol):
         """Counts."""
         ...
 
+    async def reset_breaker(self, kind: Kind, subject: str) -> None:
+        """Closes a breaker, if it is there; others are woken."""
+        ...
+
     def wakes(self) -> AsyncIterator[None]:
         """Yields each time that another dispatcher made work; may miss some."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------------------- rules
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RulesText:
+    """What a file of rules has, and when it was changed last (ms since the epoch)."""
+
+    text: str
+    changed_ms: int
+
+
+class RulesSource(Protocol):
+    """A file of rules; its text form is its name."""
+
+    def stamp(self) -> tuple[int, int, int] | None:
+        """Changes when the file does; None where it can't be looked at."""
+        ...
+
+    def read(self) -> RulesText:
+        """What it has. Raises OSError, and ValueError where it is no text."""
         ...

@@ -10,11 +10,13 @@ import grpc.aio
 from easyq_dispatcher import convert
 from easyq_dispatcher.domain.records import Head
 from easyq_dispatcher.messages import Incoming
+from easyq_dispatcher.ports import MatchIndex
 from easyq_dispatcher.usecases.conversation import Conversations
 from easyq_dispatcher.usecases.roster import Roster
 from easyq_dispatcher.usecases.words import Words
 from easyq_internal.dispatcher.v1 import dispatcher_pb2 as pb
 from easyq_internal.dispatcher.v1 import dispatcher_pb2_grpc
+from easyq_internal.store.v1.records_pb2 import Upkeep
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -33,10 +35,22 @@ class AgentLinkServicer(dispatcher_pb2_grpc.AgentLinkServiceServicer):
 
 
 class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
-    """News from gateway and scheduler, and words for people. `ready` is told of heads."""
+    """News from gateway and scheduler, and words for people. `ready` is told of heads, `wake` looks for work again."""
 
-    def __init__(self, *, ready: Callable[[Sequence[Head]], None], roster: Roster, words: Words) -> None:
+    def __init__(
+        self,
+        *,
+        ready: Callable[[Sequence[Head]], None],
+        wish: Callable[[str, Upkeep], None],
+        wake: Callable[[], None],
+        index: MatchIndex,
+        roster: Roster,
+        words: Words,
+    ) -> None:
         self._ready = ready
+        self._wish = wish
+        self._wake = wake
+        self._index = index
         self._roster = roster
         self._words = words
 
@@ -48,6 +62,8 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
             for agent_id, orders in convert.stop_orders(request.stops).items():
                 if link := self._roster.get(agent_id):
                     link.outbox.orders(orders)
+            for news in request.upkeep:
+                self._wish(news.agent_id, news.upkeep)
             yield pb.NotifyResponse(batch=request.batch)
 
     async def Explain(self, request: pb.ExplainRequest, _context: Context) -> pb.ExplainResponse:
@@ -56,6 +72,17 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
 
     async def GetMatching(self, _request: pb.GetMatchingRequest, _context: Context) -> pb.GetMatchingResponse:
         return convert.matching_response(await self._words.standing())
+
+    async def ExplainTask(self, request: pb.ExplainTaskRequest, _context: Context) -> pb.ExplainTaskResponse:
+        return convert.task_response(await self._words.explain_task(request.task_id))
+
+    async def ExplainPool(self, request: pb.ExplainPoolRequest, _context: Context) -> pb.ExplainPoolResponse:
+        return convert.pool_response(await self._words.explain_pool(request.name))
+
+    async def ResetBreaker(self, request: pb.ResetBreakerRequest, _context: Context) -> pb.ResetBreakerResponse:
+        await self._index.reset_breaker(convert.breaker_kind(request.kind), request.subject)
+        self._wake()
+        return pb.ResetBreakerResponse()
 
 
 async def _decoded(messages: AsyncIterator[pb.ConnectRequest]) -> AsyncIterator[Incoming]:

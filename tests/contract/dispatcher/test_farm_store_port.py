@@ -14,6 +14,7 @@ from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import FailedPrecondition, Unavailable
 from easyq_chassis.ids import new_execution_id, new_job_id
+from easyq_dispatcher import convert
 from easyq_dispatcher.adapters.grpc_store import IDEMPOTENT, GrpcFarmStore
 from easyq_dispatcher.domain.agents import Held, Hello, Phase
 from easyq_dispatcher.domain.assigning import Verdict
@@ -89,16 +90,7 @@ def job_submitter(channel: grpc.aio.Channel) -> Submit:
         response = await call.read()
         call.cancel()
         heads = [result.accepted.ready for result in response.results]
-        return [
-            Head(
-                execution_id=h.execution_id,
-                task_id=h.task_id,
-                priority=h.priority,
-                queue_seq=h.queue_seq,
-                epoch=h.epoch,
-            )
-            for h in heads
-        ]
+        return [convert.head(item) for item in heads]
 
     return submit
 

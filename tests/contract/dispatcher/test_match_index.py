@@ -15,7 +15,7 @@ from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
 from easyq_dispatcher.domain.matching import Matching
 from easyq_dispatcher.domain.records import Head, HeldExecution, Released, Seat, Taking
 from easyq_dispatcher.domain.rules import build_matching
-from easyq_dispatcher.ports import Changes, MatchIndex, Question, StaleIndex, Takings, TaskHeads
+from easyq_dispatcher.ports import Changes, MatchIndex, Question, StaleIndex, Takings, TaskCount, TaskHeads
 from tests.fakes.dispatcher_index import FakeIndexServer, FakeMatchIndex
 from tests.support import RedisServer
 
@@ -560,10 +560,10 @@ async def test_a_task_keeps_its_first_thousand_heads(backend: Backend) -> None:
     survey = await index.survey(
         1, Question(tasks=["t", "none"], positions=[("t-1", "t"), ("t-1000", "t"), ("t-1001", "t")])
     )
-    assert survey.tasks["t"][0] == 1000
-    assert survey.tasks["t"][1] != ""
-    assert survey.tasks["none"] == (0, "")
-    assert survey.positions == {"t-1": 1, "t-1000": 1000}
+    assert survey.tasks["t"].heads == 1000
+    assert survey.tasks["t"].version != ""
+    assert survey.tasks["none"] == TaskCount(heads=0, aside=0, version="")
+    assert {name: waiter.position for name, waiter in survey.positions.items()} == {"t-1": 1, "t-1000": 1000}
     assert survey.ready == {"default": 1000}
 
 
@@ -584,7 +584,7 @@ async def test_what_the_store_has_more_of_is_not_overtaken(backend: Backend) -> 
         rest += ids(await index.take(1, [seat(100 + len(rest) + 100)]))
     # With nothing left it still takes in nothing that would overtake, and asks to be refilled.
     assert [item.task_id for item in await index.settle(1, Changes(ready=[head(9_001)]))] == ["t"]
-    version = (await index.survey(1, Question(tasks=["t"]))).tasks["t"][1]
+    version = (await index.survey(1, Question(tasks=["t"]))).tasks["t"].version
     await index.refill(1, [TaskHeads(task_id="t", heads=heads(3, first=301), complete=True, version=version)])
     await ready(index, head(9_001))
     assert ids(await index.take(1, [seat(999)])) == ["t-301", "t-302", "t-303", "t-9001"]
@@ -593,12 +593,12 @@ async def test_what_the_store_has_more_of_is_not_overtaken(backend: Backend) -> 
 async def test_a_head_refused_while_the_store_was_read_keeps_the_task_truncated(backend: Backend) -> None:
     index = await backend.filled()
     await index.refill(1, [TaskHeads(task_id="t", heads=heads(2), complete=False, version="")])
-    version = (await index.survey(1, Question(tasks=["t"]))).tasks["t"][1]
+    version = (await index.survey(1, Question(tasks=["t"]))).tasks["t"].version
     await ready(index, head(50))
     await index.refill(1, [TaskHeads(task_id="t", heads=heads(2), complete=True, version=version)])
     survey = await index.survey(1, Question(tasks=["t"], low=True))
     assert [item.task_id for item in survey.low] == ["t"]
-    newer = survey.tasks["t"][1]
+    newer = survey.tasks["t"].version
     await index.refill(1, [TaskHeads(task_id="t", heads=[*heads(2), head(50)], complete=True, version=newer)])
     assert (await index.survey(1, Question(tasks=["t"], low=True))).low == []
     assert ids(await index.take(1, [seat(9)])) == ["t-1", "t-2", "t-50"]

@@ -18,6 +18,7 @@ from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.ledger import Ledger
 from easyq_dispatcher.usecases.matcher import Matcher
 from easyq_dispatcher.usecases.roster import Roster
+from easyq_dispatcher.usecases.rulebook import Rulebook
 from easyq_dispatcher.usecases.settler import Settler
 from easyq_dispatcher.usecases.words import Words
 from easyq_internal.store.v1.records_pb2 import Directive, Finish, GiveBack, Report, ReportResult
@@ -109,6 +110,10 @@ class Agent:
     def give_back(self, *ids: str) -> None:
         self._report(ids, give_back=GiveBack())
 
+    def report(self, name: str, **word: Any) -> None:
+        """Says any word on one execution."""
+        self._report([name], **word)
+
     def inventory(self) -> tuple[Held, ...]:
         return tuple(Held(execution_id=name, epoch=epoch, phase=Phase.RUNNING) for name, epoch in self.running.items())
 
@@ -169,7 +174,7 @@ class Core:
         name: str,
         farm: FakeFarm,
         index: MatchIndex,
-        matching: Matching,
+        rules: Rulebook,
         clock: ManualClock,
         orphan_after: float,
     ) -> None:
@@ -179,7 +184,8 @@ class Core:
         self.index = index
         self.ledger = Ledger(wake=self._wake)
         self.roster = Roster(wake=self._wake)
-        self.keeper = Keeper(index=index, store=farm, clock=clock, on_adopt=self._start_over, interval=0.5)
+        self.rules = rules
+        self.keeper = Keeper(index=index, store=farm, rules=rules, clock=clock, on_adopt=self._start_over, interval=0.5)
         common: dict[str, Any] = {
             "index": index,
             "store": farm,
@@ -197,7 +203,7 @@ class Core:
             store=farm,
             keeper=self.keeper,
             roster=self.roster,
-            matching=matching,
+            rules=rules,
             clock=clock,
             silent_after=15.0,
         )
@@ -205,7 +211,7 @@ class Core:
             store=farm,
             roster=self.roster,
             ledger=self.ledger,
-            matching=matching,
+            rules=rules,
             beat_every_ms=5_000,
             lease_ms=15_000,
             park_patience=0.1,
@@ -255,14 +261,16 @@ class Rig:
         self._make_index = make_index or self._fake_index
         self._orphan_after = orphan_after
 
-    def dispatcher(self, name: str = "d1", matching: Matching | None = None) -> Core:
-        matching = matching or self.matching
-        index = self._make_index(name, matching)
+    def dispatcher(self, name: str = "d1", matching: Matching | None = None, *, rules: Rulebook | None = None) -> Core:
+        fixed = matching or self.matching
+        rules = rules or Rulebook(build=lambda _: fixed, clock=self.clock)
+        index = self._make_index(name, rules.matching)
+        index.use(rules.matching, rules.version)
         return Core(
             name=name,
             farm=self.farm,
             index=index,
-            matching=matching,
+            rules=rules,
             clock=self.clock,
             orphan_after=self._orphan_after,
         )

@@ -76,13 +76,13 @@ def test_assigned() -> None:
 
 
 def test_a_silent_host() -> None:
-    told = explain_silent(replace(AGENT, silent_for=31.4))
+    told = explain_silent(replace(AGENT, silent_for=31.4), now_ms=100_000)
     assert told.reason is Reason.HOST_SILENT
     assert "host-1" in told.message
     assert "31 s" in told.message
 
 
 def test_nothing_is_assigned() -> None:
-    told = explain_unavailable("Redis: connection refused")
+    told = explain_unavailable("Redis: connection refused", 5)
     assert told.reason is Reason.DISPATCHER_UNAVAILABLE
     assert "connection refused" in told.message

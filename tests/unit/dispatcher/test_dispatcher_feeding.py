@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from easyq_dispatcher.domain.records import Head
-from easyq_dispatcher.ports import Question
+from easyq_dispatcher.ports import Question, TaskCount
 from easyq_dispatcher.usecases import feeder as feeder_module
 from tests.unit.dispatcher.rig import Agent, Core, Rig
 
@@ -104,7 +104,7 @@ async def test_a_task_that_runs_low_is_refilled(monkeypatch: pytest.MonkeyPatch)
     assert agent.started == [head.execution_id for head in heads]
     await later(rig, core)
     survey = await core.index.survey(2, Question(tasks=["a"]))
-    assert survey.tasks["a"] == (0, "")
+    assert survey.tasks["a"] == TaskCount(heads=0, aside=0, version="")
 
 
 async def test_a_refused_head_is_fetched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

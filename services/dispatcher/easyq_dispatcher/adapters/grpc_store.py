@@ -64,11 +64,13 @@ class GrpcFarmStore:
     async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int) -> Session:
         request = convert.open_session_request(hello, pools, lost_after_ms)
         response = await _answer(self._stub.OpenSession(request, timeout=self._timeout))
-        return Session(number=response.session, directives=response.directives)
+        upkeep = response.upkeep if response.HasField("upkeep") else None
+        return Session(number=response.session, directives=response.directives, upkeep=upkeep)
 
     async def beat(self, beat: Beat) -> BeatAnswer:
         result = await self._beats.call(convert.beat_message(beat))
-        return BeatAnswer(fenced=result.fenced, directives=result.directives)
+        upkeep = result.upkeep if result.HasField("upkeep") else None
+        return BeatAnswer(fenced=result.fenced, directives=result.directives, upkeep=upkeep)
 
     async def park_session(self, agent_id: str, session: int) -> None:
         request = pb.ParkSessionRequest(agent_id=agent_id, session=session)
@@ -128,7 +130,7 @@ class GrpcFarmStore:
         async def one(report: Report) -> Reported:
             try:
                 item = pb.AgentReport(agent_id=agent_id, session=session, report=report)
-                return convert.reported(await self._reports.call(item))
+                return convert.reported(report, await self._reports.call(item))
             except EasyQError as error:
                 log.warning("report_unanswered", execution=report.execution_id, agent=agent_id, error=str(error))
                 return convert.retry_later(report)

@@ -12,11 +12,16 @@ from redis.exceptions import NoScriptError
 _FOLDER = resources.files(__package__) / "lua"
 
 
+# What stands between `common.lua` and a script: no more than it uses, since every call runs through all of it.
+_PARTS = {"settle": ("heads",), "refill": ("heads",)}
+
+
 class Script:
-    """One script: `common.lua`, then the file of its own."""
+    """One script: `common.lua`, what it shares with some others, then the file of its own."""
 
     def __init__(self, name: str) -> None:
-        parts = [(_FOLDER / file).read_text(encoding="utf-8") for file in ("common.lua", f"{name}.lua")]
+        files = ("common", *_PARTS.get(name, ()), name)
+        parts = [(_FOLDER / f"{file}.lua").read_text(encoding="utf-8") for file in files]
         self._text = "".join(parts)
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from easyq_dispatcher.domain.needs import UNKNOWN, Offer
 from easyq_dispatcher.domain.records import Seat
 
 PROTOCOL = 1
@@ -47,13 +48,15 @@ class Hello:
     inventory: tuple[Held, ...]
     healthy: bool
     message: str
+    offer: Offer = UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agent:
     """An agent in its session, as last heard of.
 
-    `room` is the number of free slots as far as known; the index has the last word. `leaving`: it said goodbye.
+    `room` is the number of free slots as far as known; the index has the last word. `leaving`: it said goodbye;
+    `cordoned`: an operator wants that it takes nothing new.
     """
 
     agent_id: str
@@ -64,10 +67,13 @@ class Agent:
     message: str
     room: int
     leaving: bool = False
+    cordoned: bool = False
+    offer: Offer = UNKNOWN
+    labels: tuple[tuple[str, str], ...] = ()
     phases: Mapping[str, Phase] = field(default_factory=dict)
 
     @classmethod
-    def from_hello(cls, hello: Hello, *, session: int, pools: tuple[str, ...]) -> Agent:
+    def from_hello(cls, hello: Hello, *, session: int, pools: tuple[str, ...], cordoned: bool = False) -> Agent:
         """The agent as its first words show it: with room, until the index says otherwise."""
         return cls(
             agent_id=hello.agent_id,
@@ -77,21 +83,35 @@ class Agent:
             healthy=hello.healthy,
             message=hello.message,
             room=hello.slots,
+            cordoned=cordoned,
+            offer=hello.offer,
+            labels=tuple(sorted(hello.labels.items())),
             phases=_phases(hello.inventory),
         )
 
     @property
     def takes_work(self) -> bool:
         """It may be given executions, if it has room."""
-        return self.healthy and not self.leaving and self.slots > 0
+        return self.healthy and not self.leaving and not self.cordoned and self.slots > 0
 
     def seat(self) -> Seat:
         """What the index needs to know to take for it."""
-        return Seat(agent_id=self.agent_id, session=self.session, slots=self.slots, pools=self.pools)
+        return Seat(
+            agent_id=self.agent_id,
+            session=self.session,
+            slots=self.slots,
+            pools=self.pools,
+            offer=self.offer,
+            labels=self.labels,
+        )
 
     def with_health(self, *, healthy: bool, message: str) -> Agent:
         """After a word on its health."""
         return replace(self, healthy=healthy, message=message)
+
+    def with_cordon(self, cordoned: bool) -> Agent:
+        """After an operator's wish."""
+        return replace(self, cordoned=cordoned)
 
     def with_inventory(self, inventory: tuple[Held, ...]) -> Agent:
         """After a beat."""

@@ -17,6 +17,7 @@ class Verdict(Enum):
     STALE_EPOCH = "stale_epoch"
     STALE_SESSION = "stale_session"
     STALE_GENERATION = "stale_generation"
+    CORDONED = "cordoned"
     UNANSWERED = "unanswered"
 
 
@@ -31,6 +32,8 @@ class Step(Enum):
     REQUEUE = "requeue"
     # The same, and the agent has to say hello again.
     REQUEUE_AND_CLOSE = "requeue_and_close"
+    # The same, and the agent is given nothing more.
+    REQUEUE_AND_CORDON = "requeue_and_cordon"
     # Its places belong to a filling that is void: only look for the one that holds.
     DOUBT = "doubt"
     # Whether the store holds it is not known: fence it first.
@@ -43,6 +46,7 @@ _STEPS = {
     Verdict.EXPIRED: Step.DROP,
     Verdict.STALE_SESSION: Step.REQUEUE_AND_CLOSE,
     Verdict.STALE_GENERATION: Step.DOUBT,
+    Verdict.CORDONED: Step.REQUEUE_AND_CORDON,
     Verdict.UNANSWERED: Step.FENCE,
 }
 
@@ -64,4 +68,5 @@ def consequence(taking: Taking, verdict: Verdict, ready: Head | None) -> Consequ
     if verdict is Verdict.STALE_EPOCH:
         return Consequence(step=Step.REQUEUE, head=ready) if ready else Consequence(step=Step.DROP)
     step = _STEPS[verdict]
-    return Consequence(step=step, head=taking.head if step is Step.REQUEUE_AND_CLOSE else None)
+    again = step in {Step.REQUEUE_AND_CLOSE, Step.REQUEUE_AND_CORDON}
+    return Consequence(step=step, head=taking.head if again else None)

@@ -1,4 +1,4 @@
-"""Which pool serves a task and which limits bound it: regexes over task names, first pool wins."""
+"""Which pool serves a task, which limits bound it, how much of a turn it has: regexes over task names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from functools import cached_property
 
 DEFAULT_POOL = "default"
 EVERYTHING = ".*"
+
+# Raised where what the index holds is written in another way: such fillings are not each other's.
+_FORMAT = 2
 
 # Routes are kept for this many task names; beyond it they are worked out anew.
 _MOST_ROUTES = 100_000
@@ -35,22 +38,32 @@ class Limit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Weight:
+    """Tasks whose whole name matches `pattern` take so many heads a turn."""
+
+    pattern: str
+    weight: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """Where a task's executions go: the name of its pool, and the numbers of the limits that bind them."""
+    """Where a task's executions go: the name of its pool, the numbers of the limits that bind them, heads a turn."""
 
     pool: str
     limits: tuple[int, ...]
+    weight: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matching:
-    """All pools, in order of preference, and all limits. A limit's number is its place in `limits`.
+    """All pools and weights, in order of preference, and all limits. A limit's number is its place in `limits`.
 
-    The last pool serves everything, so that each task has one.
+    The last pool serves everything, so that each task has one. A task that no weight matches takes one head a turn.
     """
 
     pools: tuple[Pool, ...]
     limits: tuple[Limit, ...]
+    weights: tuple[Weight, ...] = ()
     _routes: dict[str, Route] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -62,6 +75,10 @@ class Matching:
         return [re.compile(limit.pattern) for limit in self.limits]
 
     @cached_property
+    def _weight_regexes(self) -> list[tuple[int, re.Pattern[str]]]:
+        return [(rule.weight, re.compile(rule.pattern)) for rule in self.weights]
+
+    @cached_property
     def pool_by_name(self) -> dict[str, Pool]:
         """The pools by their names."""
         return {pool.name: pool for pool in self.pools}
@@ -71,7 +88,8 @@ class Matching:
         """The same for dispatchers that match alike: counts made under another one mean something else."""
         rules = [[p.name, p.pattern, p.max_running] for p in self.pools]
         limits = [[limit.pattern, limit.max_running] for limit in self.limits]
-        return hashlib.sha256(json.dumps([rules, limits]).encode()).hexdigest()[:16]
+        weights = [[rule.pattern, rule.weight] for rule in self.weights]
+        return hashlib.sha256(json.dumps([_FORMAT, rules, limits, weights]).encode()).hexdigest()[:16]
 
     def route(self, task_id: str) -> Route:
         """The route of a task: a question of its name alone."""
@@ -86,7 +104,8 @@ class Matching:
     def _work_out(self, task_id: str) -> Route:
         pool = next(name for name, regex in self._pool_regexes if regex.fullmatch(task_id))
         limits = tuple(number for number, regex in enumerate(self._limit_regexes) if regex.fullmatch(task_id))
-        return Route(pool=pool, limits=limits)
+        weight = next((weight for weight, regex in self._weight_regexes if regex.fullmatch(task_id)), 1)
+        return Route(pool=pool, limits=limits, weight=weight)
 
     def counted_pool(self, pool: str, task_id: str) -> str:
         """The pool that a held execution counts in: the one it was assigned by, if that still exists."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from easyq_dispatcher.domain.needs import NOTHING, UNKNOWN, Needs, Offer
+
 # A head's score orders a task's heads: by priority, then by place in line. Both fit into the 53 bits of a double.
 _SEQ_BITS = 45
 _HIGHEST_PRIORITY = 100
@@ -11,13 +13,18 @@ _HIGHEST_PRIORITY = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """A ready execution. `priority` is -100 to 100, higher first; `queue_seq` is its place in line, below 2^45."""
+    """A ready execution. `priority` is -100 to 100, higher first; `queue_seq` is its place in line, below 2^45.
+
+    `needs` is what it asks of its host; `image` is empty if not known.
+    """
 
     execution_id: str
     task_id: str
     priority: int
     queue_seq: int
     epoch: int
+    needs: Needs = NOTHING
+    image: str = ""
 
     @property
     def score(self) -> int:
@@ -25,7 +32,9 @@ class Head:
         return ((_HIGHEST_PRIORITY - self.priority) << _SEQ_BITS) + self.queue_seq
 
     @classmethod
-    def from_score(cls, score: int, *, execution_id: str, task_id: str, epoch: int) -> Head:
+    def from_score(
+        cls, score: int, *, execution_id: str, task_id: str, epoch: int, needs: Needs = NOTHING, image: str = ""
+    ) -> Head:
         """The head that has this score."""
         return cls(
             execution_id=execution_id,
@@ -33,17 +42,21 @@ class Head:
             priority=_HIGHEST_PRIORITY - (score >> _SEQ_BITS),
             queue_seq=score & ((1 << _SEQ_BITS) - 1),
             epoch=epoch,
+            needs=needs,
+            image=image,
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seat:
-    """An agent that wants work. `slots` is all that it has; the index knows how many of them are taken."""
+    """An agent that wants work. `slots` and `offer` are all that it has; the index knows how much of them is taken."""
 
     agent_id: str
     session: int
     slots: int
     pools: tuple[str, ...]
+    offer: Offer = UNKNOWN
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +101,7 @@ class HeldExecution:
     session: int
     pool: str
     epoch: int
+    needs: Needs = NOTHING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

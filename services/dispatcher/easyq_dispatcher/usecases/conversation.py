@@ -11,7 +11,7 @@ import structlog
 from easyq_chassis.errors import Aborted, EasyQError, FailedPrecondition, FieldProblem, InvalidArgument
 from easyq_chassis.logs import get_logger
 from easyq_dispatcher.domain.agents import PROTOCOL, Agent, Hello, hello_problems, protocol_problem
-from easyq_dispatcher.domain.matching import DEFAULT_POOL, Matching
+from easyq_dispatcher.domain.matching import DEFAULT_POOL
 from easyq_dispatcher.messages import (
     Acknowledged,
     Beat,
@@ -22,11 +22,15 @@ from easyq_dispatcher.messages import (
     Outgoing,
     Reports,
     Welcome,
+    Wish,
+    is_cordoned,
 )
 from easyq_dispatcher.ports import Beat as StoreBeat
 from easyq_dispatcher.ports import FarmStore
 from easyq_dispatcher.usecases.ledger import Ledger
 from easyq_dispatcher.usecases.roster import AgentLink, Roster
+from easyq_dispatcher.usecases.rulebook import Rulebook
+from easyq_internal.store.v1.records_pb2 import Upkeep
 
 log = get_logger()
 
@@ -43,7 +47,7 @@ class Conversations:
         store: FarmStore,
         roster: Roster,
         ledger: Ledger,
-        matching: Matching,
+        rules: Rulebook,
         beat_every_ms: int,
         lease_ms: int,
         park_patience: float,
@@ -51,11 +55,18 @@ class Conversations:
         self._store = store
         self._roster = roster
         self._ledger = ledger
-        self._matching = matching
+        self._rules = rules
         self._beat_every_ms = beat_every_ms
         self._lease_ms = lease_ms
         self._park_patience = park_patience
         self._heard: set[asyncio.Task[None]] = set()
+
+    def wish(self, agent_id: str, upkeep: Upkeep) -> None:
+        """An operator's wish about an agent, which is told if it is connected here."""
+        link = self._roster.cordon(agent_id, cordoned=is_cordoned(upkeep))
+        if link:
+            log.info("agent_upkeep", agent=agent_id, cordoned=upkeep.cordoned, draining=upkeep.draining)
+            link.outbox.put(Wish(upkeep=upkeep))
 
     async def talk(self, incoming: AsyncIterator[Incoming]) -> AsyncIterator[Outgoing]:
         """Answers one agent's stream until either end closes it.
@@ -92,13 +103,14 @@ class Conversations:
 
     async def _greet(self, hello: Hello) -> tuple[AgentLink, Welcome]:
         pools = hello.pools or (DEFAULT_POOL,)
-        lost_after_ms = self._matching.lost_after_ms(pools)
+        lost_after_ms = self._rules.matching.lost_after_ms(pools)
         session = await self._store.open_session(hello, pools=pools, lost_after_ms=lost_after_ms)
-        link = AgentLink(Agent.from_hello(hello, session=session.number, pools=pools))
+        cordoned = is_cordoned(session.upkeep)
+        link = AgentLink(Agent.from_hello(hello, session=session.number, pools=pools, cordoned=cordoned))
         self._roster.add(link)
         log.info("agent_here", agent=hello.agent_id, session=session.number, pools=pools, slots=hello.slots)
         for name in pools:
-            if name not in self._matching.pool_by_name:
+            if name not in self._rules.matching.pool_by_name:
                 log.warning("agent_pool_unknown", agent=hello.agent_id, pool=name)
         welcome = Welcome(
             session=session.number,
@@ -107,6 +119,7 @@ class Conversations:
             lease_ms=self._lease_ms,
             lost_after_ms=lost_after_ms,
             directives=session.directives,
+            upkeep=session.upkeep,
         )
         return link, welcome
 
@@ -169,12 +182,14 @@ class Conversations:
             return
         if answer.fenced:
             raise Aborted("the session is not the agent's newest, or has ended: say hello again")
-        link.outbox.put(Acknowledged(number=beat.number, directives=answer.directives))
+        self._roster.cordon(agent.agent_id, agent.session, cordoned=is_cordoned(answer.upkeep))
+        link.outbox.put(Acknowledged(number=beat.number, directives=answer.directives, upkeep=answer.upkeep))
 
     async def _report(self, link: AgentLink, reports: Reports) -> None:
         answers = await self._store.report(link.agent.agent_id, link.agent.session, reports.items)
         link.outbox.results([answer.result for answer in answers])
         released = [answer.released for answer in answers if answer.released]
+        self._ledger.omens(answer.omen for answer in answers if answer.omen)
         self._ledger.released(released)
         self._ledger.ready(answer.ready for answer in answers if answer.ready)
         if released:

@@ -24,6 +24,8 @@ from easyq_dispatcher.usecases.ledger import Ledger
 from easyq_dispatcher.usecases.outage import Outage
 
 HEADS_A_TASK = 1_000
+# As many as the store gives at once: heads that are set aside must not hide those behind them.
+_MOST_READ = 5_000
 _PAGE = 2_000
 _AT_ONCE = 500
 _READERS = 8
@@ -61,7 +63,7 @@ class Feeder:
         self._fed = fed
         self._interval = interval
         self._pass_interval = pass_interval
-        self._low: dict[str, str] = {}
+        self._low: dict[str, LowTask] = {}
         self._marks: deque[tuple[float, int]] = deque()
         self._next_pass = 0.0
         self._next_cursor = 0.0
@@ -75,7 +77,7 @@ class Feeder:
     def refill(self, tasks: Sequence[LowTask]) -> None:
         """These run low: read them now."""
         if tasks:
-            self._low.update((task.task_id, task.version) for task in tasks)
+            self._low.update((task.task_id, task) for task in tasks)
             self.wake()
 
     def start_over(self) -> None:
@@ -111,7 +113,7 @@ class Feeder:
             self._next_cursor = now + self._interval
             await self._follow_cursor(generation)
             survey = await self._index.survey(generation, Question(low=True))
-            self._low.update((task.task_id, task.version) for task in survey.low)
+            self._low.update((task.task_id, task) for task in survey.low)
             await self._refill_low(generation)
         if now >= self._next_pass or (self._ledger.lost_heads and self._pass_after is None):
             self._ledger.lost_heads = False
@@ -125,7 +127,7 @@ class Feeder:
 
     async def _refill_low(self, generation: int) -> None:
         low, self._low = self._low, {}
-        await self._read(generation, low.items())
+        await self._read(generation, low.values())
 
     async def _follow_cursor(self, generation: int) -> None:
         now = self._clock.monotonic()
@@ -153,11 +155,12 @@ class Feeder:
             return
         for start in range(0, len(heads), _AT_ONCE):
             low = await self._index.settle(generation, Changes(ready=heads[start : start + _AT_ONCE]))
-            self._low.update((task.task_id, task.version) for task in low)
+            self._low.update((task.task_id, task) for task in low)
 
     def _read_soon(self, tasks: Iterable[str]) -> None:
         """Reads the first heads of these tasks, in their order, instead of taking single ones in."""
-        self._low.update((task, self._low.get(task, "")) for task in tasks)
+        for task in tasks:
+            self._low.setdefault(task, LowTask(task_id=task, version=""))
         self.wake()
 
     async def _begin_pass(self, generation: int) -> None:
@@ -174,24 +177,25 @@ class Feeder:
         """
         names = await self._store.list_queued_tasks(after, _AT_ONCE)
         known = (await self._index.survey(generation, Question(tasks=names))).tasks
-        due = {
-            name: version
-            for name, (heads, version) in known.items()
-            if not heads or zlib.crc32(name.encode()) % self._parts == self._passes % self._parts
-        }
+        due = [
+            LowTask(task_id=name, version=count.version, aside=count.aside)
+            for name, count in known.items()
+            if not count.heads or zlib.crc32(name.encode()) % self._parts == self._passes % self._parts
+        ]
         self._tasks_seen += len(names)
-        await self._read(generation, due.items())
+        await self._read(generation, due)
         return names[-1] if len(names) == _AT_ONCE else None
 
-    async def _read(self, generation: int, tasks: Iterable[tuple[str, str]]) -> None:
-        """Reads the first heads of tasks, several at a time, and takes them in. `tasks`: names and versions."""
+    async def _read(self, generation: int, tasks: Iterable[LowTask]) -> None:
+        """Reads the first heads of tasks, several at a time, and takes them in."""
         waiting = list(tasks)
         while waiting:
             group, waiting = waiting[:_READERS], waiting[_READERS:]
-            pages = await asyncio.gather(*(self._page(name, version) for name, version in group))
+            pages = await asyncio.gather(*map(self._page, group))
             await self._index.refill(generation, pages)
             self._fed()
 
-    async def _page(self, task_id: str, version: str) -> TaskHeads:
-        heads = await self._store.list_task_queue(task_id, HEADS_A_TASK)
-        return TaskHeads(task_id=task_id, heads=heads, complete=len(heads) < HEADS_A_TASK, version=version)
+    async def _page(self, task: LowTask) -> TaskHeads:
+        count = min(HEADS_A_TASK + task.aside, _MOST_READ)
+        heads = await self._store.list_task_queue(task.task_id, count)
+        return TaskHeads(task_id=task.task_id, heads=heads, complete=len(heads) < count, version=task.version)

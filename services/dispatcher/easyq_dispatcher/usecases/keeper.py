@@ -8,6 +8,7 @@ from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
 from easyq_dispatcher.ports import FarmStore, Filling, MatchIndex, StaleIndex
+from easyq_dispatcher.usecases.rulebook import Rulebook
 
 log = get_logger()
 
@@ -23,12 +24,23 @@ class Keeper:
     The state machine: no generation → look → adopt the filling that holds (same server run, same rules, same generation
     as the store), or make one: raise the generation in the store, which voids every Assign of an older one; count what
     the store holds; publish. Whoever is refused calls `doubt`, and it begins again.
+
+    New rules take effect here, between two looks, since no filling may be made half under the one and half under the
+    other. Of dispatchers with different rules the one whose are newer fills, and the others wait until they have them.
     """
 
     def __init__(
-        self, *, index: MatchIndex, store: FarmStore, clock: Clock, on_adopt: Callable[[], None], interval: float
+        self,
+        *,
+        index: MatchIndex,
+        store: FarmStore,
+        rules: Rulebook,
+        clock: Clock,
+        on_adopt: Callable[[], None],
+        interval: float,
     ) -> None:
         self._index = index
+        self._rules = rules
         self._store = store
         self._clock = clock
         self._on_adopt = on_adopt
@@ -47,6 +59,9 @@ class Keeper:
 
     async def run_once(self) -> float | None:
         """Looks, and does what is needed. Returns the seconds until the next look."""
+        if self._rules.turn_page():
+            self._index.use(self._rules.matching, self._rules.version)
+            self._give_up("there are new rules")
         try:
             found = await self._index.look()
             self.evicts = found.evicts
@@ -66,14 +81,23 @@ class Keeper:
         if found.generation == stored and found.ours:
             self._adopt(stored)
             return self._interval
-        if found.generation == stored and self._adopted_once:
-            # Newer rules win, and a dispatcher has the newest when it starts; two must not undo each other for ever.
-            self._give_up("another dispatcher runs with other pools or limits; restart this one with the same")
+        if found.generation == stored and self._has_to_wait(found):
+            self._give_up(
+                "another dispatcher runs with other pools or limits; give this one the same file of rules, or restart "
+                "it with the same settings"
+            )
             return self._interval
         self._give_up("Redis is being filled from the store")
         if found.rebuilder or not await self._index.claim_rebuild(_CLAIM):
             return _SOON
         return await self._rebuild(stored)
+
+    def _has_to_wait(self, found: Filling) -> bool:
+        """Newer rules win, and a dispatcher has the newest when it starts; two must not undo each other for ever."""
+        mine = self._rules.version
+        if not found.in_use or mine > found.version:
+            return False
+        return self._adopted_once or 0 < mine < found.version
 
     async def _rebuild(self, stored: int) -> float:
         generation, raised = await self._store.raise_generation(stored)

@@ -115,6 +115,7 @@ class Matcher:
         takings = await self._index.take(generation, seats)
         self._roster.set_rooms(seats, takings.rooms)
         self._refill(takings.low)
+        self._ledger.troubled = takings.troubled
         if takings.items:
             self._count(takings.items, +1)
             task = asyncio.create_task(self._assign(generation, takings.items), name="assign")
@@ -156,11 +157,13 @@ class Matcher:
                     held.append(taking)
                     if answer.assignment is not None:
                         runs[taking.agent_id, taking.session].append(answer.assignment)
-                case Step.DROP | Step.REQUEUE | Step.REQUEUE_AND_CLOSE:
+                case Step.DROP | Step.REQUEUE | Step.REQUEUE_AND_CLOSE | Step.REQUEUE_AND_CORDON:
                     self._ledger.dropped([taking])
                     self._ledger.ready([after.head] if after.head else [])
                     if after.step is Step.REQUEUE_AND_CLOSE:
                         self._close(taking)
+                    if after.step is Step.REQUEUE_AND_CORDON:
+                        self._roster.cordon(taking.agent_id, taking.session)
                 case Step.DOUBT:
                     self._keeper.doubt("the generation in the store moved on")
                 case Step.FENCE:

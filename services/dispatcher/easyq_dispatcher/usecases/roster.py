@@ -67,6 +67,13 @@ class Roster:
         if takes_again:
             self._wake()
 
+    def cordon(self, agent_id: str, session: int | None = None, *, cordoned: bool = True) -> AgentLink | None:
+        """An operator wants that the agent takes nothing new, or again something. Its link, if it is here."""
+        link = self.get(agent_id, session)
+        if link:
+            self.update(link, link.agent.with_cordon(cordoned))
+        return link
+
     def seats(self) -> list[Seat]:
         """Agents that take work and have room as far as known, those with the most room first."""
         open_links = [link for link in self._links.values() if link.agent.takes_work and link.agent.room > 0]

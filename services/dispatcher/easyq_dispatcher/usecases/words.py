@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from easyq_chassis.clock import Clock
-from easyq_chassis.errors import EasyQError
+from easyq_chassis.errors import EasyQError, NotFound
 from easyq_chassis.logs import get_logger
 from easyq_dispatcher.domain.agents import Agent
+from easyq_dispatcher.domain.breakers import Breaker
 from easyq_dispatcher.domain.explain import (
     AgentView,
     Bound,
+    Reason,
     Situation,
     Waiting,
     explain_assigned,
@@ -22,9 +24,11 @@ from easyq_dispatcher.domain.explain import (
     unknown_pools_problem,
 )
 from easyq_dispatcher.domain.matching import Limit, Matching, Pool
+from easyq_dispatcher.domain.needs import NOTHING, UNKNOWN, Offer
 from easyq_dispatcher.ports import FarmStore, MatchIndex, Question, Survey
 from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.roster import Roster
+from easyq_dispatcher.usecases.rulebook import Rulebook
 
 log = get_logger()
 
@@ -42,12 +46,14 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolStanding:
-    """A pool and its numbers."""
+    """A pool and its numbers; `slots` and `agents` are of those that are connected."""
 
     pool: Pool
     running: int
     slots: int
     ready: int
+    agents: int = 0
+    healthy_agents: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +75,41 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """All of it."""
+    """All of it, at `now_ms`. `used`: by agent, what its executions asked for."""
 
     pools: Sequence[PoolStanding]
     limits: Sequence[LimitStanding]
     troubles: Sequence[Trouble]
     agent_ids: Sequence[str]
+    breakers: Sequence[Breaker]
+    used: Mapping[str, Offer]
+    now_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskWords:
+    """The pool of a task, and the limits that hold for it."""
+
+    pool: str
+    limits: Sequence[LimitStanding]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolWords:
+    """A pool; why its work waits (None: none does, or nothing is in its way), and its agents."""
+
+    standing: PoolStanding
+    waiting: Waiting | None
+    agent_ids: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _View:
+    """Rules, agents and index at about one moment. `survey` None: the index can't be asked."""
+
+    matching: Matching
+    agents: Sequence[AgentView]
+    survey: Survey | None
 
 
 class Words:
@@ -87,7 +122,7 @@ class Words:
         store: FarmStore,
         keeper: Keeper,
         roster: Roster,
-        matching: Matching,
+        rules: Rulebook,
         clock: Clock,
         silent_after: float,
     ) -> None:
@@ -95,7 +130,7 @@ class Words:
         self._store = store
         self._keeper = keeper
         self._roster = roster
-        self._matching = matching
+        self._rules = rules
         self._clock = clock
         self._silent_after = silent_after
         self._agents: list[AgentView] = []
@@ -106,100 +141,111 @@ class Words:
         agents = await self._all_agents()
         words = {item.execution_id: word for item in asked if item.agent_id and (word := self._held(item, agents))}
         queued = [item for item in asked if not item.agent_id]
-        if not queued:
-            return words
-        survey = await self._survey(
-            Question(
-                agents=[agent.agent_id for agent in agents],
-                positions=[(item.execution_id, item.task_id) for item in queued],
-            )
-        )
-        for item in queued:
-            words[item.execution_id] = (
-                explain_queued(self._situation(item, survey, agents))
-                if survey
-                else explain_unavailable(self._keeper.problem)
-            )
+        if queued:
+            positions = [(item.execution_id, item.task_id) for item in queued]
+            view = await self._look(agents, Question(positions=positions))
+            words |= {item.execution_id: self._queued(view, item.execution_id, item.task_id) for item in queued}
         return words
 
+    async def explain_task(self, task_id: str) -> TaskWords:
+        """What holds for a task; numbers are 0 where the index can't be asked."""
+        view = await self._look([], Question())
+        route = view.matching.route(task_id)
+        limits = _limits(view)
+        return TaskWords(pool=route.pool, limits=[limits[number] for number in route.limits])
+
+    async def explain_pool(self, name: str) -> PoolWords:
+        """Why work of a pool waits. Raises NotFound, and Unavailable if the store is away."""
+        agents = await self._all_agents()
+        view = await self._look(agents, Question(fronts=[name]))
+        standing = next((item for item in _pools(view) if item.pool.name == name), None)
+        if standing is None:
+            raise NotFound(f"there is no pool {name}")
+        waiting = None
+        if view.survey is None:
+            waiting = explain_unavailable(self._keeper.problem, self._keeper.problem_since_ms)
+        elif standing.ready and name in view.survey.fronts:
+            waiting = await self._explain_front(*view.survey.fronts[name], agents)
+        return PoolWords(
+            standing=standing,
+            waiting=waiting if waiting and waiting.reason is not Reason.POSITION else None,
+            agent_ids=sorted(agent.agent_id for agent in agents if name in agent.pools),
+        )
+
+    async def _explain_front(self, execution_id: str, task_id: str, agents: Sequence[AgentView]) -> Waiting:
+        view = await self._look(agents, Question(positions=[(execution_id, task_id)]))
+        return self._queued(view, execution_id, task_id)
+
     async def standing(self) -> Standing:
-        """Pools, limits, and what is wrong; as much as can be had."""
+        """Pools, limits, breakers, and what is wrong; as much as can be had."""
         troubles = []
         try:
             agents = await self._all_agents()
         except EasyQError as error:
             agents = []
             troubles.append(Trouble(subject="store", message=f"the dispatcher can't reach the store: {error.message}"))
-        survey = await self._survey(Question())
-        if survey is None:
+        view = await self._look(agents, Question())
+        survey = view.survey or Survey()
+        return Standing(
+            pools=_pools(view),
+            limits=_limits(view),
+            troubles=[*troubles, *self._troubles(view)],
+            agent_ids=[link.agent.agent_id for link in self._roster.links()],
+            breakers=[breaker for breaker in survey.breakers if breaker.until_ms],
+            used={
+                agent.agent_id: _gpus_in_use(survey.used_of(agent.agent_id), agent)
+                for agent in agents
+                if survey.used_of(agent.agent_id) != UNKNOWN
+            },
+            now_ms=self._clock.now_ms(),
+        )
+
+    def _troubles(self, view: _View) -> list[Trouble]:
+        troubles = []
+        if view.survey is None:
             message = f"no job is assigned: {self._keeper.problem}"
             troubles.append(Trouble(subject="redis", message=message, since_ms=self._keeper.problem_since_ms))
         if self._keeper.evicts:
             message = "Redis may drop keys when its memory is full; set maxmemory-policy to noeviction"
             troubles.append(Trouble(subject="redis", message=message))
-        counts = survey or Survey()
-        live = [agent for agent in agents if agent.live]
-        slots = {p.name: sum(a.slots for a in live if p.name in a.pools) for p in self._matching.pools}
+        if self._rules.problem:
+            message = f"the file of rules is refused, and the rules before it hold: {self._rules.problem}"
+            troubles.append(Trouble(subject="rules", message=message, since_ms=self._rules.problem_since_ms))
+        live = [agent for agent in view.agents if agent.live]
         troubles += [
             Trouble(subject=f"pool {pool.name}", message=no_agent_problem(pool))
-            for pool in self._matching.pools
+            for pool in view.matching.pools
             if not any(pool.name in agent.pools for agent in live)
         ]
         troubles += [
             Trouble(subject=f"agent {agent.agent_id}", message=unknown_pools_problem(agent.pools))
             for agent in live
-            if not any(name in self._matching.pool_by_name for name in agent.pools)
+            if not any(name in view.matching.pool_by_name for name in agent.pools)
         ]
-        return Standing(
-            pools=[
-                PoolStanding(
-                    pool=pool,
-                    running=counts.running.get(pool.name, 0),
-                    slots=slots[pool.name],
-                    ready=counts.ready.get(pool.name, 0),
-                )
-                for pool in self._matching.pools
-            ],
-            limits=[
-                LimitStanding(limit=limit, running=counts.limits[number] if counts.limits else 0)
-                for number, limit in enumerate(self._matching.limits)
-            ],
-            troubles=troubles,
-            agent_ids=[link.agent.agent_id for link in self._roster.links()],
-        )
+        return troubles
 
     def _held(self, item: Asked, agents: Sequence[AgentView]) -> Waiting | None:
         if link := self._roster.get(item.agent_id):
             return explain_assigned(item.agent_id, link.agent.phases.get(item.execution_id))
         agent = next((agent for agent in agents if agent.agent_id == item.agent_id), None)
-        return explain_silent(agent) if agent and agent.silent_for > self._silent_after else None
+        silent = agent is not None and agent.silent_for > self._silent_after
+        return explain_silent(agent, now_ms=self._clock.now_ms()) if agent and silent else None
 
-    def _situation(self, item: Asked, survey: Survey, agents: Sequence[AgentView]) -> Situation:
-        route = self._matching.route(item.task_id)
-        pool = self._matching.pool_by_name[route.pool]
-        return Situation(
-            task_id=item.task_id,
-            pool=pool,
-            pool_running=survey.running[pool.name],
-            bounds=[Bound(limit=self._matching.limits[n], running=survey.limits[n]) for n in route.limits],
-            agents=[
-                replace(agent, running=survey.agents.get(agent.agent_id, 0))
-                for agent in agents
-                if pool.name in agent.pools
-            ],
-            position=survey.positions.get(item.execution_id),
-        )
+    def _queued(self, view: _View, execution_id: str, task_id: str) -> Waiting:
+        if view.survey is None:
+            return explain_unavailable(self._keeper.problem, self._keeper.problem_since_ms)
+        return explain_queued(_situation(view, view.survey, execution_id, task_id))
 
-    async def _survey(self, question: Question) -> Survey | None:
-        """None where the index can't be asked: the keeper's problem says why."""
-        generation = self._keeper.generation
-        if generation is None:
-            return None
-        try:
-            return await self._index.survey(generation, question)
-        except EasyQError as error:
-            self._keeper.doubt(error.message)
-            return None
+    async def _look(self, agents: Sequence[AgentView], question: Question) -> _View:
+        """The index and the rules that it was asked under. Without an index the keeper's problem says why."""
+        question = replace(question, agents=[agent.agent_id for agent in agents], breakers=True)
+        matching, survey, generation = self._rules.matching, None, self._keeper.generation
+        if generation is not None:
+            try:
+                survey = await self._index.survey(generation, question)
+            except EasyQError as error:
+                self._keeper.doubt(error.message)
+        return _View(matching=matching, agents=agents, survey=survey)
 
     async def _all_agents(self) -> list[AgentView]:
         """All agents of the farm; of those connected here the newest word, of others what the store knew lately."""
@@ -207,11 +253,64 @@ class Words:
             self._agents = list(await self._store.list_agents())
             self._agents_at = self._clock.monotonic()
         here = {link.agent.agent_id: link.agent for link in self._roster.links()}
-        elsewhere = [agent for agent in self._agents if agent.agent_id not in here]
-        return [*map(_view, here.values()), *elsewhere]
+        stored = {agent.agent_id: agent for agent in self._agents}
+        elsewhere = [agent for name, agent in stored.items() if name not in here]
+        return [*(_view(agent, stored.get(agent.agent_id)) for agent in here.values()), *elsewhere]
 
 
-def _view(agent: Agent) -> AgentView:
+def _situation(view: _View, survey: Survey, execution_id: str, task_id: str) -> Situation:
+    route = view.matching.route(task_id)
+    waiter = survey.positions.get(execution_id)
+    pool = view.matching.pool_by_name[route.pool]
+    return Situation(
+        task_id=task_id,
+        pool=pool,
+        pool_running=survey.running[pool.name],
+        bounds=[Bound(limit=view.matching.limits[n], running=survey.limits[n]) for n in route.limits],
+        agents=[
+            replace(agent, running=survey.agents.get(agent.agent_id, 0), used=survey.used_of(agent.agent_id))
+            for agent in view.agents
+            if pool.name in agent.pools
+        ],
+        position=waiter.position if waiter else None,
+        needs=waiter.needs if waiter else NOTHING,
+        image=waiter.image if waiter else "",
+        no_room_since_ms=waiter.no_room_since_ms if waiter else None,
+        breakers=[breaker for breaker in survey.breakers if breaker.until_ms],
+    )
+
+
+def _pools(view: _View) -> list[PoolStanding]:
+    survey = view.survey or Survey()
+    standings = []
+    for pool in view.matching.pools:
+        agents = [agent for agent in view.agents if agent.live and pool.name in agent.pools]
+        standings.append(
+            PoolStanding(
+                pool=pool,
+                running=survey.running.get(pool.name, 0),
+                slots=sum(agent.slots for agent in agents),
+                ready=survey.ready.get(pool.name, 0),
+                agents=len(agents),
+                healthy_agents=sum(agent.takes_work for agent in agents),
+            )
+        )
+    return standings
+
+
+def _limits(view: _View) -> list[LimitStanding]:
+    counts = view.survey.limits if view.survey else [0] * len(view.matching.limits)
+    return [
+        LimitStanding(limit=limit, running=running) for limit, running in zip(view.matching.limits, counts, strict=True)
+    ]
+
+
+def _gpus_in_use(used: Offer, agent: AgentView) -> Offer:
+    """Whoever asked for all GPUs uses as many as there are."""
+    return replace(used, gpus=agent.offer.gpus) if used.whole_gpus else used
+
+
+def _view(agent: Agent, stored: AgentView | None) -> AgentView:
     return AgentView(
         agent_id=agent.agent_id,
         live=not agent.leaving,
@@ -220,4 +319,8 @@ def _view(agent: Agent) -> AgentView:
         pools=agent.pools,
         slots=agent.slots,
         silent_for=0.0,
+        cordoned=agent.cordoned,
+        cordoned_since_ms=stored.cordoned_since_ms if stored else None,
+        offer=agent.offer,
+        labels=agent.labels,
     )

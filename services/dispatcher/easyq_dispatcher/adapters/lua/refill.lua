@@ -1,15 +1,18 @@
 -- Takes in what the store has as the first heads of tasks. Where that was all of them and no word on a further head came
 -- since the reading began, the index has them all.
 --
--- input   [{task, pool, limits, complete, version, heads: [[execution, score, epoch]]}]
+-- input   [{task, route, complete, version, heads: [[execution, score, epoch, detail]]}]
 --         version: the task's number of truncation when the reading began; '' where there was none
 -- answer  {1}
 
 if not holds() then return {0} end
 
 for _, item in ipairs(INPUT) do
+  local lanes = {[item.task] = true}
   for _, head in ipairs(item.heads) do
-    push(head[1], item.task, item.pool, item.limits, head[2], head[3], true)
+    push(head[1], item.task, item.route, head[2], head[3], head[4], true)
+    local _, needs = cut(head[4])
+    lanes[lane_of(item.task, needs)] = true
   end
   local truncated = SPACE .. 'truncated'
   if not item.complete then
@@ -17,10 +20,12 @@ for _, item in ipairs(INPUT) do
   elseif (call('HGET', truncated, item.task) or '') == item.version then
     call('HDEL', truncated, item.task)
   end
-  -- Repairs what should not happen: heads of a task that no ring would ever come to.
-  if call('EXISTS', SPACE .. 'heads:' .. item.task) == 1 and not in_line(item.task, item.pool, item.limits) then
-    call('HSET', SPACE .. 'tasks', item.task, item.pool .. '\n' .. item.limits)
-    line_up(item.task, item.pool, item.limits)
+  -- Repairs what should not happen: heads of a lane that no ring would ever come to.
+  for lane in pairs(lanes) do
+    local pool, limits = item.route[1], item.route[2]
+    if call('EXISTS', SPACE .. 'heads:' .. lane) == 1 and not in_line(lane, pool, limits) then
+      begin_lane(lane, item.route)
+    end
   end
 end
 tell_others()
