@@ -1,0 +1,191 @@
+"""What operators look at and do: agents, pools, limits, breakers, why tasks and pools wait; over both protocols."""
+
+from typing import Any
+
+import pytest
+
+from easyq.v1 import farm_service_pb2 as api
+from easyq.v1 import task_service_pb2
+from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
+from easyq.v1.job_pb2 import Execution, Waiting
+from easyq.v1.task_service_pb2_grpc import TaskServiceStub
+from easyq_internal.dispatcher.v1 import dispatcher_pb2
+from tests.integration.gateway.conftest import Client, Starter
+from tests.support.waiting import eventually
+
+BREAKER = api.Breaker(kind=api.Breaker.IMAGE, subject="a:1", state=api.Breaker.Phase.OPEN, cause="503", failures=3)
+
+
+# -------------------------------------------------------------------------------------------------------------- agents
+
+
+async def test_cordon_and_uncordon(gateway: Client) -> None:
+    gateway.behind.add_agent("host-1")
+    for _ in range(2):
+        agent = (await gateway.post("/agents/host-1/cordon"))["agent"]
+        assert (agent["cordonedAt"] is not None, agent["drainedAt"]) == (True, None)
+    answer = await gateway.call("DELETE", "/agents/host-1/cordon")
+    assert (answer.status, answer.json["agent"]["cordonedAt"]) == (200, None)
+    await eventually(lambda: len(gateway.behind.dispatchers[0].upkeep) == 3)
+    told = [(news.agent_id, news.upkeep.cordoned) for news in gateway.behind.dispatchers[0].upkeep]
+    assert told == [("host-1", True), ("host-1", True), ("host-1", False)]
+    stub: Any = FarmServiceStub(gateway.channel)
+    assert (await stub.CordonAgent(api.CordonAgentRequest(agent_id="host-1"))).agent.HasField("cordoned_at")
+    assert not (await stub.UncordonAgent(api.UncordonAgentRequest(agent_id="host-1"))).agent.HasField("cordoned_at")
+
+
+async def test_drain(gateway: Client) -> None:
+    gateway.behind.add_agent("host-1")
+    agent = (await gateway.post("/agents/host-1/drain?deadline=10m"))["agent"]
+    assert (agent["drainedAt"] is not None, agent["drainDeadline"] is not None) == (True, True)
+    # Its deadline is not lost by a cordon.
+    again = (await gateway.post("/agents/host-1/cordon"))["agent"]
+    assert again["drainDeadline"] == agent["drainDeadline"]
+    [news] = await eventually(lambda: gateway.behind.dispatchers[0].upkeep)
+    assert (news.upkeep.cordoned, news.upkeep.draining, news.upkeep.deadline_in.seconds) == (True, True, 600)
+    answer = await gateway.call("DELETE", "/agents/host-1/drain")
+    assert (answer.status, answer.json["agent"]["drainedAt"]) == (200, None)
+    stub: Any = FarmServiceStub(gateway.channel)
+    agent = (await stub.DrainAgent(api.DrainAgentRequest(agent_id="host-1"))).agent
+    assert (agent.HasField("drained_at"), agent.HasField("drain_deadline")) == (True, False)
+
+
+@pytest.mark.parametrize(("deadline", "seconds"), [("0", 0), ("90", 90), ("1h30m", 5400), ("1.5", 1)])
+async def test_deadlines_of_a_drain(gateway: Client, deadline: str, seconds: int) -> None:
+    gateway.behind.add_agent("host-1")
+    await gateway.post(f"/agents/host-1/drain?deadline={deadline}")
+    [news] = await eventually(lambda: gateway.behind.dispatchers[0].upkeep)
+    assert (news.upkeep.HasField("deadline_in"), news.upkeep.deadline_in.seconds) == (True, seconds)
+
+
+async def test_declare_dead(gateway: Client) -> None:
+    gateway.behind.add_agent("host-1")
+    made = await gateway.enqueue()
+    await gateway.store.move(made["executionId"], Execution.RUNNING, host="host-1")
+    answer = await gateway.post("/agents/host-1/declare-dead")
+    assert (answer["agent"]["state"], answer["lost"]) == ("DEAD", 1)
+    await eventually(lambda: f"again-{made['executionId']}" in gateway.behind.dispatchers[0].ready)
+    by_grpc = await FarmServiceStub(gateway.channel).DeclareAgentDead(api.DeclareAgentDeadRequest(agent_id="host-1"))
+    assert (by_grpc.agent.state, by_grpc.lost) == (api.Agent.DEAD, 0)
+
+
+async def test_hosts_are_steered_while_dispatchers_are_away(gateway: Client) -> None:
+    gateway.behind.add_agent("host-1")
+    await gateway.behind.stop("dispatcher0")
+    for path in ("cordon", "drain", "declare-dead"):
+        await gateway.post(f"/agents/host-1/{path}")
+
+
+async def test_an_agent_tells_what_its_jobs_asked_for(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2)
+    gateway.behind.add_agent("host-1", capacity=api.Capacity(cpus=4, memory=2**30))
+    gateway.behind.add_agent("host-2")
+    gateway.behind.dispatchers[1].matching.used["host-1"].CopyFrom(api.Capacity(cpus=1.5, gpus=1))
+    shown = await gateway.get("/agents/host-1")
+    assert shown["capacity"] == {"cpus": 4, "memory": 2**30, "gpus": 0}
+    assert shown["used"] == {"cpus": 1.5, "memory": 0, "gpus": 1}
+    listed = (await gateway.get("/agents"))["items"]
+    assert [agent["used"] and agent["used"]["cpus"] for agent in listed] == [1.5, None]
+    assert (await gateway.get("/status"))["agents"][0]["used"] == shown["used"]
+
+
+# ------------------------------------------------------------------------------------------------------------- matching
+
+
+async def test_pools_limits_and_breakers(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2)
+    await gateway.behind.stop("dispatcher0")
+    matching = gateway.behind.dispatchers[1].matching
+    matching.pools.add(name="default", pattern=".*", slots=4)
+    matching.limits.add(pattern="mail", max_running=2, running=1)
+    matching.breakers.append(BREAKER)
+    assert [pool["name"] for pool in (await gateway.get("/pools"))["items"]] == ["default"]
+    assert (await gateway.get("/limits"))["items"] == [{"pattern": "mail", "maxRunning": 2, "running": 1}]
+    [shown] = (await gateway.get("/breakers"))["items"]
+    assert (shown["kind"], shown["subject"], shown["state"], shown["cause"]) == ("IMAGE", "a:1", "OPEN", "503")
+    assert (await gateway.get("/status"))["breakers"] == [shown]
+    stub: Any = FarmServiceStub(gateway.channel)
+    assert (await stub.ListPools(api.ListPoolsRequest())).items[0].slots == 4
+    assert (await stub.ListLimits(api.ListLimitsRequest())).items[0].max_running == 2
+    assert (await stub.ListBreakers(api.ListBreakersRequest())).items[0].failures == 3
+
+
+async def test_breakers_of_two_dispatchers_are_told_once(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2)
+    for dispatcher in gateway.behind.dispatchers:
+        dispatcher.matching.breakers.append(BREAKER)
+    gateway.behind.dispatchers[1].matching.breakers.add(kind=api.Breaker.HOST, subject="a:1")
+    assert len((await gateway.get("/breakers"))["items"]) == 2
+
+
+async def test_a_breaker_is_reset_at_every_dispatcher(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2)
+    assert await gateway.post("/breakers/reset", {"kind": "image", "subject": "a:1"}) == {}
+    stub: Any = FarmServiceStub(gateway.channel)
+    await stub.ResetBreaker(api.ResetBreakerRequest(kind=api.Breaker.HOST, subject="host-1"))
+    for dispatcher in gateway.behind.dispatchers:
+        told = [(reset.kind, reset.subject) for reset in dispatcher.resets]
+        assert told == [(api.Breaker.IMAGE, "a:1"), (api.Breaker.HOST, "host-1")]
+    await gateway.behind.stop("dispatcher0")
+    assert await gateway.post("/breakers/reset", {"kind": "image", "subject": "a:1"}) == {}
+
+
+async def test_without_a_dispatcher_there_is_no_matching(gateway: Client) -> None:
+    await gateway.behind.stop("dispatcher0")
+    for method, path, body in (
+        ("GET", "/pools", None),
+        ("GET", "/limits", None),
+        ("GET", "/breakers", None),
+        ("GET", "/pools/default/explain", None),
+        ("POST", "/breakers/reset", {"kind": "HOST", "subject": "a"}),
+    ):
+        answer = await gateway.call(method, path, body)
+        assert (answer.status, answer.error["reason"]) == (503, "UNAVAILABLE"), path
+
+
+# -------------------------------------------------------------------------------------------------------------- explain
+
+
+async def test_explain_a_task(gateway: Client) -> None:
+    dispatcher = gateway.behind.dispatchers[0]
+    dispatcher.tasks["mail"] = dispatcher_pb2.ExplainTaskResponse(
+        pool="big", limits=[api.LimitStatus(pattern="mail", max_running=1, running=1)]
+    )
+    made = [await gateway.enqueue("mail") for _ in range(23)]
+    await gateway.enqueue("other")
+    await gateway.store.move(made[0]["executionId"], Execution.RUNNING)
+    words = Waiting(reason=Waiting.LIMIT_FULL, message="Its limit is full.", subject="mail", position=1)
+    dispatcher.waiting[made[1]["executionId"]] = words
+    answer = await gateway.get("/tasks/mail/explain")
+    assert (answer["pool"], answer["queued"], answer["running"]) == ("big", 22, 1)
+    assert answer["limits"] == [{"pattern": "mail", "maxRunning": 1, "running": 1}]
+    first, *rest = answer["executions"]
+    assert (first["executionId"], first["jobId"]) == (made[1]["executionId"], made[1]["jobId"])
+    assert (first["waiting"]["reason"], first["waiting"]["subject"]) == ("LIMIT_FULL", "mail")
+    assert [one["executionId"] for one in rest] == [one["executionId"] for one in made[2:21]]
+    by_grpc = await TaskServiceStub(gateway.channel).ExplainTask(task_service_pb2.ExplainTaskRequest(task_id="mail"))
+    assert (by_grpc.pool, len(by_grpc.executions)) == ("big", 20)
+
+
+async def test_explain_a_task_without_a_dispatcher(gateway: Client) -> None:
+    await gateway.enqueue("mail")
+    await gateway.behind.stop("dispatcher0")
+    answer = await gateway.get("/tasks/mail/explain")
+    assert (answer["pool"], answer["queued"]) == ("", 1)
+    assert answer["executions"][0]["waiting"]["reason"] == "DISPATCHER_UNAVAILABLE"
+
+
+async def test_explain_a_pool(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2)
+    gateway.behind.add_agent("host-1")
+    gateway.behind.add_agent("host-2")
+    gateway.behind.dispatchers[1].pools["big"] = dispatcher_pb2.ExplainPoolResponse(
+        pool=api.PoolStatus(name="big", slots=4),
+        waiting=Waiting(reason=Waiting.CORDONED, message="All its agents are cordoned."),
+        agent_ids=["host-2"],
+    )
+    answer = await gateway.get("/pools/big/explain")
+    assert (answer["pool"]["slots"], answer["waiting"]["reason"]) == (4, "CORDONED")
+    assert [agent["agentId"] for agent in answer["agents"]] == ["host-2"]
+    by_grpc = await FarmServiceStub(gateway.channel).ExplainPool(api.ExplainPoolRequest(name="big"))
+    assert (by_grpc.pool.name, by_grpc.waiting.reason) == ("big", Waiting.CORDONED)
