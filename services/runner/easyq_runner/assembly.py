@@ -155,7 +155,7 @@ class Assembly:
             agent_id=self._identity.agent_id,
             after=self._settings.orphan_after,
             lost_after=lambda: self.link.lost_after,
-            every=self.daemon.times.compare_every,
+            every=min(self.daemon.times.compare_every, self._settings.orphan_after / 4),
         )
         self.daemon.resume(state.daemon)
         self.daemon.on_listing = self.agent.compare
@@ -182,8 +182,12 @@ class Assembly:
             await self.link.park(grace * _PARK_SHARE)
         if self.drained.is_set():
             # Nobody may come after it to tidy up.
-            await first_of(self.tools.janitor.until_idle(), timeout=grace * _TIDY_SHARE)
+            await first_of(self._until_tidy(), timeout=grace * _TIDY_SHARE)
         await self.halt()
+
+    async def _until_tidy(self) -> None:
+        await self.agent.until_quiet()
+        await self.tools.janitor.until_idle()
 
     async def halt(self) -> None:
         """Stops where it stands."""
@@ -249,6 +253,7 @@ class Assembly:
         )
 
     def _on_reached(self, info: EngineInfo) -> None:
+        self.host.look()
         if info.daemon_id == self._identity.daemon_id:
             if self._offer() != self._offered:
                 self.link.say_hello_again()

@@ -87,7 +87,26 @@ async def test_timeout_and_stop(agent: AgentProcess, farm: FakeFarm, run: Run) -
     assert 1.0 <= hard.finish.ran_for.ToMilliseconds() / 1000 < 4.0
 
 
-async def test_out_of_memory(agent: AgentProcess, farm: FakeFarm, run: Run) -> None:
+async def test_cancel_does_not_leave_the_container_running(
+    agent: AgentProcess, farm: FakeFarm, run: Run, docker_host: DockerHost
+) -> None:
+    """hashicorp/nomad#6325: cancel leaves the container running."""
+    started = [
+        run("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"),
+        run("trap '' TERM; echo up; sleep 60", stop_grace=Duration(nanos=300_000_000)),
+        # The shell is not told what happens to its child.
+        run("echo up; sleep 60 & wait", stop_grace=Duration(nanos=300_000_000)),
+    ]
+    for one in started:
+        await eventually(lambda one=one: one.stdout == b"up\n")  # type: ignore[misc]
+        farm.stop_execution(one)
+    for one in started:
+        assert (await farm.ended(one)).outcome == "STOPPED"
+    await eventually(lambda: not docker_host.containers())
+
+
+async def test_an_out_of_memory_kill_is_not_success(agent: AgentProcess, farm: FakeFarm, run: Run) -> None:
+    """hashicorp/nomad#2203: out-of-memory kill shown as success."""
     hungry = "x=$(head -c 60000000 /dev/zero | tr '\\0' a); echo ${#x}"
     one = await farm.ended(run(hungry, resources=Resources(memory=16 * 1024 * 1024)))
     assert (one.outcome, one.finish.oom_killed, one.finish.failure.reason) == ("EXITED", True, 2)

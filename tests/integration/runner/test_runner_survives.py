@@ -86,7 +86,7 @@ async def test_one_agent_a_data_folder(agent: AgentProcess) -> None:
     second.close()
 
 
-async def test_farm_that_restarts(agent: AgentProcess, farm: FakeFarm, run: Run) -> None:
+async def test_agent_comes_back_after_the_server_restarted(agent: AgentProcess, farm: FakeFarm, run: Run) -> None:
     """woodpecker-ci/woodpecker#4446: agent does not come back after the server restarted."""
     one = run("echo 1; sleep 2; echo 2; exit 3")
     await eventually(lambda: one.stdout)
@@ -169,7 +169,7 @@ async def test_live_restore_keeps_what_runs(
     assert goes_on.stdout == b"1\n2\n"
 
 
-async def test_containers_of_others_are_left_alone(
+async def test_other_peoples_containers_are_left_alone(
     new_agent: NewAgent, farm: FakeFarm, run: Run, docker_host: DockerHost
 ) -> None:
     """hashicorp/nomad#7792: other people's containers removed."""
@@ -188,7 +188,7 @@ async def test_containers_of_others_are_left_alone(
 
 
 @pytest.mark.slow
-async def test_busy_agent_keeps_its_lease(new_agent: NewAgent, farm: FakeFarm, run: Run) -> None:
+async def test_a_busy_host_keeps_its_lease(new_agent: NewAgent, farm: FakeFarm, run: Run) -> None:
     """actions/runner#3539: a busy host starves lease renewal and loses its job."""
     farm.beat_every = 0.25
     await new_agent(slots=8).ready()

@@ -466,7 +466,7 @@ async def test_end_right_after_the_report_of_the_start(rig: Rig) -> None:
     assert (one.finish.exit_code, one.stdout) == (3, b"hi\n")
 
 
-async def test_assignment_that_was_lost_on_the_way_comes_with_a_beat(rig: Rig) -> None:
+async def test_an_assignment_whose_answer_was_lost_is_no_limbo(rig: Rig) -> None:
     """armadaproject/armada#101: assignment's answer lost, limbo."""
     await rig.ready()
     one = rig.run("exit 0")

@@ -245,6 +245,11 @@ class Agent:
             waiting = [execution.key.execution_id for execution in self._executions.values() if not execution.begun]
             self._log.warning("left_without_giving_back", executions=waiting)
 
+    async def until_quiet(self) -> None:
+        """Returns when nothing is done here any more, not even what is left to do after an execution's end."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
     async def stop(self) -> None:
         """Stops watching; containers stay."""
         tasks = list(self._tasks)

@@ -57,6 +57,10 @@ class Host:
         """Begins to look."""
         self._loop.start()
 
+    def look(self) -> None:
+        """Makes the next look happen now: there is something new to be seen."""
+        self._loop.wake()
+
     async def stop(self) -> None:
         """Ends it."""
         await self._loop.stop()
@@ -89,7 +93,7 @@ class Host:
                 longest=self._times.longest_pause,
             )
         self._tell()
-        self._loop.wake()
+        self.look()
         return True
 
     async def _look(self) -> float | None:
