@@ -40,7 +40,7 @@ class Schedules:
             if known:
                 raise convert.refusal(known) from None
             raise
-        problems = merge(known, _told(answer, known, ""))
+        problems = merge(known, _told(answer, ""))
         if problems:
             raise convert.refusal(problems)
         return answer.fires
@@ -51,7 +51,7 @@ class Schedules:
         if asked is None:
             return known
         try:
-            return merge(known, _told(await self._scheduler.preview(asked), known, path))
+            return merge(known, _told(await self._scheduler.preview(asked), path))
         except Unavailable:
             return known
 
@@ -73,12 +73,6 @@ def _wrong(known: Sequence[Problem], path: str) -> frozenset[str]:
     )
 
 
-def _told(answer: scheduler_pb2.PreviewScheduleResponse, known: Sequence[Problem], path: str) -> list[Problem]:
+def _told(answer: scheduler_pb2.PreviewScheduleResponse, path: str) -> list[Problem]:
     spec = member_path(path, "spec")
-    # Of a wrong field the scheduler has seen another value, or none.
-    wrong = _wrong(known, path)
-    return [
-        Problem(path=member_path(spec, one.field), message=one.message)
-        for one in answer.problems
-        if one.field not in wrong
-    ]
+    return [Problem(path=member_path(spec, one.field), message=one.message) for one in answer.problems]
