@@ -109,6 +109,11 @@ test-e2e: setup ## the system as users run it
 test-chaos: setup ## the same while things are killed, every fault once (FULL=1: many times, about half an hour)
 	$(PYTEST) tests/chaos $(ARGS)
 
+.PHONY: chaos
+chaos: setup ## a mixed load while a seeded nemesis breaks things, judged at the end (MINUTES=5 SEED=n STORE=mongo)
+	$(BIN)/python -m tests.chaos.nemesis --minutes $(or $(MINUTES),5) --seed $(or $(SEED),0) \
+	    --store $(or $(STORE),sqlite) $(ARGS)
+
 .PHONY: bench
 bench: setup ## speed, as JSON and as a table
 	$(BIN)/python -m bench $(ARGS)

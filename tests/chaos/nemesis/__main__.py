@@ -26,6 +26,7 @@ def main() -> int:
         minutes=options.minutes,
         limit=limit,
         kinds=options.only,
+        targets=options.on,
         mongo=options.store == "mongo",
         extra=_extra(options),
     )
@@ -39,6 +40,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="repeats a run's faults and load (default: a new one)")
     parser.add_argument("--store", choices=["sqlite", "mongo"], default="sqlite")
     parser.add_argument("--only", action="append", choices=sorted(WEIGHTS), default=[], help="faults; may be repeated")
+    parser.add_argument("--on", action="append", default=[], metavar="TARGET", help="the same for what is hit")
     parser.add_argument("--runs", type=Path, default=Path("build/chaos"), help="folder for what is kept of each run")
     parser.add_argument("--services", type=Path, help="a folder like `services` with other code to run")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for all services")

@@ -28,7 +28,8 @@ WEIGHTS = {
 }
 # Seconds from the end of one fault to the next, on average, in each of the lanes.
 _GAP = 4.0
-_LANES = 2
+_LANES = 3
+_TRIES = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,12 @@ class Fault:
         return cls(**data)
 
 
-def plan(seed: int, seconds: float, hosts: Sequence[str], kinds: Sequence[str] = ()) -> list[Fault]:
+def plan(
+    seed: int, seconds: float, hosts: Sequence[str], *, kinds: Sequence[str] = (), targets: Sequence[str] = ()
+) -> list[Fault]:
     """All faults of a run, by time; each ends before `seconds`. No two hit the same target at once.
 
-    `kinds`: only these, by default all.
+    `kinds` and `targets`: only these, by default all. Raises ValueError where no kind has one of the targets.
     """
     numbers = random.Random(f"faults {seed}")
     chosen = {kind: weight for kind, weight in WEIGHTS.items() if not kinds or kind in kinds}
@@ -65,7 +68,12 @@ def plan(seed: int, seconds: float, hosts: Sequence[str], kinds: Sequence[str] =
     free = [numbers.uniform(1, _GAP) for _ in range(_LANES)]
     while True:
         lane = min(range(_LANES), key=lambda one: free[one])
-        fault = _draw(numbers, chosen, hosts, number=len(found) + 1, at=round(free[lane], 2))
+        for _ in range(_TRIES):
+            fault = _draw(numbers, chosen, hosts, number=len(found) + 1, at=round(free[lane], 2))
+            if not targets or fault.target in targets:
+                break
+        else:
+            raise ValueError(f"none of {sorted(chosen)} hits {sorted(targets)}")
         free[lane] = fault.until + numbers.expovariate(1 / _GAP) + 0.5
         if fault.until > seconds:
             return found
@@ -74,7 +82,6 @@ def plan(seed: int, seconds: float, hosts: Sequence[str], kinds: Sequence[str] =
 
 
 def _draw(numbers: random.Random, chosen: dict[str, int], hosts: Sequence[str], *, number: int, at: float) -> Fault:
-    # The same number of draws whatever comes of them would be no use: the generator is this plan's own.
     kind = numbers.choices(list(chosen), list(chosen.values()))[0]
     runners = [f"runner-{host}" for host in hosts]
     agents = [f"agent-{host}" for host in hosts]

@@ -39,7 +39,8 @@ class Proxy:
             ]
             _done, pending = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             # What one side has written before it closed still arrives.
-            await asyncio.wait(pending, timeout=1)
+            if pending:
+                await asyncio.wait(pending, timeout=1)
             for way in pending:
                 way.cancel()
         except (OSError, asyncio.CancelledError):

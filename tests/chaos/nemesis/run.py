@@ -37,6 +37,7 @@ class Run:
         minutes: float,
         limit: float,
         kinds: Sequence[str] = (),
+        targets: Sequence[str] = (),
         mongo: bool = False,
         extra: Mapping[str, str] | None = None,
     ) -> None:
@@ -46,7 +47,7 @@ class Run:
         self._limit = limit
         self._seed = seed
         self._minutes = minutes
-        self._faults = plan(seed, minutes * 60, HOSTS, kinds)
+        self._faults = plan(seed, minutes * 60, HOSTS, kinds=kinds, targets=targets)
         self._history = History(folder / "history.jsonl")
         self._extra = extra
         self._mongo = mongo

@@ -30,4 +30,10 @@ def test_every_fault_ends_and_none_hits_what_another_one_holds(seed: int) -> Non
 
 def test_a_long_run_has_every_kind_and_a_chosen_one_only_that() -> None:
     assert {fault.kind for fault in plan(1, 120 * MINUTE, HOSTS)} == set(WEIGHTS)
-    assert {fault.kind for fault in plan(1, 5 * MINUTE, HOSTS, ["flush", "clock"])} == {"flush", "clock"}
+    assert {fault.kind for fault in plan(1, 5 * MINUTE, HOSTS, kinds=["flush", "clock"])} == {"flush", "clock"}
+
+
+def test_chosen_targets() -> None:
+    assert {fault.target for fault in plan(1, 5 * MINUTE, HOSTS, kinds=["kill"], targets=["store"])} == {"store"}
+    with pytest.raises(ValueError, match="none of"):
+        plan(1, 5 * MINUTE, HOSTS, kinds=["flush"], targets=["store"])
