@@ -32,6 +32,8 @@ class Tables:
     chunks: dict[tuple[str, Stream], list[LogChunk]] = field(default_factory=dict)
     # Of each job, newest first.
     skips: dict[str, list[Skip]] = field(default_factory=dict)
+    # Tasks that go with the last of their jobs.
+    doomed_tasks: set[str] = field(default_factory=set)
     generation: int = 0
     clock: int = 0
     last_seq: int = 0
@@ -46,6 +48,7 @@ class Tables:
             agents=dict(self.agents),
             chunks={key: list(chunks) for key, chunks in self.chunks.items()},
             skips={job_id: list(skips) for job_id, skips in self.skips.items()},
+            doomed_tasks=set(self.doomed_tasks),
             generation=self.generation,
             clock=self.clock,
             last_seq=self.last_seq,
@@ -86,6 +89,9 @@ class FakeLookups:
     async def open_series(self, job_id: str) -> list[Execution]:
         found = (e for e in self._of(job_id) if not e.ended or (e.next and e.unsettled_since is not None))
         return sorted(found, key=lambda e: e.attempt)
+
+    async def first_executions(self, job_id: str, limit: int) -> list[Execution]:
+        return sorted(self._of(job_id), key=lambda e: e.attempt)[:limit]
 
     async def held_by(self, agent_id: str) -> list[Execution]:
         found = [e for e in self._tables().executions.values() if e.held and e.agent_id == agent_id]
@@ -131,6 +137,7 @@ class FakeSteps(FakeLookups):
         if job.idempotency_key and await self.job_by_key(job.task_id, job.idempotency_key):
             return Inserted.KEY_TAKEN
         tables.jobs[job.job_id] = job
+        tables.doomed_tasks.discard(job.task_id)
         known = tables.tasks.get(job.task_id)
         tables.tasks[job.task_id] = (
             Task(task_id=job.task_id, created_at=job.created_at, last_job_at=job.created_at, job_count=1)
@@ -217,6 +224,51 @@ class FakeSteps(FakeLookups):
         chunks.sort(key=lambda c: c.offset)
         return True
 
+    async def delete_chunks(self, execution_id: str, limit: int) -> int:
+        await self._step("delete_chunks")
+        deleted = 0
+        for stream in Stream:
+            chunks = self._tables().chunks.get((execution_id, stream), [])
+            some = min(len(chunks), limit - deleted)
+            del chunks[:some]
+            deleted += some
+        return deleted
+
+    async def delete_execution(self, execution: Execution) -> bool:
+        await self._step("delete_execution")
+        stored = self._tables().executions.get(execution.execution_id)
+        if stored is None or stored.write_no != execution.write_no:
+            return False
+        del self._tables().executions[execution.execution_id]
+        return True
+
+    async def delete_job(self, job: Job) -> bool:
+        await self._step("delete_job")
+        tables = self._tables()
+        stored = tables.jobs.get(job.job_id)
+        if stored is None or stored.write_no != job.write_no:
+            return False
+        del tables.jobs[job.job_id]
+        tables.specs = {key: spec for key, spec in tables.specs.items() if key[0] != job.job_id}
+        tables.skips.pop(job.job_id, None)
+        left = [j.created_at for j in tables.jobs.values() if j.task_id == job.task_id]
+        task = tables.tasks[job.task_id]
+        tables.tasks[job.task_id] = replace(task, job_count=len(left), last_job_at=max(left, default=task.created_at))
+        self._drop_task(job.task_id)
+        return True
+
+    async def delete_task(self, task_id: str) -> None:
+        await self._step("delete_task")
+        self._tables().doomed_tasks.add(task_id)
+        self._drop_task(task_id)
+
+    def _drop_task(self, task_id: str) -> None:
+        tables = self._tables()
+        task = tables.tasks.get(task_id)
+        if task is not None and not task.job_count and task_id in tables.doomed_tasks:
+            del tables.tasks[task_id]
+            tables.doomed_tasks.discard(task_id)
+
     async def raise_clock(self, mark: int) -> int:
         await self._step("raise_clock")
         self._tables().clock = max(self._tables().clock, mark)
@@ -237,6 +289,7 @@ class FakeReads(FakeLookups):
             if (not where.task_id or job.task_id == where.task_id)
             and (not where.states or job.state in where.states)
             and set(where.labels) <= set(job.labels)
+            and not (where.kept_only and job.delete_requested)
             and _within(job.created_at, where.created_from, where.created_before)
         )
         return _page(found, lambda j: (j.created_at, j.job_id), after, limit)
@@ -276,6 +329,34 @@ class FakeReads(FakeLookups):
             if not task_id or job.task_id == task_id:
                 counts[job.state] = counts.get(job.state, 0) + 1
         return counts
+
+    async def count_open(self, task_id: str) -> tuple[int, int]:
+        of_task = [e for e in self._tables().executions.values() if e.task_id == task_id]
+        return sum(e.state is ExecutionState.QUEUED for e in of_task), sum(e.held for e in of_task)
+
+    async def ended_jobs(self, task_id: str, states: Collection[JobState], before: int, limit: int) -> list[str]:
+        found = [
+            (job.last_modified_at, job.job_id)
+            for job in self._tables().jobs.values()
+            if job.task_id == task_id and job.state in states and job.last_modified_at < before
+        ]
+        return [job_id for _, job_id in sorted(found)][:limit]
+
+    async def doomed_jobs(self, after: str, limit: int) -> list[str]:
+        found = [j.job_id for j in self._tables().jobs.values() if j.delete_requested and j.ended and j.job_id > after]
+        return sorted(found)[:limit]
+
+    async def with_logs(self, task_id: str, before: int, limit: int) -> list[str]:
+        found = [
+            (e.finished_at, e.execution_id)
+            for e in self._tables().executions.values()
+            if e.task_id == task_id
+            and e.finished_at is not None
+            and e.finished_at < before
+            and e.logs_removed_at is None
+            and (e.stdout_size is None or e.stderr_size is None or e.stdout_size + e.stderr_size)
+        ]
+        return [execution_id for _, execution_id in sorted(found)][:limit]
 
     async def tasks_beginning(self, prefix: str, limit: int) -> list[Task]:
         return [t for name, t in sorted(self._tables().tasks.items()) if name.startswith(prefix)][:limit]

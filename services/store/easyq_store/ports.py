@@ -72,6 +72,9 @@ class Lookups(Protocol):
     async def open_series(self, job_id: str) -> list[Execution]:
         """Those, and the ended ones whose successor was decided on and may not be inserted yet; by attempt."""
 
+    async def first_executions(self, job_id: str, limit: int) -> list[Execution]:
+        """The job's oldest executions, lowest attempt first."""
+
     async def held_by(self, agent_id: str) -> list[Execution]:
         """ASSIGNED and RUNNING executions of an agent, by id."""
 
@@ -134,6 +137,21 @@ class Steps(Lookups, Protocol):
     async def insert_chunk(self, chunk: LogChunk) -> bool:
         """Stores a chunk (not empty); False if one begins at this offset of the stream already."""
 
+    async def delete_chunks(self, execution_id: str, limit: int) -> int:
+        """Deletes up to `limit` of an execution's chunks; how many. Fewer than `limit`: none is left."""
+
+    async def delete_execution(self, execution: Execution) -> bool:
+        """Deletes an execution, without its chunks, if it is as it was read; False if it was changed since."""
+
+    async def delete_job(self, job: Job) -> bool:
+        """Deletes a job with its old specs and skips, without its executions, if it is as it was read.
+
+        False if it was changed since. Its task is told: job_count, last_job_at.
+        """
+
+    async def delete_task(self, task_id: str) -> None:
+        """The task goes as soon as it has no jobs: now, or with the last of them. One that gets jobs again stays."""
+
     async def raise_clock(self, mark: int) -> int:
         """Raises the clock's high-water mark to `mark` if that is higher; the mark that holds. 0 at first."""
 
@@ -157,6 +175,8 @@ class JobFilter:
     # created_at >= created_from, created_at < created_before.
     created_from: int | None = None
     created_before: int | None = None
+    # Leaves out those that are to be deleted.
+    kept_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +217,21 @@ class Reads(Lookups, Protocol):
 
     async def count_jobs(self, task_id: str = "") -> Mapping[JobState, int]:
         """Jobs by state, of one task or of all; states without jobs are left out. Cheap with millions of jobs."""
+
+    async def count_open(self, task_id: str) -> tuple[int, int]:
+        """Executions of a task that are QUEUED, and that are ASSIGNED or RUNNING."""
+
+    async def ended_jobs(self, task_id: str, states: Collection[JobState], before: int, limit: int) -> list[str]:
+        """Ids of a task's jobs in these states, all ended ones, with last_modified_at < before, oldest first."""
+
+    async def doomed_jobs(self, after: str, limit: int) -> list[str]:
+        """Ids above `after` of jobs that are to be deleted and have ended, by id."""
+
+    async def with_logs(self, task_id: str, before: int, limit: int) -> list[str]:
+        """Ids of a task's executions with finished_at < before that may have logs, longest ago first.
+
+        Not those whose logs were removed already, or which wrote none.
+        """
 
     async def tasks_beginning(self, prefix: str, limit: int) -> list[Task]:
         """Tasks whose id begins so, by id."""

@@ -155,11 +155,15 @@ def _derive_job(job: Job) -> Document:
     return {
         "idempotency": idempotency(job.task_id, job.idempotency_key) if job.idempotency_key else None,
         "shortImage": short if short != job.image else None,
+        "endedOf": job.task_id if job.ended else None,
+        "endedAt": job.last_modified_at if job.ended else None,
+        "doomed": True if job.ended and job.delete_requested else None,
     }
 
 
 def _derive_execution(execution: Execution) -> Document:
     queued = execution.state is ExecutionState.QUEUED
+    has_logs = _may_have_logs(execution)
     return {
         "openOf": execution.job_id if _of_open_series(execution) else None,
         "heldBy": execution.agent_id if execution.held else None,
@@ -168,7 +172,16 @@ def _derive_execution(execution: Execution) -> Document:
         "lineSeq": execution.queue_seq if queued else None,
         "firesAt": execution.due_at if execution.state is ExecutionState.SCHEDULED else None,
         "expiresAt": execution.latest_start if execution.waiting else None,
+        "logsOf": execution.task_id if has_logs else None,
+        "logsSince": execution.finished_at if has_logs else None,
     }
+
+
+def _may_have_logs(execution: Execution) -> bool:
+    if not execution.ended or execution.logs_removed_at is not None:
+        return False
+    sizes = execution.stdout_size, execution.stderr_size
+    return sizes != (0, 0)
 
 
 def _of_open_series(execution: Execution) -> bool:

@@ -69,6 +69,9 @@ class MongoLookups:
     async def open_series(self, job_id: str) -> list[Execution]:
         return await self._records(EXECUTIONS, {"openOf": job_id}, sort=[("attempt", 1)])
 
+    async def first_executions(self, job_id: str, limit: int) -> list[Execution]:
+        return await self._records(EXECUTIONS, {"jobId": job_id}, sort=[("attempt", 1)], limit=limit)
+
     async def held_by(self, agent_id: str) -> list[Execution]:
         return await self._records(EXECUTIONS, {"heldBy": agent_id}, sort=[("_id", 1)])
 

@@ -77,13 +77,42 @@ class MongoReads(MongoLookups):
         counts = await _beside(self._count("jobs", {**of_task, "state": state.value}) for state in JobState)
         return {state: count for state, count in zip(JobState, counts, strict=True) if count}
 
-    async def _tasks(self, where: Document, limit: int) -> list[Task]:
-        tasks = await self._all("tasks", where, sort=[("_id", 1)], limit=limit)
-        return await _beside(self._task(task) for task in tasks)
+    async def count_open(self, task_id: str) -> tuple[int, int]:
+        queued, held = await _beside(
+            [
+                self._count("executions", {"lineTask": task_id}),
+                self._count("executions", {"heldBy": {"$exists": True}, "taskId": task_id}),
+            ]
+        )
+        return queued, held
 
-    async def _task(self, task: Document) -> Task:
+    async def ended_jobs(self, task_id: str, states: Collection[JobState], before: int, limit: int) -> list[str]:
+        where = {"endedOf": task_id, "state": {"$in": [s.value for s in states]}, "endedAt": {"$lt": before}}
+        return await self._ids("jobs", where, [("endedAt", 1), ("_id", 1)], limit)
+
+    async def doomed_jobs(self, after: str, limit: int) -> list[str]:
+        return await self._ids("jobs", {"doomed": True, "_id": {"$gt": after}}, [("_id", 1)], limit)
+
+    async def with_logs(self, task_id: str, before: int, limit: int) -> list[str]:
+        where = {"logsOf": task_id, "logsSince": {"$lt": before}}
+        return await self._ids("executions", where, [("logsSince", 1), ("_id", 1)], limit)
+
+    async def _tasks(self, where: Document, limit: int) -> list[Task]:
+        tasks: list[Task] = []
+        while limit > len(tasks):
+            found = await self._all("tasks", where, sort=[("_id", 1)], limit=limit - len(tasks))
+            tasks += [task for task in await _beside(self._task(document) for document in found) if task is not None]
+            if not found:
+                break
+            where = {"$and": [where, {"_id": {"$gt": found[-1]["_id"]}}]}
+        return tasks
+
+    async def _task(self, task: Document) -> Task | None:
+        """The task; None if it was deleted and has no jobs."""
         jobs = {"taskId": task["_id"]}
         newest = await self._first("jobs", jobs, sort=_NEWEST_FIRST, only=("createdAt",))
+        if newest is None and "deletedAt" in task:
+            return None
         return Task(
             task_id=task["_id"],
             created_at=task["createdAt"],
@@ -218,7 +247,10 @@ class MongoReads(MongoLookups):
         return found[key] if found else None
 
     async def _ids_below(self, collection: str, key: str, bound: int, limit: int) -> list[str]:
-        found = await self._all(collection, {key: {"$lt": bound}}, sort=[(key, 1)], limit=limit, only=("_id",))
+        return await self._ids(collection, {key: {"$lt": bound}}, [(key, 1)], limit)
+
+    async def _ids(self, collection: str, where: Document, sort: Sort, limit: int) -> list[str]:
+        found = await self._all(collection, where, sort=sort, limit=limit, only=("_id",))
         return [document["_id"] for document in found]
 
     # --------------------------------------------------------------------------------------------------------- logs

@@ -51,6 +51,10 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("unsettled", "unsettledSince", sparse=True),
         # Recurring jobs whose fires are to be looked at.
         _index("fireAt", "fireAt", sparse=True),
+        # Retention: `endedOf` is the task's id, and `endedAt` `lastModifiedAt`, of jobs that have ended.
+        _index("endedOf", "endedOf", "state", "endedAt", sparse=True),
+        # Jobs that are to be deleted and have ended.
+        _index("doomed", "doomed", "_id", sparse=True),
         # Lists, newest first, by each filter that is worth it; counts by state, over the farm and by task.
         _index("newest", *_NEWEST_FIRST),
         _index("stateNewest", "state", *_NEWEST_FIRST),
@@ -77,11 +81,17 @@ INDEXES: dict[str, list[IndexModel]] = {
         # What may not start any more: `expiresAt` is `latestStart` while SCHEDULED or QUEUED.
         _index("expiresAt", "expiresAt", sparse=True),
         _index("unsettled", "unsettledSince", sparse=True),
+        # Retention of logs: `logsOf` is the task's id, `logsSince` `finishedAt`, of those that ended and may have some.
+        _index("logsOf", "logsOf", "logsSince", sparse=True),
         # Lists, newest first.
         _index("newest", *_NEWEST_FIRST),
         _index("stateNewest", "state", *_NEWEST_FIRST),
         _index("taskNewest", "taskId", *_NEWEST_FIRST),
         _index("reason", "failure.reason", sparse=True),
+    ],
+    "tasks": [
+        # Tasks that go with the last of their jobs; those that have none are shown to nobody.
+        _index("deletedAt", "deletedAt", sparse=True),
     ],
     "skips": [
         # The newest of a job.
@@ -102,6 +112,20 @@ async def _second(database: Database) -> None:
         found = await database.jobs.find_one({"_id": execution["jobId"]}, ("image",))
         if found is not None:
             await database.executions.update_one({"_id": execution["_id"]}, {"$set": {"image": found["image"]}})
+    await _make_retainable(database)
+
+
+async def _make_retainable(database: Database) -> None:
+    """What has ended is found by retention."""
+    ended: Document = {"state": {"$in": [5, 6, 7, 8, 9]}, "endedOf": {"$exists": False}}
+    async for job in database.jobs.find(ended, ("taskId", "lastModifiedAt")):
+        fields = {"endedOf": job["taskId"], "endedAt": job["lastModifiedAt"]}
+        await database.jobs.update_one({"_id": job["_id"]}, {"$set": fields})
+    finished: Document = {"state": {"$gte": 5}, "logsOf": {"$exists": False}}
+    async for execution in database.executions.find(finished, ("taskId", "finishedAt", "stdoutSize", "stderrSize")):
+        if (execution.get("stdoutSize"), execution.get("stderrSize")) != (0, 0):
+            fields = {"logsOf": execution["taskId"], "logsSince": execution["finishedAt"]}
+            await database.executions.update_one({"_id": execution["_id"]}, {"$set": fields})
 
 
 MIGRATIONS: Sequence[Migration] = (_second,)

@@ -46,7 +46,7 @@ class MongoSteps(MongoLookups):
         if await self._insert(JOBS, job.job_id, job):
             # After the job, so that there is no task without one. If a crash comes between, the change that settles
             # the job does it.
-            await self._writes.make_task_known(job)
+            await self._writes.make_task_known(job, new=True)
             return Inserted.DONE
         return Inserted.KEY_TAKEN if await self.get_job(job.job_id) is None else Inserted.ID_TAKEN
 
@@ -94,6 +94,20 @@ class MongoSteps(MongoLookups):
         }
         return await self._writes.insert("chunks", document)
 
+    async def delete_chunks(self, execution_id: str, limit: int) -> int:
+        return await self._writes.delete_chunks(execution_id, limit)
+
+    async def delete_execution(self, execution: Execution) -> bool:
+        return await self._delete(EXECUTIONS, execution.execution_id, execution)
+
+    async def delete_job(self, job: Job) -> bool:
+        # The job comes last: while it is there, a sweep knows what is left.
+        await self._writes.delete_beside(job.job_id)
+        return await self._delete(JOBS, job.job_id, job)
+
+    async def delete_task(self, task_id: str) -> None:
+        await self._writes.delete_task(task_id)
+
     async def raise_clock(self, mark: int) -> int:
         return await self._writes.raise_clock(mark)
 
@@ -104,6 +118,11 @@ class MongoSteps(MongoLookups):
         if inserted:
             self._written[kind.collection, record_id] = document
         return inserted
+
+    async def _delete(self, kind: Kind[R], record_id: str, record: R) -> bool:
+        self._written.pop((kind.collection, record_id), None)
+        async with self._writes.turn(kind.collection, record_id):
+            return await self._writes.delete_if(kind, record_id, record.write_no)
 
     async def _change(self, kind: Kind[R], record_id: str, decide: Callable[[R], R]) -> R | None:
         """Compare-and-set, again and again until nobody comes between."""

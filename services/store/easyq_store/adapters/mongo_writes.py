@@ -3,6 +3,7 @@
 Every write is acknowledged by a majority and journaled before it returns; the database handed in is set so.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
@@ -22,6 +23,9 @@ from easyq_store.ports import MOST_SKIPS
 _MOST_TOGETHER = 100
 # Tasks remembered as known; some ten MiB.
 _MOST_TASKS = 100_000
+# Seconds for which that is taken for granted; a task that was deleted is dropped after more than that.
+_REMEMBERED = 10.0
+_DROPPED_AFTER_MS = 60_000
 _DUPLICATE_KEY = 11000
 
 
@@ -35,7 +39,8 @@ class MongoWrites:
         self._inserters = {
             kind.collection: _Inserter(database, kind.collection).together for kind in (JOBS, EXECUTIONS)
         }
-        self._tasks: set[str] = set()
+        # When this process last made sure that they are there.
+        self._tasks: dict[str, float] = {}
 
     def turn(self, collection: str, record_id: str) -> AbstractAsyncContextManager[None]:
         """One change of a record at a time in this process, so that its own plans don't disturb each other."""
@@ -62,17 +67,60 @@ class MongoWrites:
             )
         return answer.matched_count == 1
 
-    async def make_task_known(self, job: Job) -> None:
-        """Inserts the job's task unless it is there."""
-        if job.task_id in self._tasks:
+    async def make_task_known(self, job: Job, *, new: bool = False) -> None:
+        """Inserts the job's task unless it is there. With a `new` job, one that was to go stays."""
+        now = time.monotonic()
+        seen = self._tasks.get(job.task_id)
+        if seen is not None and (not new or now - seen < _REMEMBERED):
             return
-        task = {"createdAt": job.created_at, "schemaVersion": SCHEMA_VERSION}
+        update: Document = {"$setOnInsert": {"createdAt": job.created_at, "schemaVersion": SCHEMA_VERSION}}
+        if new:
+            update["$unset"] = {"deletedAt": ""}
         # A duplicate: another plan inserted it between this one's look and its insert.
         with translated(), suppress(DuplicateKeyError):
-            await self._database.tasks.update_one({"_id": job.task_id}, {"$setOnInsert": task}, upsert=True)
+            await self._database.tasks.update_one({"_id": job.task_id}, update, upsert=True)
         if len(self._tasks) >= _MOST_TASKS:
             self._tasks.clear()
-        self._tasks.add(job.task_id)
+        # To a new job this says nothing: it has to look itself.
+        self._tasks[job.task_id] = now if new else now - _REMEMBERED
+
+    async def delete_task(self, task_id: str) -> None:
+        """Marks a task as one that goes with the last of its jobs, and drops those that went so a while ago.
+
+        Other processes may remember for `_REMEMBERED` seconds that it is there and insert jobs of it. It is dropped
+        only after that time; until then, and for ever where nobody comes to drop it, it is shown if it has jobs.
+        """
+        now = int(time.time() * 1000)
+        self._tasks.pop(task_id, None)
+        tasks = self._database.tasks
+        with translated():
+            await tasks.update_one({"_id": task_id, "deletedAt": {"$exists": False}}, {"$set": {"deletedAt": now}})
+            old = {"deletedAt": {"$lt": now - _DROPPED_AFTER_MS}}
+            async for gone in tasks.find(old, ("deletedAt",), limit=_MOST_TOGETHER):
+                if await self._database.jobs.find_one({"taskId": gone["_id"]}, ("_id",)) is None:
+                    await tasks.delete_one({"_id": gone["_id"], "deletedAt": gone["deletedAt"]})
+
+    async def delete_if(self, kind: Kind[R], record_id: str, write_no: int) -> bool:
+        """Deletes a record's document if it has this write number still."""
+        with translated():
+            answer = await self._database[kind.collection].delete_one({"_id": record_id, "writeNo": write_no})
+        return answer.deleted_count == 1
+
+    async def delete_chunks(self, execution_id: str, limit: int) -> int:
+        """Deletes up to `limit` chunks of an execution; how many."""
+        chunks = self._database.chunks
+        ids = {"$gte": f"{execution_id}:", "$lt": f"{execution_id};"}
+        with translated():
+            found = await chunks.find({"_id": ids}, ("_id",), limit=limit).to_list() if limit > 0 else []
+            if found:
+                await chunks.delete_many({"_id": {"$in": [chunk["_id"] for chunk in found]}})
+        return len(found)
+
+    async def delete_beside(self, job_id: str) -> None:
+        """Deletes what stands beside a job: old specs, skips."""
+        with translated():
+            await self._database.specs.delete_many({"_id": {"$gte": f"{job_id}:", "$lt": f"{job_id};"}})
+            await self._database.skips.delete_many({"jobId": job_id})
 
     async def drop_old_skips(self, job_id: str) -> None:
         """Drops a job's skips before the newest that are kept."""

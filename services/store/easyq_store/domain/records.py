@@ -207,6 +207,8 @@ class Execution:
     stdout_truncated: bool = False
     stderr_truncated: bool = False
     logs_complete: bool = False
+    # When retention removed its logs, while its record stays; None: it did not.
+    logs_removed_at: int | None = None
     # How long the container ran, by its host.
     ran_ms: int | None = None
     # What was decided to follow, in the same write that ended it.
@@ -262,6 +264,8 @@ class Agent:
     cordoned_at: int | None = None
     drained_at: int | None = None
     drain_deadline: int | None = None
+    # Its newest session was declared dead by hand: what it held is not even waited for where that was wished.
+    declared_dead: bool = False
     # What the host has. 0: not told.
     offer_cpu_millis: int = 0
     offer_memory: int = 0

@@ -43,6 +43,8 @@ def _walk_jobs(where: JobFilter, state: int | None, after: Place | None, limit: 
     conditions = _Conditions("job_id")
     conditions.equal("task_id", where.task_id or None)
     conditions.equal("state", state)
+    if where.kept_only:
+        conditions.add("delete_requested = 0")
     conditions.span(where.created_from, where.created_before, after)
     return conditions.query(f"{JOBS.select} INDEXED BY {index}", limit)
 
@@ -55,8 +57,10 @@ def _labelled(where: JobFilter, after: Place | None, limit: int) -> Query:
     walk.span(where.created_from, where.created_before, after)
     for label in others:
         walk.add(_HAS_LABEL, label)
-    if where.task_id or where.states:
+    if where.task_id or where.states or where.kept_only:
         job = _Conditions("job_id")
+        if where.kept_only:
+            job.add("delete_requested = 0")
         job.equal("task_id", where.task_id or None)
         job.among("state", [int(state) for state in where.states])
         walk.add(f"EXISTS (SELECT 1 FROM job j WHERE j.job_id = l.job_id AND {job.text})", *job.values)  # noqa: S608 - our own words; values are bound

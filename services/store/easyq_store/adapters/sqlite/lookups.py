@@ -12,6 +12,7 @@ _JOB_BY_KEY = f"{JOBS.select} WHERE task_id = ? AND idempotency_key = ? AND idem
 _SPEC = "SELECT spec FROM job WHERE job_id = ?1 AND revision = ?2"
 _OLD_SPEC = "SELECT spec FROM old_spec WHERE job_id = ?1 AND revision = ?2"
 _NEWEST = f"{EXECUTIONS.select} WHERE job_id = ? ORDER BY attempt DESC LIMIT 1"
+_FIRST = f"{EXECUTIONS.select} WHERE job_id = ? ORDER BY attempt LIMIT ?"
 _OPEN = f"{EXECUTIONS.select} WHERE job_id = ? AND state IN (1, 2, 3, 4) ORDER BY attempt"
 _HELD_BY = (
     f"{EXECUTIONS.select} INDEXED BY execution_agent WHERE agent_id = ? AND state IN (3, 4) ORDER BY execution_id"
@@ -49,6 +50,9 @@ class Tables:
 
     def open_executions(self, job_id: str) -> list[Execution]:
         return [EXECUTIONS.record(row) for row in self.connection.execute(_OPEN, (job_id,))]
+
+    def first_executions(self, job_id: str, limit: int) -> list[Execution]:
+        return [EXECUTIONS.record(row) for row in self.connection.execute(_FIRST, (job_id, limit))]
 
     def skips(self, job_id: str, limit: int) -> list[Skip]:
         return [rows.skip(row) for row in self.connection.execute(_SKIPS, (job_id, limit))]

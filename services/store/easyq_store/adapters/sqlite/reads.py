@@ -66,6 +66,23 @@ _DUE_SCHEDULES = (
     f"{JOBS.select} INDEXED BY job_fire WHERE fire_at IS NOT NULL AND fire_at <= ? ORDER BY fire_at LIMIT ?"
 )
 _NEXT_SCHEDULE = "SELECT min(fire_at) FROM job INDEXED BY job_fire WHERE fire_at IS NOT NULL AND fire_at > ?"
+_COUNT_OPEN = """
+SELECT (SELECT count(*) FROM execution INDEXED BY execution_queue WHERE state = 2 AND task_id = ?1),
+       (SELECT count(*) FROM execution INDEXED BY execution_held WHERE state IN (3, 4) AND task_id = ?1)
+"""
+_ENDED = (
+    "SELECT last_modified_at, job_id FROM job INDEXED BY job_ended WHERE state IN (5, 6, 7, 8, 9)"
+    " AND task_id = ? AND state = ? AND last_modified_at < ? ORDER BY last_modified_at, job_id LIMIT ?"
+)
+_DOOMED = (
+    "SELECT job_id FROM job INDEXED BY job_doomed WHERE delete_requested = 1 AND state IN (5, 6, 7, 8, 9)"
+    " AND job_id > ? ORDER BY job_id LIMIT ?"
+)
+_WITH_LOGS = (
+    "SELECT execution_id FROM execution INDEXED BY execution_logs WHERE finished_at IS NOT NULL"
+    " AND logs_removed_at IS NULL AND coalesce(stdout_size + stderr_size, 1) > 0"
+    " AND task_id = ? AND finished_at < ? ORDER BY finished_at, execution_id LIMIT ?"
+)
 _UNSETTLED_JOBS = (
     "SELECT job_id FROM job WHERE unsettled_since IS NOT NULL AND unsettled_since < ? ORDER BY unsettled_since LIMIT ?"
 )
@@ -117,6 +134,9 @@ class SqliteReads:
     async def open_series(self, job_id: str) -> list[Execution]:
         # An end and its successor are inserted in one transaction.
         return await self.open_executions(job_id)
+
+    async def first_executions(self, job_id: str, limit: int) -> list[Execution]:
+        return await self._read(lambda t: t.first_executions(job_id, limit))
 
     async def held_by(self, agent_id: str) -> list[Execution]:
         return await self._read(lambda t: t.held_by(agent_id))
@@ -179,6 +199,25 @@ class SqliteReads:
         else:
             found = await self._rows("SELECT state, sum(jobs) FROM task_state GROUP BY state")
         return {JobState(state): jobs for state, jobs in found if jobs}
+
+    async def count_open(self, task_id: str) -> tuple[int, int]:
+        ((queued, held),) = await self._rows(_COUNT_OPEN, task_id)
+        return queued, held
+
+    async def ended_jobs(self, task_id: str, states: Collection[JobState], before: int, limit: int) -> list[str]:
+        def read(tables: Tables) -> list[str]:
+            walks = [
+                tables.connection.execute(_ENDED, (task_id, int(state), before, limit)).fetchall() for state in states
+            ]
+            return [job_id for _, job_id in heapq.nsmallest(limit, (pair for walk in walks for pair in walk))]
+
+        return await self._read(read)
+
+    async def doomed_jobs(self, after: str, limit: int) -> list[str]:
+        return [job_id for (job_id,) in await self._rows(_DOOMED, after, limit)]
+
+    async def with_logs(self, task_id: str, before: int, limit: int) -> list[str]:
+        return [execution_id for (execution_id,) in await self._rows(_WITH_LOGS, task_id, before, limit)]
 
     async def tasks_beginning(self, prefix: str, limit: int) -> list[Task]:
         statement = f"{rows.TASK_SELECT} WHERE task_id BETWEEN ? AND ? ORDER BY task_id LIMIT ?"

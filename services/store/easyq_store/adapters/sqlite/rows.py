@@ -242,8 +242,8 @@ AGENTS = RecordTable(
     "agent",
     Agent,
     "agent_id",
-    dump={"state": int, "pools": _dump_list, "labels": _dump_list, "healthy": int},
-    load={"state": AgentState, "pools": _load_list, "labels": _load_pairs, "healthy": bool},
+    dump={"state": int, "pools": _dump_list, "labels": _dump_list, "healthy": int, "declared_dead": int},
+    load={"state": AgentState, "pools": _load_list, "labels": _load_pairs, "healthy": bool, "declared_dead": bool},
     load_null=frozenset({"pools", "labels"}),
 )
 

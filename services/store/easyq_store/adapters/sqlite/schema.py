@@ -187,6 +187,7 @@ CREATE INDEX execution_seq ON execution
 ALTER TABLE agent ADD COLUMN "cordoned_at" INTEGER;
 ALTER TABLE agent ADD COLUMN "drained_at" INTEGER;
 ALTER TABLE agent ADD COLUMN "drain_deadline" INTEGER;
+ALTER TABLE agent ADD COLUMN "declared_dead" INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE agent ADD COLUMN "offer_cpu_millis" INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE agent ADD COLUMN "offer_memory" INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE agent ADD COLUMN "offer_gpus" INTEGER NOT NULL DEFAULT 0;
@@ -197,6 +198,16 @@ CREATE TABLE skip (
     reason INTEGER NOT NULL, decided_at INTEGER NOT NULL,
     PRIMARY KEY (job_id, first, reason)
 ) WITHOUT ROWID;
+
+-- A task that is to go with the last of its jobs.
+ALTER TABLE task ADD COLUMN delete_requested INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE execution ADD COLUMN "logs_removed_at" INTEGER;
+-- Retention: what has ended of a task, oldest end first; executions that may have logs.
+CREATE INDEX job_ended ON job (task_id, state, last_modified_at, job_id) WHERE state IN (5, 6, 7, 8, 9);
+CREATE INDEX execution_logs ON execution (task_id, finished_at, execution_id)
+    WHERE finished_at IS NOT NULL AND logs_removed_at IS NULL AND coalesce(stdout_size + stderr_size, 1) > 0;
+-- Jobs that are to be deleted, and may be.
+CREATE INDEX job_doomed ON job (job_id) WHERE delete_requested = 1 AND state IN (5, 6, 7, 8, 9);
 """
 
 MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)

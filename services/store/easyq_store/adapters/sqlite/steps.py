@@ -22,6 +22,13 @@ DELETE FROM skip WHERE job_id = ?1 AND (first, reason) <=
     (SELECT first, reason FROM skip WHERE job_id = ?1 ORDER BY first DESC, reason DESC LIMIT 1 OFFSET ?2)
 """
 _CHUNK = 'INSERT INTO chunk (execution_id, stream, "offset", size, at, data) VALUES (?, ?, ?, ?, ?, ?)'
+_DELETE_CHUNKS = """
+DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE execution_id = ? LIMIT ?)
+"""
+_DELETE_EXECUTION = "DELETE FROM execution WHERE execution_id = ? AND write_no = ?"
+_DELETE_JOB = "DELETE FROM job WHERE job_id = ? AND write_no = ?"
+_DELETE_SPECS = "DELETE FROM old_spec WHERE job_id = ?"
+_DELETE_SKIPS = "DELETE FROM skip WHERE job_id = ?"
 
 
 class Places:
@@ -72,6 +79,9 @@ class SqliteSteps:
 
     async def open_series(self, job_id: str) -> list[Execution]:
         return self._tables.open_executions(job_id)
+
+    async def first_executions(self, job_id: str, limit: int) -> list[Execution]:
+        return self._tables.first_executions(job_id, limit)
 
     async def held_by(self, agent_id: str) -> list[Execution]:
         return self._tables.held_by(agent_id)
@@ -154,11 +164,33 @@ class SqliteSteps:
             [chunk.execution_id, int(chunk.stream), chunk.offset, len(chunk.data), chunk.at, chunk.data],
         )
 
+    async def delete_chunks(self, execution_id: str, limit: int) -> int:
+        return self._connection.execute(_DELETE_CHUNKS, (execution_id, limit)).rowcount
+
+    async def delete_execution(self, execution: Execution) -> bool:
+        return self._deleted(_DELETE_EXECUTION, execution.execution_id, execution.write_no)
+
+    async def delete_job(self, job: Job) -> bool:
+        if not self._deleted(_DELETE_JOB, job.job_id, job.write_no):
+            return False
+        self._connection.execute(_DELETE_SPECS, (job.job_id,))
+        self._connection.execute(_DELETE_SKIPS, (job.job_id,))
+        for label in job.labels:
+            self._connection.execute(_UNLABEL, (label, job.created_at, job.job_id))
+        self._tally.job_deleted(job.task_id, job.image, job.state)
+        return True
+
+    async def delete_task(self, task_id: str) -> None:
+        self._tally.task_deleted(task_id)
+
     async def raise_clock(self, mark: int) -> int:
         kept = self._tables.meta("clock")
         if mark > kept:
             self._connection.execute(SET_META, ("clock", mark))
         return max(mark, kept)
+
+    def _deleted(self, statement: str, record_id: str, write_no: int) -> bool:
+        return self._connection.execute(statement, (record_id, write_no)).rowcount == 1
 
     def _insert(self, statement: str, values: list[str | int | bytes | None]) -> bool:
         """Whether it was inserted: not, if a unique index has it already."""
