@@ -187,7 +187,7 @@ class FakeMatchIndex:
             items=items,
             rooms=rooms,
             more=len(items) >= MOST_TAKINGS,
-            low=[LowTask(task_id=task, version=str(space.truncated[task])) for task in low],
+            low=[self._low_task(space, task) for task in low],
             troubled=troubled,
         )
 
@@ -209,9 +209,7 @@ class FakeMatchIndex:
                 count.taken_at = None
         refused = {head.task_id for head in changes.ready if not self._push(space, head, window=False)}
         self._server.wake(self._me)
-        return [
-            LowTask(task_id=task, version=str(space.truncated[task])) for task in refused if self._is_low(space, task)
-        ]
+        return [self._low_task(space, task) for task in refused if self._is_low(space, task)]
 
     async def refill(self, generation: int, tasks: Sequence[TaskHeads]) -> None:
         space = self._space(generation)
@@ -266,11 +264,7 @@ class FakeMatchIndex:
                 )
                 for task in question.tasks
             },
-            low=[
-                LowTask(task_id=task, version=str(version))
-                for task, version in space.truncated.items()
-                if question.low and self._is_low(space, task)
-            ],
+            low=[self._low_task(space, task) for task in space.truncated if question.low and self._is_low(space, task)],
             fronts={pool: found for pool in question.fronts if (found := self._front(space, pool))},
             breakers=list(self._server.breakers.values()) if question.breakers else [],
         )
@@ -502,8 +496,9 @@ class FakeMatchIndex:
             return False
         self._line_up(space, head, heads.values())
         space.heads.setdefault(head.task_id, heads)[head.execution_id] = head
-        if len(heads) > MOST_HEADS:
-            worst = max(heads.values(), key=lambda other: other.score)
+        in_line = [other for other in heads.values() if not self._set_aside(space, other)]
+        if len(in_line) > MOST_HEADS:
+            worst = max(in_line, key=lambda other: other.score)
             del heads[worst.execution_id]
             space.truncated[head.task_id] = space.truncated.get(head.task_id, 0) + 1
         return True
@@ -550,6 +545,9 @@ class FakeMatchIndex:
     @staticmethod
     def _in_order(space: Space, task: str) -> list[Head]:
         return sorted(space.heads.get(task, {}).values(), key=lambda head: head.score)
+
+    def _low_task(self, space: Space, task: str) -> LowTask:
+        return LowTask(task_id=task, version=str(space.truncated[task]), aside=self._aside(space, task))
 
     def _is_low(self, space: Space, task: str) -> bool:
         count = len(space.heads.get(task, {})) - self._aside(space, task)

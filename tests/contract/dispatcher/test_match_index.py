@@ -4,115 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from easyq_chassis.errors import Unavailable
-from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
-from easyq_dispatcher.domain.matching import Matching
-from easyq_dispatcher.domain.records import Head, HeldExecution, Released, Seat, Taking
-from easyq_dispatcher.domain.rules import build_matching
-from easyq_dispatcher.ports import Changes, MatchIndex, Question, StaleIndex, Takings, TaskCount, TaskHeads
-from tests.fakes.dispatcher_index import FakeIndexServer, FakeMatchIndex
-from tests.support import RedisServer
+from easyq_dispatcher.domain.breakers import Kind
+from easyq_dispatcher.domain.records import Head, Released, Taking
+from easyq_dispatcher.ports import Changes, MatchIndex, Question, StaleIndex, TaskCount, TaskHeads
+from tests.contract.dispatcher.index_backends import Backend, backend, fill, head, heads, held, ids, ready, rules, seat
 
-
-def rules(pools: Sequence[str] = (), limits: Sequence[str] = ()) -> Matching:
-    return build_matching(pools, limits, lost_after_ms=120_000, lost_after_by_pool={})
-
-
-class Backend:
-    """One kind of server; `index` makes a dispatcher's client of it."""
-
-    def __init__(
-        self,
-        make: Callable[[str, Matching], MatchIndex],
-        flush: Callable[[], None],
-        restart: Callable[[], None],
-        stop: Callable[[], None],
-    ) -> None:
-        self.make, self.flush, self.restart, self.stop = make, flush, restart, stop
-
-    def index(self, matching: Matching | None = None, *, dispatcher: str = "d1") -> MatchIndex:
-        return self.make(dispatcher, matching or rules())
-
-    async def filled(
-        self, matching: Matching | None = None, *, generation: int = 1, held: Sequence[HeldExecution] = ()
-    ) -> MatchIndex:
-        """An index with a filling that holds."""
-        index = self.index(matching)
-        await fill(index, generation, held)
-        return index
-
-
-@pytest.fixture(params=["fake", "redis", "valkey"])
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    if request.param == "fake":
-        fake = FakeIndexServer()
-        yield Backend(
-            lambda name, matching: FakeMatchIndex(fake, dispatcher=name, matching=matching),
-            fake.flush,
-            fake.restart,
-            lambda: setattr(fake, "away", True),
-        )
-        return
-    server: RedisServer = request.getfixturevalue(f"{request.param}_server")
-    made: list[RedisMatchIndex] = []
-
-    def make(name: str, matching: Matching) -> MatchIndex:
-        client = connect(server.url, timeout=2.0)
-        made.append(RedisMatchIndex(client, farm="test", dispatcher=name, matching=matching))
-        return made[-1]
-
-    yield Backend(make, server.flush, lambda: restart_with_data(server), server.kill)
-    for index in made:
-        await index.close()
-
-
-def restart_with_data(server: RedisServer) -> None:
-    """A server that comes back with what it had, as from a file: only its run id is another."""
-    with server.client() as client:
-        dumped = {key: client.dump(key) for key in client.keys("*")}
-    server.restart()
-    with server.client() as client:
-        for key, value in dumped.items():
-            client.restore(key, 0, value)
-
-
-async def fill(index: MatchIndex, generation: int, held: Sequence[HeldExecution] = ()) -> None:
-    await index.begin(generation)
-    await index.load(generation, held)
-    await index.publish(generation)
-
-
-def head(number: int, task: str = "t", *, priority: int = 0, epoch: int = 1) -> Head:
-    return Head(execution_id=f"{task}-{number}", task_id=task, priority=priority, queue_seq=number, epoch=epoch)
-
-
-def heads(count: int, task: str = "t", first: int = 1) -> list[Head]:
-    return [head(number, task) for number in range(first, first + count)]
-
-
-def held(number: int, task: str = "t", *, agent: str = "a", pool: str = "default", epoch: int = 2) -> HeldExecution:
-    return HeldExecution(
-        execution_id=f"{task}-{number}", task_id=task, agent_id=agent, session=1, pool=pool, epoch=epoch
-    )
-
-
-def seat(slots: int = 1, agent: str = "a", *, pools: tuple[str, ...] = ("default",)) -> Seat:
-    return Seat(agent_id=agent, session=7, slots=slots, pools=pools)
-
-
-def ids(takings: Takings | Sequence[Taking]) -> list[str]:
-    items = takings.items if isinstance(takings, Takings) else takings
-    return [item.head.execution_id for item in items]
-
-
-async def ready(index: MatchIndex, *items: Head, generation: int = 1) -> None:
-    await index.settle(generation, Changes(ready=items))
+__all__ = ["backend"]
 
 
 async def running(index: MatchIndex, generation: int = 1) -> dict[str, int]:
@@ -253,7 +158,10 @@ async def test_one_dispatcher_at_a_time_rebuilds(backend: Backend) -> None:
 async def test_a_server_that_is_away_is_told(backend: Backend) -> None:
     index = await backend.filled()
     backend.stop()
-    for call in [index.look, lambda: index.claim_rebuild(1), lambda: index.sweep(1), *all_calls(index)]:
+    reset = partial(index.reset_breaker, Kind.HOST, "a")
+    calls: list[Callable[[], Awaitable[Any]]] = [index.look, reset, *all_calls(index)]
+    calls += [partial(index.claim_rebuild, 1), partial(index.sweep, 1)]
+    for call in calls:
         with pytest.raises(Unavailable):
             await call()
 
