@@ -13,7 +13,7 @@ from easyq.v1.job_service_pb2 import FieldError
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.errors import EasyQError, FieldProblem, InvalidArgument
 from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest
-from easyq_internal.store.v1.job_store_pb2 import SubmitResult
+from easyq_internal.store.v1.job_store_pb2 import PutJobResponse, SubmitResult
 from easyq_internal.store.v1.records_pb2 import DueSchedule, ItemError
 from easyq_internal.store.v1.time_store_pb2 import Fire, ScheduleDecision
 from easyq_scheduler.domain.admission import Refusal, Timing
@@ -77,6 +77,13 @@ def decision(due: DueSchedule, plan: Plan) -> ScheduleDecision:
         next_at=plan.next.due_ms if plan.next else 0,
         next_fire=plan.next.nominal_ms if plan.next else 0,
     )
+
+
+def show_first_fire(response: PutJobResponse, decided: ScheduleDecision) -> None:
+    """Tells in the answer of a PUT when the job fires next."""
+    if decided.next_fire:
+        response.job.next_run_at.FromMilliseconds(decided.next_at)
+        response.job.schedule.next_fire_at.FromMilliseconds(decided.next_fire)
 
 
 def undecided(due: DueSchedule, *, next_at: int) -> ScheduleDecision:

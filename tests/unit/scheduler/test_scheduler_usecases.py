@@ -166,8 +166,9 @@ async def test_a_recurring_job_is_planned_with_its_admission(farm: Farm) -> None
 
 
 async def test_put_of_a_recurring_job_plans_it_as_well(farm: Farm) -> None:
-    await farm.admission.put(PutJobRequest(job=recurring(1, "@every 10s")), 5.0)
+    answer = await farm.admission.put(PutJobRequest(job=recurring(1, "@every 10s")), 5.0)
     assert farm.store.recurring["j1"].next_at == farm.clock.ms + 10_000
+    assert answer.job.next_run_at.ToMilliseconds() == farm.clock.ms + 10_000
     with pytest.raises(InvalidArgument) as refused:
         await farm.admission.put(PutJobRequest(job=recurring(2, "no cron")), 5.0)
     assert [problem.field for problem in refused.value.fields] == ["cron"]

@@ -15,7 +15,7 @@ from easyq_scheduler.domain.admission import Refusal, Timing, check
 from easyq_scheduler.domain.checking import schedule_problems
 from easyq_scheduler.domain.pacing import due_before_next_poll
 from easyq_scheduler.ports import JobSink
-from easyq_scheduler.usecases.recurring import Planner
+from easyq_scheduler.usecases.recurring import Planner, decide
 
 log = get_logger()
 
@@ -52,6 +52,8 @@ class Admission:
         self._stored(timing)
         if response.HasField("schedule"):
             await self._plan([response.schedule], now=response.now)
+            # The answer was made before the plan.
+            convert.show_first_fire(response, decide(response.schedule, response.now))
         return response
 
     async def _submit_one(self, job: NewJob) -> SubmitResult:
