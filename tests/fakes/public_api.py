@@ -17,7 +17,9 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1 import job_service_pb2 as api
+from easyq.v1.farm_service_pb2_grpc import FarmServiceServicer, add_FarmServiceServicer_to_server
 from easyq.v1.job_pb2 import Execution, Failure, Job, Waiting
 from easyq.v1.job_service_pb2_grpc import JobServiceServicer, add_JobServiceServicer_to_server
 from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream, ReadLogsRequest, ReadLogsResponse
@@ -106,7 +108,7 @@ class FakeJob:
         return job
 
 
-class FakeGateway(JobServiceServicer, LogServiceServicer):
+class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
     """Serves on a port of its own, the same over `stop` and `start`."""
 
     def __init__(self) -> None:
@@ -120,6 +122,9 @@ class FakeGateway(JobServiceServicer, LogServiceServicer):
         self.honours_offsets = True
         self.chunk = 7
         self.log_requests: list[ReadLogsRequest] = []
+        self.agents: list[farm.Agent] = []
+        #: Operators' and steering requests, as they came.
+        self.asked: list[Any] = []
         self._port = 0
         self._server: grpc.Server | None = None
         self._stopping = threading.Event()
@@ -134,6 +139,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer):
         server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
         add_JobServiceServicer_to_server(self, server)
         add_LogServiceServicer_to_server(self, server)
+        add_FarmServiceServicer_to_server(self, server)
         self._port = server.add_insecure_port(f"127.0.0.1:{self._port}")
         server.start()
         self._server = server
@@ -194,6 +200,82 @@ class FakeGateway(JobServiceServicer, LogServiceServicer):
             job.stops += 1
             self.changed.notify_all()
         return api.StopJobResponse(outcome=api.StopJobResponse.STOPPING, job=job.snapshot())
+
+    def PauseJob(self, request: api.PauseJobRequest, context: Any) -> api.PauseJobResponse:
+        return api.PauseJobResponse(job=self._steer(request, context, Job.PAUSED))
+
+    def ResumeJob(self, request: api.ResumeJobRequest, context: Any) -> api.ResumeJobResponse:
+        return api.ResumeJobResponse(job=self._steer(request, context, Job.ACTIVE))
+
+    def TriggerJob(self, request: api.TriggerJobRequest, context: Any) -> api.TriggerJobResponse:
+        return api.TriggerJobResponse(job_id=self._steer(request, context).job_id, execution_id="e")
+
+    def RetryJob(self, request: api.RetryJobRequest, context: Any) -> api.RetryJobResponse:
+        return api.RetryJobResponse(job_id=self._steer(request, context).job_id, execution_id="e")
+
+    def GetSchedule(self, request: api.GetScheduleRequest, context: Any) -> api.GetScheduleResponse:
+        answer = api.GetScheduleResponse(job_id=self._steer(request, context).job_id, cron="@daily")
+        for index in range(request.next):
+            answer.next_fires.add().FromSeconds(index)
+        return answer
+
+    def ExplainJob(self, request: api.ExplainJobRequest, context: Any) -> api.ExplainJobResponse:
+        job = self._steer(request, context)
+        return api.ExplainJobResponse(job_id=job.job_id, state=job.state, waiting=job.waiting)
+
+    def DeleteJob(self, request: api.DeleteJobRequest, context: Any) -> api.DeleteJobResponse:
+        self._steer(request, context)
+        return api.DeleteJobResponse(stopping=request.force)
+
+    def GetStatus(self, request: farm.GetStatusRequest, context: Any) -> farm.Status:
+        self._fail(context)
+        return farm.Status(version="1", agents=self.agents)
+
+    def ListAgents(self, request: farm.ListAgentsRequest, context: Any) -> farm.ListAgentsResponse:
+        self._fail(context)
+        return farm.ListAgentsResponse(items=self.agents)
+
+    def GetAgent(self, request: farm.GetAgentRequest, context: Any) -> farm.Agent:
+        return self._agent(request, context)
+
+    def CordonAgent(self, request: farm.CordonAgentRequest, context: Any) -> farm.CordonAgentResponse:
+        agent = self._agent(request, context)
+        agent.cordoned_at.GetCurrentTime()
+        return farm.CordonAgentResponse(agent=agent)
+
+    def UncordonAgent(self, request: farm.UncordonAgentRequest, context: Any) -> farm.UncordonAgentResponse:
+        agent = self._agent(request, context)
+        agent.ClearField("cordoned_at")
+        return farm.UncordonAgentResponse(agent=agent)
+
+    def DrainAgent(self, request: farm.DrainAgentRequest, context: Any) -> farm.DrainAgentResponse:
+        agent = self._agent(request, context)
+        agent.drained_at.FromSeconds(1_900_000_000)
+        if request.HasField("deadline"):
+            agent.drain_deadline.FromSeconds(1_900_000_000 + request.deadline.seconds)
+        return farm.DrainAgentResponse(agent=agent)
+
+    def DeclareAgentDead(self, request: farm.DeclareAgentDeadRequest, context: Any) -> farm.DeclareAgentDeadResponse:
+        agent = self._agent(request, context)
+        agent.state = farm.Agent.DEAD
+        return farm.DeclareAgentDeadResponse(agent=agent, lost=agent.running)
+
+    def _agent(self, request: Any, context: Any) -> farm.Agent:
+        self.asked.append(request)
+        self._fail(context)
+        for agent in self.agents:
+            if agent.agent_id == request.agent_id:
+                return agent
+        abort(context, grpc.StatusCode.NOT_FOUND, "there is no such agent", reason="AGENT_NOT_FOUND")
+        raise AssertionError
+
+    def _steer(self, request: Any, context: Any, state: Job.State.ValueType | None = None) -> Job:
+        self.asked.append(request)
+        self._fail(context)
+        with self.changed:
+            job = self._find(request.job_id, context)
+            job.message.state = job.message.state if state is None else state
+            return job.snapshot()
 
     def ReadLogs(self, request: ReadLogsRequest, context: Any) -> Iterator[ReadLogsResponse]:
         self.log_requests.append(request)

@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 from easyq import _rpc
 from easyq.cursor import Gap, LogCursor
 from easyq.errors import DeadlineExceeded, EasyQError, Internal, ResourceExhausted, Unavailable
+from easyq.operators import OperatorCalls
+from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.job_service_pb2 import (
     CreateJobRequest,
@@ -62,11 +64,11 @@ class RunResult:
         return None
 
 
-class Client:
+class Client(OperatorCalls):
     """Talks to one EasyQ farm.
 
-    Every method raises a class of `easyq.errors`. Calls that may be repeated without harm, which is all of them, are
-    repeated for about 1.5 s while the server can't be reached.
+    Every method raises a class of `easyq.errors`. Calls that may be repeated without harm, which is all of them but
+    `trigger`, `retry` and `delete`, are repeated for about 1.5 s while the server can't be reached.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Client:
         self._channel = channel or _rpc.open_channel(self.server)
         self._jobs = JobServiceStub(self._channel)
         self._logs = LogServiceStub(self._channel)
+        self._farm = FarmServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -224,8 +227,8 @@ class Client:
         finally:
             call.cancel()
 
-    def _call(self, method: Callable[..., Answer], request: Message) -> Answer:
-        for pause in (*_PAUSES, None):
+    def _call(self, method: Callable[..., Answer], request: Message, *, repeat: bool = True) -> Answer:
+        for pause in (*_PAUSES, None) if repeat else (None,):
             try:
                 return method(request, timeout=self._timeout)
             except grpc.RpcError as problem:

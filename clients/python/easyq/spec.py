@@ -28,6 +28,9 @@ def job_spec(
     labels: Mapping[str, str] | None = None,
     start_at: datetime | None = None,
     start_in: DurationLike | None = None,
+    cron: str | None = None,
+    time_zone: str = "",
+    agent_labels: Mapping[str, str] | None = None,
     timeout: DurationLike | None = None,
     retries: int | None = None,
     priority: int | None = None,
@@ -47,6 +50,8 @@ def job_spec(
         entrypoint=_words(entrypoint),
         envs=envs,
         labels=labels,
+        agent_labels=agent_labels,
+        time_zone=time_zone,
         retries=retries,
         priority=priority,
         workdir=workdir,
@@ -55,8 +60,10 @@ def job_spec(
     )
     if metadata is not None:
         spec.metadata.update(metadata)
-    if start_at is not None and start_in is not None:
-        raise ValueError("start_at and start_in exclude each other")
+    if sum(one is not None for one in (start_at, start_in, cron)) > 1:
+        raise ValueError("start_at, start_in and cron exclude each other")
+    if cron is not None:
+        spec.cron = cron
     if start_at is not None:
         if start_at.tzinfo is None:
             raise ValueError("start_at needs a time zone")

@@ -37,6 +37,14 @@ def test_times_need_a_zone_and_exclude_each_other() -> None:
         job_spec("i", start_at=at.replace(tzinfo=None))
     with pytest.raises(ValueError, match="exclude"):
         job_spec("i", start_at=at, start_in=1)
+    with pytest.raises(ValueError, match="exclude"):
+        job_spec("i", cron="@daily", start_in=1)
+
+
+def test_a_recurring_spec() -> None:
+    spec = job_spec("i", cron="0 4 * * *", time_zone="Europe/Berlin", agent_labels={"gpu": "a100"})
+    assert (spec.cron, spec.time_zone, dict(spec.agent_labels)) == ("0 4 * * *", "Europe/Berlin", {"gpu": "a100"})
+    assert not job_spec("i").HasField("cron")
 
 
 def test_the_other_fields() -> None:

@@ -1,7 +1,8 @@
 """The root command: its subcommands are imported when they are used, not before.
 
-The client brings `run` and `version`. Other distributions add theirs in the entry-point group `easyq.commands`: the
-object that an entry point names is a click command, or a function that takes the list of arguments.
+The client brings `run`, `agents` and `version`. Other distributions add theirs in the entry-point group
+`easyq.commands`: the object that an entry point names is a click command, or a function that takes the list of
+arguments.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from easyq.cli import interrupts
 GROUP = "easyq.commands"
 
 # Where the client's own commands are.
-_OWN = {"run": "easyq.cli.run:run", "version": "easyq.cli.version:version"}
+_OWN = {"run": "easyq.cli.run:run", "agents": "easyq.cli.agents:agents", "version": "easyq.cli.version:version"}
 
 # Shown by `easyq --help` without importing what they stand for. Others are listed by their distribution's name.
 _HELP = {
     "run": "Run a container and follow its output, as `docker run` does.",
+    "agents": "List the hosts of a farm; cordon, drain, or give one up.",
     "up": "Run the whole system on this machine.",
     "down": "Stop the system that `easyq up` runs.",
     "version": "Show the versions that are installed.",

@@ -12,11 +12,11 @@ import click
 
 from easyq.cli import interrupts
 from easyq.cli.env import EnvError, collect, is_text
+from easyq.cli.sentences import sentence
 from easyq.cli.stdio import OWN_FAILURE, OutputGone, StdOutput, is_terminal, occupy_closed, print_line, say
 
 if TYPE_CHECKING:
     from easyq.client import Client
-    from easyq.errors import EasyQError
     from easyq.v1.spec_pb2 import JobSpec
 
 _NO_OPTION = (click.NoSuchOption, click.BadOptionUsage)
@@ -144,7 +144,7 @@ def run(
         try:
             code = _detach(client, spec, task, as_json) if detach else _follow(client, spec, task, as_json)
         except EasyQError as error:
-            _fail(_sentence(error))
+            _fail(sentence(error))
     sys.exit(code)
 
 
@@ -190,9 +190,9 @@ def _follow(client: Client, spec: JobSpec, task: str, as_json: bool) -> int:
         if not session.job_id:
             if session.signalled is None:
                 raise
-            say(_sentence(error))
+            say(sentence(error))
             return 128 + session.signalled
-        _fail(f"{_sentence(error)} (job {session.job_id} may still run)")
+        _fail(f"{sentence(error)} (job {session.job_id} may still run)")
     for line in remarks(result):
         say(line)
     if as_json:
@@ -202,16 +202,6 @@ def _follow(client: Client, spec: JobSpec, task: str, as_json: bool) -> int:
             say(f"{gone}; job {session.job_id} has ended")
             return gone.exit_code
     return exit_code(result, session.signalled)
-
-
-def _sentence(error: EasyQError) -> str:
-    """An error in one line, with its fields, and with what to do where nothing answers."""
-    told = [f"{problem.field}: {problem.message}" for problem in error.fields]
-    fields = "; ".join(one for one in told if one not in error.message)
-    text = f"{error.message} ({fields})" if fields else error.message
-    if error.code == "UNAVAILABLE" and not error.reason:
-        text += " (`easyq up` starts an EasyQ on this machine)"
-    return " ".join(text.split())
 
 
 def _fail(text: str) -> NoReturn:
