@@ -48,6 +48,7 @@ class Farm:
 
     world: World
     draw: Callable[[st.SearchStrategy[Any]], Any]
+    jobs: tuple[str, ...] = JOBS
     holds: set[Hold] = field(default_factory=set)
     begun: set[Hold] = field(default_factory=set)
     given: set[tuple[str, int]] = field(default_factory=set)
@@ -253,7 +254,7 @@ class Farm:
         """Some random moves."""
         for agent_id in AGENTS:
             await self.start(self.hello(agent_id))
-        for job_id in JOBS:
+        for job_id in self.jobs:
             await self.start(self.submit(job_id))
         for _ in range(self.draw(st.integers(30, 90))):
             move = self.draw(st.integers(0, 19))
@@ -265,7 +266,7 @@ class Farm:
                 await self.start(self.any_call())
 
     def any_call(self) -> Coroutine[Any, Any, Any]:
-        job_id, agent_id = self.draw(st.sampled_from(JOBS)), self.draw(st.sampled_from(AGENTS))
+        job_id, agent_id = self.draw(st.sampled_from(self.jobs)), self.draw(st.sampled_from(AGENTS))
         calls: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
             "submit": lambda: self.submit(job_id),
             "put": lambda: self.put(job_id),
@@ -277,6 +278,7 @@ class Farm:
             "assign": lambda: self.assign(self.draw(st.integers(0, 5)), agent_id),
             "tick": lambda: self.tick(self.draw(st.integers(0, 9))),
             "sweep": lambda: sweep(self.world.ctx, grace_ms=0),
+            **self.more_calls(job_id),
         }
         names = [*calls, "assign", "tick"]
         if any(e.state is ExecutionState.QUEUED for e in self.world.store.tables.executions.values()):
@@ -290,6 +292,10 @@ class Farm:
         kinds = ["start", "start", "succeed", "fail", "lose", "break", "stop", "give back"]
         return self.report(hold, self.draw(st.sampled_from(kinds)))
 
+    def more_calls(self, _: str) -> dict[str, Callable[[], Coroutine[Any, Any, Any]]]:
+        """Calls of kinds of jobs that this farm does not have."""
+        return {}
+
     async def drain(self) -> None:
         """From here on nothing breaks any more: everything must end."""
         await self.crash()
@@ -297,22 +303,28 @@ class Farm:
         for agent_id in AGENTS:
             await self.hello(agent_id)
         for _ in range(30):
-            self.world.machine.pass_(61)
-            await sweep(self.world.ctx)
-            await self.tick(0)
-            for agent_id in AGENTS:
-                await self.beat(agent_id)
-            for index, execution_id in enumerate(sorted(self.world.store.tables.executions)):
-                if self.world.execution(execution_id).state is ExecutionState.QUEUED:
-                    await self.assign(index, AGENTS[0])
-            for hold in list(self.holds):
-                await self.report(hold, "succeed")
-                self.holds.discard(hold)
-            # What an agent is told to adopt and has no trace of, it reports as lost.
-            for execution in list(self.world.store.tables.executions.values()):
-                if execution.held:
-                    hold = Hold(execution.agent_id, execution.execution_id, execution.epoch)
-                    await self.report(hold, "lose")
+            await self.undisturbed_round()
+
+    async def undisturbed_round(self) -> None:
+        """A minute passes; whatever can go on does."""
+        self.world.machine.pass_(61)
+        await sweep(self.world.ctx)
+        await self.tick(0)
+        for agent_id in AGENTS:
+            await self.beat(agent_id)
+        for execution_id in sorted(self.world.store.tables.executions):
+            if self.world.execution(execution_id).state is ExecutionState.QUEUED:
+                assigned = await self.world.assign(execution_id, AGENTS[0])
+                if isinstance(assigned, assign.Assignment):
+                    self.received(AGENTS[0], execution_id, assigned.execution.epoch)
+        for hold in list(self.holds):
+            await self.report(hold, "succeed")
+            self.holds.discard(hold)
+        # What an agent is told to adopt and has no trace of, it reports as lost.
+        for execution in list(self.world.store.tables.executions.values()):
+            if execution.held:
+                hold = Hold(execution.agent_id, execution.execution_id, execution.epoch)
+                await self.report(hold, "lose")
 
     async def let_through(self, _: str) -> None:
         return None

@@ -499,7 +499,7 @@ async def test_a_stop_ends_what_is_open_and_what_waits(world: World) -> None:
     await world.run(of(60))
     stopped = await stop.stop_job(world.ctx, "", "job")
     assert [e.execution_id for e in stopped.held] == [of(60)]
-    assert (world.states(), waits(world)) == ("ACTIVE RUNNING STOPPED", None)
+    assert (world.states(), waits(world)) == ("ACTIVE RUNNING", 120)
     await world.say(of(60), exited(143))
     assert world.states() == "STOPPED FAILED STOPPED"
 

@@ -103,12 +103,11 @@ def resume(job: Job, *, now: int) -> Job:
     )
 
 
-def stop(job: Job, policy: Policy) -> Job:
-    """A job that is asked to stop fires no more. What waited becomes an execution, to be stopped like the others."""
+def stop(job: Job) -> Job:
+    """A job that is asked to stop fires no more. What waits becomes an execution in its turn, stopped at once."""
     if job.schedule is None:
         return job
-    stopped = replace(job, schedule=replace(job.schedule, next_fire=None), fire_at=None, next_run_at=None)
-    return _release(stopped, policy)
+    return replace(job, schedule=replace(job.schedule, next_fire=None), fire_at=None, next_run_at=None)
 
 
 def decide(job: Job, decision: FireDecision, policy: Policy, *, busy: bool, now: int) -> Job:

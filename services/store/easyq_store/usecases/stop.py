@@ -40,7 +40,7 @@ async def _stop(steps: Steps, ctx: Context, task_id: str, job_id: str, execution
         if old.ended or old.stop_requested_at is not None:
             return old
         stopping = replace(old, stop_requested_at=now, last_modified_at=now, unsettled_since=now)
-        return recurring.stop(stopping, ctx.policy_of(old.spec)) if old.schedule is not None else stopping
+        return recurring.stop(stopping)
 
     job = await steps.change_job(job_id, decide) or job
     if not job.ended:

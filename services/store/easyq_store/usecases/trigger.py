@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from easyq_chassis.errors import FailedPrecondition
+from easyq_chassis.errors import AlreadyExists, FailedPrecondition
 from easyq_store.domain import recurring
 from easyq_store.domain.moves import hasten, head
 from easyq_store.domain.records import Execution, Head, Job
@@ -41,7 +41,9 @@ async def _trigger(steps: Steps, ctx: Context, task_id: str, job_id: str, execut
     if job.schedule is None:
         return await _hasten(steps, ctx, job, now=now)
     known = await steps.get_execution(execution_id)
-    if known is not None and known.job_id == job_id:
+    if known is not None:
+        if known.job_id != job_id:
+            raise AlreadyExists(f"execution {execution_id} is another job's")
         return Triggered(job=job, execution_id=execution_id, ready=head(known))
 
     def decide(seen: Job, busy: bool) -> Job:
