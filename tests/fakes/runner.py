@@ -115,6 +115,7 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
         # What each connection did last: a status to refuse hellos with, beats that are not answered, and the like.
         self.refuse: grpc.StatusCode | None = None
         self.deaf = False
+        self.deaf_to_beats = False
         self.retry_reports = 0
         self.lose_answers = 0
         self.chunks: list[records.Chunk] = []
@@ -281,6 +282,8 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
             return
         if kind == "beat":
             self.beats.append(request.beat)
+            if self.deaf_to_beats:
+                return
             ack = wire.BeatAck(
                 number=request.beat.number, directives=self._reconcile(request.beat.inventory), upkeep=self._upkeep()
             )
@@ -353,6 +356,10 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
 
     def _send_order(self, kind: Any, one: FarmExecution) -> None:
         self._send(wire.ConnectResponse(directives=wire.Directives(items=[self._order(kind, one)])))
+
+    def tell(self, message: wire.ConnectResponse) -> None:
+        """Whatever it is."""
+        self._send(message)
 
     def _send(self, message: wire.ConnectResponse) -> None:
         if self._outgoing is not None:

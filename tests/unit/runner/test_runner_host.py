@@ -60,6 +60,14 @@ async def test_a_full_disk_at_the_start_counts_since_a_start_was_sent(rig: Rig) 
     await rig.tidy()
 
 
+async def test_a_disk_that_is_full_at_the_start_and_cannot_be_looked_at(rig: Rig) -> None:
+    rig.disks.engine = None
+    await rig.ready()
+    rig.engine.failures["start"].append(FULL)
+    await rig.farm.ended(rig.run("exit 0"))
+    await rig.until(lambda: rig.farm.healths and "no space left" in rig.farm.healths[-1].message)
+
+
 async def test_a_full_disk_under_the_journal_gives_back(rig: Rig) -> None:
     await rig.ready()
     rig.journal.failure = OSError(28, "No space left on device")

@@ -99,7 +99,8 @@ async def test_never_before_the_farm_would_have_given_its_agent_up(rig: Rig) -> 
     rig.farm.lost_after = 1000
     await left(rig, "one")
     await rig.ready()
-    await asyncio.sleep(0.15)
+    await looks(rig, 1)
+    rig.clock.ahead += 2
     await looks(rig, 3)
     assert rig.claims.asked == 0
 
@@ -120,6 +121,8 @@ async def test_while_the_agent_is_cut_off_nothing_is_done(rig: Rig) -> None:
     await left(rig, "one")
     rig.link.farm = None
     await rig.start()
+    await looks(rig, 1)
+    rig.clock.ahead += 10
     await looks(rig, 3)
     assert rig.claims.asked == 0
 

@@ -6,6 +6,8 @@ import pytest
 
 from easyq.v1.job_pb2 import Failure
 from easyq.v1.spec_pb2 import OnLost
+from easyq_internal.dispatcher.v1 import dispatcher_pb2 as wire
+from easyq_internal.store.v1 import records_pb2 as records
 from tests.fakes.runner_rig import Rig
 
 TRAPS = "trap 'exit 0' TERM; echo up; sleep 60"
@@ -133,23 +135,36 @@ async def test_uncordoned_while_draining_goes_on(rig: Rig) -> None:
 
 
 async def test_an_old_word_on_a_drain_does_not_end_an_agent_that_goes_on(rig: Rig) -> None:
-    """The wish is taken back while an answer that still holds it is under way."""
+    """The wish is taken back while an answer to a beat that still holds it is under way."""
     await rig.ready()
     one = rig.run("sleep 60")
     await rig.farm.is_running(one)
     rig.farm.tell_upkeep(draining=True)
     await rig.until(lambda: rig.agent.agent.draining)
-    rig.farm.deaf = True
-    rig.farm.set_upkeep()
+    rig.farm.deaf_to_beats = True
+    seen = len(rig.farm.beats)
+    await rig.until(lambda: len(rig.farm.beats) > seen)
+    old = wire.BeatAck(number=rig.farm.beats[-1].number, upkeep=records.Upkeep(draining=True))
+    rig.farm.tell_upkeep()
+    await rig.until(lambda: not rig.agent.agent.draining)
     rig.engine.kill_by_kernel(rig.engine.container_of(one.execution_id))
-    await asyncio.sleep(0.1)
+    await rig.until(lambda: rig.agent.agent.empty)
+    rig.farm.tell(wire.ConnectResponse(beat_ack=old))
+    await rig.until(lambda: rig.agent.agent.draining, "the old word has arrived")
+    rig.farm.deaf_to_beats = False
+    await rig.until(lambda: rig.agent.healthy)
     assert not rig.agent.drained.is_set()
-    rig.farm.deaf = False
-    rig.farm.break_stream()
+
+
+async def test_deadline_of_a_drain_needs_no_other_word(rig: Rig) -> None:
+    rig.farm.beat_every = 60
+    await rig.ready()
+    one = rig.run(TRAPS)
+    await rig.farm.is_running(one)
+    rig.farm.tell_upkeep(draining=True, within=0.2)
     await rig.farm.ended(one)
-    await rig.until(lambda: len(rig.farm.beats) > 3)
-    assert not rig.agent.drained.is_set()
-    assert rig.agent.healthy
+    assert (one.outcome, one.finish.failure.reason) == ("LOST", Failure.Reason.DRAINED)
+    await rig.until(rig.agent.drained.is_set)
 
 
 async def test_draining_by_the_welcome_and_what_an_earlier_agent_has_left(rig: Rig) -> None:
