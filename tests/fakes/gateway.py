@@ -522,6 +522,8 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         self.admitted: list[str] = []
         self.previews: list[scheduler_pb2.PreviewScheduleRequest] = []
         self.woken = 0
+        # Field that PUT refuses.
+        self.refuses = ""
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -535,6 +537,9 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     async def PutJob(self, request: Any, context: Any) -> Any:
         await self.answering.wait()
+        if self.refuses:
+            told = FieldProblem(field=self.refuses, message="is refused by the test")
+            raise InvalidArgument("the schedule is wrong", fields=[told])
         self.admitted.append(request.job.job_id)
         return self.store.put(request)
 

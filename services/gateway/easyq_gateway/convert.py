@@ -32,6 +32,7 @@ _TIME_FIELDS = (
     "start_after",
     "end_at",
     "max_runs",
+    "expiration",
 )
 
 
@@ -294,8 +295,12 @@ def error_of_item(error: records_pb2.ItemError) -> EasyQError:
     """Returns the error of one item of a batch."""
     cls = error_class(error.code)
     reason = ErrorReason.Code.Name(error.reason) if error.reason in ErrorReason.Code.values() else None
-    fields = [FieldProblem(field=member_path("spec", one.field), message=one.message) for one in error.fields]
-    return cls(error.message, reason=reason, fields=fields)
+    return cls(error.message, reason=reason, fields=below_spec(error.fields))
+
+
+def below_spec(fields: Iterable[Any]) -> list[FieldProblem]:
+    """Returns problems of a spec's fields with their paths in a request that has a `spec`."""
+    return [FieldProblem(field=member_path("spec", one.field), message=one.message) for one in fields]
 
 
 def error_body(error: EasyQError) -> job_service_pb2.ErrorBody:

@@ -104,3 +104,9 @@ async def test_by_grpc(gateway: Client) -> None:
     answer = await stub.PutJob(request)
     assert answer.created
     assert dict(answer.job.spec.envs) == {"TOKEN": "[redacted]"}
+
+
+async def test_what_the_scheduler_refuses_itself_is_named_as_all_else(gateway: Client) -> None:
+    gateway.behind.schedulers[0].refuses = "startAt"
+    answer = await gateway.call("PUT", URL, {**SPEC, "startAt": 2_000_000_000})
+    assert (answer.status, answer.fields) == (400, {"spec.startAt": "is refused by the test"})

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from easyq_chassis.batching import MicroBatcher
-from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_chassis.errors import EasyQError, InvalidArgument, Unavailable
 from easyq_gateway.adapters.calls import once, patiently, unary
-from easyq_gateway.convert import error_of_item
+from easyq_gateway.convert import below_spec, error_of_item
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import job_store_pb2
 
@@ -66,6 +66,12 @@ class GrpcScheduler(GrpcAdmission):
     def __init__(self, channel: grpc.aio.Channel, *, patience: float) -> None:
         self._stub: Any = scheduler_pb2_grpc.SchedulerServiceStub(channel)
         super().__init__("scheduler", self._stub, patience=patience)
+
+    async def put_once(self, request: job_store_pb2.PutJobRequest, timeout: float) -> job_store_pb2.PutJobResponse:
+        try:
+            return await super().put_once(request, timeout)
+        except InvalidArgument as error:
+            raise InvalidArgument(error.message, reason=error.reason, fields=below_spec(error.fields)) from error
 
     async def preview_once(
         self, request: scheduler_pb2.PreviewScheduleRequest, timeout: float
