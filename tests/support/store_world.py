@@ -139,7 +139,7 @@ class World:
         (result,) = await sessions.beat_all(self.ctx, [(said, items)])
         if isinstance(result, EasyQError):
             raise result
-        return None if result is None else [told(order) for order in result]
+        return None if result is None else [told(order) for order in result.orders]
 
     async def assign(
         self, execution_id: str, agent_id: str = "host-a", *, epoch: int | None = None

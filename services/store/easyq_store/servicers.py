@@ -168,7 +168,17 @@ class FarmStoreServicer(FarmStoreServiceServicer):
 
     async def ListAgents(self, request: ListAgentsRequest, context: Call) -> ListAgentsResponse:
         agents = await look.list_agents(self._ctx)
-        return ListAgentsResponse(items=[farm.agent(record, running) for record, running in agents])
+        return ListAgentsResponse(items=[farm.agent(*each) for each in agents])
+
+    async def SetUpkeep(self, request: farm_pb.SetUpkeepRequest, context: Call) -> farm_pb.SetUpkeepResponse:
+        agent = await sessions.set_upkeep(self._ctx, request.agent_id, farm.wish(request.upkeep))
+        load = await look.load_of(self._ctx.store.reads, agent)
+        return farm_pb.SetUpkeepResponse(agent=farm.agent(agent, *load))
+
+    async def DeclareDead(self, request: farm_pb.DeclareDeadRequest, context: Call) -> farm_pb.DeclareDeadResponse:
+        gone = await sessions.declare_dead(self._ctx, request.agent_id)
+        running, _ = await look.load_of(self._ctx.store.reads, gone.agent)
+        return farm.declared(gone, running)
 
     async def GetGeneration(
         self, request: farm_pb.GetGenerationRequest, context: Call

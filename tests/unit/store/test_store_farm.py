@@ -416,7 +416,7 @@ async def test_agents_with_what_they_hold(world: World) -> None:
     await world.hello()
     await world.run(await world.submit())
     found = await look.list_agents(world.ctx)
-    assert [(agent.agent_id, running) for agent, running in found] == [("host-a", 1), ("host-b", 0)]
+    assert [(agent.agent_id, running) for agent, running, _ in found] == [("host-a", 1), ("host-b", 0)]
 
 
 async def test_an_adopted_one_is_told_where_its_logs_go_on(world: World) -> None:

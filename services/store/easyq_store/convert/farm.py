@@ -1,22 +1,25 @@
 """Agents, sessions, assignments, reports."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from easyq.v1.farm_service_pb2 import Agent as AgentMessage
+from easyq.v1.farm_service_pb2 import Capacity
 from easyq.v1.spec_pb2 import JobSpec
+from easyq_chassis.errors import FieldProblem, InvalidArgument
 from easyq_internal.store.v1 import farm_store_pb2 as pb
 from easyq_internal.store.v1 import records_pb2 as records
-from easyq_store.convert.basics import duration, duration_ms, failure_of, head, needs, timestamp
+from easyq_store.convert.basics import duration, duration_ms, failure_of, head, needs, ready, timestamp
 from easyq_store.convert.logs import piece
 from easyq_store.domain.decide import End
 from easyq_store.domain.moves import Claim, LogSizes
 from easyq_store.domain.reconcile import Item, Order
-from easyq_store.domain.records import Agent, Head, HeldHead
-from easyq_store.domain.sessions import Beat, Hello
+from easyq_store.domain.records import Agent, Head, HeldHead, Needs
+from easyq_store.domain.sessions import Beat, Hello, Upkeep
 from easyq_store.domain.states import Outcome, Phase
 from easyq_store.usecases.assign import Assignment, Refused
+from easyq_store.usecases.look import NOTHING
 from easyq_store.usecases.report import Finished, GivenBack, Started, Taken, Verdict, Word
-from easyq_store.usecases.sessions import Opened, Ordered
+from easyq_store.usecases.sessions import Beaten, Gone, Opened, Ordered
 
 _LOST_AFTER_MS = 120_000
 
@@ -33,7 +36,32 @@ def hello(request: pb.OpenSessionRequest) -> Hello:
         labels=tuple(sorted(request.labels.items())),
         version=request.version,
         lost_after_ms=lost_after_ms if lost_after_ms > 0 else _LOST_AFTER_MS,
+        offer_cpu_millis=request.offer.cpu_millis,
+        offer_memory=request.offer.memory,
+        offer_gpus=request.offer.gpus,
     )
+
+
+def wish(message: records.Upkeep) -> Upkeep:
+    """An operator's wish. Errors: INVALID_ARGUMENT (a deadline before now)."""
+    deadline = duration_ms(message.deadline_in) if message.HasField("deadline_in") else None
+    if deadline is not None and deadline < 0:
+        problem = FieldProblem(field="deadline", message="must not be negative")
+        raise InvalidArgument("a drain's deadline must not be negative", fields=[problem])
+    return Upkeep(cordoned=message.cordoned, draining=message.draining, deadline_in_ms=deadline)
+
+
+def upkeep(record: Upkeep) -> records.Upkeep:
+    """The wish that holds, with the time that is left."""
+    return records.Upkeep(
+        cordoned=record.cordoned, draining=record.draining, deadline_in=duration(record.deadline_in_ms)
+    )
+
+
+def declared(gone: Gone, running: int) -> pb.DeclareDeadResponse:
+    """What was lost with an agent that was declared dead."""
+    heads = [ready(each.ready) for each in gone.lost if each.ready is not None]
+    return pb.DeclareDeadResponse(agent=agent(gone.agent, running), lost=len(gone.lost), ready=heads)
 
 
 def inventory(held: Iterable[records.Held]) -> list[Item]:
@@ -59,16 +87,17 @@ def beat(message: pb.AgentBeat) -> Beat:
     )
 
 
-def beat_result(result: Sequence[Ordered] | None) -> pb.BeatResult:
+def beat_result(result: Beaten | None) -> pb.BeatResult:
     """The answer to a beat; None: fenced."""
     if result is None:
         return pb.BeatResult(fenced=True)
-    return pb.BeatResult(directives=[directive(order) for order in result])
+    return pb.BeatResult(directives=[directive(order) for order in result.orders], upkeep=upkeep(result.upkeep))
 
 
 def open_session_response(opened: Opened) -> pb.OpenSessionResponse:
     """A new session with its orders."""
-    return pb.OpenSessionResponse(session=opened.session, directives=[directive(order) for order in opened.orders])
+    directives = [directive(order) for order in opened.orders]
+    return pb.OpenSessionResponse(session=opened.session, directives=directives, upkeep=upkeep(opened.upkeep))
 
 
 _ORDERS = {
@@ -207,8 +236,8 @@ def report_result(asked: Word, taken: Taken) -> records.ReportResult:
     )
 
 
-def agent(record: Agent, running: int) -> AgentMessage:
-    """An agent, with how many executions it holds."""
+def agent(record: Agent, running: int, used: Needs = NOTHING) -> AgentMessage:
+    """An agent, with how many executions it holds, and what these asked for."""
     return AgentMessage(
         agent_id=record.agent_id,
         state=AgentMessage.State.ValueType(record.state),
@@ -224,4 +253,9 @@ def agent(record: Agent, running: int) -> AgentMessage:
         connected_at=timestamp(record.connected_at),
         last_beat_at=timestamp(record.last_beat_at),
         labels=dict(record.labels),
+        cordoned_at=timestamp(record.cordoned_at),
+        drained_at=timestamp(record.drained_at),
+        drain_deadline=timestamp(record.drain_deadline),
+        capacity=Capacity(cpus=record.offer_cpu_millis / 1000, memory=record.offer_memory, gpus=record.offer_gpus),
+        used=Capacity(cpus=used.cpu_millis / 1000, memory=used.memory, gpus=used.gpus),
     )

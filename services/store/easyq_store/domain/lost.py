@@ -51,3 +51,10 @@ def declare_dead(agent: Agent, silent: Silent) -> Agent:
     if (agent.session, agent.beats, agent.state) != (silent.session, silent.beats, AgentState.LIVE):
         return agent
     return replace(agent, state=AgentState.DEAD, healthy=False, message="silent for too long")
+
+
+def declare_gone(agent: Agent) -> Agent:
+    """The agent with its session dead because an operator says so, whatever it was. The same one if it is already."""
+    if agent.state is AgentState.DEAD and agent.declared_dead:
+        return agent
+    return replace(agent, state=AgentState.DEAD, declared_dead=True, healthy=False, message="declared dead by hand")

@@ -19,6 +19,10 @@ class Hello:
     labels: tuple[tuple[str, str], ...] = ()
     version: str = ""
     lost_after_ms: int = 120_000
+    # What the host has; 0: not told.
+    offer_cpu_millis: int = 0
+    offer_memory: int = 0
+    offer_gpus: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +34,17 @@ class Beat:
     healthy: bool = True
     message: str = ""
     slots: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upkeep:
+    """An operator's wish about an agent: it outlives sessions."""
+
+    # Takes nothing new; `draining`: and ends once it is empty.
+    cordoned: bool = False
+    draining: bool = False
+    # Milliseconds in which what runs may end; None: as long as it takes.
+    deadline_in_ms: int | None = None
 
 
 def first_session(hello: Hello, *, now: int) -> Agent:
@@ -47,6 +62,9 @@ def first_session(hello: Hello, *, now: int) -> Agent:
         lost_after_ms=hello.lost_after_ms,
         connected_at=now,
         last_beat_at=now,
+        offer_cpu_millis=hello.offer_cpu_millis,
+        offer_memory=hello.offer_memory,
+        offer_gpus=hello.offer_gpus,
     )
 
 
@@ -65,6 +83,9 @@ def next_session(agent: Agent, hello: Hello, *, now: int) -> Agent:
         first_session(hello, now=now),
         daemon_id=hello.daemon_id or agent.daemon_id,
         session=agent.session + 1,
+        cordoned_at=agent.cordoned_at,
+        drained_at=agent.drained_at,
+        drain_deadline=agent.drain_deadline,
         write_no=agent.write_no,
     )
 
@@ -88,3 +109,39 @@ def park(agent: Agent, session: int) -> Agent:
     if agent.session != session or agent.state is not AgentState.LIVE:
         return agent
     return replace(agent, state=AgentState.PARKED)
+
+
+def takes_nothing_new(agent: Agent) -> bool:
+    """Whether an operator wishes so."""
+    return agent.cordoned_at is not None or agent.drained_at is not None
+
+
+def set_upkeep(agent: Agent, wish: Upkeep, *, now: int) -> Agent:
+    """The agent with this wish instead of the one before: since when it holds stays, where it is the same.
+
+    A drain's deadline counts from now; one without a deadline takes an earlier one away.
+    """
+    deadline = now + wish.deadline_in_ms if wish.draining and wish.deadline_in_ms is not None else None
+    wished = replace(
+        agent,
+        cordoned_at=_since(agent.cordoned_at, wish.cordoned, now),
+        drained_at=_since(agent.drained_at, wish.draining, now),
+        drain_deadline=deadline,
+    )
+    return agent if wished == agent else wished
+
+
+def _since(before: int | None, holds: bool, now: int) -> int | None:
+    if not holds:
+        return None
+    return now if before is None else before
+
+
+def upkeep_of(agent: Agent, *, now: int) -> Upkeep:
+    """The wish that holds, with the time that is left."""
+    deadline = agent.drain_deadline
+    return Upkeep(
+        cordoned=agent.cordoned_at is not None,
+        draining=agent.drained_at is not None,
+        deadline_in_ms=None if deadline is None else max(0, deadline - now),
+    )

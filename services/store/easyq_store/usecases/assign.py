@@ -16,11 +16,13 @@ from easyq_store.domain.moves import (
     may_take,
     request_stop,
 )
-from easyq_store.domain.records import Execution, Head, HeldHead
-from easyq_store.domain.states import Stream
+from easyq_store.domain.projection import project
+from easyq_store.domain.records import Agent, Execution, Head, HeldHead
+from easyq_store.domain.sessions import takes_nothing_new
+from easyq_store.domain.states import ExecutionState, Stream
 from easyq_store.ports import Plan, Steps
 from easyq_store.usecases.context import Context
-from easyq_store.usecases.follow import change_execution, follow_up
+from easyq_store.usecases.follow import change_execution, follow_up, settle_execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,29 +86,81 @@ async def _confirm(steps: Steps, ctx: Context, claim: Claim, execution: Executio
     """Looks once more at what fences the claim; takes the assignment, which nobody has seen yet, back if it moved."""
     moved = None if steps.atomic else await _moved(steps, claim)
     if moved is None:
-        job, _ = await follow_up(steps, ctx, execution, now=now)
+        # As `follow_up` does, but it is confirmed only if no stop came first, and nobody took it back.
+        job = await steps.change_job(execution.job_id, lambda old: project(old, execution, now=now))
         if job is not None and job.stop_requested_at is None:
-            spec = job.spec if job.revision == execution.spec_revision else None
-            return await assignment(steps, execution, now=now, spec=spec)
-
-    def take_back(old: Execution) -> Execution:
-        if old.epoch != execution.epoch or not old.held:
-            return old
-        returned = give_back(old, now=now)
-        return request_stop(returned, now=now) if moved is None else returned
-
-    changed = await change_execution(steps, execution.execution_id, take_back, now=now)
-    if changed.execution is not None:
-        await follow_up(steps, ctx, changed.execution, now=now)
+            confirmed = await settle_execution(steps, execution)
+            if confirmed is not None and _is_his(confirmed, execution):
+                spec = job.spec if job.revision == execution.spec_revision else None
+                return await assignment(steps, confirmed, now=now, spec=spec)
+            moved = await _moved(steps, claim)
+    await take_back(steps, ctx, execution, stopping=moved is None, now=now)
     return Refused(refusal=moved or Refusal.NOT_QUEUED)
+
+
+def _is_his(execution: Execution, claimed: Execution) -> bool:
+    """Whether the assignment stands, and is confirmed."""
+    same = (execution.epoch, execution.session) == (claimed.epoch, claimed.session)
+    return same and execution.held and not is_unconfirmed(execution)
 
 
 async def _moved(steps: Steps, claim: Claim) -> Refusal | None:
     if await steps.generation() != claim.generation:
         return Refusal.STALE_GENERATION
-    if not may_take(await steps.get_agent(claim.agent_id), claim):
+    agent = await steps.get_agent(claim.agent_id)
+    if agent is None or not may_take(agent, claim):
         return Refusal.STALE_SESSION
-    return None
+    return Refusal.CORDONED if takes_nothing_new(agent) else None
+
+
+def is_unconfirmed(execution: Execution) -> bool:
+    """Whether it was assigned by a plan that has still to look whether it may be: its agent does not know of it yet.
+
+    So only then may the assignment be taken back. Whoever tells the agent (as a directive) confirms it first.
+    """
+    return execution.state is ExecutionState.ASSIGNED and execution.unsettled_since is not None
+
+
+async def take_back(steps: Steps, ctx: Context, seen: Execution, *, stopping: bool, now: int) -> None:
+    """Takes an assignment back that nobody has confirmed, with what follows; any other is left alone."""
+
+    def decide(old: Execution) -> Execution:
+        same = (old.epoch, old.agent_id, old.session) == (seen.epoch, seen.agent_id, seen.session)
+        if not same or not is_unconfirmed(old):
+            return old
+        returned = give_back(old, now=now)
+        return request_stop(returned, now=now) if stopping else returned
+
+    changed = await change_execution(steps, seen.execution_id, decide, now=now)
+    if changed.execution is not None and changed.done:
+        await follow_up(steps, ctx, changed.execution, now=now)
+
+
+async def confirm_for(steps: Steps, ctx: Context, agent: Agent, execution: Execution, *, now: int) -> Execution | None:
+    """Confirms an assignment that its agent is to be told of; None if it may not be told yet, or not at all.
+
+    To a cordoned agent nothing is confirmed: what was assigned beside the wish is taken back by who assigned it, or
+    by the sweep.
+    """
+    if not is_unconfirmed(execution):
+        return execution
+    if takes_nothing_new(agent):
+        return None
+    await follow_up(steps, ctx, execution, now=now)
+    confirmed = await steps.get_execution(execution.execution_id)
+    same = confirmed is not None and (confirmed.epoch, confirmed.agent_id) == (execution.epoch, agent.agent_id)
+    return confirmed if same and confirmed is not None and confirmed.held and not is_unconfirmed(confirmed) else None
+
+
+async def take_back_from_cordoned(steps: Steps, ctx: Context, execution: Execution, *, now: int) -> bool:
+    """For the sweep: takes back what a crash left assigned, but not confirmed, to an agent that takes nothing new."""
+    if not is_unconfirmed(execution):
+        return False
+    agent = await steps.get_agent(execution.agent_id)
+    if agent is None or not takes_nothing_new(agent):
+        return False
+    await take_back(steps, ctx, execution, stopping=False, now=now)
+    return True
 
 
 async def assignment(steps: Steps, execution: Execution, *, now: int, spec: bytes | None = None) -> Assignment:

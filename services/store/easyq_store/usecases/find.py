@@ -1,7 +1,7 @@
 """Finds records by the ids of a path, and says NOT_FOUND in the same words everywhere."""
 
 from easyq_chassis.errors import NotFound
-from easyq_store.domain.records import Execution, Job
+from easyq_store.domain.records import Agent, Execution, Job
 from easyq_store.ports import Lookups
 
 
@@ -21,3 +21,10 @@ async def execution_of(lookups: Lookups, task_id: str, job_id: str, execution_id
         where = f" in job {job_id}" if job_id else ""
         raise NotFound(f"there is no execution {execution_id}{where}", reason="EXECUTION_NOT_FOUND")
     return execution
+
+
+def agent_known(agent: Agent | None, agent_id: str) -> Agent:
+    """The agent. Errors: NOT_FOUND (AGENT_NOT_FOUND)."""
+    if agent is None:
+        raise NotFound(f"there is no agent {agent_id}", reason="AGENT_NOT_FOUND")
+    return agent

@@ -55,9 +55,15 @@ async def follow_up(
     job = await steps.change_job(execution.job_id, told)
     if job is not None and job.schedule is not None and execution.ended:
         job, successor = await _go_on(steps, ctx, job, execution, now=now)
-    if execution.unsettled_since is not None:
-        await steps.change_execution(execution.execution_id, lambda old: _settled(old, execution))
+    await settle_execution(steps, execution)
     return job, successor
+
+
+async def settle_execution(steps: Steps, execution: Execution) -> Execution | None:
+    """Takes the mark off an execution after whose change nothing is missing any more; returns it as it stands."""
+    if execution.unsettled_since is None:
+        return execution
+    return await steps.change_execution(execution.execution_id, lambda old: _settled(old, execution))
 
 
 async def _go_on(steps: Steps, ctx: Context, job: Job, ended: Execution, *, now: int) -> tuple[Job, Execution | None]:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from easyq_chassis.errors import NotFound
 from easyq_store.domain import tokens
-from easyq_store.domain.records import Agent, Execution, Job, Skip, Task
+from easyq_store.domain.records import Agent, Execution, Job, Needs, Skip, Task
 from easyq_store.domain.states import JobState
 from easyq_store.ports import ExecutionFilter, JobFilter, Place, Reads
 from easyq_store.usecases.context import Context
@@ -17,6 +17,7 @@ _HITS = 50
 # Newest skips that a job is shown with.
 _SKIPS = 20
 _HELD_AT_MOST = 5_000
+NOTHING = Needs()
 
 Key = TypeVar("Key", Job, Execution)
 
@@ -109,11 +110,19 @@ async def search(ctx: Context, query: str) -> tuple[list[Task], list[Job], list[
     return tasks, jobs, executions[: _HITS - len(tasks) - len(jobs)]
 
 
-async def list_agents(ctx: Context) -> list[tuple[Agent, int]]:
-    """All agents by name, each with how many executions it holds."""
+async def list_agents(ctx: Context) -> list[tuple[Agent, int, Needs]]:
+    """All agents by name, each with how many executions it holds and what these ask for together."""
     reads = ctx.store.reads
-    agents = await reads.agents()
-    return [(agent, len(await reads.held("", _HELD_AT_MOST, agent.agent_id))) for agent in agents]
+    return [(agent, *await load_of(reads, agent)) for agent in await reads.agents()]
+
+
+async def load_of(reads: Reads, agent: Agent) -> tuple[int, Needs]:
+    """How many executions an agent holds, and what these ask for together."""
+    held = await reads.held("", _HELD_AT_MOST, agent.agent_id)
+    asked = [each.needs for each in held if each.needs is not None]
+    gpus = sum(agent.offer_gpus if needs.gpus < 0 else needs.gpus for needs in asked)
+    cpu_millis, memory = sum(needs.cpu_millis for needs in asked), sum(needs.memory for needs in asked)
+    return len(held), Needs(cpu_millis=cpu_millis, memory=memory, gpus=gpus)
 
 
 async def _views(reads: Reads, executions: Sequence[Execution], known: Job | None = None) -> list[ExecutionView]:

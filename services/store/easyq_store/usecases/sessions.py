@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_store.domain import lost, sessions
 from easyq_store.domain.decide import End, decide
-from easyq_store.domain.lost import Silent, declare_dead
-from easyq_store.domain.moves import lose, rebind
+from easyq_store.domain.lost import Silent
+from easyq_store.domain.moves import head, lose, rebind
 from easyq_store.domain.reconcile import Directive, Item, Order, reconcile
-from easyq_store.domain.records import Agent, Execution, Failure
-from easyq_store.domain.sessions import Beat, Hello, beat, first_session, next_session, park
+from easyq_store.domain.records import Agent, Execution, Failure, Head
+from easyq_store.domain.sessions import Beat, Hello, Upkeep, beat, first_session, next_session, park, upkeep_of
 from easyq_store.domain.states import AgentState, FailureReason, OnLost, Outcome
 from easyq_store.ports import Plan, Steps
-from easyq_store.usecases.assign import Assignment, assignment
+from easyq_store.usecases.assign import Assignment, assignment, confirm_for, take_back
 from easyq_store.usecases.context import Context
+from easyq_store.usecases.find import agent_known
 from easyq_store.usecases.follow import change_execution, follow_up
 
 
@@ -31,6 +33,31 @@ class Opened:
 
     session: int
     orders: tuple[Ordered, ...]
+    upkeep: Upkeep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beaten:
+    """What an agent that beat has to do."""
+
+    orders: tuple[Ordered, ...]
+    upkeep: Upkeep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """An execution that was lost, and its successor's head if that is ready now."""
+
+    execution: Execution
+    ready: Head | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gone:
+    """An agent that was declared dead, and what was lost with it by this call."""
+
+    agent: Agent
+    lost: tuple[Lost, ...] = ()
 
 
 async def open_session(ctx: Context, hello: Hello, inventory: Sequence[Item]) -> Opened:
@@ -54,12 +81,13 @@ async def _open(steps: Steps, ctx: Context, hello: Hello, inventory: Sequence[It
         raise Unavailable(f"agent {hello.agent_id} can't be stored")
     return Opened(
         session=agent.session,
-        orders=await _orders(steps, agent, inventory, now=now, adopt_all=True),
+        orders=await _orders(steps, ctx, agent, inventory, now=now, adopt_all=True),
+        upkeep=upkeep_of(agent, now=now),
     )
 
 
 async def _orders(
-    steps: Steps, agent: Agent, inventory: Sequence[Item], *, now: int, adopt_all: bool = False
+    steps: Steps, ctx: Context, agent: Agent, inventory: Sequence[Item], *, now: int, adopt_all: bool = False
 ) -> tuple[Ordered, ...]:
     held: list[Execution] = []
     for found in await steps.held_by(agent.agent_id):
@@ -74,27 +102,66 @@ async def _orders(
     for directive in reconcile(inventory, held, adopt_all=adopt_all):
         needed = None
         if directive.execution is not None and directive.order is not Order.KILL:
-            needed = await assignment(steps, directive.execution, now=now)
+            execution = directive.execution
+            if directive.order is Order.RUN:
+                execution = await confirm_for(steps, ctx, agent, execution, now=now)
+                if execution is None:
+                    continue
+            needed = await assignment(steps, execution, now=now)
         orders.append(Ordered(directive=directive, assignment=needed))
     return tuple(orders)
 
 
-async def beat_all(
-    ctx: Context, beats: Sequence[tuple[Beat, Sequence[Item]]]
-) -> list[tuple[Ordered, ...] | EasyQError | None]:
+async def beat_all(ctx: Context, beats: Sequence[tuple[Beat, Sequence[Item]]]) -> list[Beaten | EasyQError | None]:
     """Renews leases; durable on return. For each what its agent has to do, or None if its session is fenced."""
     return await ctx.store.run_all([_beating(ctx, told, inventory) for told, inventory in beats])
 
 
-def _beating(ctx: Context, told: Beat, inventory: Sequence[Item]) -> Plan[tuple[Ordered, ...] | None]:
-    async def plan(steps: Steps) -> tuple[Ordered, ...] | None:
+def _beating(ctx: Context, told: Beat, inventory: Sequence[Item]) -> Plan[Beaten | None]:
+    async def plan(steps: Steps) -> Beaten | None:
         now = ctx.clock.now()
         agent = await steps.change_agent(told.agent_id, lambda old: beat(old, told, now=now) or old)
         if agent is None or agent.session != told.session or agent.state is not AgentState.LIVE:
             return None
-        return await _orders(steps, agent, inventory, now=now)
+        orders = await _orders(steps, ctx, agent, inventory, now=now)
+        return Beaten(orders=orders, upkeep=upkeep_of(agent, now=now))
 
     return plan
+
+
+async def set_upkeep(ctx: Context, agent_id: str, wish: Upkeep) -> Agent:
+    """Cordons, uncordons, drains; durable on return. A repeat is harmless. Errors: NOT_FOUND.
+
+    Nothing is assigned to a cordoned agent that was not confirmed before this returns. With transactions that goes
+    without saying. Without them, an assignment is confirmed, by a write of its own, after a look at the agent; until
+    then nobody tells the agent of it. So one that was written before this looks is taken back here unless it is
+    confirmed, and one that is written later finds the wish.
+    """
+
+    async def plan(steps: Steps) -> Agent | None:
+        now = ctx.clock.now()
+        agent = await steps.change_agent(agent_id, lambda old: sessions.set_upkeep(old, wish, now=now))
+        if agent is not None and sessions.takes_nothing_new(agent) and not steps.atomic:
+            for held in await steps.held_by(agent_id):
+                await take_back(steps, ctx, held, stopping=False, now=now)
+        return agent
+
+    return agent_known(await ctx.store.run(plan), agent_id)
+
+
+async def declare_dead(ctx: Context, agent_id: str) -> Gone:
+    """The agent is gone for good: its session is dead, what it held is LOST now, also what would wait for it.
+
+    A repeat is harmless. The agent, should it come back, is told to kill all of that. Errors: NOT_FOUND.
+    """
+
+    async def plan(steps: Steps) -> Gone:
+        agent = agent_known(await steps.change_agent(agent_id, lost.declare_gone), agent_id)
+        return Gone(agent=agent, lost=tuple(await lose_held(steps, ctx, agent)))
+
+    gone = await ctx.store.run(plan)
+    _tell(ctx, gone.lost)
+    return gone
 
 
 async def park_session(ctx: Context, agent_id: str, session: int) -> None:
@@ -116,7 +183,7 @@ async def bury(ctx: Context, silent: Silent) -> bool:
     """Declares a session dead if it has not beaten since; whether it is dead now."""
 
     async def plan(steps: Steps) -> bool:
-        agent = await steps.change_agent(silent.agent_id, lambda old: declare_dead(old, silent))
+        agent = await steps.change_agent(silent.agent_id, lambda old: lost.declare_dead(old, silent))
         return agent is not None and agent.state is AgentState.DEAD and agent.session == silent.session
 
     return await ctx.store.run(plan)
@@ -125,34 +192,40 @@ async def bury(ctx: Context, silent: Silent) -> bool:
 async def lose_all(ctx: Context, agent_id: str) -> list[Execution]:
     """Ends what a dead session held as LOST, with what follows; returns those it ended."""
 
-    async def plan(steps: Steps) -> list[Execution]:
+    async def plan(steps: Steps) -> list[Lost]:
         agent = await steps.get_agent(agent_id)
         dead = agent is not None and agent.state is AgentState.DEAD
         return await lose_held(steps, ctx, agent) if agent is not None and dead else []
 
-    lost = await ctx.store.run(plan)
-    ctx.news.tell(*(e.execution_id for e in lost), *(e.job_id for e in lost))
-    return lost
+    found = await ctx.store.run(plan)
+    _tell(ctx, found)
+    return [each.execution for each in found]
 
 
-async def lose_held(steps: Steps, ctx: Context, agent: Agent) -> list[Execution]:
-    """Ends as LOST what an agent holds under its newest, dead session; jobs that wait for their host are left."""
-    lost: list[Execution] = []
-    for held in await steps.held_by(agent.agent_id):
-        execution = await _lose(steps, ctx, agent, held)
-        if execution is not None:
-            lost.append(execution)
-    return lost
+def _tell(ctx: Context, found: Sequence[Lost]) -> None:
+    ctx.news.tell(*(e.execution.execution_id for e in found), *(e.execution.job_id for e in found))
 
 
-async def _lose(steps: Steps, ctx: Context, agent: Agent, held: Execution) -> Execution | None:
+async def lose_held(steps: Steps, ctx: Context, agent: Agent) -> list[Lost]:
+    """Ends as LOST what an agent holds under its newest, dead session.
+
+    Jobs that wait for their host are left, unless it was declared dead by hand.
+    """
+    found = [await _lose(steps, ctx, agent, held) for held in await steps.held_by(agent.agent_id)]
+    return [each for each in found if each is not None]
+
+
+async def _lose(steps: Steps, ctx: Context, agent: Agent, held: Execution) -> Lost | None:
     now = ctx.clock.now()
     job = await steps.get_job(held.job_id)
     spec = await steps.get_spec(held.job_id, held.spec_revision)
-    if job is None or spec is None or ctx.policy_of(spec).on_lost is OnLost.WAIT:
+    if job is None or spec is None:
+        return None
+    if ctx.policy_of(spec).on_lost is OnLost.WAIT and not agent.declared_dead:
         return None
     policy = ctx.policy_of(job.spec)
-    failure = Failure(reason=FailureReason.HOST_LOST, message=f"agent {agent.agent_id} was silent for too long")
+    why = "was declared dead" if agent.declared_dead else "was silent for too long"
+    failure = Failure(reason=FailureReason.HOST_LOST, message=f"agent {agent.agent_id} {why}")
     end = End(outcome=Outcome.LOST, failure=failure)
     share = ctx.share()
 
@@ -167,5 +240,5 @@ async def _lose(steps: Steps, ctx: Context, agent: Agent, held: Execution) -> Ex
     changed = await change_execution(steps, held.execution_id, decide_loss, now=now)
     if changed.execution is None or not changed.done:
         return None
-    await follow_up(steps, ctx, changed.execution, now=now)
-    return changed.execution
+    _, successor = await follow_up(steps, ctx, changed.execution, now=now)
+    return Lost(execution=changed.execution, ready=head(successor) if successor is not None else None)

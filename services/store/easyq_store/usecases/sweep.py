@@ -3,6 +3,7 @@
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
 from easyq_store.ports import Plan, Steps
+from easyq_store.usecases.assign import take_back_from_cordoned
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.follow import follow_up, settle_job
 
@@ -31,8 +32,9 @@ async def sweep(ctx: Context, *, grace_ms: int = GRACE_MS) -> int:
 def _execution(ctx: Context, execution_id: str) -> Plan[None]:
     async def plan(steps: Steps) -> None:
         execution = await steps.get_execution(execution_id)
-        if execution is not None:
-            await follow_up(steps, ctx, execution, now=ctx.clock.now())
+        now = ctx.clock.now()
+        if execution is not None and not await take_back_from_cordoned(steps, ctx, execution, now=now):
+            await follow_up(steps, ctx, execution, now=now)
 
     return plan
 
