@@ -1,4 +1,4 @@
-"""The file of rules: TOML with `[[pool]]`, `[[limit]]` and `[[weight]]`."""
+"""The file of rules: TOML with `[[pool]]`, `[[limit]]` and `[[weight]]`; other services read other tables of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _KEYS: Mapping[str, Mapping[str, type]] = {
     "limit": {"pattern": str, "max_running": int},
     "weight": {"pattern": str, "weight": int},
 }
+_OF_OTHERS = {"default", "retention"}
 _OPTIONAL = {"pool": {"max_running", "lost_after"}}
 _LEAST_LOST_AFTER_MS = 1_000
 
@@ -28,7 +29,7 @@ def parse(text: str) -> Additions:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RuleError(f"it is not TOML: {error}") from error
-    unknown = set(content) - set(_KEYS)
+    unknown = set(content) - set(_KEYS) - _OF_OTHERS
     if unknown:
         raise RuleError(f"there is no {', '.join(sorted(unknown))}: it may have [[pool]], [[limit]] and [[weight]]")
     pools = _each(content, "pool", _pool)

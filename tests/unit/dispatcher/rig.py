@@ -58,6 +58,7 @@ class Agent:
         self.started: list[str] = []
         self.heard: list[Outgoing] = []
         self.results: list[ReportResult] = []
+        self._announced: set[str] = set()
         self.ended: EasyQError | None = None
         self.connected = False
         self._said: asyncio.Queue[Incoming | None] = asyncio.Queue()
@@ -112,6 +113,8 @@ class Agent:
 
     def report(self, name: str, **word: Any) -> None:
         """Says any word on one execution."""
+        if "started" in word:
+            self._announced.add(name)
         self._report([name], **word)
 
     def inventory(self) -> tuple[Held, ...]:
@@ -146,7 +149,9 @@ class Agent:
             case Results():
                 self.results += message.items
                 for result in message.items:
-                    if result.verdict != Said.RETRY:
+                    if result.execution_id in self._announced:
+                        self._announced.remove(result.execution_id)
+                    elif result.verdict != Said.RETRY:
                         self.running.pop(result.execution_id, None)
 
     def _obey(self, orders: Sequence[Directive]) -> None:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from easyq.v1 import farm_service_pb2
+from easyq.v1.job_pb2 import Failure
+from easyq.v1.job_pb2 import Waiting as WaitingMessage
+from easyq_chassis.errors import InvalidArgument, NotFound
+from easyq_dispatcher import convert
 from easyq_dispatcher.domain.agents import Held, Phase
+from easyq_dispatcher.domain.breakers import Breaker, Kind
 from easyq_dispatcher.domain.explain import Reason, Waiting
+from easyq_dispatcher.domain.needs import ALL_GPUS, Needs, Offer
 from easyq_dispatcher.messages import Beat
 from easyq_dispatcher.usecases.words import Asked
+from easyq_internal.store.v1.records_pb2 import GiveBack
 from tests.unit.dispatcher.rig import Agent, Core, Rig, idle
 
 
@@ -125,3 +137,186 @@ async def test_an_agent_of_unknown_pools_is_told_of() -> None:
     await agent.connect(core, pools=("gpu",))
     troubles = {trouble.subject: trouble.message for trouble in (await core.words.standing()).troubles}
     assert "gpu" in troubles["agent a"]
+
+
+HOST = Offer(cpu_millis=4_000, memory=8 << 30, gpus=2)
+
+
+async def test_the_reasons_of_needs_and_upkeep() -> None:
+    rig = Rig()
+    core, agent = await begun(rig), Agent("a", 9)
+    await agent.connect(core, offer=HOST)
+    big, label = Needs(cpu_millis=8_000), Needs(labels=(("gpu", "a100"),))
+    (huge,) = rig.farm.submit("huge", needs=big)
+    (labelled,) = rig.farm.submit("labelled", needs=label)
+    first, second = rig.farm.submit("half", 2, needs=Needs(cpu_millis=3_000))
+    core.ledger.ready([huge, labelled, first, second])
+    await core.match()
+    assert list(agent.running) == [first.execution_id]
+    told = await explain(core, huge.execution_id, "huge")
+    assert told
+    assert (told.reason, told.subject, told.position) == (Reason.NO_FIT, "default", 1)
+    assert "8 cpus" in told.message
+    assert "4 cpus" in told.message
+    told = await explain(core, labelled.execution_id, "labelled")
+    assert told
+    assert told.reason is Reason.NO_FIT
+    assert "gpu=a100" in told.message
+    told = await explain(core, second.execution_id, "half")
+    assert told
+    assert (told.reason, told.since_ms) == (Reason.NO_ROOM, rig.clock.now_ms())
+    rig.farm.cordon("a")
+    rig.clock.seconds += 2
+    agent.beat()
+    await idle()
+    told = await explain(core, second.execution_id, "half")
+    assert told
+    assert (told.reason, told.subject, told.since_ms) == (Reason.CORDONED, "a", 7_000)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason", "subject"),
+    [
+        (Failure.HOST_FAILED, Reason.HOST_BREAKER, "a"),
+        (Failure.PULL_FAILED, Reason.IMAGE_BREAKER, "image:1"),
+        (Failure.REGISTRY_BUSY, Reason.IMAGE_BREAKER, "image:1"),
+    ],
+)
+async def test_the_reasons_of_breakers(failure: Any, reason: Reason, subject: str) -> None:
+    rig = Rig()
+    core, agent = await begun(rig), Agent("a", 1)
+    await agent.connect(core)
+    (head,) = rig.farm.submit("t")
+    core.ledger.ready([head])
+    for _ in range(3):
+        await core.match()
+        if agent.running:
+            agent.report(head.execution_id, give_back=GiveBack(failure=Failure(reason=failure, message="so it is")))
+            await idle()
+    await core.match()
+    told = await explain(core, head.execution_id)
+    assert told
+    assert (told.reason, told.subject, told.position) == (reason, subject, 1)
+    assert "so it is" in told.message
+    now = rig.clock.now_ms()
+    assert (told.since_ms, told.next_look_at_ms) == (now, now + 5_000)
+    (breaker,) = (await core.words.standing()).breakers
+    assert breaker.subject == subject
+
+
+async def test_what_holds_for_a_task() -> None:
+    rig = Rig(pools=["mail=m.*"], limits=["m.*=3", "x=1", ".*=9"])
+    core, agent = await begun(rig), Agent("a", 2)
+    await agent.connect(core, pools=("mail",))
+    core.ledger.ready(rig.farm.submit("m", 3))
+    await core.match()
+    words = await core.words.explain_task("m")
+    assert words.pool == "mail"
+    assert [(limit.limit.pattern, limit.running) for limit in words.limits] == [("m.*", 2), (".*", 2)]
+    rig.server.away = True
+    assert [limit.running for limit in (await core.words.explain_task("other")).limits] == [0]
+
+
+async def test_why_work_of_a_pool_waits() -> None:
+    rig = Rig(pools=["mail=m.*"], limits=["mm=0"])
+    core, agent = await begun(rig), Agent("a", 1)
+    words = await core.words.explain_pool("mail")
+    assert (words.waiting, words.agent_ids, words.standing.agents) == (None, [], 0)
+    core.ledger.ready(rig.farm.submit("m", 2))
+    await core.match()
+    await core.matcher.run_once()
+    core.roster.assume_room()
+
+    async def why(name: str = "mail") -> Reason | None:
+        waiting = (await core.words.explain_pool(name)).waiting
+        return waiting.reason if waiting else None
+
+    await agent.connect(core, pools=("mail",))
+    # About to be assigned: nothing is in its way.
+    core.farm.gate.clear()
+    await core.match()
+    assert await why() is Reason.NO_FREE_SLOT
+    core.farm.gate.set()
+    await core.match()
+    words = await core.words.explain_pool("mail")
+    assert (words.agent_ids, words.standing.agents, words.standing.healthy_agents) == (["a"], 1, 1)
+    agent.finish(*agent.running)
+    await core.match()
+    agent.finish(*agent.running)
+    await core.match()
+    assert await why() is None
+    core.ledger.ready(rig.farm.submit("mm"))
+    await core.match()
+    assert await why() is Reason.LIMIT_FULL
+    rig.server.away = True
+    assert await why() is Reason.DISPATCHER_UNAVAILABLE
+    with pytest.raises(NotFound, match="nothing"):
+        await core.words.explain_pool("nothing")
+
+
+async def test_a_pool_without_agents_says_so() -> None:
+    rig = Rig()
+    core = await begun(rig)
+    core.ledger.ready(rig.farm.submit("t"))
+    await core.match()
+    rig.clock.seconds += 1
+    await core.step()
+    waiting = (await core.words.explain_pool("default")).waiting
+    assert waiting
+    assert (waiting.reason, waiting.subject) == (Reason.NO_AGENT, "default")
+
+
+async def test_what_agents_use() -> None:
+    rig = Rig()
+    core, agent, cordoned = await begun(rig), Agent("a", 5), Agent("b", 5)
+    await agent.connect(core, offer=HOST)
+    await cordoned.connect(core)
+    core.conversations.wish("b", convert.records_pb2.Upkeep(cordoned=True))
+    core.ledger.ready(
+        [
+            *rig.farm.submit("t", needs=Needs(cpu_millis=1_500, memory=1)),
+            *rig.farm.submit("u", needs=Needs(gpus=ALL_GPUS)),
+        ]
+    )
+    await core.match()
+    standing = await core.words.standing()
+    assert standing.used == {"a": Offer(cpu_millis=1_500, memory=1, gpus=2, whole_gpus=1)}
+    assert (standing.pools[0].agents, standing.pools[0].healthy_agents, standing.pools[0].slots) == (2, 1, 10)
+    response = convert.matching_response(standing)
+    assert response.used["a"] == farm_service_pb2.Capacity(cpus=1.5, memory=1, gpus=2)
+    assert (response.pools[0].agents, response.pools[0].healthy_agents) == (2, 1)
+
+
+def test_a_reason_as_a_message() -> None:
+    word = Waiting(reason=Reason.NO_ROOM, message="m", subject="s", position=3, since_ms=5_000, next_look_at_ms=7_000)
+    message = convert.waiting(word)
+    assert (message.reason, message.message, message.subject, message.position) == (WaitingMessage.NO_ROOM, "m", "s", 3)
+    assert (message.since.seconds, message.next_look_at.seconds) == (5, 7)
+    bare = convert.waiting(Waiting(reason=Reason.POSITION, message="m"))
+    assert not bare.HasField("since")
+    assert not bare.HasField("next_look_at")
+    assert bare.position == 0
+
+
+def test_every_reason_has_its_number() -> None:
+    assert all(convert.waiting(Waiting(reason=reason, message="")).reason for reason in Reason)
+
+
+def test_a_breaker_as_a_message() -> None:
+    trying = Breaker(
+        kind=Kind.IMAGE, subject="i", failures=4, since_ms=1_000, wait_ms=5, until_ms=2_000, probe="x", cause="c"
+    )
+    opened = convert.breaker(trying, 1_500)
+    assert (opened.kind, opened.subject, opened.cause, opened.failures) == (farm_service_pb2.Breaker.IMAGE, "i", "c", 4)
+    assert opened.state == farm_service_pb2.Breaker.Phase.OPEN
+    assert (opened.since.seconds, opened.next_try_at.seconds) == (1, 2)
+    half = convert.breaker(trying, 2_500)
+    assert half.state == farm_service_pb2.Breaker.Phase.HALF_OPEN
+    assert not half.HasField("next_try_at")
+
+
+def test_kinds_of_breakers() -> None:
+    assert convert.breaker_kind(farm_service_pb2.Breaker.HOST) is Kind.HOST
+    for wrong in (0, 99):
+        with pytest.raises(InvalidArgument):
+            convert.breaker_kind(farm_service_pb2.Breaker.Kind.ValueType(wrong))

@@ -36,13 +36,13 @@ class Needs:
         """In words: `2 cpus, 4 GiB of memory`."""
         words = []
         if self.cpu_millis:
-            words.append(f"{self.cpu_millis / 1000:g} cpus")
+            words.append(_cpus(self.cpu_millis))
         if self.memory:
             words.append(f"{_size(self.memory)} of memory")
         if self.gpus:
-            words.append("all GPUs of a host" if self.gpus == ALL_GPUS else f"{self.gpus} GPUs")
+            words.append("all GPUs of a host" if self.gpus == ALL_GPUS else _gpus(self.gpus))
         if self.labels:
-            words.append("an agent labelled " + ", ".join(f"{name}={value}" for name, value in self.labels))
+            words.append("label " + ", ".join(f"{name}={value}" for name, value in self.labels))
         return ", ".join(words) or "a slot"
 
 
@@ -66,7 +66,7 @@ class Offer:
 
     def __str__(self) -> str:
         """In words."""
-        return f"{self.cpu_millis / 1000:g} cpus, {_size(self.memory)} of memory, {self.gpus} GPUs"
+        return f"{_cpus(self.cpu_millis)}, {_size(self.memory)} of memory, {_gpus(self.gpus)}"
 
 
 UNKNOWN = Offer()
@@ -131,6 +131,14 @@ def _parsed(text: str) -> Needs:
     return Needs(
         cpu_millis=int(cpu), memory=int(memory), gpus=int(gpus), labels=tuple(sorted(json.loads(labels).items()))
     )
+
+
+def _cpus(millis: int) -> str:
+    return f"{millis / 1000:g} cpu{'s' * (millis != 1_000)}"
+
+
+def _gpus(count: int) -> str:
+    return f"{count} GPU{'s' * (count != 1)}"
 
 
 def _size(size: int) -> str:
