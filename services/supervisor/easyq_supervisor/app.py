@@ -21,10 +21,11 @@ from easyq_supervisor.adapters.folder import DataFolder, Running
 from easyq_supervisor.adapters.own_engine import OwnEngine
 from easyq_supervisor.adapters.ports import LOOPBACK, find_port
 from easyq_supervisor.domain.engine import Choice, Facts, choose
+from easyq_supervisor.domain.hosts import DockerHost, deserted
 from easyq_supervisor.domain.options import Options
-from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan
-from easyq_supervisor.domain.rules import DockerHost, deserted
+from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan, rules_text
 from easyq_supervisor.errors import StartError
+from easyq_supervisor.reload import Reloader, Source
 from easyq_supervisor.system import System
 
 
@@ -33,8 +34,11 @@ def own_engine(data: Path, console: Console) -> OwnEngine:
     return OwnEngine(data / "engine", console.say)
 
 
-async def up(options: Options, folder: DataFolder, console: Console) -> int:
-    """Runs the system on a folder that this process holds. Its exit status. Raises StartError, OSError."""
+async def up(options: Options, folder: DataFolder, console: Console, source: Source) -> int:
+    """Runs the system on a folder that this process holds. Its exit status. Raises StartError, OSError.
+
+    `source` is where the options came from, and come from again.
+    """
     rest_port = await find_port(options.rest_port, "--rest-port")
     grpc_port = await find_port(options.grpc_port, "--grpc-port")
     engine = own_engine(folder.path, console)
@@ -45,13 +49,21 @@ async def up(options: Options, folder: DataFolder, console: Console) -> int:
         console.say(warning)
     is_default = not options.docker_hosts and not choice.own
     agents = [_agent(host, folder.path, is_default=is_default) for host in hosts]
+    if twin := next((one.agent_id for one in agents if [a.agent_id for a in agents].count(one.agent_id) > 1), ""):
+        raise StartError(f"two agents are named {twin!r}; give one another name")
+    try:
+        folder.write_rules(rules_text(options.rules))
+    except ValueError as error:
+        raise StartError(f"the rules can't be written down: {error}") from error
     rest, grpc = f"http://{LOOPBACK}:{rest_port}", f"{LOOPBACK}:{grpc_port}"
     around = Surroundings(
         farm=folder.farm(),
         data=str(folder.path),
         run=str(folder.make_run_folder()),
+        rules=str(folder.rules),
         rest_port=rest_port,
         grpc_port=grpc_port,
+        pid=os.getpid(),
         python=sys.executable,
         valkey="" if options.redis else _valkey(),
         log_format="console" if sys.stderr.isatty() else "json",
@@ -68,6 +80,7 @@ async def up(options: Options, folder: DataFolder, console: Console) -> int:
         docker_urls=[host.url for host in hosts],
         missing_told=bool(choice.words),
         may_install=options.engine == "auto",
+        reloader=Reloader(source, running=options, hosts=hosts, write=folder.write_rules, say=console.say),
         ready=lambda: _ready(rest),
     )
     return await system.run()
@@ -96,7 +109,7 @@ def _agent(host: DockerHost, data: Path, *, is_default: bool) -> AgentPlan:
     """An agent's id stays with its engine: the store binds the two for good."""
     name = socket.gethostname().partition(".")[0] or "localhost"
     suffix = "" if host.url == STANDARD else f"-{hashlib.sha256(host.url.encode()).hexdigest()[:6]}"
-    agent_id = f"{name}{suffix}"
+    agent_id = host.name or f"{name}{suffix}"
     return AgentPlan(agent_id=agent_id, host=host, data=str(data / "agents" / agent_id), is_default=is_default)
 
 

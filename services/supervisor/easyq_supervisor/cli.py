@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tomllib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from easyq_supervisor.domain.options import DEFAULT_DATA, ENGINES, LOG_LEVELS, OptionError, Options, merge
+from easyq_supervisor.domain.hosts import MOST_GPUS, MOST_SLOTS
+from easyq_supervisor.domain.options import DEFAULT_DATA, ENGINES, LOG_LEVELS, OptionError, Options
+
+if TYPE_CHECKING:
+    from easyq_supervisor.adapters.config_file import ConfigFile
 
 _BAD_USAGE = 2
 _DOWN_PATIENCE = 120.0
@@ -29,7 +32,27 @@ _DOWN_PATIENCE = 120.0
     help="A Docker Engine to run jobs on; repeat it for more, each gets an agent. [default: what the docker command "
     "uses]",
 )
-@click.option("--slots", type=click.IntRange(1, 10_000), help="Containers at once, per agent.  [default: 4]")
+@click.option("--slots", type=click.IntRange(1, MOST_SLOTS), help="Containers at once, per agent.  [default: 4]")
+@click.option(
+    "--label",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A label of each agent, for jobs with `agentLabels`. Repeatable.",
+)
+@click.option(
+    "--cpus", type=float, metavar="N", help="Processors for jobs that ask for some, per agent.  [default: its host's]"
+)
+@click.option(
+    "--memory", metavar="SIZE", help="Memory for jobs that ask for some, such as 14g, per agent.  [default: its host's]"
+)
+@click.option(
+    "--gpus", type=click.IntRange(0, MOST_GPUS), help="GPUs for jobs that ask for some, per agent.  [default: 0]"
+)
+@click.option(
+    "--image-cache",
+    metavar="SIZE",
+    help="Room for images that EasyQ pulled, such as 20g, per agent.  [default: 0, all are kept]",
+)
 @click.option("--redis", metavar="URL", help="A Redis to use instead of the bundled one.")
 @click.option("--mongo", metavar="URL", help="A MongoDB to use instead of SQLite.")
 @click.option(
@@ -43,7 +66,13 @@ _DOWN_PATIENCE = 120.0
     "--limit",
     multiple=True,
     metavar="REGEX=N",
-    help="At most N containers at once of the tasks whose whole name REGEX matches. Repeatable.",
+    help="At most N containers at once of the tasks whose whole name REGEX matches; 0 holds them back. Repeatable.",
+)
+@click.option(
+    "--weight",
+    multiple=True,
+    metavar="REGEX=N",
+    help="A task whose whole name REGEX matches takes N jobs when it is its turn, others take 1. Repeatable.",
 )
 @click.option(
     "--engine",
@@ -56,20 +85,25 @@ _DOWN_PATIENCE = 120.0
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with any of these settings, under the flags' names; flags win.",
+    help="TOML file with any of these settings, under the flags' names; flags win. It is read again when it changes: "
+    "pools, limits, weights, [[default]] and [[retention]] hold at once, the rest from the next start on.",
 )
 def up(*, config: Path | None, **flags: Any) -> None:
     """Run the whole system on this machine: five services, a store, a Redis, and an agent for each Docker Engine.
 
     Prints `ready URL` on stdout once a job posted now would be accepted; everything else goes to stderr. SIGTERM or
-    Ctrl-C ends it in order, a second one at once. Containers of jobs go on running and are found again by the next
-    `easyq up`; `easyq down --stop-jobs` ends them.
+    Ctrl-C ends it in order, a second one at once; SIGHUP has the config file read again, and starts agents again that
+    were drained. Containers of jobs go on running and are found again by the next `easyq up`; `easyq down --stop-jobs`
+    ends them.
     """
+    from easyq_supervisor.adapters.config_file import ConfigFile
+
+    file = ConfigFile(flags, config)
     try:
-        options = merge(flags, _read(config), str(config))
+        options = file.options()
     except OptionError as error:
         raise click.UsageError(str(error)) from error
-    sys.exit(_run(options))
+    sys.exit(_run(options, file))
 
 
 @click.command(short_help="Stop the system that `easyq up` runs.")
@@ -113,7 +147,7 @@ def down(*, data: str, stop_jobs: bool) -> None:
     _say(f"stopped (pid {pid})")
 
 
-def _run(options: Options) -> int:
+def _run(options: Options, file: ConfigFile) -> int:
     from easyq_supervisor.adapters.console import Console
     from easyq_supervisor.adapters.folder import DataFolder, Held
     from easyq_supervisor.app import up as run_up
@@ -131,24 +165,13 @@ def _run(options: Options) -> int:
     try:
         if warning := space_warning(str(folder.path), folder.free()):
             _say(warning)
-        return asyncio.run(run_up(options, folder, Console()))
+        return asyncio.run(run_up(options, folder, Console(), file))
     except StartError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"can't start: {error}")
     finally:
         folder.release()
-
-
-def _read(config: Path | None) -> dict[str, Any]:
-    if config is None:
-        return {}
-    try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(f"{config}: {error}") from error
-    except OSError as error:
-        raise OptionError(f"{config}: {error.strerror}") from error
 
 
 def _say(text: str) -> None:

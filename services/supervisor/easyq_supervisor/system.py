@@ -16,10 +16,15 @@ from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.health import wait_serving
 from easyq_supervisor.adapters.own_engine import EngineError, OwnEngine
 from easyq_supervisor.adapters.packages import InstallError, install
+from easyq_supervisor.adapters.terminal import Terminal
 from easyq_supervisor.domain.backoff import next_delay
 from easyq_supervisor.domain.plan import STOP_WAVES, ProcessSpec
+from easyq_supervisor.reload import Reloader
 
 FORCED = 130
+
+# Within which a terminal that hangs up has surely gone.
+_HANG_UP = 0.1
 
 # What every wave that is still to be ended is left of the grace.
 _LEAST_PATIENCE = 0.5
@@ -41,6 +46,7 @@ class System:
         docker_urls: Sequence[str],
         missing_told: bool,
         may_install: bool,
+        reloader: Reloader,
         ready: Callable[[], None],
     ) -> None:
         """`rest` and `grpc` are the gateway's addresses; `ready` is called once, when a job would be accepted.
@@ -55,17 +61,20 @@ class System:
         self._docker_urls = docker_urls
         self._missing_told = missing_told
         self._may_install = may_install
+        self._reloader = reloader
         self._ready = ready
+        self._terminal = Terminal()
         self._stop = asyncio.Event()
         self._forced = asyncio.Event()
 
     async def run(self) -> int:
         """Runs until SIGTERM or SIGINT (0), a second one of them (130), or until a service can't ever start (1)."""
         loop = asyncio.get_running_loop()
-        # Under nohup a hang-up is ignored, and stays so.
-        hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
-        for number in (signal.SIGTERM, signal.SIGINT, *hang_up):
+        # Under nohup the end of the terminal is ignored, and stays so.
+        outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, loop.call_later, _HANG_UP, self._on_hang_up, outlives_terminal)
         lives = [child.start() for child in self._children]
         helpers = [asyncio.create_task(work) for work in self._helpers()]
         failed = await self._until_stop([*lives, *helpers])
@@ -99,6 +108,17 @@ class System:
             self._console.say(f"{number.name}: stopping; containers of jobs go on (once more: kills everything)")
             self._stop.set()
 
+    def _on_hang_up(self, outlives_terminal: bool) -> None:
+        """SIGHUP: the end of the terminal, which ends this too, or the wish that the config be read again."""
+        if self._stop.is_set():
+            return
+        if self._terminal.gone and not outlives_terminal:
+            self._on_signal(signal.SIGHUP)
+            return
+        self._reloader.read_again()
+        for child in self._children:
+            child.start_again()
+
     async def _end(self) -> None:
         """Ends wave after wave of STOP_WAVES, all within the grace."""
         deadline = time.monotonic() + self._grace
@@ -110,7 +130,7 @@ class System:
             await asyncio.gather(*(child.stop(patience) for child in self._children if child.spec.kind in wave))
 
     def _helpers(self) -> list[Coroutine[Any, Any, None]]:
-        helpers: list[Coroutine[Any, Any, None]] = [self._welcome()]
+        helpers: list[Coroutine[Any, Any, None]] = [self._welcome(), self._reloader.watch()]
         if self._engine is not None:
             helpers.append(self._keep_engine(self._engine))
         return helpers

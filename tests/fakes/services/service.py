@@ -1,7 +1,7 @@
 """A service that does nothing but say what happens to it, and be a healthy gateway if it is the gateway.
 
-What else it does stands in FAKE_<KIND>: `crash` (status 3 at once), `refuse` (status 2), `deaf` (ignores TERM),
-`flood` (long lines, and bytes that are no text).
+What else it does stands in FAKE_<KIND>: `crash` (status 3 at once), `refuse` (status 2), `drained` (status 0 at once),
+`deaf` (ignores TERM), `flood` (long lines, and bytes that are no text).
 """
 
 import json
@@ -15,15 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+_STATUSES = {"crash": 3, "refuse": 2, "drained": 0}
+
 
 def main(kind: str) -> None:
     behaviour = os.environ.get(f"FAKE_{kind.upper()}", "")
     prefix = f"EASYQ_{kind.upper()}_"
     settings = {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
     print(f"started {os.getpid()} {json.dumps(settings)}", flush=True)
-    if behaviour in {"crash", "refuse"}:
+    if behaviour in _STATUSES:
         print(f"told to {behaviour}", file=sys.stderr, flush=True)
-        sys.exit(3 if behaviour == "crash" else 2)
+        sys.exit(_STATUSES[behaviour])
     if behaviour == "flood":
         sys.stdout.buffer.write(b"x" * 200_000 + b"\n\xff\xfe no text\n")
         sys.stdout.flush()

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,11 @@ class Up:
         lines = wait_until(lambda: [line for line in self.lines(source) if line.startswith("started ")])
         settings: dict[str, str] = json.loads(lines[-1].split(maxsplit=2)[2])
         return settings
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """The rules file, once the dispatcher knows where it is."""
+        return tomllib.loads(Path(self.settings("dispatcher")["RULES"]).read_text(encoding="utf-8"))
 
     def redis_pids(self) -> list[int]:
         return [pid for pid in process.processes_naming(self.data) if b"valkey-server" in _program(pid)]
@@ -292,16 +299,112 @@ def test_a_config_file_says_all_of_it_and_flags_win(up: Callable[..., Up], folde
     assert (first["DOCKER_HOST"], first["POOLS"], first["SLOTS"]) == ("unix:///nowhere/a", "default", "3")
     assert (second["DOCKER_HOST"], second["POOLS"], second["LOG_LEVEL"]) == ("unix:///nowhere/b", "gpu", "warning")
     assert first["AGENT_ID"] != second["AGENT_ID"]
-    dispatcher = farm.settings("dispatcher")
-    assert (dispatcher["POOLS"], dispatcher["LIMITS"]) == ("gpu=gpu-.*:2", "mail=1")
-    assert dispatcher["REDIS"] == "redis://127.0.0.1:1"
+    assert farm.rules == {
+        "pool": [{"name": "gpu", "pattern": "gpu-.*", "max_running": 2}],
+        "limit": [{"pattern": "mail", "max_running": 1}],
+    }
+    assert farm.settings("dispatcher")["REDIS"] == "redis://127.0.0.1:1"
     assert farm.redis_pids() == []
+
+
+def test_the_config_file_is_read_again_when_it_changes(up: Callable[..., Up], folder: Path) -> None:
+    config = folder / "easyq.toml"
+    config.write_text('limit = ["mail=1"]\n[[default]]\npattern = "mail"\nretries = 2\n', encoding="utf-8")
+    farm = up("--config", str(config), "--weight", "fast=3").wait_ready()
+    assert farm.settings("gateway")["RULES"] == farm.settings("dispatcher")["RULES"] == str(farm.data / "rules.toml")
+    weight = [{"pattern": "fast", "weight": 3}]
+    default = [{"pattern": "mail", "retries": 2}]
+    assert farm.rules == {"limit": [{"pattern": "mail", "max_running": 1}], "weight": weight, "default": default}
+    config.write_text('limit = ["mail=7"]\nslots = 3\n', encoding="utf-8")
+    wait_until(lambda: farm.rules == {"limit": [{"pattern": "mail", "max_running": 7}], "weight": weight})
+    wait_until(lambda: f"{config}: a change of slots needs a restart: easyq down, then easyq up" in farm.lines("easyq"))
+    assert f"{config} was read again: limit 'mail': max_running 1 → 7; default 'mail' gone" in farm.lines("easyq")
+    config.write_text('limit = ["mail=8"]\nlimit = 3\n', encoding="utf-8")
+    [refused] = wait_until(lambda: [line for line in farm.lines("easyq") if line.startswith("REFUSED: ")])
+    assert str(config) in refused
+    assert farm.rules["limit"] == [{"pattern": "mail", "max_running": 7}]
+    # Nobody was started again for all that.
+    assert all(len(farm.pids(kind)) == 1 for kind in KINDS)
+    assert farm.stop() == 0
+
+
+def test_sighup_has_the_config_file_read_again(up: Callable[..., Up], folder: Path) -> None:
+    config = folder / "easyq.toml"
+    config.touch()
+    farm = up("--config", str(config)).wait_ready()
+    farm.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: f"{config} was read again: no rule has changed" in farm.lines("easyq"))
+    assert farm.stop() == 0
+
+
+def test_the_end_of_its_terminal_ends_it(folder: Path) -> None:
+    install(folder / "fakes")
+    environment = {**clean_environment(), "PYTHONPATH": f"{folder}/fakes:{ROOT}"}
+    command = [str(EASYQ), "up", "--data", f"{folder}/data", "--rest-port", "0", "--grpc-port", "0", "--engine", "none"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(EASYQ, command, environment)  # noqa: S606 - no shell is wanted
+    try:
+        said = b""
+        while b"ready http" not in said:
+            said += os.read(terminal, 65_536)
+        # On a terminal that is there it is a wish like any other.
+        os.kill(pid, signal.SIGHUP)
+        while b"there is no config file to be read again" not in said:
+            said += os.read(terminal, 65_536)
+        os.close(terminal)
+        wait_until(lambda: os.waitpid(pid, os.WNOHANG) == (pid, 0), 20)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    assert not (folder / "data/run").exists()
+
+
+def test_an_agent_that_was_drained_stays_away_until_it_is_wanted(up: Callable[..., Up]) -> None:
+    farm = up(FAKE_RUNNER="drained").wait_ready()
+    [told] = wait_until(lambda: [line for line in farm.lines("easyq") if " was drained " in line])
+    agent = farm.settings("runner")["AGENT_ID"]
+    assert told.startswith(f"agent {agent} was drained and has ended; it is not started again.")
+    assert told.endswith(f"{farm.out.split()[1]}/agents/{agent}/drain && kill -HUP {farm.process.pid}")
+    os.kill(farm.pids("scheduler")[0], signal.SIGKILL)
+    wait_until(lambda: len(farm.pids("scheduler")) == 2)
+    assert len(farm.pids("runner")) == 1
+    farm.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(farm.pids("runner")) == 2)
+    assert not any("runner ended" in line for line in farm.lines("easyq"))
+    assert farm.stop() == 0
+
+
+def test_any_other_service_that_ends_by_itself_is_started_again(up: Callable[..., Up]) -> None:
+    farm = up(FAKE_SCHEDULER="drained").wait_ready()
+    wait_until(lambda: len(farm.pids("scheduler")) >= 2)
+    assert "scheduler ended with status 0; it is started again in 0.1 s" in farm.lines("easyq")
+
+
+def test_agents_are_told_what_they_offer(up: Callable[..., Up], folder: Path) -> None:
+    config = folder / "easyq.toml"
+    config.write_text(
+        'docker-host = ["unix:///nowhere/a", {url = "unix:///b", name = "big", labels = {gpu = "a100"}, gpus = 2}]',
+        encoding="utf-8",
+    )
+    offers = ("--label", "zone=z", "--cpus", "2.5", "--memory", "3g", "--image-cache", "20g", "--gpus", "0")
+    farm = up("--config", str(config), *offers).wait_ready()
+    wait_until(lambda: farm.pids("runner-1") and farm.pids("runner-2"))
+    first, second = farm.settings("runner-1"), farm.settings("runner-2")
+    told = [first[name] for name in ("LABELS", "CPUS", "MEMORY", "GPUS", "IMAGE_CACHE")]
+    assert told == ["zone=z", "2.5", "3g", "0", "20g"]
+    told = [second[name] for name in ("LABELS", "CPUS", "GPUS", "AGENT_ID")]
+    assert told == ["zone=z,gpu=a100", "2.5", "2", "big"]
+    assert second["DATA"] == str(farm.data / "agents/big")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--slots", "0"], "--slots"),
+        (["--weight", "x=0"], "--weight"),
+        (["--label", "x"], "is not KEY=VALUE"),
+        (["--memory", "much"], "--memory"),
         (["--limit", "(=2"], "broken regex"),
         (["--pool", "x"], "is not NAME=REGEX"),
         (["--rest-port", "99999"], "--rest-port"),

@@ -47,6 +47,11 @@ def test_a_reader_that_left_is_no_error() -> None:
         console.say("b")
 
 
+def test_what_can_not_be_written_now_is_dropped() -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        Console(full, colours=False).say("a")
+
+
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     first, second = DataFolder(tmp_path / "d"), DataFolder(tmp_path / "d")
     assert second.holder() is None

@@ -1,8 +1,10 @@
 """When a process is started again, what is started, and which Docker Engine is taken."""
 
 import hashlib
+import importlib
 import itertools
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +15,12 @@ from hypothesis import strategies as st
 from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_host
 from easyq_supervisor.domain import backoff
 from easyq_supervisor.domain.engine import Choice, Facts, choose
+from easyq_supervisor.domain.hosts import DockerHost, Offer
 from easyq_supervisor.domain.options import Options
-from easyq_supervisor.domain.plan import STOP_WAVES, AgentPlan, Surroundings, plan
-from easyq_supervisor.domain.rules import DockerHost, Limit, Pool
+from easyq_supervisor.domain.plan import RULES_READERS, STOP_WAVES, AgentPlan, Surroundings, plan, rules_text
+from easyq_supervisor.domain.rules import Limit, Pool, Weight
 from easyq_supervisor.domain.space import LEAST_FREE, space_warning
+from easyq_supervisor.domain.toml import dump
 
 
 def test_the_wait_doubles_up_to_its_longest() -> None:
@@ -36,8 +40,10 @@ AROUND = Surroundings(
     farm="easyq-1a2b",
     data="/d",
     run="/d/run",
+    rules="/d/rules.toml",
     rest_port=1,
     grpc_port=2,
+    pid=7,
     python="/python",
     valkey="/valkey",
     log_format="json",
@@ -45,7 +51,7 @@ AROUND = Surroundings(
 
 
 def agent(number: int, pool: str = "default") -> AgentPlan:
-    host = DockerHost(url=f"unix:///{number}", pool=pool)
+    host = DockerHost(url=f"unix:///{number}", pools=(pool,))
     return AgentPlan(agent_id=f"h{number}", host=host, data=f"/d/agents/h{number}")
 
 
@@ -103,18 +109,63 @@ def test_servers_of_others_are_used_instead() -> None:
 
 
 def test_each_docker_host_has_an_agent_in_its_pool() -> None:
-    options = Options(
-        pools=(Pool(name="gpu", pattern="gpu-.*", max_running=1), Pool(name="b", pattern="b,c")),
-        limits=(Limit(pattern="x{1,2}", max_running=3),),
-    )
-    specs = plan(options, AROUND, [agent(1), agent(2, "gpu")])
+    two = replace(agent(2), host=DockerHost(url="unix:///2", pools=("gpu", "default"), offer=Offer(slots=9, gpus=1)))
+    specs = plan(Options(labels=(("zone", "a"),)), AROUND, [agent(1), two])
     runners = [spec for spec in specs if spec.kind == "runner"]
     assert [spec.name for spec in runners] == ["runner-1", "runner-2"]
-    assert [spec.env["EASYQ_RUNNER_POOLS"] for spec in runners] == ["default", "gpu"]
+    assert [spec.env["EASYQ_RUNNER_POOLS"] for spec in runners] == ["default", "gpu,default"]
+    assert [spec.env["EASYQ_RUNNER_SLOTS"] for spec in runners] == ["4", "9"]
+    assert [spec.env["EASYQ_RUNNER_LABELS"] for spec in runners] == ["zone=a", "zone=a"]
+    assert [spec.env.get("EASYQ_RUNNER_GPUS") for spec in runners] == [None, "1"]
     assert len({spec.env["EASYQ_RUNNER_DATA"] for spec in runners}) == 2
-    [dispatcher] = [spec.env for spec in specs if spec.kind == "dispatcher"]
-    assert dispatcher["EASYQ_DISPATCHER_POOLS"] == "gpu=gpu-.*:1\nb=b,c"
-    assert dispatcher["EASYQ_DISPATCHER_LIMITS"] == "x{1,2}=3"
+
+
+def test_only_an_agent_may_end_by_itself_and_it_is_told_how_to_have_it_back() -> None:
+    specs = plan(Options(), AROUND, [agent(1)])
+    assert [spec.kind for spec in specs if spec.farewell] == ["runner"]
+    assert specs[-1].farewell.endswith("curl -XDELETE http://127.0.0.1:1/agents/h1/drain && kill -HUP 7")
+
+
+def test_rules_stand_in_one_file() -> None:
+    options = Options(
+        pools=(Pool(name="gpu", pattern=r"gpu-\d+", max_running=1, lost_after="45s"), Pool(name="b", pattern='"b",c')),
+        limits=(Limit(pattern="x{1,2}", max_running=0),),
+        weights=(Weight(pattern="y", weight=3),),
+        defaults=({"pattern": "z", "retryOn": ["75"], "backoffJitter": 0.5},),
+        retention=({"pattern": "ü\x7f\n🙂", "kept": True},),
+    )
+    assert tomllib.loads(rules_text(options.rules)) == {
+        "pool": [
+            {"name": "gpu", "pattern": r"gpu-\d+", "max_running": 1, "lost_after": "45s"},
+            {"name": "b", "pattern": '"b",c'},
+        ],
+        "limit": [{"pattern": "x{1,2}", "max_running": 0}],
+        "weight": [{"pattern": "y", "weight": 3}],
+        "default": [{"pattern": "z", "retryOn": ["75"], "backoffJitter": 0.5}],
+        "retention": [{"pattern": "ü\x7f\n🙂", "kept": True}],
+    }
+    for spec in plan(options, AROUND, [agent(1)]):
+        assert spec.env.get(f"EASYQ_{spec.kind.upper()}_RULES") == (
+            "/d/rules.toml" if spec.kind in RULES_READERS else None
+        )
+        assert not any("gpu" in value for value in spec.env.values())
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_text_can_be_written_as_toml(text: str) -> None:
+    assert tomllib.loads(dump({"a": [{text: [text]}]})) == {"a": [{text: [text]}]}
+
+
+@pytest.mark.parametrize("value", [None, "\udc80", {"a": 1}])
+def test_what_toml_can_not_say(value: object) -> None:
+    with pytest.raises(ValueError, match=r"written|surrogates"):
+        dump({"a": [{"b": value}]})
+
+
+@pytest.mark.parametrize("kind", RULES_READERS)
+def test_whoever_is_told_of_the_rules_file_has_a_setting_for_it(kind: str) -> None:
+    settings = getattr(importlib.import_module(f"easyq_{kind}.config"), f"{kind.title()}Settings")
+    assert "rules" in settings.model_fields
 
 
 def test_a_disk_that_is_almost_full_is_told() -> None:

@@ -4,17 +4,9 @@ from typing import Any
 
 import pytest
 
+from easyq_supervisor.domain.hosts import DockerHost, Offer, check_hosts, deserted, read_docker_host
 from easyq_supervisor.domain.options import OptionError, Options, merge
-from easyq_supervisor.domain.rules import (
-    DockerHost,
-    Limit,
-    Pool,
-    check_together,
-    deserted,
-    parse_docker_host,
-    parse_limit,
-    parse_pool,
-)
+from easyq_supervisor.domain.rules import Limit, Pool, Rules, Weight, check_rules, read_limit, read_pool
 
 
 @pytest.mark.parametrize(
@@ -28,44 +20,43 @@ from easyq_supervisor.domain.rules import (
     ],
 )
 def test_pools(text: str, pool: Pool) -> None:
-    assert parse_pool(text) == pool
-    assert parse_pool(str(pool)) == pool
+    assert read_pool(text) == pool
 
 
 @pytest.mark.parametrize("text", ["x", "=a", "a=", "a b=c", "a=(", "a=b:0", "a=:3", "a=b:9999999", "-a=b"])
 def test_what_is_no_pool(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(is|has) "):
-        parse_pool(text)
+        read_pool(text)
 
 
 def test_limits() -> None:
-    assert parse_limit("mail-.*=5") == Limit(pattern="mail-.*", max_running=5)
-    assert parse_limit("a=b=5") == Limit(pattern="a=b", max_running=5)
-    assert str(parse_limit("a=5")) == "a=5"
+    assert read_limit("mail-.*=5") == Limit(pattern="mail-.*", max_running=5)
+    assert read_limit("a=b=5") == Limit(pattern="a=b", max_running=5)
+    assert read_limit("a=0") == Limit(pattern="a", max_running=0)
 
 
-@pytest.mark.parametrize("text", ["a", "=5", "(=2", "a=", "a=0", "a=-1", "a=x", "a=٣"])
+@pytest.mark.parametrize("text", ["a", "=5", "(=2", "a=", "a=-1", "a=x", "a=٣"])
 def test_what_is_no_limit(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(is|has) "):
-        parse_limit(text)
+        read_limit(text)
 
 
 @pytest.mark.parametrize(
     ("text", "host"),
     [
         ("unix:///var/run/docker.sock", DockerHost(url="unix:///var/run/docker.sock")),
-        ("gpu=tcp://10.0.0.1:2375", DockerHost(url="tcp://10.0.0.1:2375", pool="gpu")),
+        ("gpu=tcp://10.0.0.1:2375", DockerHost(url="tcp://10.0.0.1:2375", pools=("gpu",))),
         ("unix:///a=b", DockerHost(url="unix:///a=b")),
     ],
 )
 def test_docker_hosts(text: str, host: DockerHost) -> None:
-    assert parse_docker_host(text) == host
+    assert read_docker_host(text) == host
 
 
 @pytest.mark.parametrize("text", ["/var/run/docker.sock", "gpu=", "=unix:///x", "ssh://x", "a b=unix:///x", ""])
 def test_what_is_no_docker_host(text: str) -> None:
     with pytest.raises(ValueError, match="neither a URL"):
-        parse_docker_host(text)
+        read_docker_host(text)
 
 
 def test_nothing_asked_for_is_the_defaults() -> None:
@@ -95,7 +86,7 @@ def test_flags_win_over_the_file_and_lists_are_replaced_whole() -> None:
         grpc_port=2,
         pools=(Pool(name="a", pattern="z-.*"),),
         limits=(Limit(pattern="x", max_running=1),),
-        docker_hosts=(DockerHost(url="unix:///s", pool="a"),),
+        docker_hosts=(DockerHost(url="unix:///s", pools=("a",)),),
         slots=9,
         redis="redis://r",
         mongo="mongodb://m",
@@ -117,7 +108,7 @@ def test_flags_win_over_the_file_and_lists_are_replaced_whole() -> None:
         ({"slots": 0}, "f: slots: must be an integer between 1"),
         ({"grace": "soon"}, "f: grace: must be a number of seconds"),
         ({"grace": True}, "f: grace: must be a number of seconds"),
-        ({"pool": "a=b"}, "f: pool: must be a list of texts"),
+        ({"pool": "a=b"}, "f: pool: must be a list of texts or of tables"),
         ({"pool": ["a"]}, "f: pool: 'a' is not NAME=REGEX"),
         ({"pool": [1]}, "f: pool: must be a text"),
         ({"limit": ["("]}, "f: limit: '\\(' is not REGEX=N"),
@@ -136,6 +127,133 @@ def test_mistakes_are_told_by_name(file: dict[str, Any], said: str) -> None:
         merge({}, file, "f")
 
 
+def test_rules_may_stand_in_tables() -> None:
+    file: dict[str, list[Any]] = {
+        "pool": [
+            {"name": "gpu", "pattern": "gpu-.*", "max-running": 2, "lost_after": "45s"},
+            {"name": "default"},
+            "b=b",
+        ],
+        "limit": [{"pattern": "mail", "max_running": 0}, "x=1"],
+        "weight": [{"pattern": "fast-.*", "weight": 5}, "y=2"],
+        "default": [{"pattern": "mail", "retries": 3, "backoffMin": "2s", "retryOn": ["75", "oom"], "timeout": 60}],
+        "retention": [{"pattern": ".*", "age": "30d", "count": 5}],
+    }
+    options = merge({}, file, "f")
+    assert options.rules == Rules(
+        pools=(
+            Pool(name="gpu", pattern="gpu-.*", max_running=2, lost_after="45s"),
+            Pool(name="default", pattern=".*"),
+            Pool(name="b", pattern="b"),
+        ),
+        limits=(Limit(pattern="mail", max_running=0), Limit(pattern="x", max_running=1)),
+        weights=(Weight(pattern="fast-.*", weight=5), Weight(pattern="y", weight=2)),
+        defaults=tuple(file["default"]),
+        retention=tuple(file["retention"]),
+    )
+    # A flag replaces what stands in tables as it does a list of texts.
+    assert merge({"weight": ("z=3",)}, file, "f").weights == (Weight(pattern="z", weight=3),)
+
+
+def test_what_an_agent_offers() -> None:
+    file = {
+        "slots": 9,
+        "label": {"zone": "a", "disk": "ssd"},
+        "memory": 1024,
+        "docker_host": [
+            "unix:///s",
+            {
+                "url": "unix:///t",
+                "pool": ["gpu", "default"],
+                "name": "big",
+                "slots": 2,
+                "labels": ["zone=b", "gpu=a100"],
+                "cpus": 3.5,
+                "memory": "14g",
+                "gpus": 4,
+                "image-cache": "20g",
+            },
+        ],
+        "pool": ["gpu=g"],
+    }
+    options = merge({"gpus": 1}, file, "f")
+    plain, big = options.docker_hosts
+    assert plain == DockerHost(url="unix:///s", offer=Offer())
+    assert (big.pools, big.name) == (("gpu", "default"), "big")
+    assert plain.offer.settings(options.offer) == {
+        "slots": "9",
+        "labels": "zone=a,disk=ssd",
+        "memory": "1024",
+        "gpus": "1",
+    }
+    assert big.offer.settings(options.offer) == {
+        "slots": "2",
+        "labels": "zone=b,disk=ssd,gpu=a100",
+        "cpus": "3.5",
+        "memory": "14g",
+        "gpus": "4",
+        "image_cache": "20g",
+    }
+
+
+TABLE = "f: docker_host: table 1: "
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ({"pool": [{"name": "a"}]}, "f: pool: table 1: has no pattern"),
+        ({"pool": [{"name": "a", "pattern": "x", "max": 1}]}, "f: pool: table 1: has 'max', which is none of name, p"),
+        (
+            {"pool": [{"name": "a", "pattern": "x", "max_running": 0}]},
+            "table 1: max_running must be an integer between 1",
+        ),
+        ({"pool": [{"name": "a b", "pattern": "x"}]}, "table 1: name is no name of a pool"),
+        ({"pool": [{"name": "a", "pattern": 3}]}, "table 1: pattern must be a text"),
+        ({"pool": [{"name": "a", "pattern": "x", "lost-after": "soon"}]}, "lost-after is not a duration"),
+        ({"pool": [{"name": "a", "pattern": "x", "lost-after": "10ms"}]}, "lost-after '10ms' is less than a second"),
+        ({"pool": [{"name": "a", "pattern": "x", "lost_after": 5}]}, "lost_after must be a duration as text"),
+        ({"pool": [{"name": "default", "pattern": "x"}]}, "its regex can only be"),
+        ({"limit": [{"pattern": "("}]}, "f: limit: table 1: pattern has a broken regex"),
+        ({"limit": [{"pattern": "a"}]}, "has no max_running"),
+        ({"weight": [{"pattern": "a", "weight": 1001}]}, "weight must be an integer between 1 and 1000"),
+        ({"weight": ["a=0"]}, "f: weight: 'a=0' has no number between 1 and 1000"),
+        ({"weight": ["a=1", "a=2"]}, "'a' is weighted twice"),
+        ({"default": [{"retries": 3}]}, "f: default: table 1: has no pattern"),
+        ({"default": [{"pattern": "a", "backoff_min": "1s"}]}, "has 'backoff_min', which is none of pattern, retries"),
+        ({"default": [{"pattern": "a", "timeout": "x"}]}, "timeout is not a duration"),
+        ({"default": [{"pattern": "a", "backoffFactor": 0.5}]}, "backoffFactor must be a number between 1 and 100"),
+        ({"default": [{"pattern": "a", "retryOn": "75"}]}, "retryOn must be a list of texts"),
+        ({"default": [{"pattern": "a"}, {"pattern": "a"}]}, "'a' has defaults twice"),
+        ({"default": ["a"]}, "'a' is neither"),
+        ({"retention": ["a"]}, "'a' is no table"),
+        ({"retention": [{"pattern": "("}]}, "broken regex"),
+        ({"retention": [{"age": float("inf")}]}, "age: must be a text, a number"),
+        ({"retention": [{"age": [1]}]}, "age: must be a text, a number"),
+        ({"label": ["x"]}, "f: label: has 'x', which is not KEY=VALUE"),
+        ({"label": "x=y"}, "f: label: must be a table, or a list of KEY=VALUE"),
+        ({"label": {"a": 1}}, "must have texts for keys and values, not 'a' and 1"),
+        ({"label": {"a": "x,y"}}, "'a=x,y': neither may have commas"),
+        ({"label": ["a=1", "a=2"]}, "f: label: has 'a' twice"),
+        ({"memory": "much"}, "f: memory: must be a number of bytes, or a size"),
+        ({"memory": True}, "f: memory: must be a number of bytes"),
+        ({"cpus": 0}, "f: cpus: must be a number between 0.001"),
+        ({"docker_host": [{"pool": "default"}]}, TABLE + "has no url"),
+        ({"docker_host": [{"url": "/x"}]}, TABLE + "url must be a URL"),
+        ({"docker_host": [{"url": "unix:///x", "pool": []}]}, TABLE + "pool must be a pool's name, or a list"),
+        ({"docker_host": [{"url": "unix:///x", "pool": "gpu"}]}, "no pool is named 'gpu'"),
+        ({"docker_host": [{"url": "unix:///x", "name": "-a"}]}, TABLE + "name must have letters"),
+        ({"docker_host": [{"url": "unix:///x", "gpus": -1}]}, TABLE + "gpus must be an integer"),
+        ({"docker_host": [{"url": f"unix:///{n}", "name": "a"} for n in "xy"]}, "two agents are named 'a'"),
+        ({"docker_host": [{"url": "unix:///x", "image_cache": "1g", "image-cache": "1g"}]}, "has 'image-cache' twice"),
+    ],
+)
+def test_mistakes_in_tables_are_told_by_name(file: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError) as error:
+        merge({}, file, "f")
+    assert said in str(error.value)
+
+
 def test_mistakes_of_flags_name_the_flag() -> None:
     with pytest.raises(OptionError, match=r"--limit: '\(=2' has a broken regex"):
         merge({"limit": ("(=2",)}, {}, "f")
@@ -148,12 +266,14 @@ def test_both_ports_may_be_free_ones() -> None:
 
 
 def test_together_without_problems() -> None:
-    assert check_together((Pool(name="a", pattern="x"),), (), (DockerHost(url="unix:///s", pool="a"),)) == []
+    pool = Pool(name="a", pattern="x")
+    assert check_rules(Rules(pools=(pool, Pool(name="default", pattern=".*", max_running=3)))) == []
+    assert check_hosts((DockerHost(url="unix:///s", pools=("a", "default")),), (pool,)) == []
 
 
 def test_a_pool_that_no_agent_joins_is_told() -> None:
     gpu, cpu = Pool(name="gpu", pattern="gpu-.*", max_running=2), Pool(name="cpu", pattern="x")
-    hosts = (DockerHost(url="unix:///s"), DockerHost(url="unix:///t", pool="cpu"))
+    hosts = (DockerHost(url="unix:///s"), DockerHost(url="unix:///t", pools=("cpu",)))
     [warning] = deserted((gpu, cpu), hosts)
     assert warning.startswith("warning: no agent joins the pool 'gpu'")
     assert "'gpu-.*'" in warning

@@ -3,6 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.domain.plan import STOP_WAVES
@@ -36,6 +37,7 @@ def system(children: list[Any], grace: float) -> System:
         docker_urls=[],
         missing_told=False,
         may_install=False,
+        reloader=Mock(),
         ready=lambda: None,
     )
     made._children = children

@@ -33,6 +33,7 @@ class Child:
         self._console = console
         self._process: Process | None = None
         self._stopping = asyncio.Event()
+        self._wanted_again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> asyncio.Task[None]:
@@ -43,6 +44,7 @@ class Child:
     async def stop(self, patience: float) -> None:
         """SIGTERM, and after `patience` seconds SIGKILL; returns when it has ended and its output was passed on."""
         self._stopping.set()
+        self._wanted_again.set()
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -58,9 +60,14 @@ class Child:
     def kill(self) -> None:
         """SIGKILL, without waiting."""
         self._stopping.set()
+        self._wanted_again.set()
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+
+    def start_again(self) -> None:
+        """Starts it again if it has ended for good."""
+        self._wanted_again.set()
 
     async def _keep(self) -> None:
         delay: float | None = None
@@ -73,6 +80,12 @@ class Child:
                 raise BadSettings(
                     f"{self.spec.name} can't start, and trying again would not help; its last lines above say why"
                 )
+            if status == 0 and self.spec.farewell:
+                self._console.say(self.spec.farewell)
+                self._wanted_again.clear()
+                await self._wanted_again.wait()
+                delay = None
+                continue
             delay = next_delay(delay, lived=time.monotonic() - began)
             self._console.say(f"{self.spec.name} {_how(status)}; it is started again in {delay:.1f} s")
             with contextlib.suppress(TimeoutError):

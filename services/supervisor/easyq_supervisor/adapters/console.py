@@ -49,6 +49,8 @@ class Console:
             self._target.flush()
         except (BrokenPipeError, ValueError):
             self._gone = True
+        except OSError:
+            return  # a full disk may have room again; a terminal that hung up is asked in vain
 
     def _prefix(self, source: str) -> bytes:
         label = f"{source:<{_WIDTH}} | "

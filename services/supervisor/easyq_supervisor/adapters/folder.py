@@ -37,7 +37,8 @@ class Running:
 
 class DataFolder:
     """Layout: `lock` (held by the running system), `up.json` (what it says of itself), `run/` (sockets),
-    `farm` (its name), `easyq.db` (the store), `agents/<id>/` (journals), `engine/` (a Docker Engine of EasyQ's own)."""
+    `farm` (its name), `rules.toml` (what services read again when it changes), `easyq.db` (the store), `agents/<id>/`
+    (journals), `engine/` (a Docker Engine of EasyQ's own)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -108,6 +109,16 @@ class DataFolder:
             draft.write_text(f"easyq-{secrets.token_hex(4)}", encoding="ascii")
             draft.replace(file)
         return file.read_text(encoding="ascii").strip()
+
+    @property
+    def rules(self) -> Path:
+        return self.path / "rules.toml"
+
+    def write_rules(self, text: str) -> None:
+        """Replaces the rules file as a whole: nobody ever reads half of it. Raises OSError."""
+        draft = self.path / "rules.toml.new"
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self.rules)
 
     def announce(self, running: Running) -> None:
         """Writes down what `easyq down` needs to know."""

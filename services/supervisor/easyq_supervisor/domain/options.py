@@ -6,14 +6,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from easyq_supervisor.domain.rules import (
+from easyq_supervisor.domain.checks import between, number, one_of, size, text, url
+from easyq_supervisor.domain.hosts import (
+    MOST_CPUS,
+    MOST_GPUS,
+    MOST_SLOTS,
     DockerHost,
+    Labels,
+    Offer,
+    check_hosts,
+    read_docker_host,
+    read_labels,
+)
+from easyq_supervisor.domain.rules import (
     Limit,
     Pool,
-    check_together,
-    parse_docker_host,
-    parse_limit,
-    parse_pool,
+    Rules,
+    Table,
+    Weight,
+    check_rules,
+    read_default,
+    read_limit,
+    read_pool,
+    read_retention,
+    read_weight,
 )
 
 DEFAULT_DATA = "~/.easyq"
@@ -27,20 +43,50 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """All of `easyq up`. Ports of 0 mean any free one; without `docker_hosts` the default one is taken."""
+    """All of `easyq up`. Ports of 0 mean any free one; without `docker_hosts` the default one is taken. What concerns
+    agents holds for each that doesn't say otherwise."""
 
     data: str = DEFAULT_DATA
     rest_port: int = 10000
     grpc_port: int = 10001
     docker_hosts: tuple[DockerHost, ...] = ()
     slots: int = 4
+    labels: Labels = ()
+    cpus: float | None = None
+    memory: str = ""
+    gpus: int | None = None
+    image_cache: str = ""
     redis: str = ""
     mongo: str = ""
     pools: tuple[Pool, ...] = ()
     limits: tuple[Limit, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    defaults: tuple[Table, ...] = ()
+    retention: tuple[Table, ...] = ()
     engine: str = "auto"
     log_level: str = "info"
     grace: float = 15.0
+
+    @property
+    def rules(self) -> Rules:
+        """What may change while the system runs."""
+        return Rules(**{name: getattr(self, name) for name in RULES})
+
+    @property
+    def offer(self) -> Offer:
+        """What each agent offers."""
+        return Offer(
+            slots=self.slots,
+            labels=self.labels,
+            cpus=self.cpus,
+            memory=self.memory,
+            gpus=self.gpus,
+            image_cache=self.image_cache,
+        )
+
+
+#: The fields that services read again while they run.
+RULES = ("pools", "limits", "weights", "defaults", "retention")
 
 
 def merge(flags: Mapping[str, Any], file: Mapping[str, Any], source: str) -> Options:
@@ -60,8 +106,8 @@ def merge(flags: Mapping[str, Any], file: Mapping[str, Any], source: str) -> Opt
     for name, value in flags.items():
         if value is not None and value != ():
             values[name] = _checked(name, list(value) if isinstance(value, tuple) else value, _flag(name))
-    options = Options(**{_FIELDS.get(name, name): value for name, value in values.items()})
-    for problem in check_together(options.pools, options.limits, options.docker_hosts):
+    options = Options(**{FIELDS.get(name, name): value for name, value in values.items()})
+    for problem in (*check_rules(options.rules), *check_hosts(options.docker_hosts, options.pools)):
         raise OptionError(problem)
     if options.rest_port == options.grpc_port != 0:
         raise OptionError(f"--rest-port and --grpc-port are both {options.rest_port}; each needs a port of its own")
@@ -79,75 +125,59 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _integer(least: int, most: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise ValueError(f"must be an integer between {least} and {most}")
-        return value
-
-    return check
-
-
 def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 3600:
-        raise ValueError("must be a number of seconds between 1 and 3600")
-    return float(value)
+    return float(number(1, 3600, "a number of seconds")(value))
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be a text that is not empty")
-    return value
+def _each(read: Callable[[object], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """A check of lists of texts or tables, each of which `read` takes."""
 
-
-def _one_of(*allowed: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
-        return str(value)
-
-    return check
-
-
-def _url(*schemes: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if not _text(value).startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return str(value)
-
-    return check
-
-
-def _each(parse: Callable[[str], Any]) -> Callable[[Any], tuple[Any, ...]]:
     def check(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise ValueError("must be a list of texts")
-        return tuple(_parsed(parse, _text(item)) for item in value)
+            raise ValueError("must be a list of texts or of tables")
+        return tuple(_read(read, item, place) for place, item in enumerate(value, 1))
 
     return check
 
 
-def _parsed(parse: Callable[[str], Any], text: str) -> Any:
+def _read(read: Callable[[object], Any], item: object, place: int) -> Any:
+    if not isinstance(item, Mapping):
+        text(item)
     try:
-        return parse(text)
+        return read(item)
     except ValueError as error:
-        raise ValueError(f"{text!r} {error}") from error
+        raise ValueError(f"{item!r} {error}" if isinstance(item, str) else f"table {place}: {error}") from error
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "data": _text,
-    "rest_port": _integer(0, 65535),
-    "grpc_port": _integer(0, 65535),
-    "docker_host": _each(parse_docker_host),
-    "slots": _integer(1, 10_000),
-    "redis": _url("redis", "rediss", "unix"),
-    "mongo": _url("mongodb", "mongodb+srv"),
-    "pool": _each(parse_pool),
-    "limit": _each(parse_limit),
-    "engine": _one_of(*ENGINES),
-    "log_level": _one_of(*LOG_LEVELS),
+    "data": text,
+    "rest_port": between(0, 65535),
+    "grpc_port": between(0, 65535),
+    "docker_host": _each(read_docker_host),
+    "slots": between(1, MOST_SLOTS),
+    "label": read_labels,
+    "cpus": number(0.001, MOST_CPUS),
+    "memory": size,
+    "gpus": between(0, MOST_GPUS),
+    "image_cache": size,
+    "redis": url("redis", "rediss", "unix"),
+    "mongo": url("mongodb", "mongodb+srv"),
+    "pool": _each(read_pool),
+    "limit": _each(read_limit),
+    "weight": _each(read_weight),
+    "default": _each(read_default),
+    "retention": _each(read_retention),
+    "engine": one_of(*ENGINES),
+    "log_level": one_of(*LOG_LEVELS),
     "grace": _seconds,
 }
 
-# Where a record's field is named for many what a flag names for one.
-_FIELDS = {"docker_host": "docker_hosts", "pool": "pools", "limit": "limits"}
+#: Where a record's field is named for many what a flag names for one.
+FIELDS = {
+    "docker_host": "docker_hosts",
+    "label": "labels",
+    "pool": "pools",
+    "limit": "limits",
+    "weight": "weights",
+    "default": "defaults",
+}

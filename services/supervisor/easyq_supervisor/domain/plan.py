@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from easyq_supervisor.domain.hosts import DockerHost
 from easyq_supervisor.domain.options import Options
-from easyq_supervisor.domain.rules import DockerHost
+from easyq_supervisor.domain.rules import Rules, rules_tables
+from easyq_supervisor.domain.toml import dump
+
+#: The services that read the rules file, and read it again when it changes.
+RULES_READERS = ("dispatcher", "gateway")
+
+_RULES_HEAD = """\
+# Written by `easyq up` from its flags and its config file, and written anew when that changes: change that one.
+
+"""
 
 #: How they are ended: wave after wave, each at once. Whoever another needs to end well is in a later wave: agents park
 #: their sessions through the dispatcher and the store.
@@ -21,6 +31,8 @@ class ProcessSpec:
     kind: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    #: What to say where it ends by itself, in order: it is not started again. Empty: that is a crash like any other.
+    farewell: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +54,12 @@ class Surroundings:
     farm: str
     data: str
     run: str
+    #: Path of the rules file.
+    rules: str
     rest_port: int
     grpc_port: int
+    #: Of `easyq up` itself.
+    pid: int
     python: str
     #: Path of the bundled Redis-protocol server; only used where no other Redis is named.
     valkey: str
@@ -65,8 +81,10 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
                 "listen": address["dispatcher"],
                 "store": address["store"],
                 "redis": redis,
-                "pools": "\n".join(str(pool) for pool in options.pools),
-                "limits": "\n".join(str(limit) for limit in options.limits),
+                # All that there is to say stands in the rules file.
+                "pools": "",
+                "limits": "",
+                "weights": "",
             },
         ),
         (
@@ -94,8 +112,8 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
                     "store": address["store"],
                     # The docker command's own choice may come with certificates: the agent finds it like that command.
                     **({} if agent.is_default else {"docker_host": agent.host.url}),
-                    "pools": agent.host.pool,
-                    "slots": str(options.slots),
+                    "pools": ",".join(agent.host.pools),
+                    **agent.host.offer.settings(options.offer),
                     "agent_id": agent.agent_id,
                     "data": agent.data,
                 },
@@ -113,13 +131,28 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
     return specs + [_service(name, kind, {**common, **settings}, around) for name, kind, settings in services]
 
 
+def rules_text(rules: Rules) -> str:
+    """What the rules file says. Raises ValueError where a text in it can't be written."""
+    return _RULES_HEAD + dump(rules_tables(rules))
+
+
 def _service(name: str, kind: str, settings: Mapping[str, str], around: Surroundings) -> ProcessSpec:
     prefix = f"EASYQ_{kind.upper()}_"
+    if kind in RULES_READERS:
+        settings = {**settings, "rules": around.rules}
     return ProcessSpec(
         name=name,
         kind=kind,
         argv=(around.python, "-m", f"easyq_{kind}"),
         env={f"{prefix}{key.upper()}": value for key, value in settings.items()},
+        farewell=_farewell(settings["agent_id"], around) if kind == "runner" else "",
+    )
+
+
+def _farewell(agent_id: str, around: Surroundings) -> str:
+    return (
+        f"agent {agent_id} was drained and has ended; it is not started again. To have it back: "
+        f"curl -XDELETE http://127.0.0.1:{around.rest_port}/agents/{agent_id}/drain && kill -HUP {around.pid}"
     )
 
 

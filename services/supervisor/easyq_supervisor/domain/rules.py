@@ -1,113 +1,196 @@
-"""Pools, limits and Docker hosts as they stand in flags and files."""
+"""Pools, limits, weights and the other rules, as they stand in flags and in tables of a file."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from easyq_supervisor.domain.checks import (
+    between,
+    checked_table,
+    duration,
+    is_name,
+    number,
+    number_at_end,
+    patience,
+    pool_name,
+    regex,
+    texts,
+)
 
 DEFAULT_POOL = "default"
+EVERYTHING = ".*"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+Table = Mapping[str, Any]
+
 _MOST_RUNNING = 1_000_000
+_MOST_WEIGHT = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
-    """A named set of agents: the regex of the task names it serves, and how many run at once (0: all its slots)."""
+    """A named set of agents: the regex of the task names it serves, how many run at once (0: all its slots), and after
+    which silence an agent of it is lost (a duration; empty: the dispatcher's own setting)."""
 
     name: str
     pattern: str
     max_running: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.pattern}" + (f":{self.max_running}" if self.max_running else "")
+    lost_after: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
-    """At most this many at once of the tasks whose names the regex matches."""
+    """At most this many at once of the tasks whose names the regex matches; 0 holds them back."""
 
     pattern: str
     max_running: int
 
-    def __str__(self) -> str:
-        return f"{self.pattern}={self.max_running}"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weight:
+    """Jobs that a task takes when it is its turn."""
+
+    pattern: str
+    weight: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DockerHost:
-    """A Docker Engine, and the pool that its agent joins."""
+class Rules:
+    """What services read again while they run. `defaults` and `retention` are tables as the rules file has them."""
 
-    url: str
-    pool: str = DEFAULT_POOL
-
-
-def parse_pool(text: str) -> Pool:
-    """`NAME=REGEX[:max]`. Raises ValueError with what is wrong."""
-    name, equals, rest = text.partition("=")
-    if not equals or not _NAME.fullmatch(name):
-        raise ValueError("is not NAME=REGEX[:max]")
-    # Task names have no colons, so that one before digits at the end is never part of a useful regex.
-    pattern, colon, number = rest.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]+", number):
-        return Pool(name=name, pattern=_regex(rest))
-    return Pool(name=name, pattern=_regex(pattern), max_running=_count(number, least=1))
+    pools: tuple[Pool, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    defaults: tuple[Table, ...] = ()
+    retention: tuple[Table, ...] = ()
 
 
-def parse_limit(text: str) -> Limit:
-    """`REGEX=N`. Raises ValueError with what is wrong."""
-    pattern, equals, number = text.rpartition("=")
-    if not equals:
-        raise ValueError("is not REGEX=N")
-    return Limit(pattern=_regex(pattern), max_running=_count(number, least=1))
+def read_pool(item: object) -> Pool:
+    """`NAME=REGEX[:max]`, or a table. Raises ValueError with what is wrong."""
+    if isinstance(item, str):
+        return _parse_pool(item)
+    table = checked_table(
+        item, {"name": pool_name}, {"pattern": regex, "max_running": between(1, _MOST_RUNNING), "lost_after": patience}
+    )
+    if "pattern" not in table:
+        if table["name"] != DEFAULT_POOL:
+            raise ValueError("has no pattern")
+        table["pattern"] = EVERYTHING
+    return Pool(**table)
 
 
-def parse_docker_host(text: str) -> DockerHost:
-    """`URL` or `NAME=URL`. Raises ValueError with what is wrong."""
-    match = re.fullmatch(r"(?:([^=/:]+)=)?((?:unix|tcp)://\S+)", text)
-    if match is None or (match[1] and not _NAME.fullmatch(match[1])):
-        raise ValueError("is neither a URL (unix:///…, tcp://…) nor POOL=URL")
-    return DockerHost(url=match[2], pool=match[1] or DEFAULT_POOL)
+def read_limit(item: object) -> Limit:
+    """`REGEX=N`, or a table. Raises ValueError with what is wrong."""
+    if isinstance(item, str):
+        pattern, most = _pair(item)
+        return Limit(pattern=regex(pattern), max_running=number_at_end(most, 0, _MOST_RUNNING))
+    return Limit(**checked_table(item, {"pattern": regex, "max_running": between(0, _MOST_RUNNING)}, {}))
 
 
-def check_together(pools: tuple[Pool, ...], limits: tuple[Limit, ...], hosts: tuple[DockerHost, ...]) -> list[str]:
+def read_weight(item: object) -> Weight:
+    """`REGEX=N`, or a table. Raises ValueError with what is wrong."""
+    if isinstance(item, str):
+        pattern, weight = _pair(item)
+        return Weight(pattern=regex(pattern), weight=number_at_end(weight, 1, _MOST_WEIGHT))
+    return Weight(**checked_table(item, {"pattern": regex, "weight": between(1, _MOST_WEIGHT)}, {}))
+
+
+def read_default(item: object) -> Table:
+    """A table of defaults for the jobs of some tasks, in the words of a job's spec. Raises ValueError."""
+    return checked_table(item, {"pattern": regex}, _DEFAULTS, dashes=False)
+
+
+def read_retention(item: object) -> Table:
+    """A table of what is kept for how long, in the store's words. Raises ValueError."""
+    if not isinstance(item, Mapping):
+        raise ValueError("is no table")
+    if "pattern" in item:
+        regex(item["pattern"])
+    for key, value in item.items():
+        if not isinstance(value, str | int | float) or not _is_finite(value):
+            raise ValueError(f"{key}: must be a text, a number, true or false")
+    return dict(item)
+
+
+def check_rules(rules: Rules) -> list[str]:
     """What is wrong with them beside each other, one sentence each."""
-    problems = []
-    names = [pool.name for pool in pools]
-    problems += [f"the pool {name!r} is named twice" for name in sorted({n for n in names if names.count(n) > 1})]
-    if DEFAULT_POOL in names:
-        problems.append(f"the pool {DEFAULT_POOL!r} is there by itself, for every task that no other pool serves")
-    patterns = [limit.pattern for limit in limits]
-    problems += [f"{one!r} is limited twice" for one in sorted({p for p in patterns if patterns.count(p) > 1})]
-    known = {*names, DEFAULT_POOL}
-    problems += [f"no pool is named {host.pool!r} (for {host.url})" for host in hosts if host.pool not in known]
-    urls = [host.url for host in hosts]
-    problems += [f"{url} is named twice" for url in sorted({u for u in urls if urls.count(u) > 1})]
+    problems = [f"the pool {name!r} is named twice" for name in twins([pool.name for pool in rules.pools])]
+    if any(pool.name == DEFAULT_POOL and pool.pattern != EVERYTHING for pool in rules.pools):
+        problems.append(
+            f"the pool {DEFAULT_POOL!r} is there by itself, for every task that no other pool serves: its regex can "
+            f"only be {EVERYTHING}"
+        )
+    for words, patterns in (
+        ("is limited twice", [limit.pattern for limit in rules.limits]),
+        ("is weighted twice", [weight.pattern for weight in rules.weights]),
+        ("has defaults twice", [table["pattern"] for table in rules.defaults]),
+    ):
+        problems += [f"{pattern!r} {words}" for pattern in twins(patterns)]
     return problems
 
 
-def deserted(pools: tuple[Pool, ...], hosts: tuple[DockerHost, ...]) -> list[str]:
-    """A warning for each pool that no agent joins: its tasks would wait for ever, and nothing else says so."""
-    joined = {host.pool for host in hosts}
-    return [
-        f"warning: no agent joins the pool {pool.name!r}: every task whose whole name matches {pool.pattern!r} waits. "
-        f"Give it one by --docker-host {pool.name}=URL"
-        for pool in pools
-        if pool.name not in joined
+def rules_tables(rules: Rules) -> dict[str, list[Table]]:
+    """As the tables of the rules file, by their names."""
+    pools = [
+        {
+            "name": pool.name,
+            "pattern": pool.pattern,
+            **({"max_running": pool.max_running} if pool.max_running else {}),
+            **({"lost_after": pool.lost_after} if pool.lost_after else {}),
+        }
+        for pool in rules.pools
     ]
+    return {
+        "pool": list(pools),
+        "limit": [{"pattern": limit.pattern, "max_running": limit.max_running} for limit in rules.limits],
+        "weight": [{"pattern": weight.pattern, "weight": weight.weight} for weight in rules.weights],
+        "default": list(rules.defaults),
+        "retention": list(rules.retention),
+    }
 
 
-def _regex(pattern: str) -> str:
-    if not pattern:
-        raise ValueError("has an empty regex")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"has a broken regex: {error}") from error
-    return pattern
+def twins(names: list[str]) -> list[str]:
+    """Those that are there more than once."""
+    return sorted({name for name in names if names.count(name) > 1})
 
 
-def _count(number: str, *, least: int) -> int:
-    if not (re.fullmatch(r"[0-9]{1,7}", number) and least <= int(number) <= _MOST_RUNNING):
-        raise ValueError(f"has no number between {least} and {_MOST_RUNNING} at its end")
-    return int(number)
+def _parse_pool(text: str) -> Pool:
+    name, equals, rest = text.partition("=")
+    if not equals or not is_name(name):
+        raise ValueError("is not NAME=REGEX[:max]")
+    # Task names have no colons, so that one before digits at the end is never part of a useful regex.
+    pattern, colon, most = rest.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]+", most):
+        return Pool(name=name, pattern=regex(rest))
+    return Pool(name=name, pattern=regex(pattern), max_running=number_at_end(most, 1, _MOST_RUNNING))
+
+
+def _is_finite(value: str | float) -> bool:
+    return isinstance(value, str) or math.isfinite(value)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    pattern, equals, most = text.rpartition("=")
+    if not equals:
+        raise ValueError("is not REGEX=N")
+    return pattern, most
+
+
+# What the gateway takes; it checks them again, by the schema of specs.
+_DEFAULTS: Mapping[str, Callable[[Any], Any]] = {
+    "retries": between(0, 1_000),
+    "backoffMin": duration,
+    "backoffFactor": number(1, 100),
+    "backoffMax": duration,
+    "backoffJitter": number(0, 1),
+    "backoffMaxElapsed": duration,
+    "retryOn": texts,
+    "infraRetries": between(0, 100),
+    "timeout": duration,
+    "stopGrace": duration,
+    "priority": between(-(2**31), 2**31 - 1),
+    "startDeadline": duration,
+}

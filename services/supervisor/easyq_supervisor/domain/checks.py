@@ -1,0 +1,157 @@
+"""Checks of single values, and of tables of them.
+
+Each returns what it got, and raises ValueError with words that follow on what the value is called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from easyq.durations import parse_duration
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LEAST_PATIENCE_MS = 1_000
+_SIZE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?\s*[bkmgt]?b?", re.IGNORECASE)
+
+
+def checked_table(
+    item: object,
+    needed: Mapping[str, Callable[[Any], Any]],
+    possible: Mapping[str, Callable[[Any], Any]],
+    *,
+    dashes: bool = True,
+) -> dict[str, Any]:
+    """The table with each value as its check returns it; `dashes` in keys count as underscores. Raises ValueError."""
+    if not isinstance(item, Mapping):
+        raise ValueError("is neither a text nor a table")
+    checks = {**needed, **possible}
+    found: dict[str, Any] = {}
+    for key, value in item.items():
+        name = key.replace("-", "_") if dashes else key
+        if name not in checks:
+            raise ValueError(f"has {key!r}, which is none of {', '.join(checks)}")
+        if name in found:
+            raise ValueError(f"has {key!r} twice")
+        try:
+            found[name] = checks[name](value)
+        except ValueError as error:
+            raise ValueError(f"{key} {error}") from error
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise ValueError(f"has no {' and no '.join(missing)}")
+    return found
+
+
+def between(least: int, most: int) -> Callable[[Any], int]:
+    """A check of integers."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"must be an integer between {least} and {most}")
+        return value
+
+    return check
+
+
+def number(least: float, most: float, what: str = "a number") -> Callable[[Any], float]:
+    """A check of numbers."""
+
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise ValueError(f"must be {what} between {least:g} and {most:g}")
+        return value
+
+    return check
+
+
+def one_of(*allowed: str) -> Callable[[Any], str]:
+    """A check of words."""
+
+    def check(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return str(value)
+
+    return check
+
+
+def url(*schemes: str) -> Callable[[Any], str]:
+    """A check of addresses."""
+
+    def check(value: Any) -> str:
+        if not text(value).startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return str(value)
+
+    return check
+
+
+def text(value: Any) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
+def texts(value: Any) -> list[str]:
+    """A list of texts."""
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError("must be a list of texts")
+    return value
+
+
+def is_name(value: str) -> bool:
+    """Whether it can be a pool's."""
+    return _NAME.fullmatch(value) is not None
+
+
+def pool_name(value: object) -> str:
+    """The name of a pool."""
+    if not isinstance(value, str) or not is_name(value):
+        raise ValueError("is no name of a pool: letters, digits, '.', '_' and '-', at most 64")
+    return value
+
+
+def regex(value: object) -> str:
+    """A regex for whole names of tasks."""
+    if not isinstance(value, str):
+        raise ValueError("must be a text")
+    if not value:
+        raise ValueError("has an empty regex")
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"has a broken regex: {error}") from error
+    return value
+
+
+def number_at_end(value: str, least: int, most: int) -> int:
+    """The number in digits."""
+    if not (re.fullmatch(r"[0-9]{1,7}", value) and least <= int(value) <= most):
+        raise ValueError(f"has no number between {least} and {most} at its end")
+    return int(value)
+
+
+def duration(value: Any) -> Any:
+    """A duration as text, or a number of seconds."""
+    parse_duration(value)
+    return value
+
+
+def patience(value: object) -> str:
+    """A duration as text, of a second at least."""
+    if not isinstance(value, str):
+        raise ValueError('must be a duration as text, such as "45s"')
+    if parse_duration(value) < _LEAST_PATIENCE_MS:
+        raise ValueError(f"{value!r} is less than a second")
+    return value
+
+
+def size(value: Any) -> str:
+    """Bytes, as a number or as Docker's users write them, as text."""
+    written = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(written, str) or not _SIZE.fullmatch(written):
+        raise ValueError("must be a number of bytes, or a size such as 512m or 20g")
+    return written
