@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from easyq_runner.watchdog.guard import Guard
 from easyq_runner.watchdog.say import Speaker
 from tests.fakes.runner_engine import FakeAgentClock
 from tests.fakes.runner_rig import Rig
+from tests.support.missing import require_program
 
 NOTE = LeaseNote(boot_id="boot", renewed_at=100.0, lost_after=60.0, parked=False)
 WARD = Ward(farm="f", agent_id="a", engine="unix:///x", tls=None, lease="/d/lease", console=False)
@@ -157,15 +159,14 @@ def test_marks_of_what_was_ended(tmp_path: Path) -> None:
 class FakeDaemon:
     """Docker's API as far as the watchdog needs it, on a unix socket; it filters nothing, as a later one may not."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, listening: socket.socket) -> None:
         self.running: dict[str, dict[str, str] | None] = {}
         self.kill_status = 204
         self.broken = False
         self.killed: list[str] = []
         self.lists = 0
         self.on_list: Callable[[], None] = lambda: None
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(str(path))
+        self._socket = listening
         self._socket.listen(200)
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -203,7 +204,9 @@ class Watched:
     """A guard whose agent was heard of `lost_after` seconds before `clock.ahead`."""
 
     def __init__(self, folder: Path) -> None:
-        self.daemon = FakeDaemon(folder / "s")
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(f"{folder}/s")
+        self.daemon = FakeDaemon(listening)
         self.clock = FakeAgentClock()
         self.notes = FileLeaseNotes(folder / "lease")
         self.ward = replace(WARD, engine=f"unix://{folder}/s", lease=str(folder / "lease"))
@@ -364,6 +367,29 @@ def test_engine_that_cannot_be_reached(tmp_path: Path) -> None:
     with pytest.raises(NoAnswer, match="No such file"):
         engine.list()
     assert engine.kill(["a", "b"]) == {"a": 0, "b": 0}
+
+
+def test_engine_behind_tls(tmp_path: Path) -> None:
+    """It shows the client's certificate, and trusts no other authority than the one given."""
+    cert, key = (str(tmp_path / name) for name in ("cert.pem", "key.pem"))
+    openssl = require_program("openssl", "apt-get install openssl")
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        [openssl, "req", "-x509", *kind, *subject, "-keyout", key, "-out", cert], check=True, capture_output=True
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=cert)
+    context.load_cert_chain(cert, key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    plain = socket.create_server(("127.0.0.1", 0))
+    url = f"tcp://127.0.0.1:{plain.getsockname()[1]}"
+    with closing(FakeDaemon(context.wrap_socket(plain, server_side=True))) as daemon:
+        daemon.running = {"mine": labels()}
+        engine = Engine(replace(WARD, engine=url, tls=(cert, cert, key)))
+        assert set(engine.list()) == {"mine"}
+        assert engine.kill(["mine"]) == {"mine": 204}
+        with pytest.raises(NoAnswer, match="certificate"):
+            Engine(replace(WARD, engine=url.replace("tcp", "https"))).list()
 
 
 @pytest.mark.parametrize("change", [{"engine": "ssh://host"}, {"tls": ("/none", "/none", "/none")}])
