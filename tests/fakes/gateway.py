@@ -289,6 +289,8 @@ class FakeStore(Operators):
                 answer.hints.add(execution_id=execution.execution_id, epoch=1, agent_id=execution.host)
             elif execution.state not in EXECUTION_ENDED:
                 await self.move(execution.execution_id, Execution.STOPPED)
+        if job.spec.HasField("cron"):
+            job.state = Job.STOPPED
         answer.job.CopyFrom(self._shown(job, 20))
         return answer
 
