@@ -30,11 +30,12 @@ class Dispatcher:
         self.stub = DispatcherServiceStub(self.channel)
         self._news: Any = None
 
-    async def notify(self, heads: list[Head], stops: Any = ()) -> None:
-        """Tells it of heads, as gateway and scheduler do."""
+    async def notify(self, heads: list[Head], stops: Any = (), upkeep: Any = ()) -> None:
+        """Tells it of heads, stops and wishes, as gateway and scheduler do."""
         if self._news is None:
             self._news = self.stub.Notify()
-        await self._news.write(pb.NotifyRequest(batch=1, ready=[head_message(head) for head in heads], stops=stops))
+        ready = [head_message(head) for head in heads]
+        await self._news.write(pb.NotifyRequest(batch=1, ready=ready, stops=stops, upkeep=upkeep))
         assert (await self._news.read()).batch == 1
 
     async def matching(self) -> pb.GetMatchingResponse:

@@ -8,10 +8,21 @@ from typing import Any, Self
 
 import grpc.aio
 
+from easyq.v1.job_pb2 import Failure
 from easyq_chassis.channel import open_channel
 from easyq_internal.dispatcher.v1 import dispatcher_pb2 as pb
 from easyq_internal.dispatcher.v1.dispatcher_pb2_grpc import AgentLinkServiceStub
-from easyq_internal.store.v1.records_pb2 import Assignment, Directive, Finish, GiveBack, Held, Report, ReportResult
+from easyq_internal.store.v1.records_pb2 import (
+    Assignment,
+    Directive,
+    Finish,
+    GiveBack,
+    Held,
+    Offer,
+    Report,
+    ReportResult,
+    Upkeep,
+)
 
 Phase = Held.Phase
 
@@ -34,6 +45,8 @@ class ScriptedAgent:
         daemon: str = "",
         protocol: tuple[int, int] = (1, 1),
         healthy: bool = True,
+        offer: tuple[int, int, int] = (0, 0, 0),
+        labels: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         self.slots = slots
@@ -44,6 +57,8 @@ class ScriptedAgent:
         self._at_once = at_once
         self._reconnect = reconnect
         self._healthy = healthy
+        self._offer = Offer(cpu_millis=offer[0], memory=offer[1], gpus=offer[2])
+        self._labels = labels or {}
         self._channel = open_channel(address)
         self._call: Any = None
         self._task: asyncio.Task[None] | None = None
@@ -59,6 +74,7 @@ class ScriptedAgent:
         self.most_running = 0
         self.welcome: pb.Welcome | None = None
         self.parked = False
+        self.upkeep: list[Upkeep] = []
         self.ended: grpc.StatusCode | None = None
         self.details = ""
         self.on_start: Callable[[str], None] = lambda _: None
@@ -72,6 +88,8 @@ class ScriptedAgent:
             hostname=self.name,
             pools=self._pools,
             slots=self.slots,
+            labels=self._labels,
+            offer=self._offer,
             version="test",
             protocol_min=self._protocol[0],
             protocol_max=self._protocol[1],
@@ -100,9 +118,10 @@ class ScriptedAgent:
         """Reports that these run."""
         await self._report([self._word(name, started={"container_id": "c"}) for name in ids])
 
-    async def give_back(self, *ids: str) -> None:
+    async def give_back(self, *ids: str, reason: Failure.Reason.ValueType = Failure.UNSPECIFIED) -> None:
         """Reports that these never started."""
-        await self._report([self._word(name, give_back=GiveBack()) for name in ids])
+        word = GiveBack(failure=Failure(reason=reason, message="so it is"))
+        await self._report([self._word(name, give_back=word) for name in ids])
         for name in ids:
             del self.running[name]
 
@@ -172,10 +191,13 @@ class ScriptedAgent:
             case "results":
                 await self._answered(list(message.results.items))
             case "beat_ack":
+                self.upkeep.append(message.beat_ack.upkeep)
                 self.acknowledged.append(message.beat_ack.number)
                 await self._obey(message.beat_ack.directives)
             case "directives":
                 await self._obey(message.directives.items)
+            case "upkeep":
+                self.upkeep.append(message.upkeep)
             case "parked":
                 self.parked = True
 

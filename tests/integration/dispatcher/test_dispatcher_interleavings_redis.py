@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from easyq_chassis.errors import Unavailable
 from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
+from easyq_dispatcher.domain.breakers import Patience
 from easyq_dispatcher.domain.matching import Matching
 from easyq_dispatcher.ports import MatchIndex
 from tests.support import RedisServer
@@ -34,7 +35,9 @@ class RedisTrouble:
             await self._client.hset("{test}:v1:state", "run_id", "another")
 
     def index(self, name: str, matching: Matching) -> MatchIndex:
-        index = SometimesAway(self, self._client, farm="test", dispatcher=name, matching=matching)
+        # Breakers run on Redis's own clock: they half-open at once.
+        patience = Patience(failures=2, wait_ms=1, longest_ms=2)
+        index = SometimesAway(self, self._client, farm="test", dispatcher=name, matching=matching, patience=patience)
         self._opened.append(index)
         return index
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from easyq_chassis.errors import EasyQError
 from easyq_dispatcher.domain.agents import Held, Hello, Phase
+from easyq_dispatcher.domain.breakers import Patience
 from easyq_dispatcher.domain.matching import Matching
 from easyq_dispatcher.domain.rules import build_matching
 from easyq_dispatcher.messages import Acknowledged, Beat, Incoming, Orders, Outgoing, Reports, Results, Runs, Welcome
@@ -258,6 +259,7 @@ class Rig:
         limits: Sequence[str] = (),
         make_index: MakeIndex | None = None,
         orphan_after: float = ORPHAN_AFTER,
+        patience: Patience | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.server = FakeIndexServer(self.clock)
@@ -265,6 +267,7 @@ class Rig:
         self.matching = rules(pools, limits)
         self._make_index = make_index or self._fake_index
         self._orphan_after = orphan_after
+        self._patience = patience
 
     def dispatcher(self, name: str = "d1", matching: Matching | None = None, *, rules: Rulebook | None = None) -> Core:
         fixed = matching or self.matching
@@ -281,7 +284,7 @@ class Rig:
         )
 
     def _fake_index(self, name: str, matching: Matching) -> MatchIndex:
-        return FakeMatchIndex(self.server, dispatcher=name, matching=matching)
+        return FakeMatchIndex(self.server, dispatcher=name, matching=matching, patience=self._patience)
 
 
 def rules(pools: Sequence[str] = (), limits: Sequence[str] = ()) -> Matching:

@@ -7,6 +7,7 @@ import asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from easyq_dispatcher.domain.breakers import Patience
 from tests.fakes.dispatcher_index import FakeIndexServer
 from tests.unit.dispatcher.rig import Core, Rig
 from tests.unit.dispatcher.world import HARM, HARMLESS, LIMITS, World, play
@@ -34,7 +35,7 @@ class FakeTrouble:
 
 
 def world() -> World:
-    rig = Rig(limits=LIMITS)
+    rig = Rig(limits=LIMITS, patience=Patience(failures=2, wait_ms=1_000, longest_ms=3_000))
     return World(rig, FakeTrouble(rig.server))
 
 

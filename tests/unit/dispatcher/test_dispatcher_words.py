@@ -17,7 +17,7 @@ from easyq_dispatcher.domain.explain import Reason, Waiting
 from easyq_dispatcher.domain.needs import ALL_GPUS, Needs, Offer
 from easyq_dispatcher.messages import Beat
 from easyq_dispatcher.usecases.words import Asked
-from easyq_internal.store.v1.records_pb2 import GiveBack
+from easyq_internal.store.v1.records_pb2 import GiveBack, Upkeep
 from tests.unit.dispatcher.rig import Agent, Core, Rig, idle
 
 
@@ -271,7 +271,7 @@ async def test_what_agents_use() -> None:
     core, agent, cordoned = await begun(rig), Agent("a", 5), Agent("b", 5)
     await agent.connect(core, offer=HOST)
     await cordoned.connect(core)
-    core.conversations.wish("b", convert.records_pb2.Upkeep(cordoned=True))
+    core.conversations.wish("b", Upkeep(cordoned=True))
     core.ledger.ready(
         [
             *rig.farm.submit("t", needs=Needs(cpu_millis=1_500, memory=1)),

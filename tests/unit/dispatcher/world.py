@@ -6,11 +6,16 @@ from collections import Counter
 from contextlib import suppress
 from typing import Protocol
 
+from easyq.v1.job_pb2 import Failure
+from easyq_dispatcher.domain.needs import Needs, Offer
 from easyq_dispatcher.domain.records import Seat
 from easyq_dispatcher.ports import StaleIndex
+from easyq_internal.store.v1.records_pb2 import GiveBack
 from tests.unit.dispatcher.rig import Agent, Rig, idle
 
 SLOTS = {"a": 4, "b": 3}
+CPUS = 4_000
+ASKED = (Needs(), Needs(cpu_millis=1_000), Needs(cpu_millis=3_000))
 LIMITS = ("t=2", "u=3", "[tu]=4")
 
 
@@ -39,7 +44,8 @@ class World:
         core, agent = self.cores[which], self.agents[which]
         match name:
             case "submit":
-                self.rig.farm.submit("tuv"[which + len(self.rig.farm.rows) % 2], 2)
+                needs = ASKED[len(self.rig.farm.rows) // 2 % 3]
+                self.rig.farm.submit("tuv"[which + len(self.rig.farm.rows) % 2], 2, needs=needs)
             case "notify":
                 core.ledger.ready(self.rig.farm.submit("tuv"[len(self.rig.farm.rows) % 3], 2))
             case "keep":
@@ -54,6 +60,12 @@ class World:
                 agent.finish(min(agent.running))
             case "give back" if agent.connected and agent.running:
                 agent.give_back(max(agent.running))
+            case "fail" if agent.connected and agent.running:
+                reason = Failure.HOST_FAILED if which else Failure.PULL_FAILED
+                agent.report(max(agent.running), give_back=GiveBack(failure=Failure(reason=reason)))
+            case "cordon":
+                if agent.name in self.rig.farm.agents:
+                    self.rig.farm.cordon(agent.name, cordoned=not self.rig.farm.agents[agent.name].cordoned)
             case "beat" if agent.connected:
                 agent.beat()
             case "connect":
@@ -99,7 +111,7 @@ class World:
                 agent.disconnect()
 
     async def connect(self, which: int) -> None:
-        await self.agents[which].connect(self.cores[self.homes[which]])
+        await self.agents[which].connect(self.cores[self.homes[which]], offer=Offer(cpu_millis=CPUS))
 
     def check(self) -> None:
         farm = self.rig.farm
@@ -109,12 +121,16 @@ class World:
         assert held["t"] + held["u"] <= 4
         for agent in self.agents:
             assert farm.held_by(agent.name) <= agent.slots
+            mine = [row for row in farm.rows.values() if row.held and row.agent_id == agent.name]
+            assert sum(row.needs.cpu_millis for row in mine) <= CPUS
 
     async def heal(self) -> None:
         """Nothing goes wrong any more: everything has to end."""
         self.trouble.away = self.rig.farm.away = False
         self.rig.farm.lose_answers = 0
         self.rig.farm.gate.set()
+        for name in self.rig.farm.agents:
+            self.rig.farm.cordon(name, cordoned=False)
         await idle()
         for _ in range(40 + 2 * len(self.rig.farm.rows)):
             self.rig.clock.seconds += 1
@@ -146,6 +162,8 @@ class World:
 HARMLESS = ["submit", "notify", "keep", "match", "match", "feed", "settle", "finish", "finish", "beat", "second"]
 HARM = [
     "give back",
+    "fail",
+    "cordon",
     "connect",
     "vanish",
     "flush",
