@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.nemesis.faults import WEIGHTS
+from tests.chaos.nemesis.intents import WEIGHTS as LOADS
 from tests.chaos.nemesis.run import Run
 
 
@@ -27,6 +28,7 @@ def main() -> int:
         limit=limit,
         kinds=options.only,
         targets=options.on,
+        load=options.load,
         mongo=options.store == "mongo",
         extra=_extra(options),
     )
@@ -41,6 +43,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--store", choices=["sqlite", "mongo"], default="sqlite")
     parser.add_argument("--only", action="append", choices=sorted(WEIGHTS), default=[], help="faults; may be repeated")
     parser.add_argument("--on", action="append", default=[], metavar="TARGET", help="the same for what is hit")
+    parser.add_argument("--load", action="append", choices=sorted(LOADS), default=[], help="jobs; may be repeated")
     parser.add_argument("--runs", type=Path, default=Path("build/chaos"), help="folder for what is kept of each run")
     parser.add_argument("--services", type=Path, help="a folder like `services` with other code to run")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for all services")

@@ -123,7 +123,10 @@ def ends_are_witnessed(world: World) -> Iterator[Violation]:
 
 
 def fences_grow(world: World) -> Iterator[Violation]:
-    """Attempts of a job count from 1 without gaps, and its fences grow with them; in time too, for a plain job."""
+    """Attempts of a job count from 1 without gaps, and its fences grow with them; in time too, for a plain job.
+
+    In time not for a LOST one, whose start may have been under way when its agent was stopped.
+    """
     begins = {line["execution"]: line["up"] for line in world.witness if line["word"] == "start"}
     for job in world.jobs:
         executions = world.executions_of(job)
@@ -134,7 +137,8 @@ def fences_grow(world: World) -> Iterator[Violation]:
                 yield Violation("fence", job, f"has the fence {after['fence']} after {before['fence']}")
         if world.is_recurring(job):
             continue
-        ran = [begins[execution["execution"]] for execution in executions if execution["execution"] in begins]
+        known = [execution["execution"] for execution in executions if execution["state"] != "LOST"]
+        ran = [begins[execution] for execution in known if execution in begins]
         if ran != sorted(ran):
             yield Violation("fence", job, "an attempt began before an older one")
 

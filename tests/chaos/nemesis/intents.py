@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ LABEL = "chaos.n"
 INFRA_RETRIES = 30
 
 # kind → how often, relative to the others.
-_WEIGHTS = {
+WEIGHTS = {
     "plain": 20,
     "slow": 12,
     "big": 5,
@@ -81,18 +81,19 @@ class Intent:
         }
 
 
-def intents(seed: int) -> Iterator[Intent]:
-    """Jobs that run once, without end."""
+def intents(seed: int, kinds: Sequence[str] = ()) -> Iterator[Intent]:
+    """Jobs that run once, without end. `kinds`: only these, by default all."""
+    weights = {kind: weight for kind, weight in WEIGHTS.items() if not kinds or kind in kinds}
     numbers = random.Random(f"load {seed}")
     # Numbers below are for recurring jobs.
     n = 100
     while True:
         n += 1
-        yield _intent(numbers, n)
+        yield _intent(numbers, n, weights)
 
 
-def _intent(numbers: random.Random, n: int) -> Intent:
-    kind = numbers.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+def _intent(numbers: random.Random, n: int, weights: dict[str, int]) -> Intent:
+    kind = numbers.choices(list(weights), list(weights.values()))[0]
     task, seconds = numbers.choice(["mixed-a", "mixed-b", "mixed-c"]), 0.0
     more: dict[str, Any] = {}
     stop_after: float | None = None

@@ -6,7 +6,7 @@ import http.client
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +30,7 @@ class Load:
         history: History,
         *,
         seed: int,
+        kinds: Sequence[str] = (),
         opened: Callable[[str, Intent], None],
         count_open: Callable[[], int],
     ) -> None:
@@ -37,6 +38,7 @@ class Load:
         self._witness = witness
         self._history = history
         self._seed = seed
+        self._kinds = kinds
         self._opened = opened
         self._count_open = count_open
         self._numbers = random.Random(f"pace {seed}")
@@ -69,7 +71,7 @@ class Load:
 
     def _feed(self) -> None:
         batch: list[Intent] = []
-        for intent in intents(self._seed):
+        for intent in intents(self._seed, self._kinds):
             while self._count_open() + self._under_way >= MOST_OPEN:
                 if self._ending.wait(0.1):
                     break

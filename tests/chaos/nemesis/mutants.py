@@ -70,14 +70,10 @@ MUTANTS = (
                 new="if claim.epoch < 0:",
             ),
         ),
-        # Between taking a place and assigning it lies more time than others wait for that.
+        # Once in the life of each process, an assignment comes later than others wait for it.
         arguments=(
-            "--only",
-            "freeze",
-            "--on",
-            "dispatcher-0",
-            "--env",
-            "EASYQ_TEST_FAULTS=dispatcher.after_take=delay:4",
+            *("--only", "kill", "--on", "dispatcher-0", "--on", "dispatcher-1", "--load", "limited"),
+            *("--env", "EASYQ_TEST_FAULTS=dispatcher.after_take=delay:4@6"),
         ),
         rules=frozenset({"limit"}),
     ),

@@ -135,6 +135,13 @@ class Reader:
         except _AWAY:
             return None
 
+    def stopped(self) -> bool:
+        """Whether the recurring jobs have ended, as far as they can be read."""
+        try:
+            return all(self._rest.get(f"/jobs/{job}", timeout=10)["state"] in ENDS for job in self.recurring)
+        except _AWAY:
+            return False
+
     def decided(self) -> dict[str, int]:
         """How far each recurring job's times are decided, of those that can be read."""
         found = {}

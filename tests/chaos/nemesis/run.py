@@ -38,6 +38,7 @@ class Run:
         limit: float,
         kinds: Sequence[str] = (),
         targets: Sequence[str] = (),
+        load: Sequence[str] = (),
         mongo: bool = False,
         extra: Mapping[str, str] | None = None,
     ) -> None:
@@ -51,6 +52,7 @@ class Run:
         self._history = History(folder / "history.jsonl")
         self._extra = extra
         self._mongo = mongo
+        self._load = load
         self._stage: Stage | None = None
         (folder / "faults.json").write_text(json.dumps([f.as_json() for f in self._faults], indent=1))
 
@@ -84,6 +86,7 @@ class Run:
             stage.witness,
             self._history,
             seed=self._seed,
+            kinds=self._load,
             opened=reader.opened,
             count_open=reader.count_open,
         )
@@ -148,7 +151,7 @@ class Run:
         for job, intent in reader.recurring.items():
             load.stop_job(job, intent)
         while time.monotonic() < deadline:
-            if reader.still_open() == [] and reader.count_open() == 0:
+            if reader.still_open() == [] and reader.count_open() == 0 and reader.stopped():
                 return True
             time.sleep(0.5)
         print(f"still open: {reader.still_open()}", flush=True)
