@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from easyq.aio import AsyncClient as AsyncClient
     from easyq.client import Client as Client
     from easyq.client import RunResult as RunResult
     from easyq.durations import format_duration as format_duration
@@ -24,9 +25,19 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Client", "EasyQError", "RunResult", "__version__", "format_duration", "job_spec", "parse_duration"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "EasyQError",
+    "RunResult",
+    "__version__",
+    "format_duration",
+    "job_spec",
+    "parse_duration",
+]
 
 _HOMES = {
+    "AsyncClient": "easyq.aio",
     "Client": "easyq.client",
     "EasyQError": "easyq.errors",
     "RunResult": "easyq.client",

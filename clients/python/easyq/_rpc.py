@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
 from easyq.errors import BY_CODE, EasyQError, FieldProblem
@@ -15,11 +16,18 @@ _MAX_MESSAGE = 36 * 1024 * 1024
 
 
 def open_channel(target: str) -> grpc.Channel:
-    """A channel to `host:port` or `unix:/path`. Nothing is sent yet.
+    """A channel to `host:port` or `unix:/path`. Nothing is sent yet."""
+    return grpc.insecure_channel(target, options=_options(target))
 
-    Pings find a connection whose other end has vanished within about 15 s, and a server that restarts is found again
-    within a second.
-    """
+
+def open_aio_channel(target: str) -> grpc.aio.Channel:
+    """The same for asyncio, within its running loop."""
+    return grpc.aio.insecure_channel(target, options=_options(target))
+
+
+def _options(target: str) -> list[tuple[str, int]]:
+    """Pings find a connection whose other end has vanished within about 15 s, and a server that restarts is found again
+    within a second."""
     options: list[tuple[str, int]] = [
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
@@ -34,7 +42,7 @@ def open_channel(target: str) -> grpc.Channel:
     if _is_local(target):
         # A proxy for the outer world is not asked for the way to this machine.
         options.append(("grpc.enable_http_proxy", 0))
-    return grpc.insecure_channel(target, options=options)
+    return options
 
 
 def to_error(error: Any, target: str) -> EasyQError:

@@ -15,8 +15,9 @@ from google.protobuf.message import Message
 
 from easyq import _rpc
 from easyq.cursor import Gap, LogCursor
-from easyq.errors import DeadlineExceeded, EasyQError, Internal, ResourceExhausted, Unavailable
+from easyq.errors import DeadlineExceeded, EasyQError
 from easyq.operators import OperatorCalls
+from easyq.outage import PAUSES, Outage, wait_before_repeat
 from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.job_service_pb2 import (
@@ -40,11 +41,8 @@ DEFAULT_TASK = "run"
 #: States that a job does not leave by itself.
 ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXPIRED})
 
-# Waits between attempts of a call that may be repeated; the last attempt's error is raised.
-_PAUSES = (0.1, 0.3, 1.0)
-_LONGEST_PAUSE = 5.0
-_MOST_GAPS = 3
-_PAGE = 500
+#: Jobs that are asked for at once where all are listed.
+PAGE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +121,7 @@ class Client(OperatorCalls):
         """
         token: str | None = None
         while token != "":
-            request = ListJobsRequest(task_id=task, state=states, page_size=_PAGE, page_token=token or "")
+            request = ListJobsRequest(task_id=task, state=states, page_size=PAGE, page_token=token or "")
             answer = self._call(self._jobs.ListJobs, request)
             yield from answer.items
             token = answer.next_page_token
@@ -168,7 +166,7 @@ class Client(OperatorCalls):
         once of each outage; one that lasts longer than `patience` seconds is raised. Raises NotFound.
         """
         cursor = LogCursor(job_id=job_id, execution_id=execution_id, follow=follow, streams=streams)
-        outage = _Outage(patience)
+        outage = Outage(patience)
         while not cursor.ended:
             try:
                 for event in self._read(cursor):
@@ -180,7 +178,7 @@ class Client(OperatorCalls):
                     return
                 if not cursor.ended:
                     # In order, but too early: between two attempts, or the server stops.
-                    time.sleep(_PAUSES[0])
+                    time.sleep(PAUSES[0])
             except (EasyQError, Gap) as error:
                 is_first = outage.met(error)
                 if on_break is not None and is_first:
@@ -228,50 +226,13 @@ class Client(OperatorCalls):
             call.cancel()
 
     def _call(self, method: Callable[..., Answer], request: Message, *, repeat: bool = True) -> Answer:
-        for pause in (*_PAUSES, None) if repeat else (None,):
+        for pause in (*PAUSES, None) if repeat else (None,):
             try:
                 return method(request, timeout=self._timeout)
             except grpc.RpcError as problem:
                 error = _rpc.to_error(problem, self.server)
-                if pause is None or not isinstance(error, Unavailable | ResourceExhausted):
+                wait = None if pause is None else wait_before_repeat(error, pause)
+                if wait is None:
                     raise error from problem
-                time.sleep(max(pause, min(error.retry_after or 0.0, _LONGEST_PAUSE)))
+                time.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-class _Outage:
-    """How long a stream has been broken, and how long to wait before the next attempt."""
-
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._since: float | None = None
-        self._gaps = 0
-        self.pause = _PAUSES[0]
-        self.problem = EasyQError("")
-
-    def over(self) -> None:
-        self._since = None
-        self.pause = _PAUSES[0]
-
-    def met(self, error: EasyQError | Gap) -> bool:
-        """Takes in a break, and says whether it begins an outage; raises it where going on makes no sense."""
-        self.problem = self._judge(error)
-        now = time.monotonic()
-        if self._since is None:
-            self._since = now
-            return True
-        if now - self._since > self._patience:
-            raise self.problem
-        self.pause = min(self.pause * 1.5, 1.0)
-        return False
-
-    def _judge(self, error: EasyQError | Gap) -> EasyQError:
-        if isinstance(error, Gap):
-            self._gaps += 1
-            problem = Internal(f"the server left out output: {error}")
-            if self._gaps >= _MOST_GAPS:
-                raise problem from error
-            return problem
-        if not _rpc.is_break(error):
-            raise error
-        return error

@@ -1,0 +1,253 @@
+"""The client, for programs on asyncio. The same as `easyq.client.Client`, call for call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from easyq import _rpc
+from easyq.client import DEFAULT_SERVER, DEFAULT_TASK, ENDED, PAGE, RunResult
+from easyq.cursor import Gap, LogCursor
+from easyq.errors import DeadlineExceeded, EasyQError
+from easyq.outage import PAUSES, Outage, wait_before_repeat
+from easyq.spec import DurationLike, to_duration
+from easyq.v1 import farm_service_pb2 as farm
+from easyq.v1 import job_service_pb2 as api
+from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
+from easyq.v1.job_pb2 import Job
+from easyq.v1.job_service_pb2_grpc import JobServiceStub
+from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream
+from easyq.v1.log_service_pb2_grpc import LogServiceStub
+from easyq.v1.spec_pb2 import JobSpec
+
+Answer = TypeVar("Answer")
+
+
+class AsyncClient:
+    """Talks to one EasyQ farm; made and used within one running event loop.
+
+    What is said of `easyq.Client` and its methods holds here too: errors, repeats, bounds.
+    """
+
+    def __init__(
+        self, server: str | None = None, *, timeout: float = 30.0, channel: grpc.aio.Channel | None = None
+    ) -> None:
+        self.server = server or os.environ.get("EASYQ_SERVER") or DEFAULT_SERVER
+        self._timeout = timeout
+        self._own = channel is None
+        self._channel = channel or _rpc.open_aio_channel(self.server)
+        self._jobs = JobServiceStub(self._channel)
+        self._logs = LogServiceStub(self._channel)
+        self._farm = FarmServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection; streams of output end with it."""
+        if self._own:
+            await self._channel.close()
+
+    # ------------------------------------------------------------------------------------------------------------ jobs
+
+    async def submit(
+        self, spec: JobSpec, *, task: str = DEFAULT_TASK, idempotency_key: str | None = None
+    ) -> api.CreateJobResponse:
+        """Enqueues a job under a task, and returns once it is on disk, with its ids."""
+        key = idempotency_key or uuid.uuid4().hex
+        request = api.CreateJobRequest(task_id=task, spec=spec, idempotency_key=key)
+        return await self._call(self._jobs.CreateJob, request)
+
+    async def get(self, job_id: str) -> Job:
+        """The job with its newest 20 executions, oldest first."""
+        return await self._call(self._jobs.GetJob, api.GetJobRequest(job_id=job_id))
+
+    async def jobs(self, *, task: str = "", states: Sequence[Job.State.ValueType] = ()) -> AsyncIterator[Job]:
+        """All jobs, newest first, without their executions; only of one task or in some states, if given."""
+        token: str | None = None
+        while token != "":
+            request = api.ListJobsRequest(task_id=task, state=states, page_size=PAGE, page_token=token or "")
+            answer = await self._call(self._jobs.ListJobs, request)
+            for job in answer.items:
+                yield job
+            token = answer.next_page_token
+
+    async def stop(self, job_id: str) -> api.StopJobResponse:
+        """Asks a job to stop."""
+        return await self._call(self._jobs.StopJob, api.StopJobRequest(job_id=job_id))
+
+    async def wait(self, job_id: str, *, timeout: float | None = None) -> Job:
+        """Waits until the job has ended. Raises DeadlineExceeded after `timeout` seconds, NotFound."""
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        pause = 0.05
+        while True:
+            job = await self.get(job_id)
+            if job.state in ENDED:
+                return job
+            if deadline is not None:
+                left = deadline - loop.time()
+                if left <= 0:
+                    raise DeadlineExceeded(f"job {job_id} is still {Job.State.Name(job.state)}")
+                pause = min(pause, left)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+
+    async def logs(
+        self,
+        job_id: str = "",
+        *,
+        execution_id: str = "",
+        follow: bool = False,
+        streams: tuple[LogStream.Name.ValueType, ...] = (),
+        patience: float = 60.0,
+        on_break: Callable[[EasyQError], None] | None = None,
+    ) -> AsyncIterator[LogChunk | LogEnd]:
+        """The output of a job, attempt after attempt, or of one execution; with `follow` until the end."""
+        cursor = LogCursor(job_id=job_id, execution_id=execution_id, follow=follow, streams=streams)
+        outage = Outage(patience)
+        while not cursor.ended:
+            try:
+                async for event in self._read(cursor):
+                    outage.over()
+                    if event is not None:
+                        yield event
+                outage.over()
+                if not follow:
+                    return
+                if not cursor.ended:
+                    # In order, but too early: between two attempts, or the server stops.
+                    await asyncio.sleep(PAUSES[0])
+            except (EasyQError, Gap) as error:
+                is_first = outage.met(error)
+                if on_break is not None and is_first:
+                    on_break(outage.problem)
+                await asyncio.sleep(outage.pause)
+
+    async def run(
+        self,
+        spec: JobSpec,
+        *,
+        task: str = DEFAULT_TASK,
+        idempotency_key: str | None = None,
+        on_output: Callable[[LogChunk], None] | None = None,
+    ) -> RunResult:
+        """Submits a job, follows its output, and returns when it has ended, however it ended.
+
+        A cancellation leaves the job running; see `stop`.
+        """
+        submitted = await self.submit(spec, task=task, idempotency_key=idempotency_key)
+        output = {LogStream.STDOUT: bytearray(), LogStream.STDERR: bytearray()}
+        async for event in self.logs(submitted.job_id, follow=True):
+            if isinstance(event, LogChunk):
+                if on_output is None:
+                    output[event.stream] += event.data
+                else:
+                    on_output(event)
+        job = await self.wait(submitted.job_id)
+        return RunResult(
+            job=job,
+            execution=job.executions[-1] if job.executions else None,
+            stdout=bytes(output[LogStream.STDOUT]),
+            stderr=bytes(output[LogStream.STDERR]),
+        )
+
+    async def pause(self, job_id: str) -> Job:
+        """Lets a recurring job's fires rest."""
+        return (await self._call(self._jobs.PauseJob, api.PauseJobRequest(job_id=job_id))).job
+
+    async def resume(self, job_id: str) -> Job:
+        """Goes on with a paused job."""
+        return (await self._call(self._jobs.ResumeJob, api.ResumeJobRequest(job_id=job_id))).job
+
+    async def trigger(self, job_id: str) -> api.TriggerJobResponse:
+        """Runs a job now."""
+        return await self._call(self._jobs.TriggerJob, api.TriggerJobRequest(job_id=job_id), repeat=False)
+
+    async def retry(self, job_id: str) -> api.RetryJobResponse:
+        """Runs a job that has ended once more."""
+        return await self._call(self._jobs.RetryJob, api.RetryJobRequest(job_id=job_id), repeat=False)
+
+    async def schedule(self, job_id: str, *, coming: int = 10) -> api.GetScheduleResponse:
+        """A recurring job's schedule, with its `coming` next fires."""
+        return await self._call(self._jobs.GetSchedule, api.GetScheduleRequest(job_id=job_id, next=coming))
+
+    async def explain(self, job_id: str) -> api.ExplainJobResponse:
+        """Why a job, and each of its executions, waits."""
+        return await self._call(self._jobs.ExplainJob, api.ExplainJobRequest(job_id=job_id))
+
+    async def delete(self, job_id: str, *, force: bool = False) -> api.DeleteJobResponse:
+        """Deletes a job with its executions and logs; with `force` also one that has not ended."""
+        request = api.DeleteJobRequest(job_id=job_id, force=force)
+        return await self._call(self._jobs.DeleteJob, request, repeat=False)
+
+    # ----------------------------------------------------------------------------------------------------------- hosts
+
+    async def status(self) -> farm.Status:
+        """How the farm is, with what is missing in words."""
+        return await self._call(self._farm.GetStatus, farm.GetStatusRequest())
+
+    async def agents(self) -> Sequence[farm.Agent]:
+        """All agents that the farm knows, by name."""
+        return (await self._call(self._farm.ListAgents, farm.ListAgentsRequest())).items
+
+    async def agent(self, agent_id: str) -> farm.Agent:
+        """One agent."""
+        return await self._call(self._farm.GetAgent, farm.GetAgentRequest(agent_id=agent_id))
+
+    async def cordon(self, agent_id: str) -> farm.Agent:
+        """Takes nothing new to an agent."""
+        return (await self._call(self._farm.CordonAgent, farm.CordonAgentRequest(agent_id=agent_id))).agent
+
+    async def uncordon(self, agent_id: str) -> farm.Agent:
+        """Takes new work to an agent again."""
+        return (await self._call(self._farm.UncordonAgent, farm.UncordonAgentRequest(agent_id=agent_id))).agent
+
+    async def drain(self, agent_id: str, *, deadline: DurationLike | None = None) -> farm.Agent:
+        """Lets what an agent runs end, for `deadline` at most, and ends the agent once it is empty."""
+        request = farm.DrainAgentRequest(agent_id=agent_id)
+        if deadline is not None:
+            request.deadline.CopyFrom(to_duration(deadline))
+        return (await self._call(self._farm.DrainAgent, request)).agent
+
+    async def declare_dead(self, agent_id: str) -> farm.DeclareAgentDeadResponse:
+        """Says that a host is gone for good."""
+        return await self._call(self._farm.DeclareAgentDead, farm.DeclareAgentDeadRequest(agent_id=agent_id))
+
+    # -------------------------------------------------------------------------------------------------------- the wire
+
+    async def _read(self, cursor: LogCursor) -> AsyncIterator[LogChunk | LogEnd | None]:
+        """One stream: what is new in each answer."""
+        call: Any = self._logs.ReadLogs(cursor.request())
+        try:
+            async for response in call:
+                yield cursor.accept(response)
+        except grpc.aio.AioRpcError as error:
+            raise _rpc.to_error(error, self.server) from error
+        finally:
+            call.cancel()
+
+    async def _call(self, method: Callable[..., Awaitable[Answer]], request: Message, *, repeat: bool = True) -> Answer:
+        for pause in (*PAUSES, None) if repeat else (None,):
+            try:
+                return await method(request, timeout=self._timeout)
+            except grpc.aio.AioRpcError as problem:
+                error = _rpc.to_error(problem, self.server)
+                wait = None if pause is None else wait_before_repeat(error, pause)
+                if wait is None:
+                    raise error from problem
+                await asyncio.sleep(wait)
+        raise AssertionError("unreachable: the last attempt returns or raises")
