@@ -1,5 +1,6 @@
 """Recurring jobs: their fires, what overlaps, pause, trigger, stop, a newer spec."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from easyq_store.domain.records import Skip
 from easyq_store.domain.recurring import Fire, FireDecision, fire_id
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, SkipReason, Trigger
 from easyq_store.usecases import look, put, retry, schedules, stop, time, trigger
+from tests.fakes.store import FakePersistence
 from tests.support.store_records import T0
 from tests.support.store_world import World, exited
 
@@ -588,3 +590,46 @@ async def test_waiting_follows_the_newer_overlap(world: World) -> None:
     await world.run(of(60))
     await world.put(cron="* * * * *", overlap=Overlap.ALLOW)
     assert (world.states(), waits(world)) == ("ACTIVE RUNNING QUEUED", None)
+
+
+# ---------------------------------------------------------------------------------------------------------------- races
+@pytest.mark.parametrize(
+    ("overlap", "decided"),
+    [(Overlap.SKIP, [(120, 120, 1, "OVERLAP")]), (Overlap.QUEUE, []), (Overlap.REPLACE, [])],
+)
+async def test_a_fire_between_an_end_and_its_retry_overlaps(
+    overlap: Overlap.Mode.ValueType, decided: list[tuple[int, int, int, str]]
+) -> None:
+    """The end is written and what follows it is not: the series goes on."""
+    world = World(store=FakePersistence(atomic=False))
+    await recurring(world, overlap, retries=1, backoff=NO_WAIT)
+    await world.fire(60)
+    await world.run(of(60))
+    ended, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(name: str) -> None:
+        if name == "change_job":
+            ended.set()
+            await go_on.wait()
+
+    async def let_through(_: str) -> None:
+        return None
+
+    world.store.between = hold
+    ending = asyncio.ensure_future(world.say(of(60), exited(1)))
+    await asyncio.wait_for(ended.wait(), 5)
+    world.store.between = let_through
+    assert world.execution(of(60)).state is ExecutionState.FAILED
+    await world.fire(120)
+    assert (skips(world), of(120) in world.store.tables.executions) == (decided, overlap == Overlap.REPLACE)
+    go_on.set()
+    await asyncio.wait_for(ending, 5)
+    (retried,) = (e for e in world.attempts() if e.trigger is Trigger.RETRY)
+    assert retried.fence == 2
+    states = {
+        Overlap.SKIP: "ACTIVE FAILED QUEUED",
+        Overlap.QUEUE: "ACTIVE FAILED QUEUED",
+        Overlap.REPLACE: "ACTIVE FAILED STOPPED QUEUED",
+    }
+    assert world.states() == states[overlap]
+    assert len(world.attempts()) == world.job().attempts
