@@ -34,6 +34,15 @@ async def test_cordon_and_uncordon(gateway: Client) -> None:
     assert not (await stub.UncordonAgent(api.UncordonAgentRequest(agent_id="host-1"))).agent.HasField("cordoned_at")
 
 
+async def test_a_farm_whose_agents_are_cordoned_runs_nothing(gateway: Client) -> None:
+    gateway.behind.add_agent("host-1")
+    assert (await gateway.get("/status"))["running"]
+    await gateway.post("/agents/host-1/cordon")
+    status = await gateway.get("/status")
+    assert not status["running"]
+    assert "cordoned, or drains" in status["problems"][0]["message"]
+
+
 async def test_drain(gateway: Client) -> None:
     gateway.behind.add_agent("host-1")
     agent = (await gateway.post("/agents/host-1/drain?deadline=10m"))["agent"]

@@ -351,4 +351,4 @@ async def test_a_retry_tells_when_it_comes(gateway: Client) -> None:
     gateway.store.jobs[answer["jobId"]].state = Job.RETRYING
     shown = (await gateway.get(answer["jobUrl"]))["waiting"]
     assert (shown["reason"], shown["nextLookAt"]) == ("BACKOFF", "2030-03-17T18:00:00.000Z")
-    assert "the next attempt, number 2, comes at 2030-03-17 18:00:00 UTC" in shown["message"]
+    assert "next attempt at 2030-03-17 18:00:00 UTC, number 2" in shown["message"]

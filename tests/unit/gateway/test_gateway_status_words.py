@@ -93,3 +93,14 @@ def test_a_store_that_answers_says_itself_why_it_can_not_work() -> None:
     [problem] = told([replace(down(STORE, "its disk is full"), answers=True), SCHEDULER, DISPATCHER], None)
     assert "runs, but can't do its work (its disk is full)" in problem.message
     assert "easyq store" not in problem.message
+
+
+def test_agents_that_an_operator_set_aside() -> None:
+    aside = replace(AGENT, set_aside=True)
+    assert not takes_work(aside)
+    # One that drains says that it is not healthy, which nobody has to look after.
+    assert told(ALL, [AGENT, replace(aside, agent_id="i", healthy=False, message="draining")]) == []
+    [problem] = told(ALL, [aside, replace(AGENT, agent_id="i", state="PARKED", running=0)])
+    assert problem.subject == "agents"
+    assert "easyq agents uncordon" in problem.message
+    assert not can_run(ALL, [aside])

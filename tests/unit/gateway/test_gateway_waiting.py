@@ -29,7 +29,7 @@ def test_between_attempts(trigger: str, told: str) -> None:
     assert words is not None
     assert words.reason == "BACKOFF"
     assert told in words.message
-    assert "the next attempt, number 2, comes at 2030" in words.message
+    assert "next attempt at 2030-03-17 17:46:40 UTC, number 2." in words.message
     assert words.next_look_ms == 1_900_000_000_000
 
 
@@ -75,7 +75,7 @@ DUE = 1_900_000_000_000
         (
             JobSnapshot(state="RETRYING", next_run_ms=DUE, last_modified_ms=5),
             "BACKOFF",
-            "next attempt comes at",
+            "next attempt at 2030",
             5,
             DUE,
         ),

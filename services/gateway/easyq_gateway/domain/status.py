@@ -22,7 +22,10 @@ class ServiceFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentFacts:
-    """One agent. `state` is LIVE, PARKED or DEAD; `last_beat_ms` ms since the epoch, if known."""
+    """One agent. `state` is LIVE, PARKED or DEAD; `last_beat_ms` ms since the epoch, if known.
+
+    `set_aside`: an operator cordoned it, or has it drain.
+    """
 
     agent_id: str
     state: str
@@ -30,6 +33,7 @@ class AgentFacts:
     message: str
     running: int
     last_beat_ms: int | None
+    set_aside: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +59,8 @@ def can_run(services: Sequence[ServiceFacts], agents: Sequence[AgentFacts] | Non
 
 
 def takes_work(agent: AgentFacts) -> bool:
-    """Whether the agent is there and healthy."""
-    return agent.state == "LIVE" and agent.healthy
+    """Whether the agent is there and healthy, and nobody set it aside."""
+    return agent.state == "LIVE" and agent.healthy and not agent.set_aside
 
 
 def _services(services: Sequence[ServiceFacts]) -> Iterator[FarmProblem]:
@@ -86,7 +90,14 @@ def _effect(service: ServiceFacts, none_left: bool) -> str:
 
 
 def _agents(agents: Sequence[AgentFacts]) -> Iterator[FarmProblem]:
-    if not any(agent.state == "LIVE" for agent in agents):
+    live = [agent for agent in agents if agent.state == "LIVE"]
+    if live and all(agent.set_aside for agent in live):
+        yield FarmProblem(
+            subject="agents",
+            message="Every agent that is connected is cordoned, or drains: jobs are accepted and wait. Take one back "
+            "(`easyq agents uncordon NAME`), or start another.",
+        )
+    if not live:
         yield FarmProblem(
             subject="agents",
             message="No agent is connected: jobs are accepted and wait. Start one beside a Docker Engine "
@@ -103,7 +114,8 @@ def _agents(agents: Sequence[AgentFacts]) -> Iterator[FarmProblem]:
 
 def _agent_words(agent: AgentFacts) -> str:
     if agent.state == "LIVE":
-        if agent.healthy:
+        # Nothing is wrong with one that does what an operator wished.
+        if agent.healthy or agent.set_aside:
             return ""
         why = agent.message.rstrip(".") or "it does not say why"
         return f"Agent {agent.agent_id} takes no new work: {why}. See the Docker Engine of its host and its log."

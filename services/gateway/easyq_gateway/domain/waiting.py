@@ -51,7 +51,7 @@ def of_job(job: JobSnapshot) -> Words | None:
     if job.state == "SCHEDULED":
         return _words("NOT_DUE", f"It is due {at}.", job)
     if job.state == "RETRYING":
-        return _words("BACKOFF", f"It failed; its next attempt comes {at}.", job)
+        return _words("BACKOFF", f"It failed; next attempt {at}.", job)
     if job.state == "PAUSED":
         text = "It is paused: nothing fires until it is resumed."
         return Words(reason="PAUSED", message=text, since_ms=job.paused_ms)
@@ -76,7 +76,7 @@ def from_record(execution: Snapshot) -> Words | None:
     due = _time(execution.due_at_ms)
     if execution.trigger in _RETRIES:
         kind = "failed" if execution.trigger == "RETRY" else "was lost to a failure of the infrastructure"
-        text = f"The attempt before it {kind}; the next attempt, number {execution.attempt}, comes {due}."
+        text = f"The attempt before it {kind}; next attempt {due}, number {execution.attempt}."
         reason = "BACKOFF"
     else:
         text, reason = f"It is due {due}.", "NOT_DUE"

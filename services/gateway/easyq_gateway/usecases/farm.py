@@ -141,4 +141,5 @@ def _agent_facts(agent: farm_service_pb2.Agent) -> words.AgentFacts:
         message=agent.message,
         running=agent.running,
         last_beat_ms=convert.ms_of(agent, "last_beat_at"),
+        set_aside=agent.HasField("cordoned_at") or agent.HasField("drained_at"),
     )
