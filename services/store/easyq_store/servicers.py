@@ -27,11 +27,14 @@ from easyq_internal.store.v1.log_store_pb2_grpc import LogStoreServiceServicer
 from easyq_internal.store.v1.records_pb2 import Chunk, ReportResult
 from easyq_internal.store.v1.time_store_pb2_grpc import TimeStoreServiceServicer
 from easyq_store.convert import basics, farm, jobs, logs
+from easyq_store.convert import many as many_convert
 from easyq_store.convert import schedules as convert_schedules
 from easyq_store.usecases import (
     append,
     assign,
+    delete,
     look,
+    many,
     put,
     read_logs,
     report,
@@ -139,6 +142,30 @@ class JobStoreServicer(JobStoreServiceServicer):
     async def TriggerJob(self, request: job_pb.TriggerJobRequest, context: Call) -> job_pb.TriggerJobResponse:
         done = await trigger.trigger_job(self._ctx, request.task_id, request.job_id, request.execution_id)
         return jobs.trigger_response(done)
+
+    async def DeleteJob(self, request: job_pb.DeleteJobRequest, context: Call) -> job_pb.DeleteJobResponse:
+        deleted = await delete.delete_job(self._ctx, request.task_id, request.job_id, force=request.force)
+        return many_convert.delete_response(deleted)
+
+    async def DeleteTask(self, request: job_pb.DeleteTaskRequest, context: Call) -> job_pb.DeleteTaskResponse:
+        limit = many_convert.page(request.limit)
+        deleted = await delete.delete_task(self._ctx, request.task_id, force=request.force, limit=limit)
+        return many_convert.task_response(deleted)
+
+    async def StopMany(self, request: job_pb.ManyRequest, context: Call) -> job_pb.ManyResponse:
+        return many_convert.response(await many.stop_many(self._ctx, many_convert.asked(request)))
+
+    async def RetryMany(self, request: job_pb.ManyRequest, context: Call) -> job_pb.ManyResponse:
+        return many_convert.response(await many.retry_many(self._ctx, many_convert.asked(request)))
+
+    async def DeleteMany(self, request: job_pb.ManyRequest, context: Call) -> job_pb.ManyResponse:
+        return many_convert.response(await many.delete_many(self._ctx, many_convert.asked(request)))
+
+    async def CountExecutions(
+        self, request: job_pb.CountExecutionsRequest, context: Call
+    ) -> job_pb.CountExecutionsResponse:
+        queued, held = await self._ctx.store.reads.count_open(request.task_id)
+        return job_pb.CountExecutionsResponse(queued=queued, held=held)
 
 
 class FarmStoreServicer(FarmStoreServiceServicer):

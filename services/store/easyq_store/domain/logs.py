@@ -29,9 +29,10 @@ class Piece:
 def fit(piece: Piece, execution: Execution | None, end: int, *, at: int) -> tuple[Taken, LogChunk | None]:
     """What of the piece is to be stored behind byte `end`: None where all of it is stored, or nothing may be.
 
-    A piece of another epoch is stale. A late one, after the finish, is good up to the final size.
+    A piece of another epoch is stale, and one of logs that were removed. A late one, after the finish, is good up to
+    the final size.
     """
-    if execution is None or execution.epoch != piece.epoch:
+    if execution is None or execution.epoch != piece.epoch or execution.logs_removed_at is not None:
         return Taken.STALE, None
     if piece.offset > end:
         return Taken.GAP, None

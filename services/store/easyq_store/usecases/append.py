@@ -11,6 +11,9 @@ from easyq_store.domain.states import Stream
 from easyq_store.ports import Plan, Steps
 from easyq_store.usecases.context import Context
 
+# More chunks than come late.
+_MANY = 1_000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Appended:
@@ -53,9 +56,20 @@ async def _store(steps: Steps, execution: Execution | None, piece: Piece, *, at:
     if chunk is None:
         return Appended(taken=taken, stored=end)
     if await steps.insert_chunk(chunk):
+        if execution is not None and execution.ended and not steps.atomic and await _is_deleted(steps, execution):
+            return Appended(taken=Taken.STALE, stored=0)
         return Appended(taken=taken, stored=chunk.end)
     # Another sending of the same bytes was quicker; what it did not bring is found missing by the next answer.
     return Appended(taken=taken, stored=await steps.log_end(piece.execution_id, piece.stream))
+
+
+async def _is_deleted(steps: Steps, execution: Execution) -> bool:
+    """Whether an execution was deleted while a chunk of it was stored; that chunk goes too."""
+    stored = await steps.get_execution(execution.execution_id)
+    if stored is None or stored.logs_removed_at is not None:
+        await steps.delete_chunks(execution.execution_id, _MANY)
+        return True
+    return False
 
 
 async def store_pieces(

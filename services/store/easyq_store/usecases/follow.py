@@ -12,6 +12,7 @@ from easyq_store.domain.records import Execution, Job
 from easyq_store.ports import Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.insert import catch_up, insert_planned
+from easyq_store.usecases.purge import purge, purge_execution
 from easyq_store.usecases.series import number, settle_recurring
 
 
@@ -56,7 +57,20 @@ async def follow_up(
     if job is not None and job.schedule is not None and execution.ended:
         job, successor = await _go_on(steps, ctx, job, execution, now=now)
     await settle_execution(steps, execution)
+    if execution.ended:
+        await _clear_away(steps, job, execution, now=now)
     return job, successor
+
+
+async def _clear_away(steps: Steps, job: Job | None, ended: Execution, *, now: int) -> None:
+    """Deletes what has waited for this end to be deleted; what is too much for one plan is left to the sweep."""
+    if job is not None:
+        await purge(steps, job, now=now)
+        return
+    # Somebody inserted it when its job was gone.
+    stored = await steps.get_execution(ended.execution_id)
+    if stored is not None:
+        await purge_execution(steps, stored)
 
 
 async def settle_execution(steps: Steps, execution: Execution) -> Execution | None:

@@ -20,6 +20,9 @@ async def insert_planned(
     made = make(planned, job_id, task_id, now=now, seq=seq)
     await steps.insert_execution(made)
     job = await steps.get_job(job_id)
+    if job is None:
+        # Deleted meanwhile, with all that was inserted before.
+        await steps.delete_execution(made)
     execution = await catch_up(steps, ctx, job, made, now=now) if job else None
     if execution is None or execution.job_id != job_id:
         raise AlreadyExists(f"execution {planned.execution_id} can't be made for job {job_id}")

@@ -138,7 +138,7 @@ async def _views(reads: Reads, executions: Sequence[Execution], known: Job | Non
 
 def _view(execution: Execution, spec: bytes, ends: Mapping[str, tuple[int, int]]) -> ExecutionView:
     stdout, stderr = ends.get(execution.execution_id, (0, 0))
-    if execution.logs_complete:
+    if execution.logs_complete and execution.logs_removed_at is None:
         stdout, stderr = execution.stdout_size or 0, execution.stderr_size or 0
     return ExecutionView(execution=execution, spec=spec, stdout_bytes=stdout, stderr_bytes=stderr)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from easyq_chassis.errors import Aborted, FailedPrecondition
+from easyq_store.domain.deletion import require_kept
 from easyq_store.domain.moves import head
 from easyq_store.domain.planning import first_plan
 from easyq_store.domain.records import Execution, Head, Job, Planned
@@ -48,6 +49,7 @@ async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int) -> Put:
         job = await steps.get_job(new.job_id)
     if job is None or job.task_id != new.task_id:
         raise FailedPrecondition(f"job {new.job_id} belongs to another task", reason="JOB_EXISTS")
+    require_kept(job)
     if revision and revision != job.revision:
         message = f"job {new.job_id} has revision {job.revision}, not {revision}"
         raise Aborted(message, reason="REVISION_MISMATCH")
@@ -79,6 +81,7 @@ async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: i
     def decide(old: Job) -> Job:
         if old.revision != seen.revision:
             raise Aborted(f"job {old.job_id} was replaced by somebody else", reason="REVISION_MISMATCH")
+        require_kept(old)
         if old.stop_requested_at is not None and not old.ended:
             raise FailedPrecondition(f"job {old.job_id} is stopping")
         if new.recurs is (old.schedule is None) and not old.ended:

@@ -46,7 +46,10 @@ class Ended:
 
 
 async def read_logs(ctx: Context, wanted: Wanted, pace: Pace) -> AsyncIterator[LogChunk | Ended]:
-    """Chunks of at most 256 KiB, then `Ended` for each execution that has ended. Errors: NOT_FOUND."""
+    """Chunks of at most 256 KiB, then `Ended` for each execution that has ended. Errors: NOT_FOUND.
+
+    Logs that were removed are told as none.
+    """
     reads = ctx.store.reads
     if wanted.execution_id:
         execution = await execution_of(reads, "", wanted.job_id, wanted.execution_id)
@@ -73,6 +76,7 @@ async def _attempt_after(ctx: Context, wanted: Wanted, attempt: int, pace: Pace)
             following = await ctx.store.reads.next_attempt(wanted.job_id, attempt)
             if following is not None or not wanted.follow:
                 return following
+            await job_of(ctx.store.reads, "", wanted.job_id)
             await news.wait(pace.poll)
 
 
@@ -86,7 +90,7 @@ async def _execution(ctx: Context, execution: Execution, wanted: Wanted, pace: P
     with ctx.news.listen(execution.execution_id) as news:
         while True:
             news.look()
-            seen = await ctx.store.reads.get_execution(execution.execution_id) or execution
+            seen = await execution_of(ctx.store.reads, "", execution.job_id, execution.execution_id)
             async for chunk in _merged(tails):
                 quiet_since = None
                 yield chunk
@@ -103,6 +107,8 @@ async def _execution(ctx: Context, execution: Execution, wanted: Wanted, pace: P
 
 def _all_read(execution: Execution, tails: Sequence["_Tail"]) -> bool:
     """Whether nothing more of these streams can come: read to their final sizes, or these will never be known."""
+    if execution.logs_removed_at is not None:
+        return True
     sizes = [final_size(execution, tail.stream) for tail in tails]
     return all(size is None or tail.offset >= size for size, tail in zip(sizes, tails, strict=True))
 

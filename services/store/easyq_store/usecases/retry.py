@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from easyq_chassis.errors import FailedPrecondition
+from easyq_store.domain.deletion import require_kept
 from easyq_store.domain.moves import head
 from easyq_store.domain.planning import manual_plan
 from easyq_store.domain.records import Head, Job
 from easyq_store.domain.timing import has_expired
-from easyq_store.ports import Steps
+from easyq_store.ports import Plan, Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import job_of
 from easyq_store.usecases.follow import settle_job
@@ -27,9 +28,18 @@ async def retry_job(ctx: Context, task_id: str, job_id: str, execution_id: str) 
 
     Errors: NOT_FOUND, FAILED_PRECONDITION (it has not ended, or recurs, or its spec's expiration has passed).
     """
-    retried = await ctx.store.run(lambda steps: _retry(steps, ctx, task_id, job_id, execution_id))
+    retried = await ctx.store.run(retrying(ctx, task_id, job_id, execution_id))
     ctx.news.tell(job_id)
     return retried
+
+
+def retrying(ctx: Context, task_id: str, job_id: str, execution_id: str) -> Plan[Retried]:
+    """The plan of `retry_job`."""
+
+    async def plan(steps: Steps) -> Retried:
+        return await _retry(steps, ctx, task_id, job_id, execution_id)
+
+    return plan
 
 
 async def _retry(steps: Steps, ctx: Context, task_id: str, job_id: str, execution_id: str) -> Retried:
@@ -45,6 +55,7 @@ async def _retry(steps: Steps, ctx: Context, task_id: str, job_id: str, executio
     def decide(old: Job) -> Job:
         if any(planned.execution_id == execution_id for planned in old.pending):
             return old
+        require_kept(old)
         if not old.ended:
             raise FailedPrecondition(f"job {job_id} is {old.state.name}: only one that has ended can be retried")
         policy = ctx.policy_of(old.spec)

@@ -6,7 +6,7 @@ from easyq_chassis.errors import FailedPrecondition
 from easyq_store.domain import recurring
 from easyq_store.domain.records import Execution, Job
 from easyq_store.domain.states import JobState
-from easyq_store.ports import Steps
+from easyq_store.ports import Plan, Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import execution_of, job_of
 from easyq_store.usecases.follow import settle_job
@@ -25,9 +25,18 @@ async def stop_job(ctx: Context, task_id: str, job_id: str, execution_id: str = 
 
     Errors: NOT_FOUND, FAILED_PRECONDITION (it has ended otherwise).
     """
-    stopped = await ctx.store.run(lambda steps: _stop(steps, ctx, task_id, job_id, execution_id))
+    stopped = await ctx.store.run(stopping(ctx, task_id, job_id, execution_id))
     ctx.news.tell(job_id, *(e.execution_id for e in stopped.held))
     return stopped
+
+
+def stopping(ctx: Context, task_id: str, job_id: str, execution_id: str = "") -> Plan[Stopped]:
+    """The plan of `stop_job`."""
+
+    async def plan(steps: Steps) -> Stopped:
+        return await _stop(steps, ctx, task_id, job_id, execution_id)
+
+    return plan
 
 
 async def _stop(steps: Steps, ctx: Context, task_id: str, job_id: str, execution_id: str) -> Stopped:

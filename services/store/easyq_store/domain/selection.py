@@ -1,0 +1,56 @@
+"""Which jobs a call for many is about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from easyq_store.domain.records import Job
+from easyq_store.domain.states import JOB_ENDED, FailureReason, JobState
+
+# Jobs that gave up: the error queue.
+GAVE_UP = (JobState.FAILED, JobState.TIMED_OUT)
+NOT_ENDED = tuple(sorted(frozenset(JobState) - JOB_ENDED))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Conditions that hold together. Empty and None: no such condition."""
+
+    task_id: str = ""
+    # A regex for whole names of tasks.
+    task_pattern: str = ""
+    states: tuple[JobState, ...] = ()
+    # Why the newest attempt failed.
+    reasons: tuple[FailureReason, ...] = ()
+    # All of them, each `key=value`.
+    labels: tuple[str, ...] = ()
+    created_from: int | None = None
+    created_before: int | None = None
+    # Created at least this long before the call.
+    older_than_ms: int | None = None
+
+
+def bound(selection: Selection, began: int) -> int:
+    """Jobs with created_at below this are meant: those made before the call began, and as long ago as asked for."""
+    bounds = [began + 1]
+    if selection.created_before is not None:
+        bounds.append(selection.created_before)
+    if selection.older_than_ms is not None:
+        bounds.append(began - selection.older_than_ms + 1)
+    return min(bounds)
+
+
+def is_meant(job: Job, selection: Selection, task_matches: Callable[[str], bool]) -> bool:
+    """Whether the conditions hold that the database is not asked for."""
+    if selection.reasons and (job.failure is None or job.failure.reason not in selection.reasons):
+        return False
+    return task_matches(job.task_id)
+
+
+def may_stop(job: Job) -> bool:
+    """Whether a stop has something to do."""
+    return not job.ended
+
+
+def had_ended(job: Job, began: int) -> bool:
+    """Whether it had ended when the call began: one that did since is not meant."""
+    return job.ended and job.last_modified_at <= began
