@@ -2,9 +2,11 @@
 
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 
 import pytest
+import requests
 
 from tests.e2e.conftest import FarmMaker
 from tests.support import process
@@ -163,6 +165,61 @@ def test_a_config_file_says_it_all(new_farm: FarmMaker, host: DockerHost) -> Non
     assert [(agent["pools"], agent["slots"]) for agent in status["agents"]] == [(["gpu"], 7)]
     assert {pool["name"]: pool["maxRunning"] for pool in status["pools"]} == {"gpu": 3, "default": 0}
     assert rest.run("gpu-job", shell("true"))["state"] == "SUCCEEDED"
+
+
+def test_a_changed_config_file_holds_without_a_restart(new_farm: FarmMaker, host: DockerHost) -> None:
+    """In the dispatcher and in the gateway; a wrong one changes nothing in either."""
+    config = process.make_folder("cfg") / "easyq.toml"
+    config.write_text('limit = ["held=0"]\n', encoding="utf-8")
+    farm = new_farm([host], arguments=["--config", str(config)])
+    before = [farm.pids(service) for service in SERVICES]
+    job_id = farm.rest.enqueue("held", shell("true"))["jobId"]
+    wait_until(lambda: farm.rest.job(job_id)["waiting"]["reason"] == "LIMIT_FULL", 10)
+    config.write_text('limit = ["held=0"', encoding="utf-8")
+    wait_until(lambda: f"REFUSED: {config}" in farm.log, 10)
+    assert farm.rest.job(job_id)["waiting"]["reason"] == "LIMIT_FULL"
+    config.write_text('limit = ["held=1"]\n[[default]]\npattern = "held"\nretries = 7\n', encoding="utf-8")
+    assert farm.rest.wait_job(job_id)["state"] == "SUCCEEDED"
+    assert [(limit["pattern"], limit["maxRunning"]) for limit in farm.rest.get("/status")["limits"]] == [("held", 1)]
+
+    def retries() -> int:
+        found: int = farm.rest.job(farm.rest.enqueue("held", shell("true"))["jobId"])["spec"]["retries"]
+        return found
+
+    wait_until(lambda: retries() == 7, 10)
+    assert before == [farm.pids(service) for service in SERVICES]
+    process.remove_folder(config.parent)
+
+
+def test_a_drained_agent_ends_and_can_be_had_back(new_farm: FarmMaker, host: DockerHost) -> None:
+    farm = new_farm([host])
+    [agent] = wait_until(lambda: farm.rest.get("/agents")["items"], 20)
+    requests.post(f"{farm.rest.url}/agents/{agent['agentId']}/drain", json={}, timeout=10).raise_for_status()
+    wait_until(lambda: not farm.pids("runner"), 20)
+    wait_until(lambda: f"agent {agent['agentId']} was drained and has ended" in farm.log, 10)
+    job_id = farm.rest.enqueue("later", shell("true"))["jobId"]
+    [command] = re.findall(r"curl -XDELETE \S+/drain && kill -HUP \d+", farm.log)
+    subprocess.run(command, shell=True, check=True, capture_output=True, timeout=20)
+    assert farm.rest.wait_job(job_id)["state"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("part", ["watchdog", "agent"])
+def test_either_process_of_an_agent_may_crash(new_farm: FarmMaker, host: DockerHost, part: str) -> None:
+    farm = new_farm([host])
+    witness = Witness(farm.mounts / "w")
+    script = f"{Witness.START}; until [ -e /witness/go ]; do sleep 0.1; done; {Witness.END}"
+    job_id = farm.rest.enqueue("task", shell(script, mounts=witness.mounts))["jobId"]
+    wait_until(witness.starts, 20)
+    both = {name: farm.pids(name) for name in ("watchdog", "agent")}
+    farm.kill(part)
+    wait_until(lambda: farm.pids("agent") and farm.pids("agent") != both["agent"], 20)
+    # A watchdog that starts a new agent lives on.
+    assert (farm.pids("watchdog") == both["watchdog"]) == (part == "agent")
+    (witness.folder / "go").touch()
+    job = farm.rest.wait_job(job_id)
+    assert (job["state"], job["executionCount"]) == ("SUCCEEDED", 1)
+    assert farm.stop() == 0
+    assert not any(process.alive(pid) for pid in (*both["watchdog"], *both["agent"]))
 
 
 def test_wrong_arguments_are_refused(new_farm: FarmMaker) -> None:

@@ -4,12 +4,18 @@ import inspect
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from easyq_chassis.settings import ServiceSettings
+from easyq_dispatcher.config import load
+from easyq_gateway.default_rules import parser
+from easyq_gateway.domain.defaults import Defaults
+from easyq_supervisor.domain.options import merge
+from easyq_supervisor.domain.plan import rules_text
 from tests.support.missing import find_program, missing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +77,41 @@ def test_each_variable_is_a_setting_of_its_service(services: dict[str, Any], nam
         for field in settings.model_fields
     }
     assert set(services[name]["environment"]) - known == set()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_whoever_reads_rules_has_them_mounted(services: dict[str, Any], name: str) -> None:
+    kind = name.partition("-")[0]
+    if f"EASYQ_{kind.upper()}_RULES" not in services[name]["environment"]:
+        assert not [mount for mount in services[name].get("volumes", []) if mount["target"] == "/etc/easyq"]
+        return
+    assert services[name]["environment"][f"EASYQ_{kind.upper()}_RULES"] == "/etc/easyq/rules.toml"
+    [mount] = services[name]["volumes"]
+    assert (Path(mount["source"]).name, mount["target"], mount["read_only"]) == ("deploy", "/etc/easyq", True)
+
+
+@pytest.mark.parametrize("uncommented", [False, True])
+def test_the_rules_and_what_they_show_are_taken_by_every_service(uncommented: bool) -> None:
+    text = (ROOT / "deploy/rules.toml").read_text(encoding="utf-8")
+    if uncommented:
+        text = re.sub(r"^#(?=[^ \n])", "", text, flags=re.MULTILINE)
+    document = tomllib.loads(text)
+    assert set(document) == ({"pool", "limit", "weight", "default"} if uncommented else set())
+    # The supervisor's checks of the same tables, and each service's own.
+    options = merge({}, document, "rules.toml")
+    assert tomllib.loads(rules_text(options.rules)) == document
+    matching = load([]).matching(text)
+    rules = parser(Defaults())(document)
+    assert (len(matching.limits), len(matching.weights), len(rules)) == ((1, 1, 1) if uncommented else (0, 0, 0))
+
+
+def test_the_example_of_a_config_file_is_one() -> None:
+    text = (ROOT / "examples/easyq.toml").read_text(encoding="utf-8")
+    options = merge({}, tomllib.loads(text), "easyq.toml")
+    written = rules_text(options.rules)
+    assert load([]).matching(written).limits
+    assert parser(Defaults())(tomllib.loads(written))
+    assert [host.name for host in options.docker_hosts] == ["", "gpu-1"]
 
 
 def test_no_compiler_is_left_in_the_image() -> None:

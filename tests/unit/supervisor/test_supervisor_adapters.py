@@ -48,7 +48,7 @@ def test_a_reader_that_left_is_no_error() -> None:
 
 
 def test_what_can_not_be_written_now_is_dropped() -> None:
-    with open("/dev/full", "wb", buffering=0) as full:
+    with Path("/dev/full").open("wb", buffering=0) as full:
         Console(full, colours=False).say("a")
 
 
