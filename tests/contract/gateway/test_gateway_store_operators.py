@@ -8,7 +8,7 @@ from easyq.v1.job_pb2 import Execution, Job, Trigger
 from easyq.v1.job_service_pb2 import JobSelection, ListJobsRequest
 from easyq.v1.spec_pb2 import Overlap
 from easyq_chassis import ids
-from easyq_chassis.errors import FailedPrecondition, NotFound
+from easyq_chassis.errors import FailedPrecondition, InvalidArgument, NotFound
 from easyq_internal.store.v1.job_store_pb2 import (
     DeleteJobRequest,
     DeleteTaskRequest,
@@ -167,6 +167,12 @@ async def test_stop_many_page_by_page(ports: Ports) -> None:
         assert (matched, done) == (5, 0 if dry_run else 5)
     left = await ports.jobs.list_jobs(ListJobsRequest(state=[Job.QUEUED]))
     assert [job.task_id for job in left.items] == ["report"]
+
+
+async def test_a_pattern_that_can_not_be_matched_in_time(ports: Ports) -> None:
+    needs(ports, "StopMany")
+    error = await refused(ports.jobs.stop_many(ManyRequest(selection=JobSelection(task_pattern="(?=a)b"), limit=2)))
+    assert (type(error), [field.field for field in error.fields]) == (InvalidArgument, ["taskPattern"])
 
 
 async def test_retry_and_delete_many(ports: Ports) -> None:

@@ -58,6 +58,12 @@ async def test_any_one_condition_is_enough(gateway: Client, selection: Any) -> N
     assert (await gateway.post("/jobs/stop", {"selection": selection}))["stopped"] == 1
 
 
+@pytest.mark.parametrize("path", ["/jobs/stop", "/errors/retry", "/errors/discard"])
+async def test_a_pattern_that_the_store_refuses(gateway: Client, path: str) -> None:
+    answer = await gateway.call("POST", path, {"selection": {"taskPattern": "(?=a)b"}})
+    assert (answer.status, list(answer.fields)) == (400, ["selection.taskPattern"])
+
+
 async def test_all_pages_are_gone_through(gateway: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "PAGE", 3)
     for _ in range(10):
