@@ -105,7 +105,7 @@ MUTANTS = (
                 new="  end\n  return token",
             ),
         ),
-        arguments=("--only", "flush"),
+        arguments=("--only", "delay", "--load", "limited"),
         rules=frozenset({"limit"}),
     ),
     Mutant(

@@ -75,6 +75,7 @@ class Network:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
         self._thread.start()
+        self._servers: list[asyncio.Server] = []
         self._by_link: dict[str, list[Proxy]] = {}
         self._by_address: dict[tuple[str, str], str] = {}
 
@@ -89,6 +90,7 @@ class Network:
     async def _listen(self, link: str, port: int) -> str:
         proxy = Proxy(link, port)
         server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        self._servers.append(server)
         self._by_link.setdefault(link, []).append(proxy)
         return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
@@ -134,5 +136,15 @@ class Network:
         return future.result(30)
 
     def close(self) -> None:
+        async def end() -> None:
+            for server in self._servers:
+                server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self._call(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
