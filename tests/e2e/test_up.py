@@ -76,13 +76,16 @@ def test_running_containers_are_adopted_by_the_next_one(new_farm: FarmMaker, hos
 def test_down_stops_the_jobs_as_well(new_farm: FarmMaker, host: DockerHost) -> None:
     farm = new_farm([host])
     job_id = farm.rest.enqueue("task", shell("echo begin; sleep 300", stopGrace="0s"))["jobId"]
+    recurring = farm.rest.enqueue("task", shell("sleep 300", stopGrace="0s", cron="@every 1s"))["jobId"]
     wait_until(lambda: farm.rest.output(job_id, "stdout") == b"begin\n", 20)
+    wait_until(lambda: len(host.containers(status="running")) == 2, 20)
     done = farm.cli("down", "--data", str(farm.data), "--stop-jobs")
     assert done.returncode == 0, done.stderr
     wait_until(lambda: not farm.running, 20)
     assert not host.containers(status="running")
     farm.start()
     assert farm.rest.wait_job(job_id)["state"] == "STOPPED"
+    assert farm.rest.job(recurring)["state"] == "STOPPED"
     done = farm.cli("down", "--data", str(farm.data))
     assert done.returncode == 0
     wait_until(lambda: not farm.running, 20)

@@ -108,7 +108,11 @@ def up(*, config: Path | None, **flags: Any) -> None:
 
 @click.command(short_help="Stop the system that `easyq up` runs.")
 @click.option("--data", metavar="DIR", default=DEFAULT_DATA, show_default=True, help="The folder that it runs on.")
-@click.option("--stop-jobs", is_flag=True, help="Stop every job first, then also EasyQ's own Docker Engine, if any.")
+@click.option(
+    "--stop-jobs",
+    is_flag=True,
+    help="Stop every job first, for good, those that recur as well; then also EasyQ's own Docker Engine, if any.",
+)
 def down(*, data: str, stop_jobs: bool) -> None:
     """Stop the system that `easyq up` runs on a data folder. Containers of jobs go on running without --stop-jobs."""
     from easyq_supervisor.adapters.console import Console

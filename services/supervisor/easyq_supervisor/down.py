@@ -13,7 +13,9 @@ from easyq.errors import EasyQError, FailedPrecondition, NotFound
 from easyq.v1.job_pb2 import Job
 from easyq_supervisor.adapters.folder import DataFolder
 
-OPEN_STATES = (Job.SCHEDULED, Job.QUEUED, Job.RUNNING, Job.RETRYING)
+# A recurring job's state doesn't say whether something of it runs; once stopped it stays in it until nothing does.
+_RECURRING = (Job.ACTIVE, Job.PAUSED)
+OPEN_STATES = (Job.SCHEDULED, Job.QUEUED, Job.RUNNING, Job.RETRYING, *_RECURRING)
 
 _AT_ONCE = 16
 _POLL = 0.3
@@ -31,8 +33,7 @@ def stop_jobs(client: Client, say: Callable[[str], None]) -> None:
         while left := list(client.jobs(states=OPEN_STATES)):
             unasked = [job.job_id for job in left if not job.HasField("stop_requested_at")]
             if unasked or time.monotonic() - told > _SAY_EVERY:
-                running = sum(job.state == Job.RUNNING for job in left)
-                say(f"stopping jobs: {len(left)} have not ended, {running} of them run")
+                say(_told(left))
                 told = time.monotonic()
             for _ in pool.map(lambda job_id: _stop(client, job_id), unasked):
                 pass
@@ -64,6 +65,13 @@ def stop_running_jobs(folder: DataFolder, say: Callable[[str], None]) -> None:
             stop_jobs(client, say)
     except EasyQError as error:
         raise DownError(f"the jobs could not be stopped: {error.message}; nothing else was stopped either") from error
+
+
+def _told(left: list[Job]) -> str:
+    running = sum(job.state == Job.RUNNING for job in left)
+    recurring = sum(job.state in _RECURRING for job in left)
+    words = f"stopping jobs: {len(left)} have not ended, {running} of them run"
+    return f"{words}, {recurring} recur" if recurring else words
 
 
 def _stop(client: Client, job_id: str) -> None:

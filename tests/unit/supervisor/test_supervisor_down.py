@@ -24,6 +24,7 @@ class Farm:
         self.left = dict(rounds)
         self.stopped: list[str] = []
         self.ended: set[str] = set()
+        self.state = Job.RUNNING
 
     def jobs(self, *, states: Sequence[Any]) -> Iterator[Job]:
         assert tuple(states) == OPEN_STATES
@@ -33,7 +34,7 @@ class Farm:
             if self.left[job_id] < 0:
                 del self.left[job_id]
                 continue
-            job = Job(job_id=job_id, state=Job.RUNNING)
+            job = Job(job_id=job_id, state=self.state)
             if job_id in self.stopped:
                 job.stop_requested_at.GetCurrentTime()
             yield job
@@ -54,6 +55,15 @@ def test_each_job_is_stopped_once_and_waited_for() -> None:
     stop_jobs(farm, said.append)  # type: ignore[arg-type]
     assert sorted(farm.stopped) == ["a", "b", "c"]
     assert said == ["stopping jobs: 3 have not ended, 3 of them run"]
+
+
+def test_recurring_jobs_are_stopped_as_well() -> None:
+    farm, said = Farm({"a": 2}), list[str]()
+    farm.state = Job.ACTIVE
+    stop_jobs(farm, said.append)  # type: ignore[arg-type]
+    assert farm.stopped == ["a"]
+    assert said == ["stopping jobs: 1 have not ended, 0 of them run, 1 recur"]
+    assert {Job.ACTIVE, Job.PAUSED} < set(OPEN_STATES)
 
 
 def test_jobs_that_ended_meanwhile_are_no_error() -> None:
