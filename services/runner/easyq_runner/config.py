@@ -118,7 +118,8 @@ class RunnerSettings(ServiceSettings):
     min_free_disk: Size = Field(
         100 * 1024 * 1024,
         ge=0,
-        description="With less room on the engine's disk, or the agent's own, it takes no work. 0: nobody looks.",
+        description="With less room than this (100 MiB) on the engine's disk, or the agent's own, it takes no work. "
+        "0: nobody looks.",
     )
     orphan_after: float = Field(
         600.0,

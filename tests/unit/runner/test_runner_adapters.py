@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,25 @@ async def test_disks_of_this_machine(tmp_path: Path) -> None:
     assert len(await here.free("/nosuch")) == 1
     assert len(await here.free("")) == 1
     assert len(await LocalDisks(tmp_path, engine_is_here=False).free("/")) == 1
+
+
+async def test_a_disk_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released, looks = threading.Event(), []
+
+    def hang(folder: str) -> os.statvfs_result:
+        looks.append(folder)
+        released.wait()
+        return real(folder)
+
+    real = os.statvfs
+    monkeypatch.setattr("easyq_runner.adapters.local_disks.os.statvfs", hang)
+    monkeypatch.setattr("easyq_runner.adapters.local_disks._PATIENCE", 0.01)
+    disks = LocalDisks(tmp_path, engine_is_here=False)
+    assert [await disks.free("") for _ in range(3)] == [(), (), ()]
+    released.set()
+    monkeypatch.setattr("easyq_runner.adapters.local_disks._PATIENCE", 5.0)
+    assert len(await disks.free("")) == 1
+    assert len(looks) == 1
 
 
 def test_image_notes_that_cannot_be_read_are_none(tmp_path: Path) -> None:

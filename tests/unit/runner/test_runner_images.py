@@ -10,7 +10,7 @@ from aiohttp import web
 from easyq.v1.job_pb2 import Failure
 from easyq.v1.spec_pb2 import Pull
 from easyq_runner.adapters.docker_engine import raise_pull_failure
-from easyq_runner.adapters.registry_client import RegistryClient, addresses, seconds
+from easyq_runner.adapters.registry_client import RegistryClient, addresses, path_of, seconds
 from easyq_runner.domain.images import parse_reference
 from easyq_runner.domain.pulling import LocalImage
 from easyq_runner.errors import EngineFailed, HostExhausted, NoSuchImage, NotNow, RegistryBusy
@@ -99,7 +99,7 @@ class FakeRegistry:
     """Answers for manifests with `status` and Retry-After `wait`; with `token` only to who has that."""
 
     def __init__(self) -> None:
-        self.status, self.wait, self.token = 429, "12", ""
+        self.status, self.wait, self.token, self.realm = 429, "12", "", ""
         self.requests: list[tuple[str, str, str]] = []
         self.address = ""
 
@@ -122,7 +122,7 @@ class FakeRegistry:
         given = request.headers.get("Authorization", "")
         self.requests.append((request.method, request.path, given))
         if self.token and given != self.token:
-            scheme, realm = self.token.split()[0], f"http://{self.address}/token"
+            scheme, realm = self.token.split()[0], self.realm or f"http://{self.address}/token"
             challenge = f'{scheme} realm="{realm}",service="s",scope="repository:team/a:pull"'
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         return web.Response(status=self.status, headers={"Retry-After": self.wait} if self.wait else {})
@@ -166,8 +166,27 @@ async def test_registry_that_wants_a_login(fake_registry: FakeRegistry) -> None:
     assert fake_registry.requests[2] == ("HEAD", "/v2/team/a/manifests/sha256:abc", "Bearer T")
 
 
+async def test_a_token_is_not_asked_for_unencrypted(fake_registry: FakeRegistry) -> None:
+    fake_registry.token, fake_registry.realm = "Bearer T", "http://login.example/token"
+    assert await RegistryClient(somebody).retry_after(f"{fake_registry.address}/team/a:1") is None
+    assert all(method == "HEAD" for method, _, _ in fake_registry.requests)
+
+
 async def test_registry_that_cannot_be_asked() -> None:
     assert await RegistryClient(nobody).retry_after("127.0.0.1:1/a:1") is None
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("alpine:3", "library/alpine"),
+        ("docker.io/library/alpine", "library/alpine"),
+        ("team/a", "team/a"),
+        ("reg:5000/team/a:1", "team/a"),
+    ],
+)
+def test_names_as_registries_know_them(image: str, name: str) -> None:
+    assert path_of(parse_reference(image)) == name
 
 
 def test_a_login_goes_nowhere_unencrypted() -> None:

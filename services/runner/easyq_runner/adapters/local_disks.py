@@ -8,6 +8,9 @@ from pathlib import Path
 
 from easyq_runner.domain.host import Disk
 
+# Seconds.
+_PATIENCE = 5.0
+
 
 class LocalDisks:
     """Looks at the agent's folder, and at the engine's data if `engine_is_here` (behind a socket of this machine)."""
@@ -15,11 +18,15 @@ class LocalDisks:
     def __init__(self, data: Path, *, engine_is_here: bool) -> None:
         self._data = data
         self._engine_is_here = engine_is_here
+        self._looking: asyncio.Task[tuple[Disk, ...]] | None = None
 
     async def free(self, engine_root: str) -> tuple[Disk, ...]:
         folders = [str(self._data)] + ([engine_root] if engine_root and self._engine_is_here else [])
-        # A network file system may hang.
-        return await asyncio.to_thread(_look, folders)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(asyncio.to_thread(_look, folders))
+        # A network file system may hang; one thread at most hangs with it.
+        done, _ = await asyncio.wait({self._looking}, timeout=_PATIENCE)
+        return self._looking.result() if done else ()
 
 
 def _look(folders: list[str]) -> tuple[Disk, ...]:

@@ -50,7 +50,7 @@ class RegistryClient:
         return None
 
     async def _ask(self, session: aiohttp.ClientSession, base: str, image: ImageReference) -> float | None:
-        path = _path(image)
+        path = path_of(image)
         url = f"{base}/v2/{path}/manifests/{image.version}"
         headers = {"Accept": ", ".join(_TYPES)}
         async with session.head(url, headers=headers) as answer:
@@ -82,7 +82,8 @@ def seconds(text: str, *, now: datetime | None = None) -> float | None:
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
-def _path(image: ImageReference) -> str:
+def path_of(image: ImageReference) -> str:
+    """The image's name as its registry knows it."""
     if image.registry == DOCKER_HUB:
         name = familiar(image.repository)
         return name if "/" in name else f"library/{name}"
