@@ -97,3 +97,14 @@ def test_the_python_client(farm: UpFarm) -> None:
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (Path(__file__).parents[2] / link).exists()
+
+
+def test_the_recurring_job(farm: UpFarm) -> None:
+    command, _ = example(r"^curl -XPUT")
+    job = json.loads(run(farm, command).stdout)["job"]
+    assert (job["state"], job["spec"]["retries"]) == ("ACTIVE", 3)
+    command, _ = example(r"schedule\?next=5")
+    fires = json.loads(run(farm, command).stdout)["nextFires"]
+    assert len(fires) == 5
+    assert {fire[14:16] for fire in fires} == {"30"}
+    assert job["nextRunAt"] == fires[0]
