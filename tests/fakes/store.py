@@ -330,6 +330,9 @@ class FakeReads(FakeLookups):
                 counts[job.state] = counts.get(job.state, 0) + 1
         return counts
 
+    async def task_ids(self, after: str, limit: int) -> list[str]:
+        return sorted(name for name in self._tables().tasks if name > after)[:limit]
+
     async def count_open(self, task_id: str) -> tuple[int, int]:
         of_task = [e for e in self._tables().executions.values() if e.task_id == task_id]
         return sum(e.state is ExecutionState.QUEUED for e in of_task), sum(e.held for e in of_task)

@@ -5,6 +5,7 @@ from functools import partial
 
 from easyq_chassis import logs, process
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal
+from easyq_chassis.rules_file import RulesError
 from easyq_chassis.settings import load
 from easyq_store.app import serve
 from easyq_store.config import StoreSettings
@@ -14,12 +15,15 @@ def main(argv: list[str]) -> None:
     """Runs the store with the settings of the environment and of `argv`.
 
     Ends with status 1 if it can't start now, and with 2 where trying again won't help: wrong settings, a database that
-    is newer than this program, is broken, or belongs to another process.
+    is newer than this program, is broken, or belongs to another process, a wrong rules file.
     """
     settings = load(StoreSettings, argv, prog="easyq store")
     logs.configure("store", level=settings.log_level, fmt=settings.log_format)
     try:
         process.run(partial(serve, settings))
+    except RulesError as error:
+        logs.get_logger().error("cannot_start", error=str(error))
+        sys.exit(2)
     except EasyQError as error:
         logs.get_logger().error("cannot_start", error=error.message, reason=error.reason)
         sys.exit(2 if isinstance(error, FailedPrecondition | Internal) else 1)

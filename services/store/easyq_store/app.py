@@ -9,6 +9,7 @@ from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
+from easyq_chassis.rules_file import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServicer_to_server
 from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServicer_to_server
@@ -19,12 +20,16 @@ from easyq_store.config import StoreSettings
 from easyq_store.convert.spec import policy_of
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
+from easyq_store.domain.retention import Retention
 from easyq_store.failures import DatabaseGone
 from easyq_store.loops import ClockRound, LostRound
+from easyq_store.retention_rules import parser
 from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.news import News
+from easyq_store.usecases.purge import finish_deletions
 from easyq_store.usecases.read_logs import Pace
+from easyq_store.usecases.retain import RetainPace, RetainRound
 from easyq_store.usecases.sweep import sweep
 
 _PACKAGE = "easyq_internal.store.v1"
@@ -49,6 +54,7 @@ class App:
         for register, servicer, name in self._servicers():
             self._server.add(register, servicer, f"{_PACKAGE}.{name}")
         self._loops = self._build_loops()
+        self._rules = RulesFile(settings.rules, parser(settings.keep), self._set_retention)
         self._log = get_logger()
 
     def _servicers(self) -> list[tuple[Any, object, str]]:
@@ -64,9 +70,13 @@ class App:
     def _build_loops(self) -> list[Loop]:
         lost = LostRound(self._context, LostWatch(self._settings.lost_margin))
         self._clock = ClockRound(self._context)
+        pace = RetainPace(batch=self._settings.retain_batch, pause=self._settings.retain_pause)
+        self._retain = RetainRound(self._context, Retention(otherwise=self._settings.keep), pace)
         return [
             Loop("lost", lost.run_once, self._settings.lost_interval),
             Loop("sweep", self._sweep, self._settings.sweep_interval),
+            Loop("delete", self._finish_deletions, self._settings.sweep_interval),
+            Loop("retain", self._retain_once, self._settings.retain_interval),
             Loop("clock", self._keep_clock, self._settings.clock_interval),
         ]
 
@@ -79,9 +89,10 @@ class App:
         """Opens the database and serves.
 
         A database that can't be reached is tried again, while every call is answered UNAVAILABLE. Raises
-        FailedPrecondition where trying again won't help (a newer schema, another process holds it), and Unavailable
-        if the address can't be bound.
+        FailedPrecondition where trying again won't help (a newer schema, another process holds it), Unavailable if the
+        address can't be bound, and RulesError.
         """
+        self._rules.load()
         away = await self._open()
         await self._server.start()
         while away:
@@ -89,12 +100,14 @@ class App:
             await asyncio.sleep(self._settings.retry_interval)
             away = await self._open(told=away)
         await self._server.set_serving(True)
+        self._rules.start()
         for loop in self._loops:
             loop.start()
 
     async def stop(self) -> None:
         """Takes in nothing more, and ends in order."""
         await self._server.stop(self._settings.shutdown_grace)
+        await self._rules.stop()
         for loop in self._loops:
             await loop.stop()
         await self._persistence.close()
@@ -115,6 +128,19 @@ class App:
         settled = await sweep(self._context)
         if settled:
             self._log.info("swept", records=settled)
+
+    async def _finish_deletions(self) -> None:
+        gone = await finish_deletions(self._context, pause=self._settings.retain_pause)
+        if gone:
+            self._log.info("deleted", jobs=gone)
+
+    def _set_retention(self, retention: Retention) -> None:
+        self._retain.retention = retention
+
+    async def _retain_once(self) -> None:
+        removed = await self._retain.run_once()
+        if removed.jobs or removed.logs or removed.executions:
+            self._log.info("retained", jobs=removed.jobs, logs=removed.logs, executions=removed.executions)
 
     async def _keep_clock(self) -> None:
         """Keeps the clock; that this succeeds says whether the database is there."""

@@ -218,6 +218,9 @@ class Reads(Lookups, Protocol):
     async def count_jobs(self, task_id: str = "") -> Mapping[JobState, int]:
         """Jobs by state, of one task or of all; states without jobs are left out. Cheap with millions of jobs."""
 
+    async def task_ids(self, after: str, limit: int) -> list[str]:
+        """Ids of tasks above `after`, by id; of one that is about to go as well."""
+
     async def count_open(self, task_id: str) -> tuple[int, int]:
         """Executions of a task that are QUEUED, and that are ASSIGNED or RUNNING."""
 

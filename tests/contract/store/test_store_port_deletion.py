@@ -116,6 +116,9 @@ async def test_a_task_goes_with_its_last_job(store: Persistence) -> None:
     assert await store.reads.get_task("mail") is None
     assert [t.task_id for t in await store.reads.list_tasks("", 9)] == ["other"]
     assert [t.task_id for t in await store.reads.list_tasks("", 1)] == ["other"]
+    assert (await store.reads.task_ids("", 9))[-1:] == ["other"]
+    assert await store.reads.task_ids("other", 9) == []
+    assert await store.reads.task_ids("", 0) == []
     assert await store.reads.tasks_beginning("m", 9) == []
     assert await store.reads.count_jobs("mail") == {}
 

@@ -77,6 +77,9 @@ class MongoReads(MongoLookups):
         counts = await _beside(self._count("jobs", {**of_task, "state": state.value}) for state in JobState)
         return {state: count for state, count in zip(JobState, counts, strict=True) if count}
 
+    async def task_ids(self, after: str, limit: int) -> list[str]:
+        return await self._ids("tasks", {"_id": {"$gt": after}}, [("_id", 1)], limit)
+
     async def count_open(self, task_id: str) -> tuple[int, int]:
         queued, held = await _beside(
             [

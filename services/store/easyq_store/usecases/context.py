@@ -1,7 +1,7 @@
 """What every use case needs: the database, the time, chance, the reading of specs, and who waits for news."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.policy import Policy
@@ -20,3 +20,5 @@ class Context:
     # Reads the policy out of a serialized spec.
     policy_of: Callable[[bytes], Policy]
     news: News
+    # Recurring jobs that may have more executions by now than are kept.
+    overdue: set[str] = field(default_factory=set)

@@ -10,7 +10,7 @@ from easyq_store.ports import JobFilter, Plan, Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import job_of
 from easyq_store.usecases.follow import settle_job
-from easyq_store.usecases.purge import Purged, purge, purge_whole
+from easyq_store.usecases.purge import IN_PASSING, Purged, purge, purge_whole
 
 # Jobs whose plans go together, so that others come in between.
 _AT_ONCE = 20
@@ -83,7 +83,7 @@ def deleting(
         held: list[Execution] = []
         if job.delete_requested and not job.ended:
             job, held = await settle_job(steps, ctx, job, now=now)
-        purged = await purge(steps, job, now=now)
+        purged = await purge(steps, job, now=now, limit=IN_PASSING)
         return Deleted(job_id=job_id, held=tuple(held), purged=purged)
 
     return plan

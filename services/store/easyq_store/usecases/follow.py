@@ -12,8 +12,11 @@ from easyq_store.domain.records import Execution, Job
 from easyq_store.ports import Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.insert import catch_up, insert_planned
-from easyq_store.usecases.purge import purge, purge_execution
+from easyq_store.usecases.purge import IN_PASSING, purge, purge_execution
 from easyq_store.usecases.series import number, settle_recurring
+
+# Of so many executions of a recurring job, one has retention look at it.
+_NOW_AND_THEN = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,14 +61,16 @@ async def follow_up(
         job, successor = await _go_on(steps, ctx, job, execution, now=now)
     await settle_execution(steps, execution)
     if execution.ended:
-        await _clear_away(steps, job, execution, now=now)
+        await _clear_away(steps, ctx, job, execution, now=now)
     return job, successor
 
 
-async def _clear_away(steps: Steps, job: Job | None, ended: Execution, *, now: int) -> None:
+async def _clear_away(steps: Steps, ctx: Context, job: Job | None, ended: Execution, *, now: int) -> None:
     """Deletes what has waited for this end to be deleted; what is too much for one plan is left to the sweep."""
     if job is not None:
-        await purge(steps, job, now=now)
+        if job.schedule is not None and ended.attempt % _NOW_AND_THEN == 0:
+            ctx.overdue.add(job.job_id)
+        await purge(steps, job, now=now, limit=IN_PASSING)
         return
     # Somebody inserted it when its job was gone.
     stored = await steps.get_execution(ended.execution_id)

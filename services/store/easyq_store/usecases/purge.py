@@ -15,6 +15,8 @@ from easyq_store.usecases.context import Context
 
 # Records of one plan: a chunk may have 256 KiB.
 AT_ONCE = 64
+# Of one plan among many that go together, or one that has other work.
+IN_PASSING = 8
 
 
 class Purged(Enum):

@@ -200,6 +200,10 @@ class SqliteReads:
             found = await self._rows("SELECT state, sum(jobs) FROM task_state GROUP BY state")
         return {JobState(state): jobs for state, jobs in found if jobs}
 
+    async def task_ids(self, after: str, limit: int) -> list[str]:
+        statement = "SELECT task_id FROM task WHERE task_id > ? ORDER BY task_id LIMIT ?"
+        return [task_id for (task_id,) in await self._rows(statement, after, limit)]
+
     async def count_open(self, task_id: str) -> tuple[int, int]:
         ((queued, held),) = await self._rows(_COUNT_OPEN, task_id)
         return queued, held
