@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from tests.chaos.nemesis.faults import WEIGHTS
@@ -33,7 +34,12 @@ def main() -> int:
         extra=_extra(options),
     )
     threading.Thread(target=_end_in_time, args=(run, limit), daemon=True).start()
-    return run.carry_out()
+    try:
+        return run.carry_out()
+    except Exception:  # noqa: BLE001 - not to be taken for violations
+        traceback.print_exc()
+        print(f"could not be judged: it {run.doing}; see {folder}", file=sys.stderr)
+        return 2
 
 
 def _options() -> argparse.Namespace:
@@ -46,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--load", action="append", choices=sorted(LOADS), default=[], help="jobs; may be repeated")
     parser.add_argument("--runs", type=Path, default=Path("build/chaos"), help="folder for what is kept of each run")
     parser.add_argument("--services", type=Path, help="a folder like `services` with other code to run")
-    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for all services")
+    parser.add_argument("--env", action="append", default=[], metavar="[TARGET:]NAME=VALUE", help="for services")
     options = parser.parse_args()
     options.seed = options.seed or random.SystemRandom().randrange(1, 10**6)
     return options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,11 +42,13 @@ class _RunnerService(RunnerService):
 
 
 class ChaosFarm(SplitFarm):
-    """Each agent has connections of its own, which can be cut."""
+    """Each agent has connections of its own, which can be cut. `extra`: variables for all services, or, as
+    `dispatcher-0:NAME`, for one."""
 
     def __init__(self, docker: Sequence[Engine], *, network: Network, extra: Mapping[str, str], **more: object) -> None:
         self._network = network
         self._extra = extra
+        self._copies: Counter[str] = Counter()
         self._redis = str(more["redis"])
         super().__init__(docker, route=self._route, **more)  # type: ignore[arg-type]
 
@@ -62,8 +65,13 @@ class ChaosFarm(SplitFarm):
         if name == "dispatcher":
             address = self._redis.removeprefix("redis://").partition("/")[0]
             service.settings["redis"] = self._redis.replace(address, self._network.between("dispatcher-redis", address))
-        service.extra = self._extra
+        service.extra = self._variables(name, f"{name}-{self._copies[name]}")
+        self._copies[name] += 1
         return service
+
+    def _variables(self, *names: str) -> dict[str, str]:
+        parts = [(*variable.rpartition(":")[::2], value) for variable, value in self._extra.items()]
+        return {variable: value for target, variable, value in parts if target in {"", *names}}
 
     def _runner(self, host: Engine, dispatchers: list[str], store: str) -> RunnerService:
         link = f"agent-{host.label}"
@@ -74,7 +82,7 @@ class ChaosFarm(SplitFarm):
         )
         process.remove_folder(plain.folder)
         service = _RunnerService("runner", settings=plain.settings, mark=str(self.folder))
-        service.extra = self._extra
+        service.extra = self._variables(f"runner-{host.label}")
         return service
 
 
