@@ -1,6 +1,7 @@
 """What README.md says is true: its commands are run as they stand, but for the ports."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.farm import Rest, UpFarm
 from tests.support.farm.up import EASYQ, clean_environment
-from tests.support.missing import require_program
+from tests.support.missing import cache_bin, require_program
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -51,7 +52,8 @@ def run(farm: UpFarm, command: str) -> subprocess.CompletedProcess[str]:
         "127.0.0.1:10001", farm.grpc_address
     )
     here = here.replace(".venv/bin/easyq", EASYQ)
-    environment = {**clean_environment(), "EASYQ_SERVER": farm.grpc_address}
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), str(cache_bin())))
+    environment = {**clean_environment(), "EASYQ_SERVER": farm.grpc_address, "PATH": path}
     return subprocess.run(["sh", "-c", here], env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
