@@ -159,7 +159,7 @@ async def test_a_task_is_made_known_by_the_sweep_if_its_job_was_all_there_was_ti
 ) -> None:
     world = await prepared(Flow(name="", prepare=_nothing_at_all, act=_nothing_at_all), mongo_store)
 
-    async def die(_self: MongoWrites, _job: Job) -> None:
+    async def die(_self: MongoWrites, _job: Job, *, new: bool) -> None:
         raise Crash
 
     monkeypatch.setattr(MongoWrites, "make_task_known", die)
