@@ -12,8 +12,10 @@ import pytest
 
 from easyq_chassis.settings import ServiceSettings
 from easyq_dispatcher.config import load
-from easyq_gateway.default_rules import parser
+from easyq_gateway.default_rules import parser as default_parser
 from easyq_gateway.domain.defaults import Defaults
+from easyq_store.domain.retention import Keep
+from easyq_store.retention_rules import parser as retention_parser
 from easyq_supervisor.domain.options import merge
 from easyq_supervisor.domain.plan import rules_text
 from tests.support.missing import find_program, missing
@@ -96,13 +98,14 @@ def test_the_rules_and_what_they_show_are_taken_by_every_service(uncommented: bo
     if uncommented:
         text = re.sub(r"^#(?=[^ \n])", "", text, flags=re.MULTILINE)
     document = tomllib.loads(text)
-    assert set(document) == ({"pool", "limit", "weight", "default"} if uncommented else set())
+    assert set(document) == ({"pool", "limit", "weight", "default", "retention"} if uncommented else set())
     # The supervisor's checks of the same tables, and each service's own.
     options = merge({}, document, "rules.toml")
     assert tomllib.loads(rules_text(options.rules)) == document
     matching = load([]).matching(text)
-    rules = parser(Defaults())(document)
-    assert (len(matching.limits), len(matching.weights), len(rules)) == ((1, 1, 1) if uncommented else (0, 0, 0))
+    defaults, retention = default_parser(Defaults())(document), retention_parser(Keep())(document)
+    found = (matching.limits, matching.weights, defaults, retention.rules)
+    assert [len(several) for several in found] == [int(uncommented)] * 4
 
 
 def test_the_example_of_a_config_file_is_one() -> None:
@@ -110,7 +113,8 @@ def test_the_example_of_a_config_file_is_one() -> None:
     options = merge({}, tomllib.loads(text), "easyq.toml")
     written = rules_text(options.rules)
     assert load([]).matching(written).limits
-    assert parser(Defaults())(tomllib.loads(written))
+    assert default_parser(Defaults())(tomllib.loads(written))
+    assert retention_parser(Keep())(tomllib.loads(written)).rules
     assert [host.name for host in options.docker_hosts] == ["", "gpu-1"]
 
 

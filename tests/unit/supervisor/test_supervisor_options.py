@@ -137,7 +137,7 @@ def test_rules_may_stand_in_tables() -> None:
         "limit": [{"pattern": "mail", "max_running": 0}, "x=1"],
         "weight": [{"pattern": "fast-.*", "weight": 5}, "y=2"],
         "default": [{"pattern": "mail", "retries": 3, "backoffMin": "2s", "retryOn": ["75", "oom"], "timeout": 60}],
-        "retention": [{"pattern": ".*", "age": "30d", "count": 5}],
+        "retention": [{"pattern": ".*", "succeeded": "30d", "failed": "", "logs": 5, "failed_count": 5}],
     }
     options = merge({}, file, "f")
     assert options.rules == Rules(
@@ -226,10 +226,13 @@ TABLE = "f: docker_host: table 1: "
         ({"default": [{"pattern": "a", "retryOn": "75"}]}, "retryOn must be a list of texts"),
         ({"default": [{"pattern": "a"}, {"pattern": "a"}]}, "'a' has defaults twice"),
         ({"default": ["a"]}, "'a' is neither"),
-        ({"retention": ["a"]}, "'a' is no table"),
+        ({"retention": ["a"]}, "'a' is neither"),
+        ({"retention": [{"logs": "1d"}]}, "has no pattern"),
+        ({"retention": [{"pattern": "a"}, {"pattern": "a"}]}, "'a' has retention twice"),
+        ({"retention": [{"pattern": "a" * 1025}]}, "pattern has a regex of more than 1024 characters"),
         ({"retention": [{"pattern": "("}]}, "broken regex"),
-        ({"retention": [{"age": float("inf")}]}, "age: must be a text, a number"),
-        ({"retention": [{"age": [1]}]}, "age: must be a text, a number"),
+        ({"retention": [{"pattern": "a", "logs": float("inf")}]}, "logs is not a finite number"),
+        ({"retention": [{"pattern": "a", "executions": "1"}]}, "executions must be an integer between 0"),
         ({"label": ["x"]}, "f: label: has 'x', which is not KEY=VALUE"),
         ({"label": "x=y"}, "f: label: must be a table, or a list of KEY=VALUE"),
         ({"label": {"a": 1}}, "must have texts for keys and values, not 'a' and 1"),

@@ -36,9 +36,9 @@ CPU = Pool(name="cpu", pattern="cpu")
             ["weight 'a': weight 1 → 2", "default 'b' new"],
         ),
         (
-            Rules(retention=({"age": 1}, {"age": 2})),
-            Rules(retention=({"age": 1}, {"age": 3})),
-            ["retention tables changed"],
+            Rules(retention=({"pattern": "a", "logs": "1d"},)),
+            Rules(retention=({"pattern": "a", "logs": "2d"},)),
+            ["retention 'a': logs '1d' → '2d'"],
         ),
     ],
 )

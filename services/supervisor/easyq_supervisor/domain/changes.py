@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from easyq_supervisor.domain.options import FIELDS, RULES, Options
-from easyq_supervisor.domain.rules import Rules, Table, rules_tables, twins
+from easyq_supervisor.domain.rules import Rules, Table, rules_tables
 
 
 def rule_changes(old: Rules, new: Rules) -> list[str]:
@@ -28,8 +28,6 @@ def needing_restart(running: Options, new: Options) -> list[str]:
 def _changes(kind: str, before: Sequence[Table], after: Sequence[Table]) -> list[str]:
     if list(before) == list(after):
         return []
-    if any(twins([_key(table) for table in tables]) for tables in (before, after)):
-        return [f"{kind} tables changed"]
     old, new = ({_key(table): table for table in tables} for tables in (before, after))
     words = [f"{kind} {key!r} gone" for key in old if key not in new]
     words += [f"{kind} {key!r} new" for key in new if key not in old]
@@ -54,4 +52,4 @@ def _shown(table: Table, name: str) -> str:
 
 
 def _key(table: Table) -> str:
-    return str(table.get("name", table.get("pattern", "")))
+    return str(table.get("name", table["pattern"]))

@@ -13,6 +13,7 @@ from easyq.durations import parse_duration
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LEAST_PATIENCE_MS = 1_000
+_LONGEST_REGEX = 1_024
 _SIZE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?\s*[bkmgt]?b?", re.IGNORECASE)
 
 
@@ -120,6 +121,8 @@ def regex(value: object) -> str:
         raise ValueError("must be a text")
     if not value:
         raise ValueError("has an empty regex")
+    if len(value) > _LONGEST_REGEX:
+        raise ValueError(f"has a regex of more than {_LONGEST_REGEX} characters")
     try:
         re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
@@ -138,6 +141,11 @@ def duration(value: Any) -> Any:
     """A duration as text, or a number of seconds."""
     parse_duration(value)
     return value
+
+
+def age(value: Any) -> Any:
+    """A duration; empty for ever."""
+    return value if value == "" else duration(value)
 
 
 def patience(value: object) -> str:

@@ -11,7 +11,7 @@ from easyq_supervisor.domain.rules import Rules, rules_tables
 from easyq_supervisor.domain.toml import dump
 
 #: The services that read the rules file, and read it again when it changes.
-RULES_READERS = ("dispatcher", "gateway")
+RULES_READERS = ("store", "dispatcher", "gateway")
 
 _RULES_HEAD = """\
 # Written by `easyq up` from its flags and its config file, and written anew when that changes: change that one.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from easyq_supervisor.domain.checks import (
+    age,
     between,
     checked_table,
     duration,
@@ -105,14 +105,7 @@ def read_default(item: object) -> Table:
 
 def read_retention(item: object) -> Table:
     """A table of what is kept for how long, in the store's words. Raises ValueError."""
-    if not isinstance(item, Mapping):
-        raise ValueError("is no table")
-    if "pattern" in item:
-        regex(item["pattern"])
-    for key, value in item.items():
-        if not isinstance(value, str | int | float) or not _is_finite(value):
-            raise ValueError(f"{key}: must be a text, a number, true or false")
-    return dict(item)
+    return checked_table(item, {"pattern": regex}, _RETENTION)
 
 
 def check_rules(rules: Rules) -> list[str]:
@@ -127,6 +120,7 @@ def check_rules(rules: Rules) -> list[str]:
         ("is limited twice", [limit.pattern for limit in rules.limits]),
         ("is weighted twice", [weight.pattern for weight in rules.weights]),
         ("has defaults twice", [table["pattern"] for table in rules.defaults]),
+        ("has retention twice", [table["pattern"] for table in rules.retention]),
     ):
         problems += [f"{pattern!r} {words}" for pattern in twins(patterns)]
     return problems
@@ -168,10 +162,6 @@ def _parse_pool(text: str) -> Pool:
     return Pool(name=name, pattern=regex(pattern), max_running=number_at_end(most, 1, _MOST_RUNNING))
 
 
-def _is_finite(value: str | float) -> bool:
-    return isinstance(value, str) or math.isfinite(value)
-
-
 def _pair(text: str) -> tuple[str, str]:
     pattern, equals, most = text.rpartition("=")
     if not equals:
@@ -194,3 +184,11 @@ _DEFAULTS: Mapping[str, Callable[[Any], Any]] = {
     "priority": between(-(2**31), 2**31 - 1),
     "startDeadline": duration,
 }
+
+_OUTCOMES = ("succeeded", "failed", "stopped", "expired")
+_ages: Mapping[str, Callable[[Any], Any]] = dict.fromkeys((*_OUTCOMES, "logs"), age)
+_counts: Mapping[str, Callable[[Any], Any]] = {
+    name: between(0, 1_000_000_000) for name in (*(f"{outcome}_count" for outcome in _OUTCOMES), "executions")
+}
+# What the store takes.
+_RETENTION = {**_ages, **_counts}
