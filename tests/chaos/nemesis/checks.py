@@ -359,6 +359,8 @@ class Summary:
     faults: Counter[str]
     jobs: int
     executions: int
+    # Executions that were given up, and run again.
+    again: int
     lost: int
     doubled: int
     stuck: int
@@ -371,6 +373,7 @@ def summary(world: World, violations: list[Violation]) -> Summary:
         faults=Counter(fault["fault"] for fault in world.faults),
         jobs=len(world.jobs),
         executions=len(world.executions),
+        again=sum(e["trigger"] == "INFRA_RETRY" for e in world.executions.values()),
         lost=rules["lost"] + rules["cron-missed"],
         doubled=rules["doubled"] + rules["cron-doubled"] + rules["key"] + rules["unknown-run"],
         stuck=rules["stuck"],

@@ -22,6 +22,8 @@ _ALLOWED = {
     "ONE_WAITS": ("overlap", {"QUEUE"}),
     "REPLACED": ("overlap", {"REPLACE"}),
 }
+# An end counts once what follows it is settled, which a crash may put off.
+_SETTLES_MS = 30_000
 _MISFIRES = frozenset({"MISFIRED", "COALESCED", "MISFIRE_BOUND"})
 
 
@@ -104,8 +106,19 @@ def _wrong_skips(
         field, allowed = _ALLOWED.get(skip["reason"], ("", set()))
         if not field or cron[field] not in allowed:
             yield Violation("cron-skip", job, f"{title} is not its policy")
+        if skip["reason"] == "OVERLAP" and not _was_open(world, job, skip):
+            yield Violation("cron-skip", job, f"{title}, and nothing of the job was open")
         if skip["reason"] in _MISFIRES and not jumped:
             yield Violation("cron-skip", job, f"{title}, and no clock jumped")
+
+
+def _was_open(world: World, job: str, skip: Event) -> bool:
+    """Whether an earlier fire had not ended when the skip was decided, or a moment before."""
+    return any(
+        (execution["fire"] or 0) < skip["first"]
+        and (execution["finished"] is None or execution["finished"] + _SETTLES_MS >= skip["decided"])
+        for execution in world.executions_of(job)
+    )
 
 
 def _missed(job: str, ran: Counter[int], skips: list[Event], grid: Grid, schedule: Event) -> Iterator[Violation]:

@@ -13,12 +13,12 @@ Times `at`, `began`, `ended` are ns since the epoch by the machine's own clock.
 - skip     job, reason, first, last, count, decided: as the API showed them, each as often as it did
 - job      at the end: job, task, state, n, key, executions, schedule {anchor, decided, next, runs, skipped, waiting}
 - execution  at the end: execution, job, task, attempt, fence, trigger, state, exit_code, reason, retries_used,
-             infra_used, fire, logs_complete, stdout, stderr
+             infra_used, fire, finished, logs_complete, stdout, stderr
 - log      execution, stream, size, sha256
 - standstill  job: a recurring one that decided on nothing any more after the last fault
 - end      settled, alive (containers that still ran)
 
-Times within `schedule`, `skip` and `fire` are ms since the epoch, by the store's clock.
+Times within `schedule`, `skip`, `fire` and `finished` are ms since the epoch, by the store's clock.
 """
 
 from __future__ import annotations

@@ -226,6 +226,7 @@ def _execution(execution: dict[str, Any]) -> dict[str, Any]:
         "retries_used": execution["retriesUsed"],
         "infra_used": execution["infraRetriesUsed"],
         "fire": _ms(execution["fireAt"]),
+        "finished": _ms(execution["finishedAt"]),
         "logs_complete": execution["logsComplete"],
         "stdout": execution["stdoutBytes"],
         "stderr": execution["stderrBytes"],

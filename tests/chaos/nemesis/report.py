@@ -14,7 +14,7 @@ def table(seed: int, minutes: float, found: Summary, violations: Sequence[Violat
     rows: list[tuple[str, object]] = [("seed", seed), ("minutes", f"{minutes:g}")]
     rows.append(("faults", sum(found.faults.values())))
     rows += [(f"  {kind}", count) for kind, count in sorted(found.faults.items())]
-    rows += [("jobs", found.jobs), ("executions", found.executions)]
+    rows += [("jobs", found.jobs), ("executions", found.executions), ("run again", found.again)]
     rows += [("lost", found.lost), ("doubled", found.doubled), ("stuck", found.stuck)]
     rows.append(("violations", found.violations))
     lines = [f"{name:<16} {value:>8}" for name, value in rows]

@@ -56,6 +56,7 @@ def execution(job: str, attempt: int, state: str, **more: Any) -> Event:
         "retries_used": 0,
         "infra_used": 0,
         "fire": None,
+        "finished": None,
         "logs_complete": True,
     }
     return {**record, **more}
@@ -183,7 +184,7 @@ def good() -> list[Event]:
             for number, fire in enumerate(fires, 1)
             for event in (
                 *run(CRON, number, "free", 10 * number, 10 * number + 1),
-                execution(CRON, number, "SUCCEEDED", trigger="SCHEDULE", fire=fire),
+                execution(CRON, number, "SUCCEEDED", trigger="SCHEDULE", fire=fire, finished=fire + 1_900),
                 *logs(6, f"{CRON}-{number}"),
             )
         ),

@@ -192,6 +192,10 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
         "cron-skip",
         lambda events: find(events, "intent", n=6)["cron"].update(overlap="ALLOW"),
     ),
+    "a skip for overlap with nothing open": (
+        "cron-skip",
+        update("skip", {"reason": "OVERLAP"}, decided=ANCHOR + 99_000),
+    ),
     "a misfire though no clock jumped": ("cron-skip", drop("fault", fault="clock")),
 }
 
