@@ -1,9 +1,12 @@
 """The table of legal transitions, spelled out once more by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from easyq_chassis.errors import FailedPrecondition
-from easyq_store.domain.states import ENDED, HELD, JOB_ENDED, OPEN, WAITING, ExecutionState, JobState
+from easyq_store.domain.records import Failure, evolve
+from easyq_store.domain.states import ENDED, HELD, JOB_ENDED, OPEN, WAITING, ExecutionState, FailureReason, JobState
 from easyq_store.domain.transitions import EXECUTION_MOVES, JOB_MOVES, may_follow, move
 from tests.support.store_records import T0, execution
 
@@ -53,3 +56,11 @@ def test_an_open_job_follows_its_execution() -> None:
     assert may_follow(JobState.RUNNING, JobState.RUNNING, further_attempt=False)
     assert not may_follow(JobState.ACTIVE, JobState.RUNNING, further_attempt=False)
     assert may_follow(JobState.ACTIVE, JobState.PAUSED, further_attempt=False)
+
+
+def test_a_record_evolves_as_it_is_replaced() -> None:
+    made = execution(failure=Failure(reason=FailureReason.TIMEOUT))
+    assert evolve(made, epoch=3, failure=None) == replace(made, epoch=3, failure=None)
+    assert made.epoch == 0
+    with pytest.raises(TypeError, match="Execution has no colour"):
+        evolve(made, colour=1)

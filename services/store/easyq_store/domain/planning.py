@@ -1,7 +1,7 @@
 """Executions that are planned, and how a planned one becomes a record."""
 
 from easyq_store.domain.policy import Policy
-from easyq_store.domain.records import Execution, Needs, Planned
+from easyq_store.domain.records import Execution, Needs, Planned, evolve
 from easyq_store.domain.states import ExecutionState, Trigger
 from easyq_store.domain.timing import Timing
 
@@ -52,10 +52,26 @@ def manual_plan(execution_id: str, newest: Execution, policy: Policy, *, now: in
     )
 
 
+# What all executions begin with.
+_BLANK = Execution(
+    execution_id="",
+    job_id="",
+    task_id="",
+    attempt=0,
+    fence=0,
+    trigger=Trigger.ENQUEUE,
+    state=ExecutionState.SCHEDULED,
+    created_at=0,
+    due_at=0,
+    series_due_at=0,
+)
+
+
 def make(planned: Planned, job_id: str, task_id: str, *, now: int, seq: int) -> Execution:
     """A planned execution as it is inserted: QUEUED with place `seq` if it is due, else SCHEDULED (`seq` unused)."""
     due = planned.due_at <= now
-    return Execution(
+    return evolve(
+        _BLANK,
         execution_id=planned.execution_id,
         job_id=job_id,
         task_id=task_id,

@@ -1,8 +1,6 @@
 """A job's state as its newest execution tells it."""
 
-from dataclasses import replace
-
-from easyq_store.domain.records import Execution, Failure, Job
+from easyq_store.domain.records import Execution, Failure, Job, evolve
 from easyq_store.domain.states import ExecutionState, JobState, Trigger
 from easyq_store.domain.transitions import may_follow
 
@@ -36,7 +34,7 @@ def project(job: Job, execution: Execution, *, now: int) -> Job:
     state = state_of(execution, stop_requested=job.stop_requested_at is not None)
     if not may_follow(job.state, state, further_attempt=execution.attempt > job.projected_attempt):
         return job
-    told = replace(
+    told = evolve(
         job,
         state=state,
         next_run_at=_next_run_at(execution),
@@ -47,7 +45,7 @@ def project(job: Job, execution: Execution, *, now: int) -> Job:
     )
     if told == job:
         return job
-    return told if told.state is job.state else replace(told, last_modified_at=now)
+    return told if told.state is job.state else evolve(told, last_modified_at=now)
 
 
 def state_of(execution: Execution, *, stop_requested: bool) -> JobState:
@@ -66,7 +64,7 @@ def _of_recurring(job: Job, execution: Execution) -> Job:
     known = (job.projected_attempt, job.projected_write)
     if not execution.ended or (execution.attempt, execution.write_no) <= known:
         return job
-    return replace(
+    return evolve(
         job,
         failure=_failure(job, execution),
         projected_attempt=execution.attempt,

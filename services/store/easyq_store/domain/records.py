@@ -5,6 +5,7 @@ compare it, so that every change is a compare-and-set.
 """
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from easyq_store.domain.states import (
     ENDED,
@@ -115,7 +116,8 @@ class Schedule:
     unkept: tuple[Skip, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# Without slots: `evolve` relies on it.
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One enqueue. `state`, `next_run_at`, `attempts` and `projected_*` follow its newest execution.
 
@@ -163,7 +165,8 @@ class Job:
         return self.state in JOB_ENDED
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# Without slots: `evolve` relies on it.
+@dataclass(frozen=True, kw_only=True)
 class Execution:
     """One attempt to run a job's container."""
 
@@ -334,3 +337,20 @@ class DueHead:
     execution_id: str
     epoch: int
     due_at: int
+
+
+Wide = TypeVar("Wide", Job, Execution)
+
+
+def evolve(record: Wide, **fields: Any) -> Wide:
+    """The record with these fields changed: `dataclasses.replace` at a fraction of its cost.
+
+    That grows with a record's number of fields, and is paid several times in each call. Raises TypeError for a field
+    that there isn't.
+    """
+    evolved = object.__new__(type(record))
+    evolved.__dict__.update(record.__dict__, **fields)
+    if len(evolved.__dict__) != len(record.__dict__):
+        unknown = sorted(evolved.__dict__.keys() - record.__dict__.keys())
+        raise TypeError(f"{type(record).__name__} has no {', '.join(unknown)}")
+    return evolved

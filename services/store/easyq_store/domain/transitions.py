@@ -8,11 +8,10 @@ Job:
     follows its newest execution; an ended one is left only for a further attempt (PUT, or a retry by hand).
 """
 
-from dataclasses import replace
 from typing import Any
 
 from easyq_chassis.errors import FailedPrecondition
-from easyq_store.domain.records import Execution
+from easyq_store.domain.records import Execution, evolve
 from easyq_store.domain.states import ENDED, JOB_ENDED, ExecutionState, JobState
 
 _S = ExecutionState
@@ -47,7 +46,7 @@ def move(execution: Execution, to: ExecutionState, **fields: Any) -> Execution:
         raise FailedPrecondition(
             f"execution {execution.execution_id} is {execution.state.name}, which can't become {to.name}"
         )
-    return replace(execution, state=to, **fields)
+    return evolve(execution, state=to, **fields)
 
 
 def may_follow(old: JobState, new: JobState, *, further_attempt: bool) -> bool:

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, is_not
 from typing import Any, Generic, TypeVar
 
 from easyq_store.domain.records import (
@@ -139,9 +140,11 @@ class RecordTable(Generic[Record]):
         load_null: frozenset[str] = frozenset(),
     ) -> None:
         self._name = name
-        self._record: Callable[..., Record] = record
+        self._record: Any = record
         self._key = key
         self.columns = tuple(field.name for field in fields(record))
+        self._indices = range(len(self.columns))
+        self._has_slots = hasattr(record, "__slots__")
         self._values = attrgetter(*self.columns)
         self._dump = [(self.columns.index(column), convert) for column, convert in dump.items()]
         self._dump_by_index = dict(self._dump)
@@ -167,12 +170,13 @@ class RecordTable(Generic[Record]):
         for index, convert, even_null in self._load:
             if even_null or values[index] is not None:
                 values[index] = convert(values[index])
-        return self._record(**dict(zip(self.columns, values, strict=True)))
+        return self._made(values)
 
     def update(self, old: Record, new: Record) -> tuple[str, list[Value]]:
         """The statement that writes what differs, if the row still has the old `write_no`; and its values."""
         before, after = self._values(old), self._values(new)
-        changed = tuple(index for index, (a, b) in enumerate(zip(before, after, strict=True)) if a is not b and a != b)
+        replaced = compress(self._indices, map(is_not, before, after))
+        changed = tuple(index for index in replaced if before[index] != after[index])
         statement = self._updates.get(changed)
         if statement is None:
             assigned = ", ".join(f'"{self.columns[index]}" = ?' for index in changed)
@@ -180,6 +184,17 @@ class RecordTable(Generic[Record]):
             self._updates[changed] = statement
         values: list[Value] = [self._dumped(index, after[index]) for index in changed]
         return statement, [*values, getattr(old, self._key), old.write_no]
+
+    def _made(self, values: Sequence[Any]) -> Record:
+        """A record of these values, in the order of the columns."""
+        made: Record
+        if self._has_slots:
+            made = self._record(**dict(zip(self.columns, values, strict=True)))
+        else:
+            # As `evolve` does, and for the same reason: all fields are there, and nothing else happens in `__init__`.
+            made = object.__new__(self._record)
+            made.__dict__.update(zip(self.columns, values, strict=True))
+        return made
 
     def _dumped(self, index: int, value: Any) -> Value:
         convert = self._dump_by_index.get(index)

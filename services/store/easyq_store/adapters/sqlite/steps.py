@@ -8,7 +8,7 @@ from easyq_chassis.errors import Internal
 from easyq_store.adapters.sqlite.lookups import Tables
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
 from easyq_store.adapters.sqlite.tally import Tally
-from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip
+from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip, evolve
 from easyq_store.domain.states import Stream
 from easyq_store.ports import MOST_SKIPS, Inserted
 
@@ -107,7 +107,7 @@ class SqliteSteps:
         old = self._tables.job(job_id)
         if old is None or (decided := decide(old)) is old:
             return old
-        new = replace(decided, write_no=old.write_no + 1)
+        new = evolve(decided, write_no=old.write_no + 1)
         self._connection.execute(*JOBS.update(old, new))
         if new.labels != old.labels:
             for label in old.labels:
@@ -134,7 +134,7 @@ class SqliteSteps:
         old = self._tables.execution(execution_id)
         if old is None or (decided := decide(old)) is old:
             return old
-        new = replace(decided, write_no=old.write_no + 1)
+        new = evolve(decided, write_no=old.write_no + 1)
         self._connection.execute(*EXECUTIONS.update(old, new))
         return new
 
