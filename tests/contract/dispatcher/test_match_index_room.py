@@ -260,6 +260,18 @@ async def test_nothing_is_kept_free_for_what_a_limit_holds_back(backend: Backend
     assert taken == [["small-10", "small-11"], [], []]
 
 
+async def test_nothing_is_kept_free_once_a_limit_is_full(backend: Backend) -> None:
+    index = await backend.filled(rules(limits=["big=1"]), reserve_after=0.0)
+    await ready(index, *heads(1, "small", needs=SMALL))
+    await index.take(1, [seat(9, offer=HOST)])
+    await ready(index, head(1, "big", needs=BIG))
+    await index.take(1, [seat(9, offer=HOST)])
+    # Another one of its task runs elsewhere now.
+    await index.adopt(1, [held(9, "big", agent="b")])
+    await ready(index, *heads(2, "small", 10, needs=SMALL))
+    assert ids(await index.take(1, [seat(9, offer=HOST)])) == ["small-10", "small-11"]
+
+
 async def test_what_never_fits_keeps_nothing_free(backend: Backend) -> None:
     index = await backend.filled(reserve_after=0.0)
     await ready(index, head(1, "huge", needs=Needs(cpu_millis=64_000)), *heads(6, "small", needs=SMALL))

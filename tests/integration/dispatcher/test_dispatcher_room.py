@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -39,8 +40,21 @@ async def until(it: Any, head: Any, expected: Waiting.Reason.ValueType) -> Any:
     return await it.explain(head.execution_id, head.task_id)
 
 
+def raised(farm: FakeFarm, since: int) -> Callable[[], bool]:
+    return lambda: farm.number > since
+
+
+def more_started(agent: Any, before: int) -> Callable[[], bool]:
+    return lambda: len(agent.started) > before
+
+
+def runs(agent: Any, head: Any) -> Callable[[], bool]:
+    return lambda: head.execution_id in agent.running
+
+
 async def is_ready(it: Any, count: int) -> bool:
-    return sum(pool.ready for pool in (await it.matching()).pools) >= count
+    ready: int = sum(pool.ready for pool in (await it.matching()).pools)
+    return ready >= count
 
 
 # ---------------------------------------------------------------------------------------------------------------- room
@@ -55,7 +69,7 @@ async def test_a_hosts_offer_holds_also_after_a_flush(
     for _ in range(3):
         generation = farm.number
         redis_server.flush()
-        await eventually(lambda held=generation: farm.number > held)  # type: ignore[misc]
+        await eventually(raised(farm, generation))
         await eventually(it.assigns)
         await agent.finish(*[name for name in agent.running if name.startswith("t")][:1])
         await eventually(lambda: sum(name.startswith("t") for name in agent.running) == 2)
@@ -126,7 +140,7 @@ async def test_a_flood_does_not_hold_up_a_single_job(farm: FakeFarm, dispatcher:
     for _ in range(2):
         before = len(agent.started)
         await agent.finish()
-        await eventually(lambda count=before: len(agent.started) > count)  # type: ignore[misc]
+        await eventually(more_started(agent, before))
     assert single.execution_id in [name for name, _ in agent.started[taken : taken + 2]]
 
 
@@ -229,7 +243,7 @@ async def test_an_image_that_fails_holds_up_no_other(farm: FakeFarm, dispatcher:
     good = farm.submit("t", 3, image="good:1")
     await it.notify(good)
     for head in good:
-        await eventually(lambda name=head.execution_id: name in agent.running)  # type: ignore[misc]
+        await eventually(runs(agent, head))
         await agent.finish()
     assert [name for name, _ in agent.started[3:]] == [head.execution_id for head in good]
     waiting = (await it.stub.ExplainPool(pb.ExplainPoolRequest(name="default"))).waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from easyq_dispatcher.domain.breakers import Breaker, Kind
 from easyq_dispatcher.domain.records import Head
 from easyq_dispatcher.ports import Question, TaskCount
 from easyq_dispatcher.usecases import feeder as feeder_module
@@ -230,3 +231,19 @@ async def test_a_head_told_while_the_index_is_new_does_not_overtake_what_waited(
     assert await fed(core) == set()
     await later(rig, core, 0)
     assert await fed(core) == ids(waiting[:1_000])
+
+
+async def test_heads_that_are_set_aside_do_not_hide_those_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeder_module, "HEADS_A_TASK", 20)
+    rig = Rig()
+    rig.server.breakers[Kind.IMAGE, "bad"] = Breaker(
+        kind=Kind.IMAGE, subject="bad", until_ms=rig.clock.now_ms() + 10**6, since_ms=1, failures=3
+    )
+    rig.farm.submit("t", 50, image="bad")
+    good = rig.farm.submit("t", 5, image="good")
+    core, agent = await begun(rig), Agent("x", 9)
+    await agent.connect(core)
+    for _ in range(5):
+        rig.clock.seconds += 1
+        await core.step()
+    assert sorted(agent.running) == [head.execution_id for head in good]
