@@ -222,8 +222,9 @@ async def test_a_batch_that_is_none(gateway: Client, body: Any, field: str) -> N
     assert (answer.status, list(answer.fields)) == (400, [field])
 
 
-async def test_a_large_batch(gateway: Client) -> None:
+async def test_a_large_batch(start_gateway: Starter) -> None:
     """Beyond the bound of other bodies, and worked on beside the event loop."""
+    gateway = await start_gateway(store_patience=20)
     items = [{"taskId": f"t{i % 10}", "spec": {**SPEC, "envs": {"FILL": "x" * 1000}}} for i in range(2000)]
     results = (await gateway.post("/batch", {"jobs": items}))["results"]
     assert all(result["job"] for result in results)
