@@ -194,7 +194,7 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
     ),
     "a skip for overlap with nothing open": (
         "cron-skip",
-        update("skip", {"reason": "OVERLAP"}, decided=ANCHOR + 99_000),
+        both(drop("skip", reason="OVERLAP"), update("skip", {"reason": "OVERLAP"}, decided=ANCHOR + 99_000)),
     ),
     "a misfire though no clock jumped": ("cron-skip", drop("fault", fault="clock")),
 }
