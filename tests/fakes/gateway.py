@@ -611,7 +611,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
     async def ExplainPool(self, request: Any, context: Any) -> Any:
         await self.answering.wait()
         if request.name not in self.pools:
-            raise NotFound("there is no such pool", reason="ROUTE_NOT_FOUND")
+            raise NotFound("there is no such pool", reason="POOL_NOT_FOUND")
         return self.pools[request.name]
 
     async def ResetBreaker(self, request: Any, context: Any) -> Any:

@@ -250,7 +250,7 @@ async def test_bad_requests_of_operators(gateway: Client, method: str, path: str
         ("DELETE", "/jobs/x", "JOB_NOT_FOUND"),
         ("DELETE", "/tasks/x", "TASK_NOT_FOUND"),
         ("GET", "/tasks/x/explain", "TASK_NOT_FOUND"),
-        ("GET", "/pools/x/explain", "ROUTE_NOT_FOUND"),
+        ("GET", "/pools/x/explain", "POOL_NOT_FOUND"),
         ("POST", "/agents/x/cordon", "AGENT_NOT_FOUND"),
         ("DELETE", "/agents/x/cordon", "AGENT_NOT_FOUND"),
         ("DELETE", "/agents/x/drain", "AGENT_NOT_FOUND"),

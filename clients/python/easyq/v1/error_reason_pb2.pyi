@@ -48,6 +48,7 @@ class ErrorReason(_message.Message):
         JOB_NOT_FOUND: ErrorReason._Code.ValueType  # 11
         EXECUTION_NOT_FOUND: ErrorReason._Code.ValueType  # 12
         AGENT_NOT_FOUND: ErrorReason._Code.ValueType  # 13
+        POOL_NOT_FOUND: ErrorReason._Code.ValueType  # 14
         IDEMPOTENCY_CONFLICT: ErrorReason._Code.ValueType  # 20
         """The idempotency key was used with another body."""
         JOB_EXISTS: ErrorReason._Code.ValueType  # 21
@@ -97,6 +98,7 @@ class ErrorReason(_message.Message):
     JOB_NOT_FOUND: ErrorReason.Code.ValueType  # 11
     EXECUTION_NOT_FOUND: ErrorReason.Code.ValueType  # 12
     AGENT_NOT_FOUND: ErrorReason.Code.ValueType  # 13
+    POOL_NOT_FOUND: ErrorReason.Code.ValueType  # 14
     IDEMPOTENCY_CONFLICT: ErrorReason.Code.ValueType  # 20
     """The idempotency key was used with another body."""
     JOB_EXISTS: ErrorReason.Code.ValueType  # 21

@@ -162,7 +162,7 @@ class GrpcDispatchers:
             if isinstance(answer, dispatcher_pb2.ExplainPoolResponse):
                 return answer
         if any(isinstance(answer, NotFound) for answer in answers):
-            raise NotFound("there is no pool of this name", reason="ROUTE_NOT_FOUND")
+            raise NotFound("there is no pool of this name", reason="POOL_NOT_FOUND")
         raise _none_answers()
 
     async def reset_breaker(self, request: dispatcher_pb2.ResetBreakerRequest) -> None:
