@@ -181,7 +181,10 @@ def test_a_changed_config_file_holds_without_a_restart(new_farm: FarmMaker, host
     config.write_text('limit = ["held=0"', encoding="utf-8")
     wait_until(lambda: f"REFUSED: {config}" in farm.log, 10)
     assert farm.rest.job(job_id)["waiting"]["reason"] == "LIMIT_FULL"
-    config.write_text('limit = ["held=1"]\n[[default]]\npattern = "held"\nretries = 7\n', encoding="utf-8")
+    config.write_text(
+        'limit = ["held=1"]\n[[default]]\npattern = "held"\nretries = 7\n[[retention]]\npattern = "held"\nlogs = 9\n',
+        encoding="utf-8",
+    )
     assert farm.rest.wait_job(job_id)["state"] == "SUCCEEDED"
     assert [(limit["pattern"], limit["maxRunning"]) for limit in farm.rest.get("/status")["limits"]] == [("held", 1)]
 
@@ -191,6 +194,7 @@ def test_a_changed_config_file_holds_without_a_restart(new_farm: FarmMaker, host
 
     wait_until(lambda: retries() == 7, 10)
     assert before == [farm.pids(service) for service in SERVICES]
+    assert "rules_refused" not in farm.log
     process.remove_folder(config.parent)
 
 
@@ -199,7 +203,7 @@ def test_a_drained_agent_ends_and_can_be_had_back(new_farm: FarmMaker, host: Doc
     [agent] = wait_until(lambda: farm.rest.get("/agents")["items"], 20)
     requests.post(f"{farm.rest.url}/agents/{agent['agentId']}/drain", json={}, timeout=10).raise_for_status()
     wait_until(lambda: not farm.pids("runner"), 20)
-    wait_until(lambda: f"agent {agent['agentId']} was drained and has ended" in farm.log, 10)
+    wait_until(lambda: f"agent {agent['agentId']} was drained, or told to stop, and has ended" in farm.log, 10)
     job_id = farm.rest.enqueue("later", shell("true"))["jobId"]
     [command] = re.findall(r"curl -XDELETE \S+/drain && kill -HUP \d+", farm.log)
     subprocess.run(command, shell=True, check=True, capture_output=True, timeout=20)

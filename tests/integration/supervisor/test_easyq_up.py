@@ -362,9 +362,9 @@ def test_the_end_of_its_terminal_ends_it(folder: Path) -> None:
 
 def test_an_agent_that_was_drained_stays_away_until_it_is_wanted(up: Callable[..., Up]) -> None:
     farm = up(FAKE_RUNNER="drained").wait_ready()
-    [told] = wait_until(lambda: [line for line in farm.lines("easyq") if " was drained " in line])
+    [told] = wait_until(lambda: [line for line in farm.lines("easyq") if " was drained, " in line])
     agent = farm.settings("runner")["AGENT_ID"]
-    assert told.startswith(f"agent {agent} was drained and has ended; it is not started again.")
+    assert told.startswith(f"agent {agent} was drained, or told to stop, and has ended; it is not started again.")
     assert told.endswith(f"{farm.out.split()[1]}/agents/{agent}/drain && kill -HUP {farm.process.pid}")
     os.kill(farm.pids("scheduler")[0], signal.SIGKILL)
     wait_until(lambda: len(farm.pids("scheduler")) == 2)

@@ -108,6 +108,11 @@ def test_a_change_is_taken_once_it_is_whole(config: Path) -> None:
     rig.reloader.look()
     rig.reloader.look()
     assert len(rig.said) == len(rig.written) == 1
+    # Back to what it was started with: that is a change by now.
+    rig.change('limit = ["a=1"]')
+    rig.reloader.read_again()
+    assert rig.rules["limit"][0]["max_running"] == 1
+    assert rig.said[1:] == [f"{config} was read again: limit 'a': max_running 2 → 1"]
 
 
 def test_a_change_before_the_first_look_is_not_missed(config: Path) -> None:

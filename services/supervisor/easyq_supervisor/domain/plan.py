@@ -151,7 +151,7 @@ def _service(name: str, kind: str, settings: Mapping[str, str], around: Surround
 
 def _farewell(agent_id: str, around: Surroundings) -> str:
     return (
-        f"agent {agent_id} was drained and has ended; it is not started again. To have it back: "
+        f"agent {agent_id} was drained, or told to stop, and has ended; it is not started again. To have it back: "
         f"curl -XDELETE http://127.0.0.1:{around.rest_port}/agents/{agent_id}/drain && kill -HUP {around.pid}"
     )
 
