@@ -119,7 +119,8 @@ def _intent(numbers: random.Random, n: int, weights: dict[str, int]) -> Intent:
         case "timeout":
             seconds, more = 60, {"timeout": "1s", "retries": numbers.randrange(2), "backoff": backoff}
         case "limited":
-            task, seconds = numbers.choice(["limited-a", "limited-a", "limited-b"]), round(numbers.uniform(0, 1.5), 1)
+            # Many tasks take turns at one limit: whoever loses a place does not get the next one.
+            task, seconds = f"limited-{numbers.choice('abbcdef')}", round(numbers.uniform(0, 2.5), 1)
         case "pooled":
             task, seconds = "pooled-a", round(numbers.uniform(0, 2), 1)
         case "stopped":

@@ -73,7 +73,7 @@ MUTANTS = (
         # One dispatcher assigns later than the other one waits for it.
         arguments=(
             *("--only", "delay", "--load", "limited"),
-            *("--env", "dispatcher-0:EASYQ_TEST_FAULTS=dispatcher.after_take=delay:4"),
+            *("--env", "dispatcher-0:EASYQ_TEST_FAULTS=dispatcher.after_take=delay:4.5"),
         ),
         rules=frozenset({"limit"}),
     ),
