@@ -515,6 +515,26 @@ async def test_a_job_that_succeeds_while_it_is_stopped_is_stopped(world: World) 
     assert world.states() == "STOPPED SUCCEEDED"
 
 
+async def test_one_run_is_stopped_and_the_schedule_goes_on(world: World) -> None:
+    await recurring(world, Overlap.QUEUE, retries=3)
+    await world.fire(60, 120)
+    await world.run(of(60))
+    for _ in range(2):
+        stopped = await stop.stop_job(world.ctx, "", "job", of(60))
+        assert [e.execution_id for e in stopped.held] == [of(60)]
+    assert (world.states(), world.job().stop_requested_at) == ("ACTIVE RUNNING", None)
+    await world.say(of(60), exited(143))
+    assert (world.states(), waits(world)) == ("ACTIVE FAILED QUEUED", None)
+    assert (await stop.stop_job(world.ctx, "", "job", of(120))).held == ()
+    assert world.states() == "ACTIVE FAILED STOPPED"
+    assert (await stop.stop_job(world.ctx, "", "job", of(120))).held == ()
+    with pytest.raises(FailedPrecondition):
+        await stop.stop_job(world.ctx, "", "job", of(60))
+    await world.fire(180)
+    assert world.states() == "ACTIVE FAILED STOPPED QUEUED"
+    settled(world)
+
+
 # ------------------------------------------------------------------------------------------------------------------ put
 async def test_put_makes_a_recurring_job(world: World) -> None:
     made = await world.put(cron="@hourly")

@@ -70,7 +70,8 @@ class ExecutionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StopExecution(self, request, context):
-        """Stops one execution; nothing follows it (the job is stopped with it). Errors: NOT_FOUND, FAILED_PRECONDITION.
+        """Stops one execution; nothing follows it. Its job is stopped with it, unless that recurs: then its schedule goes on.
+        Errors: NOT_FOUND, FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,9 @@ class ExecutionServiceStub:
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]
     """Executions, newest first."""
     StopExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.StopExecutionRequest, _execution_service_pb2.StopExecutionResponse]
-    """Stops one execution; nothing follows it (the job is stopped with it). Errors: NOT_FOUND, FAILED_PRECONDITION."""
+    """Stops one execution; nothing follows it. Its job is stopped with it, unless that recurs: then its schedule goes on.
+    Errors: NOT_FOUND, FAILED_PRECONDITION.
+    """
 
 @_typing.type_check_only
 class ExecutionServiceAsyncStub(ExecutionServiceStub):
@@ -47,7 +49,9 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     ListExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
     """Executions, newest first."""
     StopExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.StopExecutionRequest, _execution_service_pb2.StopExecutionResponse]  # type: ignore[assignment]
-    """Stops one execution; nothing follows it (the job is stopped with it). Errors: NOT_FOUND, FAILED_PRECONDITION."""
+    """Stops one execution; nothing follows it. Its job is stopped with it, unless that recurs: then its schedule goes on.
+    Errors: NOT_FOUND, FAILED_PRECONDITION.
+    """
 
 class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,6 +76,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.StopExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.StopExecutionResponse, _abc.Awaitable[_execution_service_pb2.StopExecutionResponse]]:
-        """Stops one execution; nothing follows it (the job is stopped with it). Errors: NOT_FOUND, FAILED_PRECONDITION."""
+        """Stops one execution; nothing follows it. Its job is stopped with it, unless that recurs: then its schedule goes on.
+        Errors: NOT_FOUND, FAILED_PRECONDITION.
+        """
 
 def add_ExecutionServiceServicer_to_server(servicer: ExecutionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 from easyq_chassis.errors import FailedPrecondition
 from easyq_store.domain import recurring
+from easyq_store.domain.moves import request_stop
 from easyq_store.domain.records import Execution, Job
-from easyq_store.domain.states import JobState
+from easyq_store.domain.states import ExecutionState, JobState
 from easyq_store.ports import Plan, Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import execution_of, job_of
-from easyq_store.usecases.follow import settle_job
+from easyq_store.usecases.follow import change_execution, follow_up, settle_job
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +23,8 @@ class Stopped:
 
 async def stop_job(ctx: Context, task_id: str, job_id: str, execution_id: str = "") -> Stopped:
     """Stops a job; repeats are harmless. With `execution_id`, that must be one of its executions.
+
+    Of a job that recurs only that execution is stopped, with its retries: the schedule goes on.
 
     Errors: NOT_FOUND, FAILED_PRECONDITION (it has ended otherwise).
     """
@@ -43,7 +46,9 @@ async def _stop(steps: Steps, ctx: Context, task_id: str, job_id: str, execution
     now = ctx.clock.now()
     job = await job_of(steps, task_id, job_id)
     if execution_id:
-        await execution_of(steps, task_id, job_id, execution_id)
+        execution = await execution_of(steps, task_id, job_id, execution_id)
+        if job.schedule is not None:
+            return await _stop_one(steps, ctx, job, execution, now=now)
 
     def decide(old: Job) -> Job:
         if old.ended or old.stop_requested_at is not None:
@@ -58,4 +63,18 @@ async def _stop(steps: Steps, ctx: Context, task_id: str, job_id: str, execution
             return Stopped(job=job, held=tuple(still_open))
     if job.state is not JobState.STOPPED:
         raise FailedPrecondition(f"job {job_id} has ended already: {job.state.name}")
+    return Stopped(job=job)
+
+
+async def _stop_one(steps: Steps, ctx: Context, job: Job, seen: Execution, *, now: int) -> Stopped:
+    """Stops one execution of a recurring job."""
+    changed = await change_execution(steps, seen.execution_id, lambda old: request_stop(old, now=now), now=now)
+    execution = changed.execution or seen
+    if changed.done:
+        told, _ = await follow_up(steps, ctx, execution, now=now)
+        job = told or job
+    if execution.held:
+        return Stopped(job=job, held=(execution,))
+    if execution.state is not ExecutionState.STOPPED:
+        raise FailedPrecondition(f"execution {execution.execution_id} has ended already: {execution.state.name}")
     return Stopped(job=job)
