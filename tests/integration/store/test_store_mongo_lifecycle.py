@@ -14,7 +14,7 @@ from easyq_store.adapters.mongo_documents import EXECUTIONS, JOBS
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_schema import INDEXES, MIGRATIONS, Database, bring_forward
 from easyq_store.domain.records import Job, Planned
-from easyq_store.domain.states import ExecutionState, Trigger
+from easyq_store.domain.states import ExecutionState, JobState, Trigger
 from easyq_store.ports import JobFilter, Steps
 from tests.support.ferretdb import FerretDB
 from tests.support.store_records import T0, execution, job
@@ -264,6 +264,25 @@ async def test_a_database_of_version_1_comes_forward(opened: MongoPersistence) -
     assert await opened.reads.get_execution("job-1-1") == ended
     heads = await opened.reads.queued_after(0, 10)
     assert {head.execution_id: head.image for head in heads} == {"job-1-2": job().image, "gone-1": ""}
+
+
+async def test_what_had_ended_in_version_1_is_found_by_retention(opened: MongoPersistence) -> None:
+    database = raw(opened)
+    ended = execution("old-1", state=ExecutionState.SUCCEEDED, finished_at=T0)
+    silent = execution("quiet-1", state=ExecutionState.FAILED, finished_at=T0, stdout_size=0, stderr_size=0)
+    later = ("endedOf", "endedAt", "logsOf", "logsSince")
+    for collection, document in [
+        ("jobs", JOBS.encode(job("old", state=JobState.SUCCEEDED))),
+        ("jobs", JOBS.encode(job("open"))),
+        ("executions", EXECUTIONS.encode(ended)),
+        ("executions", EXECUTIONS.encode(silent)),
+        ("executions", EXECUTIONS.encode(execution("open-1"))),
+    ]:
+        kept = {key: value for key, value in document.items() if key not in later}
+        await database[collection].insert_one({**kept, "schemaVersion": 1})
+    await MIGRATIONS[0](database)
+    assert await opened.reads.ended_jobs("mail", list(JobState), T0 + 1, 9) == ["old"]
+    assert await opened.reads.with_logs("mail", T0 + 1, 9) == ["old-1"]
 
 
 async def test_a_new_database_begins_at_the_newest_version(mongo_url: str, opened: MongoPersistence) -> None:

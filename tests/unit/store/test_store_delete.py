@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from easyq_store.domain.logs import Piece, Taken
 from easyq_store.domain.moves import Claim
 from easyq_store.domain.records import LogChunk, Skip
 from easyq_store.domain.states import ExecutionState, JobState, SkipReason, Stream
+from easyq_store.ports import Steps
 from easyq_store.usecases import assign, delete, purge, read_logs, retry, stop, submit
 from easyq_store.usecases.append import append
 from easyq_store.usecases.report import GivenBack, Started, Verdict
@@ -231,6 +233,34 @@ async def test_a_chunk_that_comes_while_its_execution_goes_leaves_nothing() -> N
     (appended,) = await append(world.ctx, [piece(execution_id, b"!", 5)])
     assert appended.taken is Taken.STALE
     assert nothing_left(world)
+
+
+async def test_a_chunk_that_comes_between_the_chunks_and_their_execution_goes_too() -> None:
+    world = World(store=FakePersistence(atomic=False))
+    execution_id = await ended(world)
+    del world.store.tables.chunks[execution_id, Stream.STDOUT][1:]
+
+    async def between(step: str) -> None:
+        if step == "delete_execution":
+            world.store.between = nothing
+            await append(world.ctx, [piece(execution_id, b"late", 0)])
+
+    world.store.between = between
+    await delete.delete_job(world.ctx, "", "job", force=False)
+    assert nothing_left(world)
+
+
+async def test_a_job_that_has_not_ended_is_not_deleted_whatever_it_has(world: World) -> None:
+    await world.put(cron="* * * * *")
+
+    async def mark(steps: Steps) -> purge.Purged:
+        job = await steps.change_job("job", lambda old: replace(old, delete_requested=True))
+        assert job is not None
+        return await purge.purge(steps, job, now=1)
+
+    assert await world.store.run(mark) is purge.Purged.WAITS
+    assert await purge.purge_whole(world.ctx, "job") is purge.Purged.WAITS
+    assert world.job().state is JobState.ACTIVE
 
 
 async def test_log_follow_ends_when_the_job_is_deleted(world: World) -> None:

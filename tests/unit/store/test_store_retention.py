@@ -154,7 +154,8 @@ async def test_a_rule_for_a_task_comes_first(world: World) -> None:
     assert await keep.run_once() == Removed(jobs=1)
 
 
-async def test_a_job_that_is_revived_meanwhile_stays() -> None:
+@pytest.mark.parametrize("again", ["open", "ended"])
+async def test_a_job_that_is_revived_meanwhile_stays(again: str) -> None:
     world = World(store=FakePersistence(atomic=False))
     await ended(world, "job")
     world.machine.pass_(DAY)
@@ -163,10 +164,14 @@ async def test_a_job_that_is_revived_meanwhile_stays() -> None:
         if step == "change_job":
             world.store.between = nothing
             await retry.retry_job(world.ctx, "", "job", "again")
+            if again == "ended":
+                await world.run("again")
+                await world.say("again", exited(0))
 
     world.store.between = between
     assert await round_of(world, ages={"succeeded": 1000}).run_once() == Removed()
-    assert world.states("job") == "QUEUED SUCCEEDED QUEUED"
+    assert len(world.attempts("job")) == 2
+    assert not world.job("job").delete_requested
 
 
 async def nothing(_: str) -> None:

@@ -84,7 +84,8 @@ class MongoReads(MongoLookups):
         queued, held = await _beside(
             [
                 self._count("executions", {"lineTask": task_id}),
-                self._count("executions", {"heldBy": {"$exists": True}, "taskId": task_id}),
+                # Those held are few.
+                self._count("executions", {"heldBy": {"$exists": True}, "taskId": task_id}, hint="heldBy"),
             ]
         )
         return queued, held
@@ -123,12 +124,13 @@ class MongoReads(MongoLookups):
             job_count=await self._count("jobs", jobs),
         )
 
-    async def _count(self, collection: str, where: Document) -> int:
+    async def _count(self, collection: str, where: Document, *, hint: str | None = None) -> int:
         with translated():
             # The plain command: `count_documents` is an aggregation, which may read documents.
             database = self._database()
+            options: Document = {"hint": hint} if hint else {}
             answer = await database.command(
-                "count", collection, query=where, readConcern=database.read_concern.document
+                "count", collection, query=where, readConcern=database.read_concern.document, **options
             )
         return int(answer["n"])
 

@@ -13,7 +13,7 @@ from easyq_store.usecases.follow import settle_job
 from easyq_store.usecases.purge import IN_PASSING, Purged, purge, purge_whole
 
 # Jobs whose plans go together, so that others come in between.
-_AT_ONCE = 20
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
