@@ -90,9 +90,8 @@ class Recurring(Farm):
     async def submit(self, job_id: str) -> None:
         await self.world.submit(job_id, cron="*/5 * * * * *", **self.spec(job_id))
 
-    async def put(self, job_id: str) -> None:
-        """A newer spec, now and then with other times."""
-        other = self.draw(st.booleans())
+    async def put(self, job_id: str, *, other: bool = False) -> None:
+        """A newer spec; or also other times."""
         with self.reviving(job_id) as number:
             zone = str(number) if other else "UTC"
             execution_id = str(uuid.UUID(int=number))
@@ -105,16 +104,18 @@ class Recurring(Farm):
                 **self.spec(job_id),
             )
 
-    async def plan(self) -> None:
+    async def plan(self, *, coalesce: bool) -> None:
         """A scheduler looks, and some time later what it decided arrives."""
         due = await schedules.list_due_schedules(self.world.ctx, 10)
-        await schedules.fire_schedules(self.world.ctx, [self.decision(job, due.now) for job in due.items])
+        await schedules.fire_schedules(
+            self.world.ctx, [self.decision(job, due.now, coalesce=coalesce) for job in due.items]
+        )
 
-    def decision(self, job: Job, now: int) -> FireDecision:
+    def decision(self, job: Job, now: int, *, coalesce: bool) -> FireDecision:
         assert job.schedule is not None
         times = nominals(job.schedule.cursor or job.schedule.anchor, now)
         missed: list[int] = []
-        if len(times) > 1 and self.draw(st.booleans()):
+        if len(times) > 1 and coalesce:
             missed, times = times[:-1], times[-1:]
         skips = (
             [
@@ -151,17 +152,19 @@ class Recurring(Farm):
     def more_calls(self, job_id: str) -> dict[str, Callable[[], Coroutine[Any, Any, Any]]]:
         ctx = self.world.ctx
         return {
-            "plan": self.plan,
-            "plan later": self.later,
+            # Drawn here, not in the calls: those may be cut short at any moment.
+            "plan": lambda: self.plan(coalesce=self.draw(st.booleans())),
+            "plan later": lambda: self.later(self.draw(st.sampled_from([3, 5, 11])), coalesce=self.draw(st.booleans())),
+            "put other times": lambda: self.put(job_id, other=True),
             "pause": lambda: schedules.pause_job(ctx, "", job_id),
             "resume": lambda: schedules.resume_job(ctx, "", job_id),
             "trigger": lambda: self.trigger(job_id, again=False),
             "trigger again": lambda: self.trigger(job_id, again=True),
         }
 
-    async def later(self) -> None:
-        self.world.machine.pass_(self.draw(st.sampled_from([3, 5, 11])))
-        await self.plan()
+    async def later(self, seconds: int, *, coalesce: bool) -> None:
+        self.world.machine.pass_(seconds)
+        await self.plan(coalesce=coalesce)
 
     # --------------------------------------------------------------------------------------------------- to the end
     async def drain(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from easyq_chassis.errors import AlreadyExists, EasyQError
 from easyq_store.domain.moves import head
 from easyq_store.domain.planning import first_plan, make
-from easyq_store.domain.records import Head, Job, Needs, Planned
+from easyq_store.domain.records import Head, Job, Needs, Planned, evolve
 from easyq_store.domain.recurring import begin
 from easyq_store.domain.states import JobState
 from easyq_store.domain.timing import Timing
@@ -91,9 +91,23 @@ def planned_first(new: NewJob, *, now: int) -> Planned:
     return first_plan(new.execution_id, new.timing, new.priority, now=now, needs=new.needs, image=new.image)
 
 
+# What all jobs begin with.
+_BLANK = Job(
+    job_id="",
+    task_id="",
+    state=JobState.SCHEDULED,
+    spec=b"",
+    image="",
+    first_execution_id="",
+    created_at=0,
+    last_modified_at=0,
+)
+
+
 def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
     """The record of a new job; where its execution may be missing after a crash, with the mark that it is."""
-    return Job(
+    return evolve(
+        _BLANK,
         job_id=new.job_id,
         task_id=new.task_id,
         state=JobState.QUEUED if planned.due_at <= now else JobState.SCHEDULED,
