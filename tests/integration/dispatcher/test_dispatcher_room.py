@@ -71,11 +71,16 @@ async def test_a_hosts_offer_holds_also_after_a_flush(
         redis_server.flush()
         await eventually(raised(farm, generation))
         await eventually(it.assigns)
+        before = len(agent.started)
         await agent.finish(*[name for name in agent.running if name.startswith("t")][:1])
-        await eventually(lambda: sum(name.startswith("t") for name in agent.running) == 2)
+        await eventually(more_started(agent, before))
     assert farm.most_held["t"] == 2
-    used = (await it.matching()).used["a"]
-    assert used.cpus == 4.0
+
+    async def all_in_use() -> bool:
+        used: float = (await it.matching()).used["a"].cpus
+        return used == 4.0
+
+    await eventually(all_in_use)
 
 
 async def test_what_fits_nowhere_is_told_and_holds_up_nobody(farm: FakeFarm, dispatcher: Any, agents: Any) -> None:

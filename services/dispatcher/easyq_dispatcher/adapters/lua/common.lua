@@ -3,10 +3,11 @@
 -- P is `{farm}:v1:`, braces included, so that all keys of a farm share one hash slot. S is `P<generation>:`: each filling
 -- of Redis has a key space of its own, so that a late write to an older one can't touch the one that holds.
 --
--- A head's NEEDS are `<cpu millis>:<bytes>:<gpus>:<labels as JSON>`, or empty where it asks for nothing but a slot. Heads of
--- one task with the same needs are a LANE: `<task>`, or `<task>\n<needs>`. A lane's ring is that of its pool and needs.
+-- A head's NEEDS are `<cpu millis>:<bytes>:<gpus>:<labels as JSON>`, or empty where it asks for nothing but a slot.
+-- Heads of one task with the same needs are a LANE: `<task>`, or `<task>\n<needs>`. A lane's ring is that of its pool and
+-- needs.
 --
--- P state            hash    generation, run_id, config, version: the filling that holds; written last, once it is complete.
+-- P state            hash    generation, run_id, config, version: the filling that holds; written last, once complete.
 --                            `run_id` is the server's own: a server that started again (perhaps from an old file), or
 --                            another one, is not the one that was filled. `config` is the fingerprint of pools, limits and
 --                            weights, `version` the age of these rules.
@@ -224,9 +225,14 @@ local function use(agent, needs, sign)
   end
 end
 
+-- One number for each run of a script, and one within it.
+local series, occupied = nil, 0
+
 -- Counts an execution in its pool, its limits and its agent's slots and room; returns the token of this.
 local function occupy(id, epoch, score, session, pool, limits, task, agent, detail)
-  local token = GENERATION .. '.' .. call('INCR', SPACE .. 'tokens')
+  series = series or call('INCR', SPACE .. 'tokens')
+  occupied = occupied + 1
+  local token = GENERATION .. '.' .. series .. '.' .. occupied
   local record = table.concat({token, epoch, score, session, pool, limits, task, agent}, '\n')
   if detail ~= '' then
     record = record .. '\n' .. detail

@@ -5,8 +5,8 @@
 -- answer  {1, [running by pool], [ready by pool], [running by limit], [running by agent], [cpu millis, bytes, GPUs, asked
 --          for all GPUs, by agent], [position in its task from 0, or -1; detail; ms since when there is no room, or '', by
 --          execution], [heads, set aside, number of truncation or '', by task], [truncated task that is low, number of
---          truncation, heads set aside, …], [execution and task of the pool's head that is next in line, or '', by pool], [breaker, its
---          JSON, …]}
+--          truncation, heads set aside, …], [execution and task of the pool's head that is next in line, or '', by pool],
+--          [breaker, its JSON, …]}
 
 if not holds() then return {0} end
 
