@@ -84,7 +84,7 @@ def plan(
 def _draw(numbers: random.Random, chosen: dict[str, int], hosts: Sequence[str], *, number: int, at: float) -> Fault:
     kind = numbers.choices(list(chosen), list(chosen.values()))[0]
     runners = [f"runner-{host}" for host in hosts]
-    agents = [f"agent-{host}" for host in hosts]
+    agents = [f"{part}-{host}" for host in hosts for part in ("agent", "watchdog")]
     short, detail, target = numbers.uniform(0.1, 4), "", ALL
     match kind:
         case "kill":
@@ -128,7 +128,6 @@ def _collide(one: Fault, other: Fault) -> bool:
 
 
 def _thing(target: str) -> str:
-    """What a target is part of: an agent is its runner's."""
-    if target.startswith("agent-") and not target.endswith(("-dispatcher", "-store")):
-        return "runner-" + target.removeprefix("agent-")
-    return target
+    """What a target is part of: an agent and its watchdog are a runner."""
+    part, _, host = target.partition("-")
+    return f"runner-{host}" if part in {"agent", "watchdog"} and "-" not in host else target

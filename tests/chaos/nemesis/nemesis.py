@@ -112,6 +112,10 @@ class Nemesis:
             # Its watchdog starts it again.
             os.kill(self._stage.runner(label).agent_pid, signal.SIGKILL)
             return lambda: None
+        if kind == "watchdog":
+            # Its agent ends with it.
+            self._stage.runner(label).kill()
+            return lambda: _start(self._stage.runner(label))
         if kind == "runner":
             runner = self._stage.runner(label)
             with contextlib.suppress(AssertionError, ProcessLookupError):
@@ -126,8 +130,9 @@ class Nemesis:
 
     def _freeze(self, target: str) -> Undo:
         kind, _, label = target.partition("-")
-        if kind == "agent":
-            pid = self._stage.runner(label).agent_pid
+        if kind in {"agent", "watchdog"}:
+            runner = self._stage.runner(label)
+            pid = runner.agent_pid if kind == "agent" else runner.pid
             process.freeze(pid)
             return lambda: _continue(pid)
         server: Server

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.chaos.nemesis.checks import check, summary
-from tests.chaos.nemesis.faults import plan
+from tests.chaos.nemesis.faults import WEIGHTS, plan
 from tests.chaos.nemesis.history import History, read
 from tests.chaos.nemesis.intents import Intent, recurring
 from tests.chaos.nemesis.load import Load
@@ -48,7 +48,9 @@ class Run:
         self._limit = limit
         self._seed = seed
         self._minutes = minutes
-        self._faults = plan(seed, minutes * 60, HOSTS, kinds=kinds, targets=targets)
+        # A full disk is that of the embedded database.
+        possible = [kind for kind in kinds or WEIGHTS if not (mongo and kind == "disk-full")]
+        self._faults = plan(seed, minutes * 60, HOSTS, kinds=possible, targets=targets)
         self._history = History(folder / "history.jsonl")
         self._extra = extra
         self._mongo = mongo
