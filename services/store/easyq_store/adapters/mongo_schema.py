@@ -121,7 +121,7 @@ async def _make_retainable(database: Database) -> None:
     async for job in database.jobs.find(ended, ("taskId", "lastModifiedAt")):
         fields = {"endedOf": job["taskId"], "endedAt": job["lastModifiedAt"]}
         await database.jobs.update_one({"_id": job["_id"]}, {"$set": fields})
-    finished: Document = {"state": {"$gte": 5}, "logsOf": {"$exists": False}}
+    finished: Document = {"finishedAt": {"$exists": True}, "logsOf": {"$exists": False}}
     async for execution in database.executions.find(finished, ("taskId", "finishedAt", "stdoutSize", "stderrSize")):
         if (execution.get("stdoutSize"), execution.get("stderrSize")) != (0, 0):
             fields = {"logsOf": execution["taskId"], "logsSince": execution["finishedAt"]}
