@@ -77,7 +77,12 @@ class App:
         )
         self._dispatchers = GrpcDispatchers(
             [
-                DispatcherLink(address, self._channels[address], timeout=settings.explain_timeout)
+                DispatcherLink(
+                    address,
+                    self._channels[address],
+                    timeout=settings.explain_timeout,
+                    patience=settings.status_timeout,
+                )
                 for address in settings.dispatchers
             ]
         )

@@ -1,5 +1,6 @@
 """Many jobs at once, the error queue, and deleting, over both protocols."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -30,6 +31,19 @@ def states(gateway: Client) -> dict[str, str]:
 
 
 # ----------------------------------------------------------------------------------------------------------- stopping
+
+
+async def test_a_page_of_many_jobs_may_take_its_time(start_gateway: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = await start_gateway(store_patience=0.3)
+    await gateway.enqueue()
+    stop_many = gateway.store.stop_many
+
+    async def slowly(request: Any) -> Any:
+        await asyncio.sleep(0.6)
+        return await stop_many(request)
+
+    monkeypatch.setattr(gateway.store, "stop_many", slowly)
+    assert (await gateway.post("/jobs/stop", {"selection": {"taskId": "mail"}}))["stopped"] == 1
 
 
 async def test_stop_by_filter(gateway: Client) -> None:

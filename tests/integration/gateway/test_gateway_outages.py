@@ -18,6 +18,7 @@ from easyq_chassis.errors import Code, Unavailable
 from easyq_chassis.status import from_rpc_error
 from easyq_gateway.app import App
 from easyq_gateway.config import GatewaySettings
+from easyq_internal.dispatcher.v1 import dispatcher_pb2
 from tests.integration.gateway.conftest import SPEC, Client, Starter
 from tests.support.waiting import eventually
 
@@ -204,6 +205,20 @@ async def test_status_with_a_dispatcher_that_hangs(start_gateway: Starter) -> No
     assert time.monotonic() - began < 5
     assert status["pools"] == []
     gateway.behind.dispatchers[0].answering.set()
+
+
+async def test_a_dispatcher_that_is_slow_is_waited_for_where_it_is_what_was_asked(start_gateway: Starter) -> None:
+    """For what a job waits is told beside the job, without delay; pools and limits are what was asked for."""
+    gateway = await start_gateway(explain_timeout=0.05, status_timeout=30)
+    job_id = (await gateway.enqueue())["jobId"]
+    dispatcher = gateway.behind.dispatchers[0]
+    dispatcher.pools["default"] = dispatcher_pb2.ExplainPoolResponse(pool=farm_service_pb2.PoolStatus(name="default"))
+    dispatcher.answering.clear()
+    asked = [asyncio.create_task(gateway.get(path)) for path in ("/limits", "/pools/default/explain")]
+    assert (await gateway.get(f"/jobs/{job_id}"))["waiting"]["reason"] == "DISPATCHER_UNAVAILABLE"
+    dispatcher.answering.set()
+    limits, pool = await asyncio.gather(*asked)
+    assert (limits["items"], pool["pool"]["name"]) == ([], "default")
 
 
 async def test_health_is_whether_a_job_would_be_accepted(gateway: Client) -> None:

@@ -343,6 +343,18 @@ async def test_explain_plain_jobs(gateway: Client) -> None:
     assert (answer["state"], answer["waiting"], answer["executions"]) == ("SUCCEEDED", None, [])
 
 
+async def test_what_runs_on_a_silent_host_is_told_of(gateway: Client) -> None:
+    answer = await gateway.enqueue()
+    execution_id, dispatcher = answer["executionId"], gateway.behind.dispatchers[0]
+    await gateway.store.move(execution_id, Execution.RUNNING)
+    dispatcher.waiting[execution_id] = Waiting(reason=Waiting.STARTING, message="Agent a starts it.")
+    [told] = (await gateway.get(f"{answer['jobUrl']}/explain"))["executions"]
+    assert told["waiting"] is None
+    dispatcher.waiting[execution_id] = Waiting(reason=Waiting.HOST_SILENT, message="Is it up?", subject="a")
+    [told] = (await gateway.get(f"{answer['jobUrl']}/explain"))["executions"]
+    assert (told["waiting"]["reason"], told["waiting"]["subject"]) == ("HOST_SILENT", "a")
+
+
 async def test_a_retry_tells_when_it_comes(gateway: Client) -> None:
     answer = await gateway.enqueue(retries=1)
     retry = gateway.store._attempt(gateway.store.jobs[answer["jobId"]], EXECUTION, Trigger.RETRY)

@@ -25,11 +25,15 @@ _PAUSE = 0.002
 
 
 class DispatcherLink:
-    """One dispatcher: its stream of news, and its answers."""
+    """One dispatcher: its stream of news, and its answers.
 
-    def __init__(self, address: str, channel: grpc.aio.Channel, *, timeout: float) -> None:
+    `timeout`: seconds that news and words beside another answer get; `patience`: that what was asked for itself gets.
+    """
+
+    def __init__(self, address: str, channel: grpc.aio.Channel, *, timeout: float, patience: float) -> None:
         self.address = address
         self._timeout = timeout
+        self._patience = patience
         self._stub: Any = dispatcher_pb2_grpc.DispatcherServiceStub(channel)
         self._ready: deque[records_pb2.Head] = deque(maxlen=_MOST_WORDS)
         self._stops: deque[job_store_pb2.StopHint] = deque(maxlen=_MOST_WORDS)
@@ -71,7 +75,7 @@ class DispatcherLink:
     async def matching(self) -> Matching:
         """Returns its view, or why there is none."""
         try:
-            view = await self._stub.GetMatching(dispatcher_pb2.GetMatchingRequest(), timeout=self._timeout)
+            view = await self._stub.GetMatching(dispatcher_pb2.GetMatchingRequest(), timeout=self._patience)
         except grpc.aio.AioRpcError as error:
             return Matching(address=self.address, view=None, error=from_rpc_error(error).message)
         return Matching(address=self.address, view=view)
@@ -79,7 +83,7 @@ class DispatcherLink:
     async def ask(self, method: str, request: Any) -> Any:
         """Returns its answer to a call of its service, or the error that it ended with."""
         try:
-            return await getattr(self._stub, method)(request, timeout=self._timeout)
+            return await getattr(self._stub, method)(request, timeout=self._patience)
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error)
 

@@ -28,6 +28,9 @@ from easyq_internal.store.v1 import (
     records_pb2,
 )
 
+# A page of many jobs takes a store that works so much longer than one job does.
+_MANY = 5
+
 
 class GrpcJobStore(GrpcAdmission):
     """`JobStore` and `AgentRegister`: calls are repeated for `patience` seconds while the store is away."""
@@ -97,19 +100,19 @@ class GrpcJobStore(GrpcAdmission):
         return answer
 
     async def delete_task(self, request: job_store_pb2.DeleteTaskRequest) -> job_store_pb2.DeleteTaskResponse:
-        answer: job_store_pb2.DeleteTaskResponse = await self._call(self._stub.DeleteTask, request)
+        answer: job_store_pb2.DeleteTaskResponse = await self._call_for_many(self._stub.DeleteTask, request)
         return answer
 
     async def stop_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
-        page: job_store_pb2.ManyResponse = await self._call(self._stub.StopMany, request)
+        page: job_store_pb2.ManyResponse = await self._call_for_many(self._stub.StopMany, request)
         return page
 
     async def retry_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
-        page: job_store_pb2.ManyResponse = await self._call(self._stub.RetryMany, request)
+        page: job_store_pb2.ManyResponse = await self._call_for_many(self._stub.RetryMany, request)
         return page
 
     async def delete_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
-        page: job_store_pb2.ManyResponse = await self._call(self._stub.DeleteMany, request)
+        page: job_store_pb2.ManyResponse = await self._call_for_many(self._stub.DeleteMany, request)
         return page
 
     async def count_executions(self, task_id: str) -> job_store_pb2.CountExecutionsResponse:
@@ -138,9 +141,13 @@ class GrpcJobStore(GrpcAdmission):
         agents: Sequence[farm_service_pb2.Agent] = answer.items
         return agents
 
-    async def _call(self, call: Callable[..., Any], request: Any) -> Any:
+    async def _call_for_many(self, call: Callable[..., Any], request: Any) -> Any:
+        return await self._call(call, request, patience=_MANY * self._patience)
+
+    async def _call(self, call: Callable[..., Any], request: Any, *, patience: float | None = None) -> Any:
+        patience = patience or self._patience
         try:
-            return await patiently(self._name, lambda left: unary(call, request, timeout=left), patience=self._patience)
+            return await patiently(self._name, lambda left: unary(call, request, timeout=left), patience=patience)
         except NotFound as error:
             raise without_echo(error) from error
 

@@ -55,6 +55,7 @@ class Explaining:
             ),
         )
         await self._presenter.executions(page.items)
+        await self._presenter.silent_hosts(page.items)
         await self._presenter.listed_jobs([job], {})
         response = job_service_pb2.ExplainJobResponse(task_id=job.task_id, job_id=job.job_id, state=job.state)
         if job.HasField("waiting"):

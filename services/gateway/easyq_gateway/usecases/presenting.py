@@ -45,6 +45,16 @@ class Presenter:
         for execution in executions:
             convert.redact_envs(execution.envs, self._redactor)
 
+    async def silent_hosts(self, executions: Sequence[job_pb2.Execution]) -> None:
+        """Says of those that run whose host is silent that EasyQ waits for it."""
+        running = [execution for execution in executions if convert.state_name(execution) == "RUNNING"]
+        if running:
+            explained = await self._dispatchers.explain([_item(execution) for execution in running])
+            for execution in running:
+                known = explained.waiting.get(execution.execution_id)
+                if known is not None and known.reason == job_pb2.Waiting.HOST_SILENT:
+                    execution.waiting.CopyFrom(known)
+
     async def _explain(self, executions: Sequence[job_pb2.Execution]) -> None:
         asked = []
         for execution in executions:
