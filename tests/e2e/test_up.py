@@ -1,9 +1,11 @@
 """`easyq up` itself: its one line, its end, its restarts, who may run beside it."""
 
+import json
 import re
 import signal
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 import requests
@@ -76,19 +78,41 @@ def test_running_containers_are_adopted_by_the_next_one(new_farm: FarmMaker, hos
 def test_down_stops_the_jobs_as_well(new_farm: FarmMaker, host: DockerHost) -> None:
     farm = new_farm([host])
     job_id = farm.rest.enqueue("task", shell("echo begin; sleep 300", stopGrace="0s"))["jobId"]
-    recurring = farm.rest.enqueue("task", shell("sleep 300", stopGrace="0s", cron="@every 1s"))["jobId"]
     wait_until(lambda: farm.rest.output(job_id, "stdout") == b"begin\n", 20)
-    wait_until(lambda: len(host.containers(status="running")) == 2, 20)
     done = farm.cli("down", "--data", str(farm.data), "--stop-jobs")
     assert done.returncode == 0, done.stderr
     wait_until(lambda: not farm.running, 20)
     assert not host.containers(status="running")
     farm.start()
     assert farm.rest.wait_job(job_id)["state"] == "STOPPED"
-    assert farm.rest.job(recurring)["state"] == "STOPPED"
     done = farm.cli("down", "--data", str(farm.data))
     assert done.returncode == 0
     wait_until(lambda: not farm.running, 20)
+
+
+def test_recurring_jobs_go_on_after_a_down_that_stops_jobs(new_farm: FarmMaker, host: DockerHost) -> None:
+    """But not one that its owner had paused."""
+    farm = new_farm([host])
+    rest = farm.rest
+    spec = shell("sleep 300", stopGrace="0s", cron="@every 1s", overlap="ALLOW")
+    fires, rests = (rest.enqueue(task, spec)["jobId"] for task in ("fires", "rests"))
+    wait_until(lambda: all(rest.job(job_id)["schedule"]["runs"] for job_id in (fires, rests)), 20)
+    rest.post(f"/jobs/{rests}/pause")
+    wait_until(lambda: len(host.containers(label="easyq.farm", status="running")) >= 3, 20)
+    done = farm.cli("down", "--data", str(farm.data), "--stop-jobs")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: not farm.running, 20)
+    assert not host.containers(label="easyq.farm", status="running")
+    [note] = json.loads((farm.data / "paused.json").read_text(encoding="utf-8"))
+    assert (note["job_id"], note["task_id"]) == (fires, "fires")
+    farm.start()
+    wait_until(lambda: "1 recurring job goes on" in farm.log, 20)
+    assert not (farm.data / "paused.json").exists()
+    assert [rest.job(job_id)["state"] for job_id in (fires, rests)] == ["ACTIVE", "PAUSED"]
+    wait_until(lambda: any(run["state"] == "RUNNING" for run in rest.executions(fires)), 20)
+    paused = datetime.fromtimestamp(note["paused_at"] / 1000, UTC)
+    old = [run for run in rest.executions(fires) if datetime.fromisoformat(run["fireAt"]) <= paused]
+    assert {run["state"] for run in (*old, *rest.executions(rests))} == {"STOPPED"}
 
 
 def test_two_farms_on_one_docker_engine_leave_each_other_alone(

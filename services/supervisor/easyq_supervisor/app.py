@@ -18,6 +18,7 @@ from easyq_supervisor.adapters import docker_engine, packages
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_host
 from easyq_supervisor.adapters.folder import DataFolder, Running
+from easyq_supervisor.adapters.notes import NotesFile
 from easyq_supervisor.adapters.own_engine import OwnEngine
 from easyq_supervisor.adapters.ports import LOOPBACK, find_port
 from easyq_supervisor.domain.engine import Choice, Facts, choose
@@ -26,6 +27,7 @@ from easyq_supervisor.domain.options import Options
 from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan, rules_text
 from easyq_supervisor.errors import StartError
 from easyq_supervisor.reload import Reloader, Source
+from easyq_supervisor.resume import go_on
 from easyq_supervisor.system import System
 
 
@@ -82,6 +84,7 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         may_install=options.engine == "auto",
         reloader=Reloader(source, running=options, hosts=hosts, write=folder.write_rules, say=console.say),
         ready=lambda: _ready(rest),
+        go_on=lambda: go_on(NotesFile(folder.path), grpc, console.say),
     )
     return await system.run()
 

@@ -94,7 +94,7 @@ def up(*, config: Path | None, **flags: Any) -> None:
     Prints `ready URL` on stdout once a job posted now would be accepted; everything else goes to stderr. SIGTERM or
     Ctrl-C ends it in order, a second one at once; SIGHUP has the config file read again, and starts agents again that
     were drained. Containers of jobs go on running and are found again by the next `easyq up`; `easyq down --stop-jobs`
-    ends them.
+    ends them, and recurring jobs that it paused go on.
     """
     from easyq_supervisor.adapters.config_file import ConfigFile
 
@@ -111,7 +111,8 @@ def up(*, config: Path | None, **flags: Any) -> None:
 @click.option(
     "--stop-jobs",
     is_flag=True,
-    help="Stop every job first, for good, those that recur as well; then also EasyQ's own Docker Engine, if any.",
+    help="Stop every job first, for good; recurring ones are paused instead, and go on with the next `easyq up`. Then "
+    "also EasyQ's own Docker Engine, if any.",
 )
 def down(*, data: str, stop_jobs: bool) -> None:
     """Stop the system that `easyq up` runs on a data folder. Containers of jobs go on running without --stop-jobs."""

@@ -48,8 +48,10 @@ class System:
         may_install: bool,
         reloader: Reloader,
         ready: Callable[[], None],
+        go_on: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
-        """`rest` and `grpc` are the gateway's addresses; `ready` is called once, when a job would be accepted.
+        """`rest` and `grpc` are the gateway's addresses; `ready` is called once, when a job would be accepted;
+        `go_on` runs from then on.
         `missing_told`: the user knows already which of `docker_urls` do not answer."""
         self._children = [Child(spec, console) for spec in specs]
         self._engine = engine
@@ -63,6 +65,7 @@ class System:
         self._may_install = may_install
         self._reloader = reloader
         self._ready = ready
+        self._go_on = go_on
         self._terminal = Terminal()
         self._stop = asyncio.Event()
         self._forced = asyncio.Event()
@@ -143,9 +146,11 @@ class System:
             )
             for url in self._docker_urls
         ]
+        going_on: list[asyncio.Task[None]] = []
         try:
             await wait_serving(self._grpc)
             self._ready()
+            going_on.append(asyncio.create_task(self._go_on()))
             await asyncio.wait(images, return_when=asyncio.FIRST_COMPLETED)
             program = example.called_as(sys.argv[0], shutil.which("easyq"))
             curl, after = example.invitation(self._rest, self._grpc, program=program)
@@ -153,9 +158,9 @@ class System:
             self._console.raw(curl)
             for line in after:
                 self._console.say(line)
-            await asyncio.gather(*images)
+            await asyncio.gather(*images, *going_on)
         finally:
-            for task in images:
+            for task in (*images, *going_on):
                 task.cancel()
 
     async def _keep_engine(self, engine: OwnEngine) -> None:

@@ -11,20 +11,21 @@ from typing import Any
 import pytest
 
 from easyq.errors import FailedPrecondition, NotFound, Unavailable
-from easyq.v1.job_pb2 import Job
+from easyq.v1.job_pb2 import Execution, Job
 from easyq_supervisor import down
 from easyq_supervisor.adapters.folder import DataFolder, Running
+from easyq_supervisor.adapters.notes import NotesFile, NotesUnreadable
+from easyq_supervisor.domain.resting import Note, Notes
 from easyq_supervisor.down import OPEN_STATES, DownError, stop_jobs, stop_running_jobs, stop_system
 
 
-class Farm:
-    """Jobs that end `rounds` looks after they were stopped; stands in for a Client."""
+class FakeFarm:
+    """Plain jobs that end `rounds` looks after they were stopped; stands in for a Farm."""
 
     def __init__(self, rounds: dict[str, int]) -> None:
         self.left = dict(rounds)
         self.stopped: list[str] = []
         self.ended: set[str] = set()
-        self.state = Job.RUNNING
 
     def jobs(self, *, states: Sequence[Any]) -> Iterator[Job]:
         assert tuple(states) == OPEN_STATES
@@ -34,7 +35,7 @@ class Farm:
             if self.left[job_id] < 0:
                 del self.left[job_id]
                 continue
-            job = Job(job_id=job_id, state=self.state)
+            job = Job(job_id=job_id, state=Job.RUNNING)
             if job_id in self.stopped:
                 job.stop_requested_at.GetCurrentTime()
             yield job
@@ -45,39 +46,134 @@ class Farm:
         self.stopped.append(job_id)
 
 
+class Recurring(FakeFarm):
+    """Recurring jobs and their runs: a run that is stopped ends a look later, and the next that waits takes its place.
+
+    A job fires at every look while it is ACTIVE.
+    """
+
+    def __init__(self, notes: NotesFile, states: dict[str, Any], runs: dict[str, list[str]]) -> None:
+        super().__init__({})
+        self.notes = notes
+        self.states = states
+        self.runs = runs
+        self.stopped_runs: list[str] = []
+        self.noted_at_pause: dict[str, Notes] = {}
+
+    def jobs(self, *, states: Sequence[Any]) -> Iterator[Job]:
+        yield from super().jobs(states=states)
+        for job_id, state in self.states.items():
+            yield self._job(job_id, state)
+
+    def open_runs(self) -> Iterator[Execution]:
+        for job_id, waiting in self.runs.items():
+            if waiting and waiting[0] in self.stopped_runs:
+                waiting.pop(0)
+            if not waiting and self.states.get(job_id) == Job.ACTIVE:
+                waiting.append(f"{job_id}-fire-{len(self.stopped_runs)}")
+            if waiting:
+                yield Execution(execution_id=waiting[0], job_id=job_id)
+
+    def pause(self, job_id: str) -> Job:
+        if job_id in self.ended:
+            del self.states[job_id]
+            raise FailedPrecondition("it has ended")
+        self.noted_at_pause[job_id] = self.notes.read()
+        self.states[job_id] = Job.PAUSED
+        return self._job(job_id, Job.PAUSED)
+
+    def stop_run(self, execution_id: str) -> None:
+        self.stopped_runs.append(execution_id)
+
+    def _job(self, job_id: str, state: Any) -> Job:
+        job = Job(job_id=job_id, task_id="task", state=state)
+        if state == Job.PAUSED:
+            job.schedule.paused_at.FromMilliseconds(77)
+        return job
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> NotesFile:
+    return NotesFile(tmp_path)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(down, "_POLL", 0.001)
 
 
-def test_each_job_is_stopped_once_and_waited_for() -> None:
-    farm, said = Farm({"a": 0, "b": 3, "c": 1}), list[str]()
-    stop_jobs(farm, said.append)  # type: ignore[arg-type]
+def test_each_job_is_stopped_once_and_waited_for(notes: NotesFile) -> None:
+    farm, said = FakeFarm({"a": 0, "b": 3, "c": 1}), list[str]()
+    stop_jobs(farm, notes, said.append)  # type: ignore[arg-type]
     assert sorted(farm.stopped) == ["a", "b", "c"]
     assert said == ["stopping jobs: 3 have not ended, 3 of them run"]
 
 
-def test_recurring_jobs_are_stopped_as_well() -> None:
-    farm, said = Farm({"a": 2}), list[str]()
-    farm.state = Job.ACTIVE
-    stop_jobs(farm, said.append)  # type: ignore[arg-type]
-    assert farm.stopped == ["a"]
-    assert said == ["stopping jobs: 1 have not ended, 0 of them run, 1 recur"]
-    assert {Job.ACTIVE, Job.PAUSED} < set(OPEN_STATES)
+def test_active_recurring_jobs_are_noted_then_paused_and_their_runs_stopped(notes: NotesFile) -> None:
+    farm, said = Recurring(notes, {"a": Job.ACTIVE, "b": Job.ACTIVE}, {"a": ["a1", "a2"], "b": []}), list[str]()
+    farm.left = {"plain": 1}
+    stop_jobs(farm, notes, said.append)  # type: ignore[arg-type]
+    assert farm.stopped == ["plain"]
+    assert farm.stopped_runs[0] == "a1"
+    assert {"a1", "a2", "b-fire-0"} == set(farm.stopped_runs)
+    assert farm.runs == {"a": [], "b": []}
+    for job_id in "ab":
+        assert job_id in {note.job_id for note in farm.noted_at_pause[job_id]}
+    assert [(note.job_id, note.task_id, note.paused_at) for note in notes.read()] == [
+        ("a", "task", 77),
+        ("b", "task", 77),
+    ]
+    assert said[:2] == [
+        "stopping jobs: 1 have not ended, 1 of them run; 2 runs of recurring ones have not ended",
+        "recurring jobs paused until the next `easyq up`: 2",
+    ]
 
 
-def test_jobs_that_ended_meanwhile_are_no_error() -> None:
-    farm = Farm({"a": 0, "z": 0, "b": 0})
+def test_jobs_that_their_owner_paused_are_not_noted(notes: NotesFile) -> None:
+    farm = Recurring(notes, {"a": Job.PAUSED}, {"a": ["a1"]})
+    stop_jobs(farm, notes, lambda _text: None)  # type: ignore[arg-type]
+    assert (farm.stopped, farm.stopped_runs, farm.noted_at_pause) == ([], ["a1"], {})
+    assert not notes.path.exists()
+
+
+def test_notes_of_a_down_before_stay_and_those_of_jobs_that_ended_do_not(notes: NotesFile) -> None:
+    earlier = Note(job_id="z", task_id="task", noted_at=1, paused_at=77)
+    notes.change(lambda _old: (earlier,))
+    farm = Recurring(notes, {"a": Job.ACTIVE, "b": Job.ACTIVE, "z": Job.PAUSED}, {})
+    farm.ended = {"b"}
+    stop_jobs(farm, notes, lambda _text: None)  # type: ignore[arg-type]
+    assert notes.read()[0] == earlier
+    assert [note.job_id for note in notes.read()] == ["z", "a"]
+
+
+def test_a_run_that_comes_up_after_a_quiet_look_is_stopped(notes: NotesFile) -> None:
+    farm = Recurring(notes, {"a": Job.PAUSED}, {"a": []})
+    looks = iter([[], [Execution(execution_id="late", job_id="a")], [], []])
+    farm.open_runs = lambda: iter(next(looks))  # type: ignore[method-assign]
+    stop_jobs(farm, notes, lambda _text: None)  # type: ignore[arg-type]
+    assert farm.stopped_runs == ["late"]
+
+
+def test_nothing_is_paused_that_can_not_be_noted(notes: NotesFile) -> None:
+    notes.path.write_text("[1", encoding="ascii")
+    farm = Recurring(notes, {"a": Job.ACTIVE}, {})
+    with pytest.raises(NotesUnreadable, match=r"paused\.json"):
+        stop_jobs(farm, notes, lambda _text: None)  # type: ignore[arg-type]
+    assert farm.states == {"a": Job.ACTIVE}
+
+
+def test_jobs_that_ended_meanwhile_are_no_error(notes: NotesFile) -> None:
+    farm = FakeFarm({"a": 0, "z": 0, "b": 0})
     farm.ended = {"a", "z"}
     jobs = iter([[Job(job_id=name) for name in "azb"], []])
     farm.jobs = lambda *, states: iter(next(jobs))  # type: ignore[method-assign]
-    stop_jobs(farm, lambda _text: None)  # type: ignore[arg-type]
+    stop_jobs(farm, notes, lambda _text: None)  # type: ignore[arg-type]
     assert farm.stopped == ["b"]
 
 
-def test_nothing_to_stop_says_nothing() -> None:
+def test_nothing_to_stop_says_nothing(notes: NotesFile) -> None:
     said = list[str]()
-    stop_jobs(Farm({}), said.append)  # type: ignore[arg-type]
+    stop_jobs(FakeFarm({}), notes, said.append)  # type: ignore[arg-type]
     assert said == []
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.domain.plan import STOP_WAVES
@@ -39,6 +39,7 @@ def system(children: list[Any], grace: float) -> System:
         may_install=False,
         reloader=Mock(),
         ready=lambda: None,
+        go_on=AsyncMock(),
     )
     made._children = children
     return made

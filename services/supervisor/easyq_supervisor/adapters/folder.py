@@ -37,8 +37,9 @@ class Running:
 
 class DataFolder:
     """Layout: `lock` (held by the running system), `up.json` (what it says of itself), `run/` (sockets),
-    `farm` (its name), `rules.toml` (what services read again when it changes), `easyq.db` (the store), `agents/<id>/`
-    (journals), `engine/` (a Docker Engine of EasyQ's own)."""
+    `farm` (its name), `rules.toml` (what services read again when it changes), `easyq.db` (the store), `paused.json`
+    (recurring jobs that go on with the next `easyq up`; see `notes`), `agents/<id>/` (journals), `engine/` (a Docker
+    Engine of EasyQ's own)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
