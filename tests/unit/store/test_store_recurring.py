@@ -10,12 +10,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1.spec_pb2 import Backoff, Overlap
 from easyq_chassis.errors import FailedPrecondition, NotFound
-from easyq_store.domain.records import Skip
-from easyq_store.domain.recurring import Fire, FireDecision, fire_id
+from easyq_store.domain.records import Schedule, Skip
+from easyq_store.domain.recurring import Fire, FireDecision, fire_id, rescheduled
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, SkipReason, Trigger
 from easyq_store.usecases import look, put, retry, schedules, stop, time, trigger
 from tests.fakes.store import FakePersistence
 from tests.support.store_records import T0
+from tests.support.store_records import job as a_job
 from tests.support.store_world import World, exited
 
 BY_HAND = "00000000-0000-4000-8000-000000000001"
@@ -653,3 +654,11 @@ async def test_a_fire_between_an_end_and_its_retry_overlaps(
     }
     assert world.states() == states[overlap]
     assert len(world.attempts()) == world.job().attempts
+
+
+def test_newer_times_leave_decided_what_was_decided_meanwhile() -> None:
+    decided = T0 + 5_000
+    job = a_job(state=JobState.ACTIVE, schedule=Schedule(anchor=T0, cursor=decided))
+    changed = rescheduled(job, now=T0 + 1_000).schedule
+    assert changed is not None
+    assert (changed.anchor, changed.cursor) == (T0 + 1_000, decided)

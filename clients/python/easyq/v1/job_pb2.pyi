@@ -603,6 +603,7 @@ class Execution(_message.Message):
     FIRE_AT_FIELD_NUMBER: _builtins.int
     RETRIES_USED_FIELD_NUMBER: _builtins.int
     INFRA_RETRIES_USED_FIELD_NUMBER: _builtins.int
+    LOGS_REMOVED_AT_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """A UUID."""
     job_id: _builtins.str
@@ -669,6 +670,10 @@ class Execution(_message.Message):
     def fire_at(self) -> _timestamp_pb2.Timestamp:
         """Nominal time of the fire that it belongs to; unset for jobs that do not recur."""
 
+    @_builtins.property
+    def logs_removed_at(self) -> _timestamp_pb2.Timestamp:
+        """When its output was removed by retention; unset: it was not."""
+
     def __init__(
         self,
         *,
@@ -703,10 +708,11 @@ class Execution(_message.Message):
         fire_at: _timestamp_pb2.Timestamp | None = ...,
         retries_used: _builtins.int = ...,
         infra_retries_used: _builtins.int = ...,
+        logs_removed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "due_at", b"due_at", "error", b"error", "exit_code", b"exit_code", "finished_at", b"finished_at", "fire_at", b"fire_at", "queued_at", b"queued_at", "started_at", b"started_at", "stop_requested_at", b"stop_requested_at", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "due_at", b"due_at", "error", b"error", "exit_code", b"exit_code", "finished_at", b"finished_at", "fire_at", b"fire_at", "logs_removed_at", b"logs_removed_at", "queued_at", b"queued_at", "started_at", b"started_at", "stop_requested_at", b"stop_requested_at", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "attempt", b"attempt", "command", b"command", "container_id", b"container_id", "due_at", b"due_at", "envs", b"envs", "error", b"error", "execution_id", b"execution_id", "exit_code", b"exit_code", "fence", b"fence", "finished_at", b"finished_at", "fire_at", b"fire_at", "host", b"host", "image", b"image", "image_digest", b"image_digest", "infra_retries_used", b"infra_retries_used", "job_id", b"job_id", "logs_complete", b"logs_complete", "queued_at", b"queued_at", "retries_used", b"retries_used", "spec_revision", b"spec_revision", "started_at", b"started_at", "state", b"state", "stderr_bytes", b"stderr_bytes", "stderr_truncated", b"stderr_truncated", "stdout_bytes", b"stdout_bytes", "stdout_truncated", b"stdout_truncated", "stop_requested_at", b"stop_requested_at", "task_id", b"task_id", "trigger", b"trigger", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "attempt", b"attempt", "command", b"command", "container_id", b"container_id", "due_at", b"due_at", "envs", b"envs", "error", b"error", "execution_id", b"execution_id", "exit_code", b"exit_code", "fence", b"fence", "finished_at", b"finished_at", "fire_at", b"fire_at", "host", b"host", "image", b"image", "image_digest", b"image_digest", "infra_retries_used", b"infra_retries_used", "job_id", b"job_id", "logs_complete", b"logs_complete", "logs_removed_at", b"logs_removed_at", "queued_at", b"queued_at", "retries_used", b"retries_used", "spec_revision", b"spec_revision", "started_at", b"started_at", "state", b"state", "stderr_bytes", b"stderr_bytes", "stderr_truncated", b"stderr_truncated", "stdout_bytes", b"stdout_bytes", "stdout_truncated", b"stdout_truncated", "stop_requested_at", b"stop_requested_at", "task_id", b"task_id", "trigger", b"trigger", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

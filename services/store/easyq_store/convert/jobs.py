@@ -121,6 +121,7 @@ def execution(view: ExecutionView) -> ExecutionMessage:
         fire_at=timestamp(record.fire_at),
         retries_used=record.retries_used,
         infra_retries_used=record.infra_used,
+        logs_removed_at=timestamp(record.logs_removed_at),
     )
 
 

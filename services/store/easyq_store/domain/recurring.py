@@ -72,7 +72,8 @@ def rescheduled(job: Job, *, now: int) -> Job:
         return job
     return replace(
         job,
-        schedule=replace(job.schedule, anchor=now, cursor=now, next_fire=None),
+        # Never back: a PUT may have begun before the last fire was decided on.
+        schedule=replace(job.schedule, anchor=now, cursor=max(now, job.schedule.cursor), next_fire=None),
         fire_at=now if job.state is JobState.ACTIVE else None,
         next_run_at=None,
     )
