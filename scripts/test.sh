@@ -40,12 +40,12 @@ covered="--cov --cov-report="
 lane lint 600 make --no-print-directory lint
 # shellcheck disable=SC2086 # two options
 {
-    COVERAGE_FILE=.coverage.unit tests unit 300 "$JOBS" $covered "$@"
-    COVERAGE_FILE=.coverage.contract tests contract 300 "$JOBS" $covered "$@"
-    COVERAGE_FILE=.coverage.integration tests integration 600 "$JOBS" $covered "$@"
+    COVERAGE_FILE=.coverage.unit tests unit 600 "$JOBS" $covered "$@"
+    COVERAGE_FILE=.coverage.contract tests contract 600 "$JOBS" $covered "$@"
+    COVERAGE_FILE=.coverage.integration tests integration 1200 "$JOBS" $covered "$@"
 }
 # The system uses every core by itself, and its tests measure how long things take.
-tests e2e 900 0 "$@"
+tests e2e 1200 0 "$@"
 # Every kind of fault once; `make test-chaos FULL=1` has the sizes that EasyQ promises.
 tests chaos 900 0 "$@"
 
