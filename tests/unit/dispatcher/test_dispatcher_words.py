@@ -88,6 +88,20 @@ async def test_agents_at_other_dispatchers() -> None:
     assert await reason(here, "some", agent="b") is Reason.HOST_SILENT
 
 
+async def test_a_stream_that_is_open_does_not_hide_silence() -> None:
+    """A stopped process, or half a connection: nobody closes it."""
+    rig = Rig()
+    core, agent = await begun(rig), Agent("a", 1)
+    await agent.connect(core)
+    core.ledger.ready(rig.farm.submit("t"))
+    await core.match()
+    (held,) = agent.running
+    assert await reason(core, held, agent="a") is Reason.STARTING
+    rig.farm.silent_for["a"] = 16.0
+    rig.clock.seconds += 2
+    assert await reason(core, held, agent="a") is Reason.HOST_SILENT
+
+
 async def test_the_stores_list_is_read_about_once_a_second() -> None:
     rig = Rig()
     core = await begun(rig)

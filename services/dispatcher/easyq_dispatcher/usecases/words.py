@@ -225,11 +225,12 @@ class Words:
         return troubles
 
     def _held(self, item: Asked, agents: Sequence[AgentView]) -> Waiting | None:
-        if link := self._roster.get(item.agent_id):
-            return explain_assigned(item.agent_id, link.agent.phases.get(item.execution_id))
         agent = next((agent for agent in agents if agent.agent_id == item.agent_id), None)
-        silent = agent is not None and agent.silent_for > self._silent_after
-        return explain_silent(agent, now_ms=self._clock.now_ms()) if agent and silent else None
+        if agent is not None and agent.silent_for > self._silent_after:
+            # Its stream may be open all the same.
+            return explain_silent(agent, now_ms=self._clock.now_ms())
+        link = self._roster.get(item.agent_id)
+        return explain_assigned(item.agent_id, link.agent.phases.get(item.execution_id)) if link else None
 
     def _queued(self, view: _View, execution_id: str, task_id: str) -> Waiting:
         if view.survey is None:
@@ -318,7 +319,7 @@ def _view(agent: Agent, stored: AgentView | None) -> AgentView:
         message=agent.message,
         pools=agent.pools,
         slots=agent.slots,
-        silent_for=0.0,
+        silent_for=stored.silent_for if stored else 0.0,
         cordoned=agent.cordoned,
         cordoned_since_ms=stored.cordoned_since_ms if stored else None,
         offer=agent.offer,
