@@ -96,7 +96,7 @@ async def test_chunks_go_some_at_a_time(store: Persistence) -> None:
         await steps.insert_chunk(chunk(b"else", execution_id="job-1-10"))
 
     await store.run(plan)
-    counts = []
+    counts: list[int] = []
     while not counts or counts[-1]:
         counts.append(await store.run(lambda steps: steps.delete_chunks("job-1-1", 4)))
     assert counts == [4, 2, 0]
