@@ -52,7 +52,7 @@ class NotesFile:
 
     def _write(self, notes: Notes) -> None:
         draft = self.path.with_suffix(".json.new")
-        # `down` may be another user's, who may remove it but, being the folder's owner, not write to it.
+        # One that root's `down` left can be removed by the folder's owner, but not written to.
         draft.unlink(missing_ok=True)
         draft.write_text(json.dumps([asdict(note) for note in notes]), encoding="utf-8")
         _sync(draft)
