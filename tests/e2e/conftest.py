@@ -1,18 +1,26 @@
 """Farms that the e2e tests share, and their logs where a test fails."""
 
+import os
 import uuid
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.agents import Agents
+from tests.e2e.rules import RulesText
 from tests.support.farm import Rest, SplitFarm, UpFarm, Witness
+from tests.support.ferretdb import FerretDB
 from tests.support.hosts import DockerHost
 from tests.support.plugin import DockerFactory
+from tests.support.redis_server import RedisServer
 
 SLOTS = 3
 # The shared farm holds this many of the tasks `limited-…` at once.
 LIMIT = 2
+# Seconds of silence after which an agent of the split farm starts nothing new.
+LEASE = 8
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +31,8 @@ def hosts(dockerd: DockerFactory) -> list[DockerHost]:
 
 @pytest.fixture(scope="session")
 def shared_farm(hosts: list[DockerHost]) -> Iterator[UpFarm]:
-    with UpFarm(hosts, slots=SLOTS, arguments=["--limit", f"limited-.*={LIMIT}"]) as farm:
+    env = {"EASYQ_GATEWAY_EXPLAIN_TIMEOUT": "5"}
+    with UpFarm(hosts, slots=SLOTS, arguments=["--limit", f"limited-.*={LIMIT}"], env=env) as farm:
         yield farm
 
 
@@ -40,6 +49,64 @@ def rest(farm: UpFarm) -> Rest:
     return farm.rest
 
 
+@pytest.fixture(scope="session")
+def split_hosts(dockerd: DockerFactory) -> list[DockerHost]:
+    """The two Docker Engines of the split farm."""
+    return [dockerd("split-a"), dockerd("split-b")]
+
+
+@pytest.fixture(scope="session")
+def _split_rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rules") / "rules.toml"
+    path.write_text("", encoding="ascii")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_split_farm(
+    split_hosts: list[DockerHost], _redis: RedisServer, _ferretdb: FerretDB, _split_rules: Path
+) -> Iterator[SplitFarm]:
+    _redis.start().flush()
+    rules = {"rules": str(_split_rules)}
+    settings = {
+        # A busy machine is no reason to know nothing.
+        "gateway": {**rules, "explain_timeout": "5", "status_timeout": "5", "store_patience": "15"},
+        "dispatcher": {**rules, "beat_every": "1", "lease": str(LEASE), "breaker_failures": "2", "breaker_wait": "1.5"},
+    }
+    store = {"database": f"{_ferretdb.url}split_{os.getpid()}", "retain_interval": "0.5", **rules}
+    with SplitFarm(split_hosts, redis=_redis.url, store=store, slots=SLOTS, settings=settings) as farm:
+        yield farm
+
+
+@pytest.fixture
+def split_farm(shared_split_farm: SplitFarm) -> SplitFarm:
+    """Services as commands of their own, on Redis and MongoDB's protocol; shared as `farm` is."""
+    for service in shared_split_farm.services:
+        service.start()
+    return shared_split_farm
+
+
+@pytest.fixture
+def split_redis(split_farm: SplitFarm, _redis: RedisServer) -> RedisServer:
+    """The Redis of the split farm."""
+    return _redis
+
+
+@pytest.fixture(params=["up", "split"])
+def either(request: pytest.FixtureRequest) -> UpFarm | SplitFarm:
+    """Each test once on `farm` and once on `split_farm`."""
+    found: UpFarm | SplitFarm = request.getfixturevalue("farm" if request.param == "up" else "split_farm")
+    return found
+
+
+@pytest.fixture
+def rules(split_farm: SplitFarm, _split_rules: Path) -> Iterator[RulesText]:
+    """The file of rules of the split farm; empty again after the test."""
+    file = RulesText(_split_rules, split_farm)
+    yield file
+    file.write("")
+
+
 @pytest.fixture
 def task() -> str:
     """A task name that no other test has."""
@@ -50,6 +117,17 @@ def task() -> str:
 def witness(farm: UpFarm) -> Witness:
     """A folder of this test, which containers may mount."""
     return Witness(farm.mounts / uuid.uuid4().hex[:10])
+
+
+@pytest.fixture
+def agents(split_farm: SplitFarm, rules: RulesText, task: str) -> Iterator[Agents]:
+    """Agents of the split farm that are the test's own: they serve the tasks whose names begin with `task`."""
+    own = Agents(split_farm, rules, task)
+    yield own
+    for job in split_farm.rest.get("/jobs?state=QUEUED&state=RUNNING&state=SCHEDULED&state=RETRYING")["items"]:
+        if job["taskId"].startswith(task):
+            split_farm.rest.call("POST", f"/jobs/{job['jobId']}/stop")
+    own.close()
 
 
 class FarmMaker:

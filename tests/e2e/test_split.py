@@ -2,33 +2,26 @@
 
 import os
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.e2e.conftest import SLOTS
 from tests.support.farm import DockerObserver, SplitFarm, Witness, chatty
-from tests.support.ferretdb import FerretDB
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
-from tests.support.plugin import DockerFactory
-from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 JOBS = int(os.environ.get("EASYQ_TEST_SPLIT_JOBS", "60"))
-SLOTS = 3
 
 
-@pytest.fixture(scope="module")
-def hosts(dockerd: DockerFactory) -> list[DockerHost]:
-    return [dockerd("split-a"), dockerd("split-b")]
+@pytest.fixture
+def hosts(split_hosts: list[DockerHost]) -> list[DockerHost]:
+    return split_hosts
 
 
-@pytest.fixture(scope="module")
-def farm(hosts: list[DockerHost], _redis: RedisServer, _ferretdb: FerretDB) -> Iterator[SplitFarm]:
-    _redis.start().flush()
-    database = f"split_{os.getpid()}"
-    with SplitFarm(hosts, redis=_redis.url, store={"database": f"{_ferretdb.url}{database}"}, slots=SLOTS) as farm:
-        yield farm
+@pytest.fixture
+def farm(split_farm: SplitFarm) -> SplitFarm:
+    return split_farm
 
 
 @pytest.mark.timeout(240)

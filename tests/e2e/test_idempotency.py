@@ -1,0 +1,60 @@
+"""hashicorp/nomad#26690: idempotency key races. One key is one job, however often and however fast it is posted."""
+
+import grpc
+import pytest
+
+from easyq.v1 import job_service_pb2, spec_pb2
+from easyq.v1.job_service_pb2_grpc import JobServiceStub
+from tests.support.farm import SplitFarm, UpFarm, Witness, shell
+from tests.support.hosts import EXAMPLE_IMAGE
+
+POSTS = 1_000
+AGAIN = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+
+
+@pytest.mark.timeout(180)
+def test_a_thousand_posts_of_one_key_at_once_make_one_job(either: UpFarm | SplitFarm, task: str) -> None:
+    rest, witness = either.rest, Witness(either.mounts / task)
+    spec = spec_pb2.JobSpec(image=EXAMPLE_IMAGE, command=["sh", "-c", Witness.START])
+    spec.mounts.add(source=str(witness.folder), target="/witness")
+    request = job_service_pb2.CreateJobRequest(task_id=task, spec=spec, idempotency_key="one")
+    answers = []
+    with grpc.insecure_channel(either.grpc_address) as channel:
+        stub = JobServiceStub(channel)
+        left = POSTS
+        while left:
+            calls = [stub.CreateJob.future(request, timeout=60) for _ in range(left)]
+            codes = [call.code() for call in calls]
+            assert set(codes) <= {grpc.StatusCode.OK, *AGAIN}
+            answers += [call.result() for call in calls if call.code() is grpc.StatusCode.OK]
+            left = sum(code in AGAIN for code in codes)
+    assert len(answers) == POSTS
+    assert len({(answer.job_id, answer.execution_id) for answer in answers}) == 1
+    assert sum(not answer.replayed for answer in answers) == 1
+    [job] = rest.get(f"/tasks/{task}/jobs")["items"]
+    assert rest.wait_job(job["jobId"])["executionCount"] == 1
+    assert sum(witness.starts().values()) == 1
+    assert int(rest.get(f"/tasks/{task}")["jobCount"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"retries": 4}, "spec.retries"),
+        ({"startIn": "2h"}, "spec.startIn"),
+        ({"envs": {"A": "2"}}, 'spec.envs["A"]'),
+        ({"backoff": {"factor": 3}}, "spec.backoff.factor"),
+    ],
+)
+def test_the_same_key_with_another_spec_names_the_field(
+    either: UpFarm | SplitFarm, task: str, change: dict[str, object], field: str
+) -> None:
+    rest, headers = either.rest, {"Idempotency-Key": "one"}
+    spec = shell("true", startIn="1h", envs={"A": "1"})
+    first = rest.post(f"/tasks/{task}", spec, headers=headers)
+    # Spelled otherwise it is the same.
+    again = rest.post(f"/tasks/{task}", {**spec, "startIn": 3600, "retries": 0}, headers=headers)
+    assert (again["jobId"], again["replayed"]) == (first["jobId"], True)
+    refused = rest.call("POST", f"/tasks/{task}", {**spec, **change}, headers=headers)
+    assert (refused.status, refused.error["reason"], list(refused.fields)) == (409, "IDEMPOTENCY_CONFLICT", [field])
+    rest.stop(first["jobId"])
