@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import containers, control_plane, latency, report, schedules
+from bench import containers, control_plane, flood, latency, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules")
+PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood")
 
 
 class Bench:
@@ -31,6 +31,7 @@ class Bench:
             "executions": self._executions,
             "enqueue": self._enqueue,
             "schedules": self._schedules,
+            "flood": self._flood,
         }
 
     def run(self, part: str) -> None:
@@ -69,6 +70,10 @@ class Bench:
     def _schedules(self) -> None:
         with RedisServer(valkey_binary()) as redis:
             self.figures += schedules.measure(redis, self._folder, self._runs)
+
+    def _flood(self) -> None:
+        with RedisServer(valkey_binary()) as redis:
+            self.figures += flood.measure(redis, self._folder, self._runs)
 
 
 def main() -> None:

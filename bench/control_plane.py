@@ -71,7 +71,7 @@ def _batches(farm: SplitFarm) -> float:
 
 # Executions -------------------------------------------------------------------------------------------------------
 def measure_executions(redis: RedisServer, folder: Path, runs: int) -> list[Figure]:
-    with _farm(redis, folder) as farm, _agents(farm) as agents:
+    with _farm(redis, folder) as farm, agents_on(farm) as agents:
         _flow(farm, agents, 400)
         flows = [_flow(farm, agents, EXECUTIONS) for _ in range(runs)]
     drains = []
@@ -113,7 +113,7 @@ class _Agents:
 
 
 @contextlib.contextmanager
-def _agents(farm: SplitFarm) -> Iterator[_Agents]:
+def agents_on(farm: SplitFarm) -> Iterator[_Agents]:
     addresses = ",".join(dispatcher.address for dispatcher in farm.dispatchers)
     command = [sys.executable, "-m", "bench.simagent", addresses, "--agents", str(AGENTS), "--slots", str(SLOTS)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -135,6 +135,6 @@ def _drain(farm: SplitFarm) -> float:
     """From the moment at which agents connect to the last acknowledged end."""
     told = _enqueue(farm, EXECUTIONS)
     began = time.monotonic()
-    with _agents(farm) as agents:
+    with agents_on(farm) as agents:
         ended = agents.when_finished(told["count"])
     return float(told["count"] / (ended - began))
