@@ -1,23 +1,31 @@
 """Hosts that are cordoned, drained, lost, or broken: what becomes of their jobs, on agents of the tests' own."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from tests.e2e.agents import Agents
 from tests.e2e.fires import ms
-from tests.support.farm import DockerObserver, Witness, shell
+from tests.support.farm import DockerObserver, Rest, Witness, shell
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.registry import Registry
+from tests.support.server import Server
 from tests.support.waiting import wait_until
 
+# Goes on until there is a file.
+HELD = "until [ -e /witness/go ]; do sleep 0.05; done"
 # The first run of a job goes on until it is ended or a file is there; the next one succeeds at once.
 HELD_ONCE = (
     f'{Witness.START}; echo "run $EASYQ_FENCE";'
     ' if [ "$EASYQ_FENCE" = 1 ]; then until [ -e /witness/go ]; do sleep 0.05; done; fi'
 )
+
+
+def running(rest: Rest, job_ids: list[str]) -> int:
+    """How many have a container that runs."""
+    return sum(rest.job(one)["executions"][0]["state"] == "RUNNING" for one in job_ids)
 
 
 # ---------------------------------------------------------------------------------------------------- cordon and drain
@@ -114,6 +122,30 @@ def test_a_host_is_declared_dead(agents: Agents, split_hosts: list[DockerHost], 
     assert (two["fence"], two["retriesUsed"], two["infraRetriesUsed"]) == (2, 0, 1)
     wait_until(lambda: not host.containers(name=f"easyq-{old}"), 60, message="the orphan is removed")
     wait_until(lambda: "orphan" in heir.log, 10)
+
+
+def found_silent(dispatchers: Sequence[Server], agent_id: str) -> bool:
+    """Whether a dispatcher has found that nothing is heard of the agent."""
+    lines = [line for one in dispatchers for line in one.log_path.read_text(encoding="utf-8").splitlines()]
+    return any("agent_silent" in line and agent_id in line for line in lines)
+
+
+@pytest.mark.timeout(180)
+def test_a_silent_host_is_given_nothing(agents: Agents, split_hosts: list[DockerHost], task: str) -> None:
+    """Found within the lease, though its stream is open: what it would not start runs elsewhere."""
+    rest = agents.farm.rest
+    frozen, other = agents.start(split_hosts[0]), agents.start(split_hosts[1])
+    session = agents.shown(frozen)["session"]
+    frozen.freeze()
+    try:
+        wait_until(lambda: found_silent(agents.farm.dispatchers, frozen.agent_id), 30)
+        jobs = rest.wait_all([rest.enqueue(task, shell("true"))["jobId"] for _ in range(4)])
+        assert {job["executions"][0]["host"] for job in jobs} == {other.agent_id}
+    finally:
+        frozen.thaw()
+    wait_until(lambda: int(agents.shown(frozen)["session"]) > int(session), 30)
+    rest.post(f"/agents/{other.agent_id}/cordon")
+    assert rest.run(task, shell("true"))["executions"][0]["host"] == frozen.agent_id
 
 
 # Breakers ----------------------------------------------------------------------------------------------------------
@@ -223,14 +255,17 @@ def test_two_limits_hold_together_and_change_while_it_runs(
     agents: Agents, split_hosts: list[DockerHost], task: str
 ) -> None:
     """hashicorp/nomad#5323: no cap on how many run at once."""
-    rest = agents.farm.rest
+    rest, witness = agents.farm.rest, Witness(agents.farm.mounts / task)
     both = f'[[limit]]\npattern = "{task}.*"\nmax_running = 3\n[[limit]]\npattern = "{task}-b"\nmax_running = ONE\n'
     agents.rule(both.replace("ONE", "1"))
     for host in split_hosts:
         agents.start(host, slots=4)
     with DockerObserver(split_hosts) as observer:
-        b = [rest.enqueue(f"{task}-b", shell("sleep 0.3"))["jobId"] for _ in range(3)]
-        a = [rest.enqueue(f"{task}-a", shell("sleep 0.3"))["jobId"] for _ in range(6)]
+        b = [rest.enqueue(f"{task}-b", shell(HELD, mounts=witness.mounts))["jobId"] for _ in range(3)]
+        wait_until(lambda: running(rest, b) == 1, 20)
+        a = [rest.enqueue(f"{task}-a", shell(HELD, mounts=witness.mounts))["jobId"] for _ in range(6)]
+        wait_until(lambda: running(rest, [*a, *b]) == 3, 20)
+        (witness.folder / "go").touch()
         ended_a, ended_b = rest.wait_all(a), rest.wait_all(b)
         ids_b = {job["executions"][0]["executionId"] for job in ended_b}
         ids = ids_b | {job["executions"][0]["executionId"] for job in ended_a}
@@ -274,14 +309,20 @@ def test_tasks_take_turns_by_their_weight(agents: Agents, split_hosts: list[Dock
 
 @pytest.mark.timeout(180)
 def test_resources_of_an_agent_are_not_overbooked(agents: Agents, split_hosts: list[DockerHost], task: str) -> None:
-    rest = agents.farm.rest
+    rest, witness = agents.farm.rest, Witness(agents.farm.mounts / task)
     agent = agents.start(split_hosts[0], slots=9, cpus="2", memory="96m")
     assert agents.shown(agent)["capacity"] == {"cpus": 2, "memory": 96 << 20, "gpus": 0}
     with DockerObserver(split_hosts) as observer:
-        cpus = [rest.enqueue(task, shell("sleep 0.4", resources={"cpus": 0.8}))["jobId"] for _ in range(5)]
+        wish = shell(HELD, mounts=witness.mounts, resources={"cpus": 0.8})
+        cpus = [rest.enqueue(task, wish)["jobId"] for _ in range(5)]
+        wait_until(lambda: running(rest, cpus) == 2, 20)
+        (witness.folder / "go").touch()
         by_cpus = {job["executions"][0]["executionId"] for job in rest.wait_all(cpus)}
-        wish = shell("sleep 0.4", resources={"memory": "32m"})
+        (witness.folder / "go").unlink()
+        wish = shell(HELD, mounts=witness.mounts, resources={"memory": "32m"})
         memory = [rest.enqueue(task, wish)["jobId"] for _ in range(6)]
+        wait_until(lambda: running(rest, memory) == 3, 20)
+        (witness.folder / "go").touch()
         by_memory = {job["executions"][0]["executionId"] for job in rest.wait_all(memory)}
         assert observer.most_at_once(lambda event: event.execution_id in by_cpus) == 2
         assert observer.most_at_once(lambda event: event.execution_id in by_memory) == 3

@@ -11,6 +11,7 @@ from easyq_chassis.errors import Aborted, EasyQError, FailedPrecondition, Invali
 from easyq_dispatcher.domain.agents import Hello, Phase
 from easyq_dispatcher.messages import Acknowledged, Beat, Farewell, Goodbye, HealthChange, Incoming, Welcome
 from easyq_internal.store.v1.records_pb2 import ReportResult
+from tests.support.waiting import eventually
 from tests.unit.dispatcher.rig import Agent, Core, Rig, idle
 
 Said = ReportResult.Verdict
@@ -206,3 +207,20 @@ async def test_a_goodbye_that_the_store_does_not_take_ends_with_its_error() -> N
     agent.say(Goodbye())
     await idle()
     assert isinstance(agent.ended, Unavailable)
+
+
+async def test_a_silent_agent_is_given_nothing_though_nobody_closes_its_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stopped process, or half a connection, is found within the lease."""
+    rig = Rig()
+    core, agent, other = await begun(rig), Agent("a", 2), Agent("b", 2)
+    monkeypatch.setattr(core.conversations, "_lease_ms", 30)
+    await agent.connect(core)
+    monkeypatch.undo()
+    await other.connect(core)
+    await eventually(lambda: core.roster.get("a") is None)
+    assert isinstance(agent.ended, Unavailable)
+    core.ledger.ready(rig.farm.submit("t", 2))
+    await core.match()
+    assert (len(agent.running), len(other.running)) == (0, 2)

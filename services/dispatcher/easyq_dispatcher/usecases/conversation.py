@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 
 import structlog
 
-from easyq_chassis.errors import Aborted, EasyQError, FailedPrecondition, FieldProblem, InvalidArgument
+from easyq_chassis.errors import Aborted, EasyQError, FailedPrecondition, FieldProblem, InvalidArgument, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_dispatcher.domain.agents import PROTOCOL, Agent, Hello, hello_problems, protocol_problem
 from easyq_dispatcher.domain.matching import DEFAULT_POOL
@@ -128,7 +128,7 @@ class Conversations:
         structlog.contextvars.bind_contextvars(agent=link.agent.agent_id)
         room = asyncio.Semaphore(_MOST_UNDER_WAY)
         try:
-            async for message in incoming:
+            while (message := await self._next(incoming)) is not None:
                 await room.acquire()
                 task = asyncio.create_task(self._hear_safely(link, message), name=f"heard:{link.agent.agent_id}")
                 self._heard.add(task)
@@ -138,9 +138,19 @@ class Conversations:
                 await room.acquire()
         except EasyQError as error:
             link.outbox.close(error)
+        except TimeoutError:
+            # It starts nothing now, so that it must be given nothing. Nobody closes the stream of a process that is
+            # stopped, or of a host that is gone.
+            log.warning("agent_silent", session=link.agent.session)
+            link.outbox.close(Unavailable(f"nothing was heard for {self._lease_ms / 1000:g} s"))
         finally:
             self._roster.remove(link)
             link.outbox.close()
+
+    async def _next(self, incoming: AsyncIterator[Incoming]) -> Incoming | None:
+        """None at the end. Raises TimeoutError where the agent says nothing for as long as its lease."""
+        async with asyncio.timeout(self._lease_ms / 1000):
+            return await anext(incoming, None)
 
     async def _hear_safely(self, link: AgentLink, message: Incoming) -> None:
         try:
