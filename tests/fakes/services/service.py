@@ -22,6 +22,10 @@ def main(kind: str) -> None:
     behaviour = os.environ.get(f"FAKE_{kind.upper()}", "")
     prefix = f"EASYQ_{kind.upper()}_"
     settings = {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
+    stop = threading.Event()
+    # Before it says that it has started: who reads that may stop it at once.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None if behaviour == "deaf" else stop.set())
     print(f"started {os.getpid()} {json.dumps(settings)}", flush=True)
     if behaviour in _STATUSES:
         print(f"told to {behaviour}", file=sys.stderr, flush=True)
@@ -29,10 +33,7 @@ def main(kind: str) -> None:
     if behaviour == "flood":
         sys.stdout.buffer.write(b"x" * 200_000 + b"\n\xff\xfe no text\n")
         sys.stdout.flush()
-    stop = threading.Event()
     server = _gateway(settings["GRPC_LISTEN"]) if kind == "gateway" else None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None if behaviour == "deaf" else stop.set())
     while not stop.wait(0.05):
         pass
     if server is not None:

@@ -149,6 +149,7 @@ def test_the_folder_is_private_and_sockets_are_in_it(up: Callable[..., Up]) -> N
 
 def test_all_end_in_order(up: Callable[..., Up]) -> None:
     farm = up().wait_ready()
+    wait_until(lambda: all(farm.pids(kind) for kind in KINDS))
     valkey = farm.redis_pids()
     assert len(valkey) == 1
     assert farm.stop() == 0
