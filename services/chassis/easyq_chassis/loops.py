@@ -6,11 +6,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from easyq_chassis.errors import Unavailable
+from easyq_chassis.errors import DeadlineExceeded, Unavailable
 from easyq_chassis.logs import get_logger
 
 _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 5.0
+# A neighbour is away, or too slow: nothing that a stack trace would explain.
+_OUTAGES = (Unavailable, DeadlineExceeded)
 
 
 class Loop:
@@ -68,13 +70,13 @@ class Loop:
     def _after_failure(self, error: Exception, failures: int) -> float:
         delay: float = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
         # A neighbour that is away is told at the powers of two: one line, then fewer and fewer.
-        if failures & (failures - 1) == 0 or not isinstance(error, Unavailable):
+        if failures & (failures - 1) == 0 or not isinstance(error, _OUTAGES):
             self._log.warning(
                 "loop_failed",
                 loop=self._name,
                 error=str(error),
                 failures=failures + 1,
-                exc_info=not isinstance(error, Unavailable),
+                exc_info=not isinstance(error, _OUTAGES),
             )
         return delay * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
 

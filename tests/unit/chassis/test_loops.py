@@ -2,6 +2,10 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+import pytest
+from structlog.testing import capture_logs
+
+from easyq_chassis.errors import DeadlineExceeded, Unavailable
 from easyq_chassis.loops import Loop
 
 
@@ -98,3 +102,27 @@ async def test_stops_although_a_run_swallows_the_cancellation() -> None:
     loop.start()
     await waiting.wait()
     await asyncio.wait_for(loop.stop(), 5)
+
+
+@pytest.mark.parametrize(
+    ("error", "traced"),
+    [(Unavailable("away"), False), (DeadlineExceeded("too slow"), False), (ValueError("ours"), True)],
+)
+async def test_only_a_fault_of_ours_is_told_with_its_stack(error: Exception, traced: bool) -> None:
+    again = asyncio.Event()
+    failed = False
+
+    async def run_once() -> None:
+        nonlocal failed
+        if not failed:
+            failed = True
+            raise error
+        again.set()
+
+    loop = Loop("test", run_once, interval=3600)
+    with capture_logs() as lines:
+        loop.start()
+        await asyncio.wait_for(again.wait(), 5)
+        await loop.stop()
+    [line] = [line for line in lines if line["event"] == "loop_failed"]
+    assert line["exc_info"] is traced
