@@ -74,7 +74,7 @@ def alive(host: DockerHost, task: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_agent_loses_its_job_to_another(
+def test_no_job_stays_running_after_its_host_has_died(
     farm: SplitFarm, hosts: dict[str, DockerHost], task: str, witness: Witness
 ) -> None:
     job_id, name, agent = start_one(farm, task, spec(witness))
@@ -98,7 +98,7 @@ def test_a_killed_agent_loses_its_job_to_another(
 
 
 @pytest.mark.slow
-def test_an_agent_that_is_cut_off_ends_what_may_run_again(
+def test_no_rerun_after_a_partition_while_the_first_still_runs(
     farm: SplitFarm, hosts: dict[str, DockerHost], task: str, witness: Witness
 ) -> None:
     """It lives, and nobody hears it: by the time at which its job may run elsewhere, the old container is dead."""
