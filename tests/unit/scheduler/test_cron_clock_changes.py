@@ -1,8 +1,14 @@
 """Once per wall-clock match: what LESSONS.md calls "cron floods, skips or stops at the clock change"."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
+from croniter import CroniterBadDateError  # type: ignore[import-untyped]
 
 from easyq_scheduler.domain.cron import next_fire, next_fires
+from easyq_scheduler.domain.cron_walk import CronWalk
+from easyq_scheduler.domain.fires import RestOfDay, TimesOfDay
 from tests.unit.scheduler.times import fires_between, ms, schedule
 
 LONDON, LORD_HOWE, APIA, SAO_PAULO = "Europe/London", "Australia/Lord_Howe", "Pacific/Apia", "America/Sao_Paulo"
@@ -77,3 +83,31 @@ def test_the_next_fires_are_those_that_follow_one_by_one(expression: str, zone: 
             following = next_fire(schedule(expression, zone), cursor)
             assert following == fires[index]
             cursor = following
+
+
+class Walk:
+    """Matches that are told one after the other, whatever is asked; then there are none."""
+
+    def __init__(self, *matches: datetime) -> None:
+        self._matches = list(matches)
+
+    def get_next(self, *_: object, **__: object) -> datetime:
+        if not self._matches:
+            raise CroniterBadDateError
+        return self._matches.pop(0)
+
+
+@pytest.mark.parametrize("hours", [(1,), tuple(range(24))])
+def test_a_walk_that_finds_nothing_further_ends(hours: tuple[int, ...]) -> None:
+    gaps_end = ms("2024-03-31 01:00") // 1_000
+    times = TimesOfDay(hours=hours, minutes=(30,), seconds=(0,))
+    in_the_gap = datetime(2024, 3, 31, 1, 30)  # noqa: DTZ001 - a wall time
+    walk = CronWalk(walks=(Walk(in_the_gap),), times=times)
+    assert walk.after(ZoneInfo(LONDON), gaps_end) is None
+
+
+def test_the_rest_of_a_day_ends_with_it() -> None:
+    rest = RestOfDay(times=TimesOfDay(hours=(1, 2), minutes=(0,), seconds=(0,)), first=1, midnight_ms=0)
+    assert [rest[index] for index in range(len(rest))] == [7_200_000]
+    with pytest.raises(IndexError):
+        rest[1]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from easyq_scheduler.domain.admission import LATEST_MS
 from easyq_scheduler.domain.due_times import share_out, upcoming
 from easyq_scheduler.domain.firing import plan_fires, preview
 from easyq_scheduler.domain.plan import Fire, Misfire, Plan, Reason, Rules, Skip, State
@@ -182,3 +183,8 @@ def test_the_preview_keeps_to_the_rules() -> None:
     assert preview(State(cursor_ms=NOON, runs=8), replace(MINUTELY, max_runs=10), 5) == [minute(1), minute(2)]
     assert preview(State(cursor_ms=NOON, runs=11), replace(MINUTELY, max_runs=10), 5) == []
     assert preview(NEW, MINUTELY, 0) == []
+
+
+def test_after_the_calendars_last_fire_there_is_none() -> None:
+    end = State(cursor_ms=LATEST_MS)
+    assert plan_fires(end, MINUTELY, LATEST_MS + MINUTE) == Plan(state=end, next=None)

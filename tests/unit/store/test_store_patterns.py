@@ -67,3 +67,9 @@ def test_what_is_refused(pattern: str, why: str) -> None:
 
 def test_an_empty_one_matches_all() -> None:
     assert whole_name("")("anything")
+
+
+@pytest.mark.parametrize("pattern", ["a{4294967296}", "a{100000,}", "a{1,100000}"])
+def test_what_repeats_without_reason_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"reasonable size|too often"):
+        Pattern(pattern)

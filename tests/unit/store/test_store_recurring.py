@@ -662,3 +662,8 @@ def test_newer_times_leave_decided_what_was_decided_meanwhile() -> None:
     changed = rescheduled(job, now=T0 + 1_000).schedule
     assert changed is not None
     assert (changed.anchor, changed.cursor) == (T0 + 1_000, decided)
+
+
+def test_a_job_that_does_not_recur_has_no_times_to_count_anew() -> None:
+    job = a_job()
+    assert rescheduled(job, now=T0) is job

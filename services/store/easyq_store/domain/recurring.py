@@ -178,7 +178,7 @@ def advance(job: Job, policy: Policy, *, busy: bool, now: int) -> Job:
     if schedule.waiting is not None:
         if busy and policy.overlap is not Overlap.ALLOW:
             return job
-        return _release(replace(job, unsettled_since=now), policy)
+        return _release(replace(job, unsettled_since=now), schedule, schedule.waiting, policy)
     if busy:
         return job
     if job.stop_requested_at is not None:
@@ -292,13 +292,10 @@ def _planned(job: Job, policy: Policy, fire: WaitingFire) -> Planned:
     )
 
 
-def _release(job: Job, policy: Policy) -> Job:
+def _release(job: Job, schedule: Schedule, waiting: WaitingFire, policy: Policy) -> Job:
     """What waited is pending."""
-    if job.schedule is None or job.schedule.waiting is None:
-        return job
-    waiting = job.schedule.waiting
-    runs = job.schedule.runs + (waiting.trigger is Trigger.SCHEDULE)
-    released = replace(job, schedule=replace(job.schedule, waiting=None, runs=runs))
+    runs = schedule.runs + (waiting.trigger is Trigger.SCHEDULE)
+    released = replace(job, schedule=replace(schedule, waiting=None, runs=runs))
     return numbered(released, [_planned(job, policy, waiting)])
 
 
