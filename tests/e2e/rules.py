@@ -50,5 +50,5 @@ class RulesText:
         return [len(re.findall('"event": "rules_(?:read|loaded)"', log)) for log in logs]
 
     def problems(self) -> list[dict[str, Any]]:
-        """What /status tells of rules."""
-        return [one for one in self.farm.rest.get("/status")["problems"] if "rules" in one["message"]]
+        """What /status tells of rules that were refused; not that new ones take effect just now."""
+        return [one for one in self.farm.rest.get("/status")["problems"] if "rules before it" in one["message"]]
