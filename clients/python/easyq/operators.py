@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,14 +44,15 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-class OperatorCalls:
+class OperatorCalls(ABC):
     """Mixed into the client, whose docstring tells what all calls have in common."""
 
     _farm: FarmServiceStub
     _jobs: JobServiceStub
 
+    @abstractmethod
     def _call(self, method: Callable[..., Answer], request: Message, *, repeat: bool = True) -> Answer:
-        raise NotImplementedError
+        """Makes a call, with the client's address, deadline and errors; again after an outage, where `repeat`."""
 
     def status(self) -> Status:
         """How the farm is, with what is missing in words."""

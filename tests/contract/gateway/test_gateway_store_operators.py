@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from easyq.v1.job_pb2 import Execution, Job, Trigger
 from easyq.v1.job_service_pb2 import JobSelection, ListJobsRequest
 from easyq.v1.spec_pb2 import Overlap
@@ -20,18 +18,11 @@ from easyq_internal.store.v1.job_store_pb2 import (
     TriggerJobRequest,
 )
 from easyq_internal.store.v1.records_pb2 import Upkeep
-from easyq_store.servicers import JobStoreServicer
 from tests.contract.gateway.conftest import Ports, new_job, refused
 
 
 def trigger_of(job_id: str) -> TriggerJobRequest:
     return TriggerJobRequest(job_id=job_id, execution_id=ids.new_execution_id())
-
-
-def needs(ports: Ports, method: str) -> None:
-    """Skips where the store has no such method yet."""
-    if ports.kind != "fake" and method not in vars(JobStoreServicer):
-        pytest.skip(f"the store has no {method} yet")
 
 
 async def test_a_recurring_job_has_no_execution(ports: Ports) -> None:
@@ -120,7 +111,6 @@ async def test_unknown_agents(ports: Ports) -> None:
 
 
 async def test_delete(ports: Ports) -> None:
-    needs(ports, "DeleteJob")
     job_id = (await ports.submit()).job_id
     error = await refused(ports.jobs.delete_job(DeleteJobRequest(job_id=job_id)))
     assert (type(error), error.reason) == (FailedPrecondition, "NEEDS_FORCE")
@@ -131,7 +121,6 @@ async def test_delete(ports: Ports) -> None:
 
 
 async def test_delete_a_task_page_by_page(ports: Ports) -> None:
-    needs(ports, "DeleteTask")
     for _ in range(5):
         await ports.submit()
     await ports.submit("other")
@@ -151,7 +140,6 @@ async def test_delete_a_task_page_by_page(ports: Ports) -> None:
 
 
 async def test_stop_many_page_by_page(ports: Ports) -> None:
-    needs(ports, "StopMany")
     for index in range(5):
         await ports.submit(f"mail-{index}")
     await ports.submit("report")
@@ -170,14 +158,11 @@ async def test_stop_many_page_by_page(ports: Ports) -> None:
 
 
 async def test_a_pattern_that_can_not_be_matched_in_time(ports: Ports) -> None:
-    needs(ports, "StopMany")
     error = await refused(ports.jobs.stop_many(ManyRequest(selection=JobSelection(task_pattern="(?=a)b"), limit=2)))
     assert (type(error), [field.field for field in error.fields]) == (InvalidArgument, ["taskPattern"])
 
 
 async def test_retry_and_delete_many(ports: Ports) -> None:
-    needs(ports, "RetryMany")
-    needs(ports, "DeleteMany")
     job_id = (await ports.submit()).job_id
     await ports.jobs.stop_job(StopJobRequest(job_id=job_id))
     gave_up = JobSelection(state=[Job.FAILED, Job.TIMED_OUT])
@@ -191,6 +176,5 @@ async def test_counts_and_the_queue_of_a_task(ports: Ports) -> None:
     made = [(await ports.submit()).execution_id for _ in range(3)]
     heads = await ports.jobs.list_task_queue("mail", 2)
     assert [head.execution_id for head in heads] == made[:2]
-    needs(ports, "CountExecutions")
     counts = await ports.jobs.count_executions("mail")
     assert (counts.queued, counts.held) == (3, 0)
