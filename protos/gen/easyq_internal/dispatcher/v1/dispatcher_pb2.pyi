@@ -584,7 +584,10 @@ class Explanation(_message.Message):
 
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    AGENTS_HERE_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
+    agents_here: _builtins.int
+    """Agents of its pool whose streams this dispatcher holds: of several answers that of who knows more is right."""
     @_builtins.property
     def waiting(self) -> _job_pb2.Waiting: ...
     def __init__(
@@ -592,10 +595,11 @@ class Explanation(_message.Message):
         *,
         execution_id: _builtins.str = ...,
         waiting: _job_pb2.Waiting | None = ...,
+        agents_here: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents_here", b"agents_here", "execution_id", b"execution_id", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -710,7 +714,10 @@ class ExplainTaskResponse(_message.Message):
 
     POOL_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    BLIND_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
+    blind: _builtins.bool
+    """It can't ask Redis, so that all numbers are 0."""
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[_farm_service_pb2.LimitStatus]: ...
     def __init__(
@@ -718,10 +725,11 @@ class ExplainTaskResponse(_message.Message):
         *,
         pool: _builtins.str = ...,
         limits: _abc.Iterable[_farm_service_pb2.LimitStatus] | None = ...,
+        blind: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blind", b"blind", "limits", b"limits", "pool", b"pool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -753,6 +761,9 @@ class ExplainPoolResponse(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     AGENT_IDS_FIELD_NUMBER: _builtins.int
+    AGENTS_HERE_FIELD_NUMBER: _builtins.int
+    agents_here: _builtins.int
+    """Those of them whose streams this dispatcher holds."""
     @_builtins.property
     def pool(self) -> _farm_service_pb2.PoolStatus: ...
     @_builtins.property
@@ -765,10 +776,11 @@ class ExplainPoolResponse(_message.Message):
         pool: _farm_service_pb2.PoolStatus | None = ...,
         waiting: _job_pb2.Waiting | None = ...,
         agent_ids: _abc.Iterable[_builtins.str] | None = ...,
+        agents_here: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "pool", b"pool", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "agents_here", b"agents_here", "pool", b"pool", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,11 @@ class JobStoreServiceStub(object):
                 request_serializer=easyq_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
+        self.ListErrors = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/ListErrors',
+                request_serializer=easyq_dot_v1_dot_job__service__pb2.ListErrorsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_job__service__pb2.ListErrorsResponse.FromString,
+                _registered_method=True)
         self.GetExecution = channel.unary_unary(
                 '/easyq_internal.store.v1.JobStoreService/GetExecution',
                 request_serializer=easyq_dot_v1_dot_execution__service__pb2.GetExecutionRequest.SerializeToString,
@@ -145,6 +150,11 @@ class JobStoreServiceStub(object):
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsRequest.SerializeToString,
                 response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsResponse.FromString,
                 _registered_method=True)
+        self.ListWaiting = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/ListWaiting',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ListWaitingRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ListWaitingResponse.FromString,
+                _registered_method=True)
 
 
 class JobStoreServiceServicer(object):
@@ -174,6 +184,13 @@ class JobStoreServiceServicer(object):
 
     def ListJobs(self, request, context):
         """Page tokens are opaque and bound to the filters. Errors: INVALID_ARGUMENT (page_token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErrors(self, request, context):
+        """Jobs that gave up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -291,6 +308,13 @@ class JobStoreServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWaiting(self, request, context):
+        """The first QUEUED executions of a task, in order of priority and place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobStoreServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -313,6 +337,11 @@ def add_JobStoreServiceServicer_to_server(servicer, server):
                     servicer.ListJobs,
                     request_deserializer=easyq_dot_v1_dot_job__service__pb2.ListJobsRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_job__service__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'ListErrors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErrors,
+                    request_deserializer=easyq_dot_v1_dot_job__service__pb2.ListErrorsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_job__service__pb2.ListErrorsResponse.SerializeToString,
             ),
             'GetExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.GetExecution,
@@ -398,6 +427,11 @@ def add_JobStoreServiceServicer_to_server(servicer, server):
                     servicer.CountExecutions,
                     request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsRequest.FromString,
                     response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsResponse.SerializeToString,
+            ),
+            'ListWaiting': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaiting,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ListWaitingRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ListWaitingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -509,6 +543,33 @@ class JobStoreService(object):
             '/easyq_internal.store.v1.JobStoreService/ListJobs',
             easyq_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
             easyq_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErrors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/ListErrors',
+            easyq_dot_v1_dot_job__service__pb2.ListErrorsRequest.SerializeToString,
+            easyq_dot_v1_dot_job__service__pb2.ListErrorsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -968,6 +1029,33 @@ class JobStoreService(object):
             '/easyq_internal.store.v1.JobStoreService/CountExecutions',
             easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsRequest.SerializeToString,
             easyq__internal_dot_store_dot_v1_dot_job__store__pb2.CountExecutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaiting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/ListWaiting',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ListWaitingRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.ListWaitingResponse.FromString,
             options,
             channel_credentials,
             insecure,

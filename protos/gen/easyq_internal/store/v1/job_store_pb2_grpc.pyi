@@ -46,6 +46,8 @@ class JobStoreServiceStub:
     """Errors: NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
     """Page tokens are opaque and bound to the filters. Errors: INVALID_ARGUMENT (page_token)."""
+    ListErrors: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListErrorsRequest, _job_service_pb2.ListErrorsResponse]
+    """Jobs that gave up."""
     GetExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _job_pb2.Execution]
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _job_pb2.Task]
@@ -75,6 +77,8 @@ class JobStoreServiceStub:
     DeleteMany: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.ManyRequest, _job_store_pb2.ManyResponse]
     CountExecutions: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.CountExecutionsRequest, _job_store_pb2.CountExecutionsResponse]
     """Executions of a task by state."""
+    ListWaiting: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.ListWaitingRequest, _job_store_pb2.ListWaitingResponse]
+    """The first QUEUED executions of a task, in order of priority and place."""
 
 @_typing.type_check_only
 class JobStoreServiceAsyncStub(JobStoreServiceStub):
@@ -89,6 +93,8 @@ class JobStoreServiceAsyncStub(JobStoreServiceStub):
     """Errors: NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Page tokens are opaque and bound to the filters. Errors: INVALID_ARGUMENT (page_token)."""
+    ListErrors: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListErrorsRequest, _job_service_pb2.ListErrorsResponse]  # type: ignore[assignment]
+    """Jobs that gave up."""
     GetExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _job_pb2.Execution]  # type: ignore[assignment]
     ListExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _job_pb2.Task]  # type: ignore[assignment]
@@ -118,6 +124,8 @@ class JobStoreServiceAsyncStub(JobStoreServiceStub):
     DeleteMany: _aio.UnaryUnaryMultiCallable[_job_store_pb2.ManyRequest, _job_store_pb2.ManyResponse]  # type: ignore[assignment]
     CountExecutions: _aio.UnaryUnaryMultiCallable[_job_store_pb2.CountExecutionsRequest, _job_store_pb2.CountExecutionsResponse]  # type: ignore[assignment]
     """Executions of a task by state."""
+    ListWaiting: _aio.UnaryUnaryMultiCallable[_job_store_pb2.ListWaitingRequest, _job_store_pb2.ListWaitingResponse]  # type: ignore[assignment]
+    """The first QUEUED executions of a task, in order of priority and place."""
 
 class JobStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     """Jobs, executions and tasks as the store has them: public messages, with nothing redacted and no `waiting`."""
@@ -153,6 +161,14 @@ class JobStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]:
         """Page tokens are opaque and bound to the filters. Errors: INVALID_ARGUMENT (page_token)."""
+
+    @_abc_1.abstractmethod
+    def ListErrors(
+        self,
+        request: _job_service_pb2.ListErrorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ListErrorsResponse, _abc.Awaitable[_job_service_pb2.ListErrorsResponse]]:
+        """Jobs that gave up."""
 
     @_abc_1.abstractmethod
     def GetExecution(
@@ -284,5 +300,13 @@ class JobStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_store_pb2.CountExecutionsResponse, _abc.Awaitable[_job_store_pb2.CountExecutionsResponse]]:
         """Executions of a task by state."""
+
+    @_abc_1.abstractmethod
+    def ListWaiting(
+        self,
+        request: _job_store_pb2.ListWaitingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.ListWaitingResponse, _abc.Awaitable[_job_store_pb2.ListWaitingResponse]]:
+        """The first QUEUED executions of a task, in order of priority and place."""
 
 def add_JobStoreServiceServicer_to_server(servicer: JobStoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

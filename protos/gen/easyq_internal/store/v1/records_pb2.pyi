@@ -193,10 +193,13 @@ class Upkeep(_message.Message):
     CORDONED_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     DEADLINE_IN_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     cordoned: _builtins.bool
     """Takes nothing new."""
     draining: _builtins.bool
     """Ends once it is empty."""
+    version: _builtins.int
+    """In answers: grows with each change of the agent's record, so that an older word does not undo a newer wish."""
     @_builtins.property
     def deadline_in(self) -> _duration_pb2.Duration:
         """Until then what runs may end; unset: as long as it takes."""
@@ -207,10 +210,11 @@ class Upkeep(_message.Message):
         cordoned: _builtins.bool = ...,
         draining: _builtins.bool = ...,
         deadline_in: _duration_pb2.Duration | None = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline_in", b"deadline_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "deadline_in", b"deadline_in", "draining", b"draining"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "deadline_in", b"deadline_in", "draining", b"draining", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
