@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.chaos.nemesis.faults import WEIGHTS
 from tests.chaos.nemesis.intents import WEIGHTS as LOADS
 from tests.chaos.nemesis.run import Run
+from tests.chaos.nemesis.stage import ROOT
 
 
 def main() -> int:
@@ -21,7 +22,7 @@ def main() -> int:
     options = _options()
     folder = _folder(options.runs, options.seed)
     print(f"seed {options.seed}, {options.minutes:g} minutes; everything is kept in {folder}", flush=True)
-    limit = options.minutes * 60 + max(120, options.minutes * 6)
+    limit = options.minutes * 60 + 120
     run = Run(
         folder,
         seed=options.seed,
@@ -31,6 +32,7 @@ def main() -> int:
         targets=options.on,
         load=options.load,
         mongo=options.store == "mongo",
+        services=options.services,
         extra=_extra(options),
     )
     threading.Thread(target=_end_in_time, args=(run, limit), daemon=True).start()
@@ -51,7 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--on", action="append", default=[], metavar="TARGET", help="the same for what is hit")
     parser.add_argument("--load", action="append", choices=sorted(LOADS), default=[], help="jobs; may be repeated")
     parser.add_argument("--runs", type=Path, default=Path("build/chaos"), help="folder for what is kept of each run")
-    parser.add_argument("--services", type=Path, help="a folder like `services` with other code to run")
+    parser.add_argument("--services", type=Path, default=ROOT / "services", help="the code to run; a copy is made")
     parser.add_argument("--env", action="append", default=[], metavar="[TARGET:]NAME=VALUE", help="for services")
     options = parser.parse_args()
     options.seed = options.seed or random.SystemRandom().randrange(1, 10**6)
@@ -59,11 +61,7 @@ def _options() -> argparse.Namespace:
 
 
 def _extra(options: argparse.Namespace) -> dict[str, str]:
-    extra = dict(part.partition("=")[::2] for part in options.env)
-    if options.services:
-        folders = [path.resolve() for path in sorted(options.services.iterdir()) if path.is_dir()]
-        extra["PYTHONPATH"] = os.pathsep.join(map(str, folders))
-    return extra
+    return dict(part.partition("=")[::2] for part in options.env)
 
 
 def _folder(runs: Path, seed: int) -> Path:

@@ -6,9 +6,11 @@ anchor. So this shares no code with what it judges.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from tests.chaos.nemesis.history import Event
 from tests.chaos.nemesis.violation import Violation
@@ -25,6 +27,11 @@ _ALLOWED = {
 # An end counts once what follows it is settled, which a crash may put off.
 _SETTLES_MS = 30_000
 _MISFIRES = frozenset({"MISFIRED", "COALESCED", "MISFIRE_BOUND"})
+_OVERLAPS = frozenset({"OVERLAP", "ONE_WAITS"})
+# A decision may be made before a jump of the clock and stored after it.
+_FELT_MS = 25_000
+_NS_PER_MS = 1_000_000
+_FOREVER = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +77,9 @@ def _job_violations(world: World, job: str, schedule: Event, cron: Event) -> Ite
         until=schedule["decided"] or anchor,
     )
     ran: Counter[int] = Counter(e["fire"] or 0 for e in world.executions_of(job) if e["trigger"] == "SCHEDULE")
-    skips = list({(s["first"], s["last"]): s for s in world.skips if s["job"] == job}.values())
+    skips = sorted({(s["first"], s["last"]): s for s in world.skips_of(job)}.values(), key=lambda one: one["first"])
     yield from _wrong_fires(world, job, ran, grid)
-    yield from _wrong_skips(world, job, ran, skips, grid, cron=cron)
+    yield from _wrong_skips(world, job, sorted(ran), skips, grid, cron=cron)
     yield from _missed(job, ran, skips, grid, schedule)
 
 
@@ -82,17 +89,23 @@ def _wrong_fires(world: World, job: str, ran: Counter[int], grid: Grid) -> Itera
             yield Violation("cron-doubled", job, f"ran for {fire}, which is no time of its schedule that was decided")
         elif count > 1:
             yield Violation("cron-doubled", job, f"ran {count} times for {fire}")
+    by_hand = any(execution["trigger"] == "MANUAL" for execution in world.executions_of(job))
     for execution in world.executions_of(job):
-        if execution["trigger"] in {"RETRY", "INFRA_RETRY"} and execution["fire"] not in ran:
-            yield Violation("cron-doubled", job, f"attempt {execution['attempt']} follows no fire")
+        if execution["trigger"] in {"RETRY", "INFRA_RETRY"}:
+            follows = by_hand if execution["fire"] is None else execution["fire"] in ran
+            if not follows:
+                yield Violation("cron-doubled", job, f"attempt {execution['attempt']} follows no fire")
+        elif execution["trigger"] == "MANUAL" and execution["fire"] is not None:
+            yield Violation("cron-doubled", job, f"attempt {execution['attempt']} was run by hand, and has a time")
 
 
 def _wrong_skips(
-    world: World, job: str, ran: Counter[int], skips: list[Event], grid: Grid, *, cron: Event
+    world: World, job: str, ran: list[int], skips: list[Event], grid: Grid, *, cron: Event
 ) -> Iterator[Violation]:
-    jumped = any(fault["fault"] == "clock" for fault in world.faults)
+    jumps = [fault for fault in world.faults if fault["fault"] == "clock"]
+    busy = _Busy(world, job)
     end = -1
-    for skip in sorted(skips, key=lambda one: one["first"]):
+    for skip in skips:
         title = f"{skip['reason']} {skip['first']}–{skip['last']}"
         if skip["first"] not in grid or skip["last"] not in grid:
             yield Violation("cron-skip", job, f"{title} is no time of its schedule that was decided")
@@ -101,35 +114,62 @@ def _wrong_skips(
         if skip["first"] <= end:
             yield Violation("cron-doubled", job, f"{title} was skipped before")
         end = max(end, skip["last"])
-        if both := [fire for fire in ran if skip["first"] <= fire <= skip["last"]]:
-            yield Violation("cron-doubled", job, f"{title} was skipped, and {both[0]} ran")
+        after = bisect_left(ran, skip["first"])
+        if after < len(ran) and ran[after] <= skip["last"]:
+            yield Violation("cron-doubled", job, f"{title} was skipped, and {ran[after]} ran")
         field, allowed = _ALLOWED.get(skip["reason"], ("", set()))
         if not field or cron[field] not in allowed:
             yield Violation("cron-skip", job, f"{title} is not its policy")
-        if skip["reason"] == "OVERLAP" and not _was_open(world, job, skip):
+        if skip["reason"] in _OVERLAPS and not busy.before(skip):
             yield Violation("cron-skip", job, f"{title}, and nothing of the job was open")
-        if skip["reason"] in _MISFIRES and not jumped:
-            yield Violation("cron-skip", job, f"{title}, and no clock jumped")
+        if skip["reason"] in _MISFIRES and not _was_late(skip, cron["deadline"], jumps):
+            yield Violation("cron-skip", job, f"{title}, decided {skip['decided']}: it was in time")
 
 
-def _was_open(world: World, job: str, skip: Event) -> bool:
-    """Whether an earlier fire had not ended when the skip was decided, or a moment before."""
-    return any(
-        (execution["fire"] or 0) < skip["first"]
-        and (execution["finished"] is None or execution["finished"] + _SETTLES_MS >= skip["decided"])
-        for execution in world.executions_of(job)
-    )
+class _Busy:
+    """What was open of a job at a moment, by the ends of its executions."""
+
+    def __init__(self, world: World, job: str) -> None:
+        executions = world.executions_of(job)
+        # A run by hand may have been open at any time; fires count for the times after them.
+        self._always = [one["finished"] for one in executions if one["fire"] is None]
+        fires = sorted(
+            (one["fire"], _FOREVER if one["finished"] is None else one["finished"]) for one in executions if one["fire"]
+        )
+        self._fires = [fire for fire, _ in fires]
+        self._latest = list(accumulate((finished for _, finished in fires), max))
+
+    def before(self, skip: Event) -> bool:
+        """Whether an earlier fire had not ended when the skip was decided, or a moment before."""
+        known = bisect_left(self._fires, skip["first"])
+        latest = [self._latest[known - 1]] if known else []
+        latest += [_FOREVER if finished is None else finished for finished in self._always]
+        return any(finished + _SETTLES_MS >= skip["decided"] for finished in latest)
+
+
+def _was_late(skip: Event, deadline: int, jumps: list[Event]) -> bool:
+    """Whether all of its times were missed when it was decided, by the store's clock, which may have jumped then."""
+    if skip["decided"] - skip["last"] > deadline:
+        return True
+    for jump in jumps:
+        wrong = int(jump.get("detail") or 0)
+        begin, end = jump["began"] // _NS_PER_MS, jump["ended"] // _NS_PER_MS
+        for moment in (skip["decided"], skip["decided"] - wrong):
+            if begin - _FELT_MS <= moment <= end + _FELT_MS:
+                return True
+    return False
 
 
 def _missed(job: str, ran: Counter[int], skips: list[Event], grid: Grid, schedule: Event) -> Iterator[Violation]:
     waiting = {schedule["waiting"]} - {None}
     if sum(skip["count"] for skip in skips) >= schedule["skipped"]:
         covered = set(ran) | waiting
-        missed = [
-            time
-            for time in grid.all()
-            if time not in covered and not any(skip["first"] <= time <= skip["last"] for skip in skips)
-        ]
+        begins = [skip["first"] for skip in skips]
+        missed = []
+        for time in grid.all():
+            before = bisect_right(begins, time)
+            if time not in covered and not (before and time <= skips[before - 1]["last"]):
+                missed.append(time)
         if missed:
             yield Violation("cron-missed", job, f"{len(missed)} times were never decided: {missed[:5]}")
         return

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 # Further connections are those of Redis and of each agent.
 LINKS = ("gateway-store", "scheduler-store", "dispatcher-store")
+# Only where there is a MongoDB.
+DATABASE_LINK = "store-mongo"
 SERVICES = ("gateway", "store", "scheduler-0", "scheduler-1", "dispatcher-0", "dispatcher-1")
 ALL = "all"
 
@@ -18,11 +20,13 @@ WEIGHTS = {
     "kill-all": 1,
     "freeze": 8,
     "partition": 8,
+    "isolate": 2,
     "delay": 3,
     "flush": 2,
     "redis-restart": 2,
     "daemon-term": 1,
     "daemon-kill": 1,
+    "daemon-hang": 2,
     "disk-full": 1,
     "clock": 2,
 }
@@ -56,20 +60,29 @@ class Fault:
 
 
 def plan(
-    seed: int, seconds: float, hosts: Sequence[str], *, kinds: Sequence[str] = (), targets: Sequence[str] = ()
+    seed: int,
+    seconds: float,
+    hosts: Sequence[str],
+    *,
+    kinds: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    mongo: bool = False,
 ) -> list[Fault]:
     """All faults of a run, by time; each ends before `seconds`. No two hit the same target at once.
 
-    `kinds` and `targets`: only these, by default all. Raises ValueError where no kind has one of the targets.
+    `kinds` and `targets`: only these, by default all; `mongo`: the store's database can be cut off too, and is no
+    file whose disk could be full. Raises ValueError where no kind has one of the targets.
     """
     numbers = random.Random(f"faults {seed}")
     chosen = {kind: weight for kind, weight in WEIGHTS.items() if not kinds or kind in kinds}
+    if mongo:
+        chosen.pop("disk-full", None)
     found: list[Fault] = []
     free = [numbers.uniform(1, _GAP) for _ in range(_LANES)]
     while True:
         lane = min(range(_LANES), key=lambda one: free[one])
         for _ in range(_TRIES):
-            fault = _draw(numbers, chosen, hosts, number=len(found) + 1, at=round(free[lane], 2))
+            fault = _draw(numbers, chosen, hosts, number=len(found) + 1, at=round(free[lane], 2), mongo=mongo)
             if not targets or fault.target in targets:
                 break
         else:
@@ -81,7 +94,9 @@ def plan(
             found.append(fault)
 
 
-def _draw(numbers: random.Random, chosen: dict[str, int], hosts: Sequence[str], *, number: int, at: float) -> Fault:
+def _draw(
+    numbers: random.Random, chosen: dict[str, int], hosts: Sequence[str], *, number: int, at: float, mongo: bool
+) -> Fault:
     kind = numbers.choices(list(chosen), list(chosen.values()))[0]
     runners = [f"runner-{host}" for host in hosts]
     agents = [f"{part}-{host}" for host in hosts for part in ("agent", "watchdog")]
@@ -94,12 +109,13 @@ def _draw(numbers: random.Random, chosen: dict[str, int], hosts: Sequence[str], 
         case "freeze":
             target = numbers.choice([*SERVICES, "redis", *runners, *agents])
             short = numbers.choice([numbers.uniform(1, 6), numbers.uniform(6, 20)])
-        case "partition":
-            target = numbers.choice(links(hosts))
+        case "partition" | "isolate":
+            # An agent is isolated by a cut of all that it has.
+            target = numbers.choice(links(hosts, mongo=mongo) if kind == "partition" else [f"agent-{h}" for h in hosts])
             detail = f"{numbers.choice(['up', 'down', 'both'])} {numbers.choice(['resume', 'reset'])}"
             short = numbers.choice([numbers.uniform(1, 5), numbers.uniform(5, 16)])
         case "delay":
-            target, detail = numbers.choice(links(hosts)), str(numbers.choice([20, 100, 400]))
+            target, detail = numbers.choice(links(hosts, mongo=mongo)), str(numbers.choice([20, 100, 400]))
             short = numbers.uniform(3, 12)
         case "flush":
             target, short = "redis", 0.0
@@ -107,6 +123,8 @@ def _draw(numbers: random.Random, chosen: dict[str, int], hosts: Sequence[str], 
             target = "redis"
         case "daemon-term" | "daemon-kill":
             target, short = f"dockerd-{numbers.choice(list(hosts))}", numbers.uniform(0.5, 8)
+        case "daemon-hang":
+            target, short = f"dockerd-{numbers.choice(list(hosts))}", numbers.uniform(1, 15)
         case "disk-full":
             target, short = "disk", numbers.uniform(1, 6)
         case "clock":
@@ -116,15 +134,24 @@ def _draw(numbers: random.Random, chosen: dict[str, int], hosts: Sequence[str], 
     return Fault(number=number, kind=kind, target=target, at=at, lasts=round(short, 2), detail=detail)
 
 
-def links(hosts: Sequence[str]) -> list[str]:
+def links(hosts: Sequence[str], *, mongo: bool = False) -> list[str]:
     """The names of the connections that can be cut."""
     more = [f"agent-{host}-{end}" for host in hosts for end in ("dispatcher", "store")]
-    return [*LINKS, "dispatcher-redis", *more]
+    # As often as the others of the store together: all that it does goes by this one.
+    return [*LINKS, "dispatcher-redis", *([DATABASE_LINK] * 2 if mongo else []), *more]
 
 
 def _collide(one: Fault, other: Fault) -> bool:
     together = one.at < other.until + 0.5 and other.at < one.until + 0.5
-    return together and (ALL in {one.target, other.target} or _thing(one.target) == _thing(other.target))
+    if not together:
+        return False
+    if ALL in {one.target, other.target} or _thing(one.target) == _thing(other.target):
+        return True
+    # A cut of all connections of an agent, and of one of them.
+    return any(
+        whole.kind == "isolate" and part.target.startswith(f"{whole.target}-")
+        for whole, part in ((one, other), (other, one))
+    )
 
 
 def _thing(target: str) -> str:

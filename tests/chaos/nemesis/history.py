@@ -2,15 +2,19 @@
 
 Times `at`, `began`, `ended` are ns since the epoch by the machine's own clock.
 
-- setup    seed, slots, hosts, limits [[regex, most]], pools [[name, regex, most]], cron (whether the API takes it)
+- setup    seed, atomic (whether the store keeps all of a decision at once), slots, hosts,
+             limits [[regex, most]], pools [[name, regex, most]]
 - intent   n, task, key, program, retries, retry_on, on_lost, timeout, deadline, cron: what is going to be asked for
 - post     n, began, ended, outcome (answered | refused | unknown), status, job, replayed
+- command  n, job, verb (trigger | pause | resume | retry), began, ended, outcome, status, execution
 - stop     n, job, began, ended, outcome, status, result (STOPPED | STOPPING), executions
 - docker   host, action, at, container, execution, job, task, attempt
 - witness  word (start | end), execution, attempt, fence, up (seconds)
 - fault    number, fault (its kind), target, began, ended, error
 - seen     what an ended execution was while things still broke: execution, state, exit_code, fence
-- skip     job, reason, first, last, count, decided: as the API showed them, each as often as it did
+- skip     job, reason, first, last, count, decided: as the API showed them
+- crowd    job, executions: open ones that it showed at once, of a job whose overlap is not ALLOW
+- rest     job, since, decided: a paused one, and up to which time its fires were decided on
 - job      at the end: job, task, state, n, key, executions, schedule {anchor, decided, next, runs, skipped, waiting}
 - execution  at the end: execution, job, task, attempt, fence, trigger, state, exit_code, reason, retries_used,
              infra_used, fire, finished, logs_complete, stdout, stderr

@@ -15,6 +15,9 @@ from tests.support.farm.witness import Witness
 # Marks each job with the number of its intent, whatever the request's answer was.
 LABEL = "chaos.n"
 INFRA_RETRIES = 30
+HOSTS = ("a", "b", "c")
+# Kinds of which some are retried by hand.
+_BY_HAND = frozenset({"plain", "failing", "flaky", "choosy", "timeout", "limited"})
 
 # kind → how often, relative to the others.
 WEIGHTS = {
@@ -31,6 +34,7 @@ WEIGHTS = {
     "stopped": 9,
     "deadline": 4,
     "fail-if-lost": 3,
+    "picky": 4,
 }
 # How it is sent: once without a key, with one until it is answered, several times at once, in a batch with others.
 _WAYS = {"once": 3, "keyed": 5, "repeated": 2, "batch": 3}
@@ -38,7 +42,8 @@ _WAYS = {"once": 3, "keyed": 5, "repeated": 2, "batch": 3}
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """`stop_after`: seconds after it was sent. `cron`: what a checker has to know of a schedule."""
+    """`stop_after`: seconds after it was sent. `by_hand`: it is retried once it has ended. `cron`: what a checker has
+    to know of a schedule; `steps`: seconds and what is done to it then."""
 
     n: int
     kind: str
@@ -47,7 +52,9 @@ class Intent:
     program: Program
     more: dict[str, Any]
     stop_after: float | None = None
+    by_hand: bool = False
     cron: dict[str, Any] | None = None
+    steps: tuple[tuple[float, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -77,6 +84,7 @@ class Intent:
             "on_lost": self.more.get("onLost", "RERUN"),
             "timeout": "timeout" in self.more,
             "deadline": "startDeadline" in self.more,
+            "agent_labels": self.more.get("agentLabels", {}),
             "cron": self.cron,
         }
 
@@ -131,6 +139,8 @@ def _intent(numbers: random.Random, n: int, weights: dict[str, int]) -> Intent:
             more = {"startDeadline": "2s"}
         case "fail-if-lost":
             seconds, more = 1.0, {"onLost": "FAIL"}
+        case "picky":
+            more = {"agentLabels": {"host": numbers.choice(HOSTS)}, "resources": {"cpus": 0.1, "memory": "16m"}}
     return Intent(
         n=n,
         kind=kind,
@@ -139,28 +149,78 @@ def _intent(numbers: random.Random, n: int, weights: dict[str, int]) -> Intent:
         program=Program(number=n, seconds=seconds, bad_until=bad_until, bad_code=bad_code, **output),
         more=more,
         stop_after=stop_after,
+        by_hand=kind in _BY_HAND and numbers.random() < 0.3,
     )
 
 
-def recurring() -> list[Intent]:
-    """Jobs that fire until they are stopped. More than a few would leave no room for others on a small machine."""
-    made = []
-    plans: list[tuple[str, int, bool, str, str, float]] = [
-        ("@every 3s", 3_000, False, "ALLOW", "ONCE", 0.0),
-        ("* * * * * */5", 5_000, True, "SKIP", "ONCE", 0.5),
-        ("@every 4s", 4_000, False, "SKIP", "SKIP", 6.0),
-        ("* * * * * */10", 10_000, True, "ALLOW", "ALL", 1.0),
-    ]
-    for n, (expression, every, aligned, overlap, misfire, seconds) in enumerate(plans, 1):
-        made.append(
-            Intent(
-                n=n,
-                kind="recurring",
-                task=f"cron-{n}",
-                way="keyed",
-                program=Program(number=n, stdout=200, stderr=40, seconds=seconds),
-                more={"cron": expression, "overlap": overlap, "misfire": misfire, "misfireDeadline": "90s"},
-                cron={"every": every, "aligned": aligned, "overlap": overlap, "misfire": misfire},
-            )
-        )
-    return made
+# Expression, period in ms, whether its times are multiples of the epoch's seconds (else of the job's begin).
+_EXPRESSIONS = (
+    ("@every 3s", 3_000, False),
+    ("* * * * * */5", 5_000, True),
+    ("@every 4s", 4_000, False),
+    ("* * * * * */10", 10_000, True),
+)
+_OVERLAPS = ("ALLOW", "SKIP", "QUEUE", "REPLACE")
+_MISFIRES = ("ONCE", "SKIP", "ALL")
+# Live at once: more would leave no room for others on a small machine.
+SLOTS = 4
+_FIRST_RECURRING = 1_000_000
+
+
+def recurring(seed: int, slot: int) -> Iterator[Intent]:
+    """Jobs that fire until they are stopped, one after the other, without end. All slots begin with another overlap."""
+    numbers = random.Random(f"recurring {seed} {slot}")
+    n = _FIRST_RECURRING * (slot + 1)
+    while True:
+        n += 1
+        yield _recurring(numbers, n, _OVERLAPS[(slot + n - 1) % len(_OVERLAPS)])
+
+
+def _recurring(numbers: random.Random, n: int, overlap: str) -> Intent:
+    misfire = numbers.choice(_MISFIRES)
+    # Ten minutes of missed fires that all run at once must not be more than a small machine can run.
+    many = misfire == "ALL" and overlap == "ALLOW"
+    expression, every, aligned = _EXPRESSIONS[3] if many else numbers.choice(_EXPRESSIONS)
+    # Longer than their period, now and then, so that the overlap has something to decide on.
+    seconds = numbers.choice([0.0, 1.0, 2.0] if overlap == "ALLOW" else [0.5, 3.0, 6.0, 9.0])
+    deadline = numbers.choice([5, 20, 90])
+    more: dict[str, Any] = {"cron": expression, "overlap": overlap, "misfire": misfire}
+    flaky = numbers.random() < 0.2
+    if flaky:
+        more |= {"retries": 1, "backoff": {"min": "0.5s", "max": "1s"}}
+    return Intent(
+        n=n,
+        kind="recurring",
+        task=f"cron-{overlap.lower()}",
+        way="keyed",
+        program=Program(
+            number=n, stdout=200, stderr=40, seconds=seconds, bad_until=3 if flaky else 0, bad_code=9 if flaky else 0
+        ),
+        more={**more, "misfireDeadline": f"{deadline}s"},
+        cron={
+            "every": every,
+            "aligned": aligned,
+            "overlap": overlap,
+            "misfire": misfire,
+            "deadline": deadline * 1000,
+        },
+        steps=_steps(numbers),
+    )
+
+
+def _steps(numbers: random.Random) -> tuple[tuple[float, str], ...]:
+    """What is done to a recurring job: seconds since it was made, and the verb. The last one is its stop."""
+    now, steps = 0.0, []
+    for _ in range(numbers.randrange(2, 6)):
+        now += numbers.uniform(2, 25)
+        match numbers.choice(["trigger", "trigger", "pause", "pause and trigger"]):
+            case "trigger":
+                steps.append((now, "trigger"))
+            case verbs:
+                steps.append((now, "pause"))
+                now += numbers.uniform(1, 15)
+                if verbs != "pause":
+                    steps.append((now, "trigger"))
+                    now += numbers.uniform(1, 10)
+                steps.append((now, "resume"))
+    return (*((round(at, 1), verb) for at, verb in steps), (round(now + numbers.uniform(5, 40), 1), "stop"))

@@ -21,7 +21,8 @@ _WORKERS = 6
 
 
 class Load:
-    """`opened` is told each job that was answered; `count_open` says how many have not ended yet."""
+    """`opened` is told each job that was answered, `reopened` each that may run again; `count_open` says how many have
+    not ended yet. `pace`: jobs a second at most."""
 
     def __init__(
         self,
@@ -32,14 +33,18 @@ class Load:
         seed: int,
         kinds: Sequence[str] = (),
         opened: Callable[[str, Intent], None],
+        reopened: Callable[[str, Intent], None],
         count_open: Callable[[], int],
+        pace: float = 3.0,
     ) -> None:
+        self._pace = pace
         self._rest = rest
         self._witness = witness
         self._history = history
         self._seed = seed
         self._kinds = kinds
         self._opened = opened
+        self._reopened = reopened
         self._count_open = count_open
         self._numbers = random.Random(f"pace {seed}")
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="load")
@@ -75,7 +80,7 @@ class Load:
             while self._count_open() + self._under_way >= MOST_OPEN:
                 if self._ending.wait(0.1):
                     break
-            if self._ending.wait(self._numbers.expovariate(3.0)):
+            if self._ending.wait(self._numbers.expovariate(self._pace)):
                 break
             self._history.add("intent", **intent.as_event())
             if intent.way != "batch":
@@ -89,7 +94,7 @@ class Load:
         if batch:
             self._submit(self._post_batch, batch)
 
-    def _submit(self, function: Callable[[Any], None], argument: Any) -> None:
+    def _submit(self, function: Callable[[Any], object], argument: Any) -> None:
         with self._lock:
             self._under_way += 1
 
@@ -103,18 +108,19 @@ class Load:
         self._pool.submit(run)
 
     # Requests -------------------------------------------------------------------------------------------------------
-    def post(self, intent: Intent) -> None:
-        """Once, or with a key until it is answered."""
+    def post(self, intent: Intent) -> str:
+        """Once, or with a key until it is answered; the job, empty where nobody knows it."""
         headers = {"Idempotency-Key": intent.key} if intent.key else {}
         spec = intent.spec(self._witness)
         while not self._ended.is_set():
             answer = self._call(f"/tasks/{intent.task}", spec, headers)
             self._note([intent], [answer["body"]], answer)
             if answer["outcome"] != "unknown" and answer["status"] != 429:
-                return
+                return str(answer["body"].get("jobId", ""))
             if not intent.key:
-                return
+                break
             self._ended.wait(0.3)
+        return ""
 
     def _post_batch(self, batch: list[Intent]) -> None:
         jobs = [{"taskId": one.task, "idempotencyKey": one.key, "spec": one.spec(self._witness)} for one in batch]
@@ -171,6 +177,32 @@ class Load:
             if self._ended.wait(0.3):
                 return False
         return False
+
+    def stop_soon(self, job: str, intent: Intent) -> None:
+        """In the background, until it is answered or all is over."""
+        threading.Thread(target=self.stop_job, args=(job, intent, 1_000), daemon=True).start()
+
+    def retry(self, job: str, intent: Intent) -> None:
+        """Once, by hand, of a job that has ended, while there is still time for it."""
+        if not self._ending.is_set():
+            self._submit(lambda _none: self.command(job, intent, "retry"), None)
+
+    def command(self, job: str, intent: Intent, verb: str) -> str:
+        """Once; the outcome (answered | refused | unknown)."""
+        answer = self._call(f"/jobs/{job}/{verb}", None, {})
+        body = answer["body"]
+        self._history.add(
+            "command",
+            n=intent.n,
+            job=job,
+            verb=verb,
+            outcome=answer["outcome"],
+            execution=body.get("executionId", ""),
+            **{name: answer[name] for name in ("began", "ended", "status")},
+        )
+        if verb == "retry" and answer["outcome"] != "refused":
+            self._reopened(job, intent)
+        return str(answer["outcome"])
 
     def _call(self, path: str, body: Any, headers: dict[str, str]) -> dict[str, Any]:
         """A POST. 4xx changed nothing; of all else but 200 nobody knows what became."""

@@ -126,6 +126,20 @@ MUTANTS = (
         arguments=("--only", "freeze", "--on", "scheduler-0", "--on", "scheduler-1"),
         rules=frozenset({"cron-doubled", "cron-missed", "cron-skip"}),
     ),
+    Mutant(
+        name="fire-by-wall-clock",
+        what="a scheduler fires what its own clock shows to have come since it last looked, not all that is undecided",
+        patches=(
+            Patch(
+                file="scheduler/easyq_scheduler/convert.py",
+                old="    return State(cursor_ms=due.cursor or due.anchor, runs=due.runs)",
+                new="    shown = __import__('easyq_chassis.clock', fromlist=['clock']).SystemClock().now_ms()\n"
+                "    return State(cursor_ms=max(due.cursor or due.anchor, shown - 15_000), runs=due.runs)",
+            ),
+        ),
+        arguments=("--only", "clock"),
+        rules=frozenset({"cron-doubled", "cron-missed"}),
+    ),
 )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from tests.chaos.nemesis.faults import Fault
 from tests.chaos.nemesis.history import History
-from tests.chaos.nemesis.stage import HOSTS, Stage
+from tests.chaos.nemesis.intents import HOSTS
+from tests.chaos.nemesis.stage import Stage
 from tests.support import process
 from tests.support.server import Server
 
@@ -19,32 +20,40 @@ Undo = Callable[[], None]
 
 
 class Nemesis:
-    """Each fault has a thread that begins it at its time and ends it at its time."""
+    """Each fault has a thread of its own while it lasts."""
 
     def __init__(self, stage: Stage, faults: Sequence[Fault], history: History) -> None:
         self._stage = stage
         self._faults = faults
         self._history = history
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._carry_out, args=(fault,), daemon=True) for fault in faults]
+        self._under_way: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._go_through, name="nemesis", daemon=True)
 
     def start(self) -> None:
         self._began = time.monotonic()
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def stop(self, timeout: float) -> list[str]:
         """Ends all that goes on, waits, and puts everything right; what did not work."""
         self._ended.set()
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
+        self._thread.join(timeout)
+        for thread in self._under_way:
             thread.join(max(0.0, deadline - time.monotonic()))
-        problems = [thread.name for thread in self._threads if thread.is_alive()]
+        problems = [thread.name for thread in self._under_way if thread.is_alive()]
         return problems + heal(self._stage)
 
+    def _go_through(self) -> None:
+        for fault in sorted(self._faults, key=lambda one: one.at):
+            if self._ended.wait(max(0.0, self._began + fault.at - time.monotonic())):
+                return
+            title = f"fault {fault.number}: {fault.kind} {fault.target}"
+            thread = threading.Thread(target=self._carry_out, args=(fault,), name=title, daemon=True)
+            self._under_way = [one for one in self._under_way if one.is_alive()] + [thread]
+            thread.start()
+
     def _carry_out(self, fault: Fault) -> None:
-        if self._ended.wait(max(0.0, self._began + fault.at - time.monotonic())):
-            return
         began, error = time.time_ns(), ""
         undo: Undo = lambda: None  # noqa: E731
         try:
@@ -78,7 +87,7 @@ class Nemesis:
                 return lambda: _all(undo)
             case "freeze":
                 return self._freeze(fault.target)
-            case "partition":
+            case "partition" | "isolate":
                 directions, _, after = fault.detail.partition(" ")
                 stage.network.cut(fault.target, directions)
                 return lambda: stage.network.heal(fault.target, reset=after == "reset")
@@ -95,6 +104,10 @@ class Nemesis:
                 host = stage.host(fault.target.removeprefix("dockerd-"))
                 host.stop(signal.SIGTERM if fault.kind == "daemon-term" else signal.SIGKILL, timeout=20)
                 return lambda: _start(host)
+            case "daemon-hang":
+                host = stage.host(fault.target.removeprefix("dockerd-"))
+                host.freeze()
+                return lambda: host.thaw() if host.running else None
             case "disk-full":
                 if stage.disk is not None:
                     stage.disk.fill()

@@ -102,7 +102,7 @@ class Network:
         """`up`: nothing from the caller arrives; `down`: no answer does; `both`. Connections stay open."""
 
         async def change() -> None:
-            for proxy in self._by_link[link]:
+            for proxy in self._of(link):
                 if directions in {"up", "both"}:
                     proxy.up.clear()
                 if directions in {"down", "both"}:
@@ -112,7 +112,7 @@ class Network:
 
     def slow(self, link: str, seconds: float) -> None:
         async def change() -> None:
-            for proxy in self._by_link[link]:
+            for proxy in self._of(link):
                 proxy.delay = seconds
 
         self._call(change())
@@ -121,15 +121,21 @@ class Network:
         """What was held back arrives late, or (`reset`) never: connections break. No `link`: all."""
 
         async def change() -> None:
-            for name, proxies in self._by_link.items():
-                for proxy in proxies if link in {"", name} else ():
-                    if reset:
-                        proxy.reset()
-                    proxy.delay = 0.0
-                    proxy.up.set()
-                    proxy.down.set()
+            for proxy in self._of(link):
+                if reset:
+                    proxy.reset()
+                proxy.delay = 0.0
+                proxy.up.set()
+                proxy.down.set()
 
         self._call(change())
+
+    def _of(self, link: str) -> list[Proxy]:
+        """Those of a link, or of all whose names begin with its name and a dash; all where it is empty."""
+        names = [name for name in self._by_link if link in {"", name} or name.startswith(f"{link}-")]
+        if not names:
+            raise KeyError(link)
+        return [proxy for name in names for proxy in self._by_link[name]]
 
     def _call(self, coroutine: Any) -> Any:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -17,19 +18,28 @@ from tests.support.farm import Rest
 
 _AWAY = (OSError, http.client.HTTPException, ValueError, AssertionError, KeyError)
 _OPEN = ("SCHEDULED", "QUEUED", "RUNNING", "RETRYING")
+# Ends after which a job may be retried: nobody asked for them.
+_RETRIED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT"})
 
 
 class Reader:
     """Knows which jobs were answered, and looks at them in turn until they have ended."""
 
     def __init__(self, rest: Rest, history: History) -> None:
+        # Is told each job, once, that has ended by itself and is to be retried.
+        self.retry: Callable[[str, Intent], None] = lambda _job, _intent: None
         self._rest = rest
         self._history = history
         self._lock = threading.Lock()
+        # Those that have not ended, and of these, those that go on.
         self.recurring: dict[str, Intent] = {}
+        self._stopping: set[str] = set()
         self._open: dict[str, Intent] = {}
         self._ended: set[str] = set()
         self._logs: set[str] = set()
+        self._seen: set[str] = set()
+        self._told: set[str] = set()
+        self._skips: set[tuple[object, ...]] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="reader", daemon=True)
 
@@ -43,9 +53,25 @@ class Reader:
     def opened(self, job: str, intent: Intent) -> None:
         with self._lock:
             if intent.cron:
-                self.recurring[job] = intent
+                if job not in self._ended:
+                    self.recurring[job] = intent
             elif job not in self._ended:
                 self._open[job] = intent
+
+    def reopened(self, job: str, intent: Intent) -> None:
+        with self._lock:
+            self._ended.discard(job)
+            self._open[job] = intent
+
+    def stopped(self, job: str) -> None:
+        """A recurring job's stop was answered."""
+        self._stopping.add(job)
+
+    @property
+    def live(self) -> dict[str, Intent]:
+        """Recurring jobs that nobody has stopped."""
+        with self._lock:
+            return {job: intent for job, intent in self.recurring.items() if job not in self._stopping}
 
     def count_open(self) -> int:
         return len(self._open)
@@ -59,8 +85,8 @@ class Reader:
                 if self._over.wait(0.03):
                     return
                 self._look(job)
-            for job in list(self.recurring):
-                self._look_at_schedule(job)
+            for job, intent in list(self.recurring.items()):
+                self._look_at_schedule(job, intent)
             self._over.wait(0.2)
 
     def _look(self, job: str) -> None:
@@ -76,32 +102,66 @@ class Reader:
             return
         if record["state"] not in ENDS:
             return
-        for execution in record["executions"]:
-            self._history.add(
-                "seen",
-                execution=execution["executionId"],
-                state=execution["state"],
-                exit_code=execution["exitCode"],
-                fence=execution["fence"],
-            )
-            if execution["logsComplete"]:
-                self._read_logs(job, execution["executionId"])
+        self._look_at_executions(job, record["executions"])
+        with self._lock:
+            intent = self._open.get(job)
         self._close(job)
+        if intent is not None and intent.by_hand and job not in self._told and record["state"] in _RETRIED:
+            self._told.add(job)
+            self.retry(job, intent)
+
+    def _look_at_executions(self, job: str, executions: list[dict[str, Any]]) -> None:
+        """Those that have ended, each once."""
+        for execution in executions:
+            name = execution["executionId"]
+            if execution["state"] not in ENDS | {"LOST"}:
+                continue
+            if name not in self._seen:
+                self._seen.add(name)
+                self._history.add(
+                    "seen",
+                    execution=name,
+                    state=execution["state"],
+                    exit_code=execution["exitCode"],
+                    fence=execution["fence"],
+                )
+            if execution["logsComplete"]:
+                self._read_logs(job, name)
 
     def _close(self, job: str) -> None:
         with self._lock:
             self._open.pop(job, None)
             self._ended.add(job)
 
-    def _look_at_schedule(self, job: str) -> None:
+    def _look_at_schedule(self, job: str, intent: Intent) -> None:
         try:
-            record = self._rest.call("GET", f"/jobs/{job}", timeout=10).json()
-            self._note_skips(job, record["schedule"])
+            record = self._rest.get(f"/jobs/{job}", timeout=10)
+            schedule, executions = record["schedule"], record["executions"]
+            self._note_skips(job, schedule)
+            # More of one kind than may be are told by the checker.
+            still_open = [one["executionId"] for one in executions if one["state"] not in ENDS | {"LOST"}]
+            if len(still_open) > 1 and intent.cron and intent.cron["overlap"] != "ALLOW":
+                self._history.add("crowd", job=job, executions=still_open)
+            if record["state"] == "PAUSED":
+                self._history.add(
+                    "rest", job=job, since=_ms(schedule["pausedAt"]), decided=_ms(schedule["decidedUntil"])
+                )
+            self._look_at_executions(job, executions)
+            if record["state"] in ENDS:
+                self._look_at_executions(job, list(self._pages(f"/jobs/{job}/executions?pageSize=500", 0)))
         except _AWAY:
             return
+        if record["state"] in ENDS:
+            with self._lock:
+                self.recurring.pop(job, None)
+                self._ended.add(job)
 
     def _note_skips(self, job: str, schedule: dict[str, Any] | None) -> None:
         for skip in (schedule or {}).get("skips", []):
+            key = (job, *(skip[name] for name in ("reason", "first", "last", "count")))
+            if key in self._skips:
+                continue
+            self._skips.add(key)
             self._history.add(
                 "skip",
                 job=job,
@@ -135,17 +195,14 @@ class Reader:
         except _AWAY:
             return None
 
-    def stopped(self) -> bool:
-        """Whether the recurring jobs have ended, as far as they can be read."""
-        try:
-            return all(self._rest.get(f"/jobs/{job}", timeout=10)["state"] in ENDS for job in self.recurring)
-        except _AWAY:
-            return False
+    def all_stopped(self) -> bool:
+        """Whether all recurring jobs were seen to have ended."""
+        return not self.recurring
 
     def decided(self) -> dict[str, int]:
-        """How far each recurring job's times are decided, of those that can be read."""
+        """How far each live recurring job's times are decided, of those that can be read."""
         found = {}
-        for job in self.recurring:
+        for job in self.live:
             try:
                 schedule = self._rest.get(f"/jobs/{job}", timeout=10)["schedule"]
                 found[job] = _ms(schedule["decidedUntil"]) or 0

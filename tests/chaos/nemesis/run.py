@@ -10,20 +10,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.chaos.nemesis.checks import check, summary
-from tests.chaos.nemesis.faults import WEIGHTS, plan
+from tests.chaos.nemesis.faults import plan
 from tests.chaos.nemesis.history import History, read
-from tests.chaos.nemesis.intents import Intent, recurring
+from tests.chaos.nemesis.intents import HOSTS
 from tests.chaos.nemesis.load import Load
 from tests.chaos.nemesis.nemesis import Nemesis
 from tests.chaos.nemesis.reader import Reader
 from tests.chaos.nemesis.report import table
-from tests.chaos.nemesis.stage import HOSTS, LIMITS, POOLS, SLOTS, Stage
+from tests.chaos.nemesis.stage import LIMITS, POOLS, ROOT, SLOTS, Stage
+from tests.chaos.nemesis.steering import Steering
 from tests.chaos.nemesis.world import read_world
 from tests.support import process
 from tests.support.farm import DockerObserver, Rest
 
-# Seconds of the end that are kept for reading, judging and clearing up.
-_FOR_THE_END = 45
+# Jobs a second. FerretDB goes through a whole table for most of what it is asked: with more it comes to a standstill.
+_PACE, _MONGO_PACE = 3.0, 0.5
+
+
+def _for_the_end(minutes: float) -> float:
+    """Seconds of the end that are kept for reading, judging and clearing up: a long run has more to read."""
+    return 45 + 0.75 * minutes
+
+
+def _to_settle(minutes: float) -> float:
+    """Seconds before the run's time is over in which nothing is broken any more."""
+    return min(120.0, 2 * minutes)
 
 
 class Run:
@@ -40,6 +51,7 @@ class Run:
         targets: Sequence[str] = (),
         load: Sequence[str] = (),
         mongo: bool = False,
+        services: Path = ROOT / "services",
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
@@ -48,12 +60,11 @@ class Run:
         self._limit = limit
         self._seed = seed
         self._minutes = minutes
-        # A full disk is that of the embedded database.
-        possible = [kind for kind in kinds or WEIGHTS if not (mongo and kind == "disk-full")]
-        self._faults = plan(seed, minutes * 60, HOSTS, kinds=possible, targets=targets)
+        self._faults = plan(seed, minutes * 60, HOSTS, kinds=kinds, targets=targets, mongo=mongo)
         self._history = History(folder / "history.jsonl")
         self._extra = extra
         self._mongo = mongo
+        self._services = services
         self._load = load
         self._stage: Stage | None = None
         (folder / "faults.json").write_text(json.dumps([f.as_json() for f in self._faults], indent=1))
@@ -62,7 +73,9 @@ class Run:
         try:
             with self._step("starts the farm"):
                 process.remove_stale_folders()
-                self._stage = Stage(minutes=self._minutes, mongo=self._mongo, extra=self._extra)
+                self._stage = Stage(
+                    minutes=self._minutes, mongo=self._mongo, services=self._services, extra=self._extra
+                )
                 self._stage.start()
             self._run(self._stage)
         finally:
@@ -90,13 +103,19 @@ class Run:
             seed=self._seed,
             kinds=self._load,
             opened=reader.opened,
+            reopened=reader.reopened,
             count_open=reader.count_open,
+            pace=_MONGO_PACE if self._mongo else _PACE,
         )
+        reader.retry = load.retry
+        steering = Steering(load, self._history, seed=self._seed, stopped=reader.stopped)
         nemesis = Nemesis(stage, self._faults, self._history)
         self._history.add(
             "setup",
             seed=self._seed,
             slots=SLOTS,
+            # Whether what is read at once belongs together, and what is decided together is stored together.
+            atomic=not self._mongo,
             hosts=list(HOSTS),
             limits=[list(limit) for limit in LIMITS],
             pools=[list(pool) for pool in POOLS],
@@ -104,15 +123,16 @@ class Run:
         with DockerObserver(stage.hosts) as observer:
             try:
                 with self._step("breaks things"):
-                    self._add_recurring(load, rest)
                     reader.start()
                     load.start()
+                    steering.start()
                     nemesis.start()
-                    time.sleep(max(1.0, self._minutes * 60 - self._seconds()))
+                    time.sleep(max(1.0, self._minutes * 60 - _to_settle(self._minutes) - self._seconds()))
                 with self._step("settles"):
                     for problem in nemesis.stop(30):
                         print(f"could not be mended: {problem}", flush=True)
-                    load.finish_posts(20)
+                    load.finish_posts(10)
+                    steering.finish(20)
                     settled = self._settle(load, reader)
                     alive = self._alive(stage)
                 with self._step("reads everything"):
@@ -123,37 +143,25 @@ class Run:
             finally:
                 self._write_witnesses(stage, observer)
 
-    def _add_recurring(self, load: Load, rest: Rest) -> None:
-        """Where the API takes them."""
-        wishes: list[Intent] = recurring()
-        probe = rest.call("POST", f"/tasks/{wishes[0].task}?validateOnly=true", wishes[0].more | {"image": "x"})
-        if probe.status != 200:
-            print(f"no recurring jobs, the API refuses them: {probe.body[:200]!r}", flush=True)
-            return
-        print("with recurring jobs", flush=True)
-        for wish in wishes:
-            self._history.add("intent", **wish.as_event())
-            load.post(wish)
-
     # The end ----------------------------------------------------------------------------------------------------------
     def _settle(self, load: Load, reader: Reader) -> bool:
         """Waits until all has ended, as long as there is time; whether it has."""
-        deadline = self._began + self._limit - _FOR_THE_END
+        deadline = self._began + self._limit - _for_the_end(self._minutes)
         before = reader.decided()
         while time.monotonic() < deadline - 30:
             now = reader.decided()
             # Each recurring job must get on after the last fault; one that doesn't is stopped behind its times.
-            if len(now) == len(reader.recurring) and all(now[job] > before.get(job, 0) for job in now):
+            if len(now) == len(reader.live) and all(now[job] > before.get(job, 0) for job in now):
                 break
             time.sleep(0.5)
         else:
             stuck = [job for job, until in reader.decided().items() if until <= before.get(job, 0)]
             for job in stuck:
                 self._history.add("standstill", job=job)
-        for job, intent in reader.recurring.items():
-            load.stop_job(job, intent)
+        for job, intent in reader.live.items():
+            load.stop_soon(job, intent)
         while time.monotonic() < deadline:
-            if reader.still_open() == [] and reader.count_open() == 0 and reader.stopped():
+            if reader.still_open() == [] and reader.count_open() == 0 and reader.all_stopped():
                 return True
             time.sleep(0.5)
         print(f"still open: {reader.still_open()}", flush=True)
@@ -161,7 +169,7 @@ class Run:
 
     def _alive(self, stage: Stage) -> list[str]:
         """Executions whose containers still run, a while after everything has ended."""
-        deadline = min(time.monotonic() + 20, self._began + self._limit - _FOR_THE_END + 5)
+        deadline = min(time.monotonic() + 20, self._began + self._limit - _for_the_end(self._minutes) + 5)
         while True:
             found = []
             for host in stage.hosts:

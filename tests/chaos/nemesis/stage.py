@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.chaos.nemesis.faults import DATABASE_LINK
+from tests.chaos.nemesis.intents import HOSTS
 from tests.chaos.nemesis.proxy import Network
 from tests.support import process
 from tests.support.farm import SplitFarm, Witness
@@ -17,8 +20,8 @@ from tests.support.ferretdb import FerretDB, ferretdb_binary
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, redis_binary
 
-HOSTS = ("a", "b", "c")
 SLOTS = 3
+ROOT = Path(__file__).parents[3]
 LIMITS = (("limited-.*", 2), ("limited-b", 1))
 POOLS = (("small", "pooled-.*", 3),)
 # So long the store waits until it gives an agent up; short, so that a run of minutes sees it.
@@ -81,7 +84,8 @@ class ChaosFarm(SplitFarm):
             self._network.between(f"{link}-store", store),
         )
         process.remove_folder(plain.folder)
-        service = _RunnerService("runner", settings=plain.settings, mark=str(self.folder))
+        settings = {**plain.settings, "labels": f"host={host.label}"}
+        service = _RunnerService("runner", settings=settings, mark=str(self.folder))
         service.extra = self._variables(f"runner-{host.label}")
         return service
 
@@ -92,7 +96,7 @@ class Disk:
     def __init__(self, folder: Path, megabytes: int) -> None:
         self.folder = folder
         self._size = f"{megabytes}m"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._mount("-t", "tmpfs", "-o", f"size={self._size}", "tmpfs")
 
     def fill(self) -> None:
@@ -109,12 +113,19 @@ class Disk:
 
 
 class Stage:
-    """Everything, started by `start`. `extra` are variables for all services; `mongo`: the store on FerretDB."""
+    """Everything, started by `start`. `extra` are variables for all services; `mongo`: the store on FerretDB.
 
-    def __init__(self, *, minutes: float, mongo: bool = False, extra: Mapping[str, str] | None = None) -> None:
+    The services are started from a copy of `services`: whoever edits the source during an hour does not change what
+    the next restart brings up.
+    """
+
+    def __init__(
+        self, *, minutes: float, mongo: bool = False, services: Path, extra: Mapping[str, str] | None = None
+    ) -> None:
         self._closing = process.Closing()
         self.folder = process.make_folder("chaos")
         self._closing.add(lambda: process.remove_folder(self.folder))
+        code = {"PYTHONPATH": os.pathsep.join(map(str, _copied(services, self.folder / "code")))}
         self.clock_file = self.folder / "clock"
         self.network = Network()
         self._closing.add(self.network.close)
@@ -128,7 +139,10 @@ class Stage:
         if mongo:
             self.ferretdb = FerretDB(ferretdb_binary())
             self._closing.add(self.ferretdb.close)
-            database = f"{self.ferretdb.url}chaos"
+            # In memory: it writes to disk for each document, and what is tried here is not a power failure.
+            Disk(self.ferretdb.folder / "data", int(256 + 24 * minutes))
+            address = f"127.0.0.1:{self.ferretdb.port}"
+            database = f"mongodb://{self.network.between(DATABASE_LINK, address)}/chaos"
         else:
             self.disk = Disk(self.folder / "disk", int(256 + 24 * minutes))
             database = f"sqlite:///{self.disk.folder}/easyq.db"
@@ -138,7 +152,7 @@ class Stage:
             redis=self.redis.url,
             store={"database": database},
             slots=SLOTS,
-            extra={"EASYQ_TEST_CLOCK_FILE": str(self.clock_file), **(extra or {})},
+            extra={"EASYQ_TEST_CLOCK_FILE": str(self.clock_file), **code, **(extra or {})},
             settings=_settings(),
         )
         self._closing.add(self.farm.close)
@@ -187,9 +201,21 @@ class Stage:
         self._closing.close()
 
 
+def _copied(services: Path, folder: Path) -> list[Path]:
+    """The source of the services, the stubs and the client below `folder`; the paths to import from."""
+    sources = [
+        *(path for path in sorted(services.iterdir()) if path.is_dir()),
+        ROOT / "protos/gen",
+        ROOT / "clients/python",
+    ]
+    leave = shutil.ignore_patterns("__pycache__", "tests", ".*")
+    return [Path(shutil.copytree(one, folder / str(n) / one.name, ignore=leave)) for n, one in enumerate(sources)]
+
+
 def _settings() -> dict[str, dict[str, str]]:
     return {
-        "store": {"lost_margin": "2", "lost_interval": "0.5", "log_level": "debug"},
+        # The checker looks at everything that ever was.
+        "store": {"lost_margin": "2", "lost_interval": "0.5", "log_level": "debug", "retain_executions": "0"},
         "dispatcher": {
             "lost_after": f"{LOST_AFTER}s",
             "lease": "5",

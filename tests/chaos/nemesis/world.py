@@ -45,6 +45,9 @@ class World:
     faults: list[Event] = field(default_factory=list)
     seen: list[Event] = field(default_factory=list)
     skips: list[Event] = field(default_factory=list)
+    commands: list[Event] = field(default_factory=list)
+    rests: list[Event] = field(default_factory=list)
+    crowds: list[Event] = field(default_factory=list)
     jobs: dict[str, Event] = field(default_factory=dict)
     executions: dict[str, Event] = field(default_factory=dict)
     # More than one record of the same id, which the API must not show.
@@ -56,19 +59,28 @@ class World:
     # By job -----------------------------------------------------------------------------------------------------
     def executions_of(self, job: str) -> list[Event]:
         """Oldest first."""
-        found = self._by_job.get(job, [])
-        return sorted(found, key=lambda execution: execution["attempt"])
-
-    @property
-    def _by_job(self) -> dict[str, list[Event]]:
         if "by_job" not in self._cache:
-            by_job: dict[str, list[Event]] = defaultdict(list)
-            for execution in self.executions.values():
-                by_job[execution["job"]].append(execution)
+            by_job = _grouped(self.executions.values())
+            for found in by_job.values():
+                found.sort(key=lambda execution: execution["attempt"])
             self._cache["by_job"] = by_job
-        found: dict[str, list[Event]] = self._cache["by_job"]
-        return found
+        return list(self._cache["by_job"].get(job, ()))
 
+    def skips_of(self, job: str) -> list[Event]:
+        return self._of("skips", self.skips, job)
+
+    def stops_of(self, job: str) -> list[Event]:
+        return self._of("stops", self.stops, job)
+
+    def commands_of(self, job: str) -> list[Event]:
+        return self._of("commands", self.commands, job)
+
+    def _of(self, name: str, events: list[Event], job: str) -> list[Event]:
+        if name not in self._cache:
+            self._cache[name] = _grouped(events)
+        return list(self._cache[name].get(job, ()))
+
+    # What was worked out before, so that a long history is gone through once.
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def intent_of(self, job: str) -> Event | None:
@@ -78,7 +90,12 @@ class World:
 
     def program_of(self, job: str) -> Program | None:
         intent = self.intent_of(job)
-        return None if intent is None else Program.of(intent["program"])
+        if intent is None:
+            return None
+        programs: dict[int, Program] = self._cache.setdefault("programs", {})
+        if intent["n"] not in programs:
+            programs[intent["n"]] = Program.of(intent["program"])
+        return programs[intent["n"]]
 
     def is_recurring(self, job: str) -> bool:
         intent = self.intent_of(job)
@@ -96,6 +113,8 @@ class World:
     def counted_intervals(self) -> list[Interval]:
         """Those that limits count: a LOST execution's container may go on where the agent that would end it can't, from
         the fault on that took it."""
+        if "counted" in self._cache:
+            return list(self._cache["counted"])
         found = []
         for one in self.intervals:
             execution = self.executions.get(one.execution)
@@ -107,12 +126,20 @@ class World:
                 found.append(_until(one, ended))
             else:
                 found.append(one)
-        return found
+        self._cache["counted"] = found
+        return list(found)
 
     def _first_fault(self, at: int) -> int | None:
         """The begin of the first fault that was still on at `at`, or came later. Faults are felt for a while longer."""
         after = [fault["began"] for fault in self.faults if fault["ended"] is None or fault["ended"] + _FELT_NS >= at]
         return min(after, default=None)
+
+
+def _grouped(events: Iterable[Event]) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        found[event["job"]].append(event)
+    return found
 
 
 # An agent that was out of reach for the length of a fault is given up by the store only after its time.
@@ -146,6 +173,12 @@ def _take(world: World, event: Event) -> None:
             world.seen.append(event)
         case "skip":
             world.skips.append(event)
+        case "command":
+            world.commands.append(event)
+        case "rest":
+            world.rests.append(event)
+        case "crowd":
+            world.crowds.append(event)
         case "job":
             _once(world, world.jobs, event["job"], event)
         case "execution":
@@ -180,7 +213,9 @@ def _intervals(world: World) -> list[Interval]:
         ends += [
             fault["began"]
             for fault in world.faults
-            if fault["target"] == f"dockerd-{start['host']}" and fault["began"] >= start["at"]
+            if fault["target"] == f"dockerd-{start['host']}"
+            and fault["fault"] != "daemon-hang"
+            and fault["began"] >= start["at"]
         ]
         found.append(
             Interval(

@@ -12,6 +12,7 @@ from tests.chaos.nemesis.programs import Program
 
 SECOND = 1_000_000_000
 PLAIN, FLAKY, HALTED, BEFORE, DUE, CRON = "plain", "flaky", "halted", "before", "due", "cron"
+PICKY, QUEUED = "picky", "queued"
 ANCHOR = 1_000_000_000_500
 
 
@@ -29,6 +30,7 @@ def intent(n: int, task: str, **more: Any) -> Event:
         "on_lost": "RERUN",
         "timeout": False,
         "deadline": False,
+        "agent_labels": {},
         "cron": None,
         **more,
     }
@@ -91,12 +93,13 @@ STREAMS = ("stdout", "stderr")
 def good() -> list[Event]:
     """One job of each kind, all as it should be."""
     flaky = {"stdout": 40, "stderr": 16, "bad_until": 2, "bad_code": 7}
-    cron = {"every": 2000, "aligned": True, "overlap": "SKIP", "misfire": "ONCE"}
+    cron = {"every": 2000, "aligned": True, "overlap": "SKIP", "misfire": "ONCE", "deadline": 5000}
     fires = [ANCHOR + 1500, ANCHOR + 3500, ANCHOR + 7500]
     return [
         {
             "kind": "setup",
             "seed": 1,
+            "atomic": True,
             "slots": 2,
             "hosts": ["a", "b"],
             "limits": [["limited", 1]],
@@ -190,20 +193,92 @@ def good() -> list[Event]:
         ),
         skip("OVERLAP", 5500),
         skip("OVERLAP", 5500),
-        skip("COALESCED", 9500),
+        skip("COALESCED", 9500, decided=15_000),
+        *by_hand(),
         {"kind": "end", "settled": True, "alive": []},
     ]
 
 
-def skip(reason: str, first: int, last: int = 0, count: int = 1) -> Event:
+def by_hand() -> list[Event]:
+    """One that asked for a host and was retried there; one whose fires wait for each other, paused, and triggered."""
+    cron = {"every": 2000, "aligned": True, "overlap": "QUEUE", "misfire": "SKIP", "deadline": 1000}
+    return [
+        intent(8, "free", agent_labels={"host": "b"}),
+        post(8, PICKY),
+        command(PICKY, "retry", "answered", f"{PICKY}-2"),
+        *run(PICKY, 1, "free", 41, 42, host="b"),
+        *run(PICKY, 2, "free", 43, 44, host="b"),
+        job_record(8, PICKY, "free", "SUCCEEDED"),
+        execution(PICKY, 1, "SUCCEEDED"),
+        execution(PICKY, 2, "SUCCEEDED", trigger="MANUAL"),
+        *logs(8, f"{PICKY}-1"),
+        *logs(8, f"{PICKY}-2"),
+        intent(9, "free", cron=cron),
+        post(9, QUEUED),
+        command(QUEUED, "pause"),
+        {"kind": "rest", "job": QUEUED, "since": ANCHOR + 2000, "decided": ANCHOR + 1500},
+        {"kind": "rest", "job": QUEUED, "since": ANCHOR + 2000, "decided": ANCHOR + 1500},
+        command(QUEUED, "trigger", "answered", f"{QUEUED}-2"),
+        command(QUEUED, "trigger", "refused"),
+        command(QUEUED, "trigger", "unknown"),
+        command(QUEUED, "resume"),
+        command(QUEUED, "trigger"),
+        job_record(
+            9,
+            QUEUED,
+            "free",
+            "ACTIVE",
+            schedule={
+                "anchor": ANCHOR,
+                "decided": ANCHOR + 9500,
+                "next": ANCHOR + 11_500,
+                "runs": 2,
+                "skipped": 2,
+                "waiting": ANCHOR + 9500,
+            },
+        ),
+        *(
+            event
+            for number, (trigger, fire) in enumerate(
+                [("SCHEDULE", ANCHOR + 1500), ("MANUAL", None), ("INFRA_RETRY", None), ("MANUAL", None)], 1
+            )
+            for event in (
+                *run(QUEUED, number, "free", 50 + 2 * number, 51 + 2 * number),
+                execution(
+                    QUEUED,
+                    number,
+                    "FAILED" if number == 2 else "SUCCEEDED",
+                    reason="HOST_FAILED" if number == 2 else "",
+                    trigger=trigger,
+                    fire=fire,
+                    finished=ANCHOR + 9000,
+                    infra_used=int(number == 3),
+                ),
+                *logs(9, f"{QUEUED}-{number}"),
+            )
+        ),
+        skip("MISFIRED", 3500, 5500, 2, job=QUEUED, decided=6_600),
+        execution(QUEUED, 5, "SUCCEEDED", trigger="SCHEDULE", fire=ANCHOR + 7500, finished=ANCHOR + 9100),
+        *run(QUEUED, 5, "free", 61, 62),
+        *logs(9, f"{QUEUED}-5"),
+    ]
+
+
+def command(job: str, verb: str, outcome: str = "answered", execution_id: str = "") -> Event:
+    return {"kind": "command", "job": job, "verb": verb, "outcome": outcome, "execution": execution_id}
+
+
+def skip(
+    reason: str, first: int, last: int = 0, count: int = 1, *, job: str = CRON, decided: int | None = None
+) -> Event:
     return {
         "kind": "skip",
-        "job": CRON,
+        "job": job,
         "reason": reason,
         "first": ANCHOR + first,
         "last": ANCHOR + (last or first),
         "count": count,
-        "decided": ANCHOR + first,
+        "decided": ANCHOR + (first if decided is None else decided),
     }
 
 

@@ -16,8 +16,11 @@ from tests.unit.nemesis.histories import (
     DUE,
     FLAKY,
     HALTED,
+    PICKY,
     PLAIN,
+    QUEUED,
     SECOND,
+    command,
     corrupted,
     execution,
     find,
@@ -196,7 +199,41 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
         "cron-skip",
         both(drop("skip", reason="OVERLAP"), update("skip", {"reason": "OVERLAP"}, decided=ANCHOR + 99_000)),
     ),
-    "a misfire though no clock jumped": ("cron-skip", drop("fault", fault="clock")),
+    "a misfire that was in time": ("cron-skip", update("skip", {"reason": "MISFIRED"}, decided=ANCHOR + 6_400)),
+    "one waits, and nothing was open": (
+        "cron-skip",
+        both(
+            update("skip", {"reason": "MISFIRED"}, reason="ONE_WAITS", decided=ANCHOR + 99_000),
+        ),
+    ),
+    "it ran on another host than it asked for": ("host", update("intent", {"n": 8}, agent_labels={"host": "a"})),
+    "a retry that nobody asked for": ("hand-doubled", drop("command", job=PICKY)),
+    "a run by hand is another one": ("hand-lost", update("command", {"job": PICKY}, execution="other")),
+    "two triggers made one": (
+        "hand-doubled",
+        update(
+            "command", {"job": QUEUED, "verb": "trigger", "execution": ""}, outcome="answered", execution=f"{QUEUED}-2"
+        ),
+    ),
+    "a trigger that was to wait never ran": ("hand-lost", execution_of(f"{QUEUED}-4", trigger="SCHEDULE")),
+    "a refused trigger ran": (
+        "hand-doubled",
+        both(
+            update("command", {"job": QUEUED, "outcome": "unknown"}, outcome="refused"),
+            add(execution(QUEUED, 6, "SUCCEEDED", trigger="MANUAL")),
+        ),
+    ),
+    "a run by hand has a time": ("cron-doubled", execution_of(f"{QUEUED}-4", fire=ANCHOR + 9500)),
+    "a retry follows no run by hand": (
+        "cron-doubled",
+        both(*(execution_of(f"{QUEUED}-{number}", trigger="SCHEDULE", fire=1) for number in (2, 4))),
+    ),
+    "it decided while it was paused": ("paused", update("rest", {}, decided=ANCHOR + 3500)),
+    "two of one that queues were open": ("overlap", add({"kind": "crowd", "job": QUEUED, "executions": ["x", "y"]})),
+    "a fire that waited is gone": (
+        "cron-missed",
+        lambda events: find(events, "job", job=QUEUED)["schedule"].update(waiting=None),
+    ),
 }
 
 
@@ -240,6 +277,31 @@ def test_the_summary_counts() -> None:
     events = corrupted(CORRUPTIONS["a job is gone"][1])
     world = read_world(events)
     found = summary(world, check(world))
-    assert (found.jobs, found.executions, found.lost) == (5, 10, 1)
+    assert (found.jobs, found.executions, found.lost) == (7, 17, 1)
     assert found.faults == {"kill": 1, "clock": 1}
     assert found.violations >= 1
+
+
+def test_a_trigger_that_waits_may_be_superseded_where_a_later_fire_takes_its_place() -> None:
+    def change(events: list[Event]) -> None:
+        events.append(command(QUEUED, "trigger"))
+        events.append(command(QUEUED, "trigger"))
+
+    events = corrupted(change)
+    assert {violation.rule for violation in check(read_world(events))} == {"hand-lost"}
+    find(events, "intent", n=9)["cron"].update(overlap="REPLACE")
+    assert check(read_world(events)) == []
+
+
+def test_a_clock_that_jumps_excuses_what_was_decided_meanwhile() -> None:
+    events = corrupted(update("skip", {"reason": "MISFIRED"}, decided=ANCHOR + 6_400))
+    assert {violation.rule for violation in check(read_world(events))} == {"cron-skip"}
+    now = (ANCHOR + 6_400) * 1_000_000
+    jump = {"kind": "fault", "fault": "clock", "target": "clock", "detail": "-90000", "began": now, "ended": now}
+    assert check(read_world([*events, jump])) == []
+
+
+def test_a_daemon_that_hangs_takes_no_container_with_it() -> None:
+    events = corrupted(CORRUPTIONS["more than a limit"][1])
+    hangs = {"kind": "fault", "fault": "daemon-hang", "target": "dockerd-a", "began": 0, "ended": 20 * SECOND}
+    assert "limit" in {violation.rule for violation in check(read_world([*events, hangs]))}

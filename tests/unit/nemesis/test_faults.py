@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.nemesis.faults import ALL, WEIGHTS, Fault, plan
+from tests.chaos.nemesis.faults import ALL, DATABASE_LINK, WEIGHTS, Fault, plan
 
 HOSTS = ("a", "b", "c")
 MINUTE = 60.0
@@ -37,6 +37,23 @@ def thing(target: str) -> str:
 def test_a_long_run_has_every_kind_and_a_chosen_one_only_that() -> None:
     assert {fault.kind for fault in plan(1, 120 * MINUTE, HOSTS)} == set(WEIGHTS)
     assert {fault.kind for fault in plan(1, 5 * MINUTE, HOSTS, kinds=["flush", "clock"])} == {"flush", "clock"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mongodb_is_cut_off_and_has_no_disk(seed: int) -> None:
+    faults = plan(seed, 120 * MINUTE, HOSTS, mongo=True)
+    assert DATABASE_LINK in {fault.target for fault in faults if fault.kind == "partition"}
+    assert "disk-full" not in {fault.kind for fault in faults}
+    assert DATABASE_LINK not in {fault.target for fault in plan(seed, 120 * MINUTE, HOSTS)}
+
+
+def test_an_agent_that_is_isolated_is_not_cut_otherwise() -> None:
+    for seed in range(20):
+        faults = plan(seed, 5 * MINUTE, HOSTS, kinds=["isolate", "partition"])
+        for whole in (fault for fault in faults if fault.kind == "isolate"):
+            for part in faults:
+                if part.target.startswith(f"{whole.target}-"):
+                    assert part.until < whole.at or whole.until < part.at
 
 
 def test_chosen_targets() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.nemesis.intents import WEIGHTS, intents, recurring
+from tests.chaos.nemesis.intents import SLOTS, WEIGHTS, Intent, intents, recurring
 from tests.chaos.nemesis.programs import Program
-from tests.support.farm import Witness
+from tests.support.farm import Witness, counted
 from tests.support.farm.witness import TARGET
 
 
@@ -19,12 +19,38 @@ def test_the_same_seed_asks_for_the_same(tmp_path: Path) -> None:
     assert [(one, one.spec(witness)) for one in first] == [(one, one.spec(witness)) for one in again]
     assert first != list(islice(intents(8), 300))
     assert {one.kind for one in first} == set(WEIGHTS)
-    assert len({one.n for one in [*first, *recurring()]}) == 300 + len(recurring())
+    assert len({one.n for one in [*first, *_recurring(7)]}) == 300 + len(_recurring(7))
+    assert _recurring(7) == _recurring(7) != _recurring(8)
     assert {one.kind for one in islice(intents(7, ["limited"]), 50)} == {"limited"}
 
 
+def _recurring(seed: int) -> list[Intent]:
+    return [intent for slot in range(SLOTS) for intent in islice(recurring(seed, slot), 25)]
+
+
+def test_recurring_jobs_have_every_policy_and_every_pause_ends() -> None:
+    made = _recurring(3)
+    policies = {(one.cron["overlap"], one.cron["misfire"]) for one in made if one.cron}
+    assert len(policies) == 4 * 3
+    for slot in range(SLOTS):
+        assert len({one.cron["overlap"] for one in islice(recurring(3, slot), 4) if one.cron}) == 4
+    for one in made:
+        verbs = [verb for _, verb in one.steps]
+        assert [at for at, _ in one.steps] == sorted(at for at, _ in one.steps)
+        assert verbs.count("pause") == verbs.count("resume")
+        assert verbs[-1] == "stop"
+        assert one.steps[-1][0] < 300
+
+
+def test_expected_output_is_what_the_programs_of_all_tests_write() -> None:
+    for one in [*islice(intents(7), 300), *_recurring(7)]:
+        seed = (one.n * 1009) % 1_000_000
+        assert one.program.output("stdout") == counted(one.program.stdout, seed)
+        assert one.program.output("stderr") == counted(one.program.stderr, seed + 500_000)
+
+
 def test_what_the_checker_has_to_know_is_written_down() -> None:
-    for one in [*islice(intents(7), 300), *recurring()]:
+    for one in [*islice(intents(7), 300), *_recurring(7)]:
         event = one.as_event()
         assert Program.of(event["program"]) == one.program
         assert event["retries"] == one.more.get("retries", 0)
