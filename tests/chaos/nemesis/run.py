@@ -13,6 +13,7 @@ from tests.chaos.nemesis.checks import check, summary
 from tests.chaos.nemesis.faults import plan
 from tests.chaos.nemesis.history import History, read
 from tests.chaos.nemesis.intents import HOSTS
+from tests.chaos.nemesis.intents import SLOTS as SLOTS_RECURRING
 from tests.chaos.nemesis.load import Load
 from tests.chaos.nemesis.nemesis import Nemesis
 from tests.chaos.nemesis.reader import Reader
@@ -23,8 +24,14 @@ from tests.chaos.nemesis.world import read_world
 from tests.support import process
 from tests.support.farm import DockerObserver, Rest
 
-# Jobs a second. FerretDB goes through a whole table for most of what it is asked: with more it comes to a standstill.
+# Jobs a second. FerretDB goes through a whole table where it is asked for a range: with more it comes to a standstill.
 _PACE, _MONGO_PACE = 3.0, 0.5
+_MONGO_MOST = 1_500
+_MONGO_SLOTS = 2
+
+
+def _pace(minutes: float, *, mongo: bool) -> float:
+    return min(_MONGO_PACE, _MONGO_MOST / (minutes * 60)) if mongo else _PACE
 
 
 def _for_the_end(minutes: float) -> float:
@@ -105,10 +112,11 @@ class Run:
             opened=reader.opened,
             reopened=reader.reopened,
             count_open=reader.count_open,
-            pace=_MONGO_PACE if self._mongo else _PACE,
+            pace=_pace(self._minutes, mongo=self._mongo),
         )
         reader.retry = load.retry
-        steering = Steering(load, self._history, seed=self._seed, stopped=reader.stopped)
+        slots = _MONGO_SLOTS if self._mongo else SLOTS_RECURRING
+        steering = Steering(load, self._history, seed=self._seed, slots=slots, stopped=reader.stopped)
         nemesis = Nemesis(stage, self._faults, self._history)
         self._history.add(
             "setup",

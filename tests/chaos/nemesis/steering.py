@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 
 from tests.chaos.nemesis.history import History
-from tests.chaos.nemesis.intents import SLOTS, Intent, recurring
+from tests.chaos.nemesis.intents import Intent, recurring
 from tests.chaos.nemesis.load import Load
 
 _AGAIN = 0.3
 
 
 class Steering:
-    """`stopped` is told each job whose stop was answered."""
+    """`slots`: so many live at once. `stopped` is told each job whose stop was answered."""
 
-    def __init__(self, load: Load, history: History, *, seed: int, stopped: Callable[[str], None]) -> None:
+    def __init__(self, load: Load, history: History, *, seed: int, slots: int, stopped: Callable[[str], None]) -> None:
         self._load = load
         self._history = history
         self._seed = seed
@@ -26,7 +26,7 @@ class Steering:
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(slot,), name=f"recurring {slot}", daemon=True)
-            for slot in range(SLOTS)
+            for slot in range(slots)
         ]
 
     def start(self) -> None:
