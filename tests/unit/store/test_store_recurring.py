@@ -108,6 +108,45 @@ async def test_a_fire_becomes_an_execution_with_an_id_of_its_own(world: World) -
     settled(world)
 
 
+async def test_a_fire_that_runs_and_a_skip_take_few_writes() -> None:
+    """Each is a round trip on a database without transactions; lateness grows with them."""
+    writes: list[str] = []
+
+    async def note(name: str) -> None:
+        writes.append(name)
+
+    world = World(FakePersistence(atomic=False))
+    await recurring(world)
+    world.machine.pass_(60)
+    world.store.between = note
+    await world.fire(60)
+    assert sorted(writes) == ["change_job", "change_job", "insert_execution", "next_seq"]
+    settled(world)
+    writes.clear()
+    await world.fire(120)
+    assert (writes, skips(world)) == (["change_job", "keep_skips", "change_job"], [(120, 120, 1, "OVERLAP")])
+    settled(world)
+
+
+async def test_a_stop_that_comes_before_a_fires_execution_reaches_it() -> None:
+    world = World(FakePersistence(atomic=False))
+    await recurring(world)
+    world.machine.pass_(60)
+
+    async def stop_first(name: str) -> None:
+        if name == "insert_execution":
+            world.store.between = nothing
+            await stop.stop_job(world.ctx, "", "job")
+
+    async def nothing(_: str) -> None:
+        pass
+
+    world.store.between = stop_first
+    fired = await world.fire(60)
+    assert (fired.ready, world.states()) == ((), "STOPPED STOPPED")
+    settled(world)
+
+
 async def test_a_fire_with_jitter_waits_for_its_time(world: World) -> None:
     await recurring(world)
     fires = (Fire(nominal=nominal(60), due_at=nominal(70)),)

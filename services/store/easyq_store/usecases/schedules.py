@@ -12,7 +12,7 @@ from easyq_store.domain.recurring import FireDecision, fire_id
 from easyq_store.ports import Plan, Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import job_of
-from easyq_store.usecases.series import change_by_open, settle_recurring
+from easyq_store.usecases.series import change_by_open, settle_at_once, settle_recurring
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,9 @@ def _firing(ctx: Context, decision: FireDecision) -> Plan[Fired]:
         if changed.job.unsettled_since is None:
             # Nothing but the next look was planned.
             return Fired(recorded=1)
-        _, still_open = await settle_recurring(steps, ctx, changed.job, now=now)
+        still_open = await settle_at_once(steps, changed, now=now)
+        if still_open is None:
+            _, still_open = await settle_recurring(steps, ctx, changed.job, now=now)
         fires = {fire_id(decision.job_id, fire.nominal) for fire in decision.fires}
         heads = [head(execution) for execution in still_open if execution.execution_id in fires]
         return Fired(ready=tuple(h for h in heads if h is not None), stops=stopping(still_open), recorded=1)

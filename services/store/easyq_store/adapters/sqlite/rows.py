@@ -39,6 +39,8 @@ _Convert = Callable[[Any], Any]
 
 _PLANNED = tuple(field.name for field in fields(Planned))
 _planned_values = attrgetter(*_PLANNED)
+_SCHEDULE = tuple(field.name for field in fields(Schedule))
+_schedule_values = attrgetter(*_SCHEDULE)
 
 
 def _dump_needs(needs: Needs) -> str:
@@ -83,8 +85,13 @@ def _load_all_planned(text: str | None) -> tuple[Planned, ...]:
 
 
 def _dump_schedule(schedule: Schedule) -> str:
-    stored = asdict(schedule)
-    return _json({name: value for name, value in stored.items() if value not in (None, (), [])})
+    values = zip(_SCHEDULE, _schedule_values(schedule), strict=True)
+    stored = {name: value for name, value in values if value is not None and value != ()}
+    if schedule.waiting is not None:
+        stored["waiting"] = asdict(schedule.waiting)
+    if schedule.unkept:
+        stored["unkept"] = [asdict(skip) for skip in schedule.unkept]
+    return _json(stored)
 
 
 def _load_schedule(text: str) -> Schedule:
