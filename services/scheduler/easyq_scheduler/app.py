@@ -31,10 +31,12 @@ class App:
         self._dispatcher_channels = {address: open_channel(address) for address in settings.dispatchers}
         self._sink = GrpcJobSink(self._store_channel, timeout=settings.call_timeout)
         self._news = GrpcReadyNews(self._dispatcher_channels)
+        clock = SystemClock()
         store = GrpcTimeStore(self._store_channel, timeout=settings.call_timeout)
         self._due = DueRound(
             store=store,
             news=self._news,
+            clock=clock,
             page=settings.page,
             longest=settings.poll_interval,
             shortest=_SHORTEST_PAUSE,
@@ -43,6 +45,7 @@ class App:
         schedules = ScheduleRound(
             store=store,
             planner=planner,
+            clock=clock,
             page=settings.page,
             longest=settings.poll_interval,
             shortest=_SHORTEST_PAUSE,
@@ -53,7 +56,6 @@ class App:
         self._due_loop = Loop("due", self._due_round, settings.poll_interval)
         self._schedule_loop = Loop("schedules", schedules.run_once, settings.poll_interval)
         self._expiry_loop = Loop("expiry", expiry.run_once, settings.expiry_interval)
-        clock = SystemClock()
         admission = Admission(
             sink=self._sink, planner=planner, clock=clock, longest=settings.poll_interval, hurry=self._hurry
         )

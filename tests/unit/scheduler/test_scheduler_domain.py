@@ -90,6 +90,13 @@ def test_more_work_follows_at_once_but_a_vain_round_pauses() -> None:
     assert seconds_until_next(next_in=None, progressed=True, longest=1, shortest=0.02) == 1
 
 
+def test_the_time_that_a_round_took_is_not_slept_again() -> None:
+    assert seconds_until_next(next_in=0.5, worked=0.25, progressed=True, longest=1, shortest=0.02) == 0.25
+    assert seconds_until_next(next_in=0.5, worked=0.75, progressed=True, longest=1, shortest=0.02) == 0
+    # Nothing was due then, and now something is: no vain round.
+    assert seconds_until_next(next_in=0.01, worked=0.02, progressed=False, longest=1, shortest=0.02) == 0
+
+
 @pytest.mark.parametrize(
     ("timing", "hurries"),
     [

@@ -4,18 +4,20 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.errors import InvalidArgument, Unavailable
 from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest
 from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, PutJobResponse, StopHint, SubmitResult
-from easyq_internal.store.v1.records_pb2 import Head
-from easyq_internal.store.v1.time_store_pb2 import FireSchedulesResponse, ScheduleDecision
+from easyq_internal.store.v1.records_pb2 import DueSchedule, Head
+from easyq_internal.store.v1.time_store_pb2 import DueExecution, FireSchedulesResponse, ScheduleDecision
 from easyq_scheduler.usecases.admitting import Admission
-from easyq_scheduler.usecases.recurring import Planner, ScheduleRound, preview_schedule
+from easyq_scheduler.usecases.recurring import Planner, ScheduleRound, decide, preview_schedule
 from easyq_scheduler.usecases.rounds import DueRound, ExpiryRound
 from tests.fakes.time_store import FakeTimeStore
+from tests.support.waiting import eventually
 
 
 class Clock:
@@ -60,8 +62,10 @@ class Farm:
         self.admission = Admission(
             sink=Sink(self.store), planner=planner, clock=self.clock, longest=0.5, hurry=self._hurry
         )
-        self.schedules = ScheduleRound(store=self.store, planner=planner, page=3, longest=0.5, shortest=0.02)
-        self.due = DueRound(store=self.store, news=self.news, page=3, longest=0.5, shortest=0.02)
+        self.schedules = ScheduleRound(
+            store=self.store, planner=planner, clock=self.clock, page=3, longest=0.5, shortest=0.02
+        )
+        self.due = DueRound(store=self.store, news=self.news, clock=self.clock, page=3, longest=0.5, shortest=0.02)
         self.expiry = ExpiryRound(store=self.store, page=3, longest=1.0, shortest=0.02)
 
     def _hurry(self) -> None:
@@ -165,6 +169,26 @@ async def test_a_recurring_job_is_planned_with_its_admission(farm: Farm) -> None
     assert farm.store.fires == []
 
 
+async def test_a_first_fire_that_comes_before_the_next_poll_wakes_the_loop(farm: Farm) -> None:
+    farm.clock.ms = 1_000_000_600
+    await farm.admission.submit([recurring(1, "@every 1s"), recurring(2, "0 * * * *")])
+    assert farm.hurries == 0
+    await farm.admission.submit([recurring(3, "* * * * * *")])
+    assert farm.hurries == 1
+    await farm.admission.put(PutJobRequest(job=recurring(4, "* * * * * *")), 5.0)
+    assert farm.hurries == 2
+
+
+async def test_a_jitter_that_lets_two_fires_follow_soon_is_kept(farm: Farm) -> None:
+    """A round that fired a job sleeps no longer than until that job is due again."""
+    await farm.admission.submit([recurring(1, "@every 1s", jitter=Duration(nanos=900_000_000))])
+    for _ in range(200):
+        pause = await farm.schedules.run_once()
+        assert pause <= max(0.0, (farm.store.recurring["j1"].next_at - farm.clock.ms) / 1000)
+        farm.clock.ms += max(1, round(pause * 1000))
+    assert len(farm.store.fires) > 10
+
+
 async def test_put_of_a_recurring_job_plans_it_as_well(farm: Farm) -> None:
     answer = await farm.admission.put(PutJobRequest(job=recurring(1, "@every 10s")), 5.0)
     assert farm.store.recurring["j1"].next_at == farm.clock.ms + 10_000
@@ -195,13 +219,67 @@ async def test_what_was_missed_follows_the_policy(farm: Farm) -> None:
     assert sum(skip.count for skip in farm.store.skips) == 353
 
 
+async def test_a_long_round_delays_what_is_due_after_it_by_nothing(farm: Farm) -> None:
+    class Slow(FakeTimeStore):
+        async def fire_schedules(self, decisions: Sequence[ScheduleDecision]) -> FireSchedulesResponse:
+            farm.clock.ms += 100
+            return await super().fire_schedules(decisions)
+
+        async def fire(self, items: Sequence[DueExecution]) -> list[Head]:
+            farm.clock.ms += 100
+            return await super().fire(items)
+
+    slow = Slow(farm.clock.now_ms)
+    sizes = {"page": 3, "longest": 0.5, "shortest": 0.02}
+    planner = Planner(store=slow, news=farm.news)
+    schedules = ScheduleRound(store=slow, planner=planner, clock=farm.clock, **sizes)  # type: ignore[arg-type]
+    due = DueRound(store=slow, news=farm.news, clock=farm.clock, **sizes)  # type: ignore[arg-type]
+
+    slow.plan(recurring(1, "@every 1h"))
+    farm.clock.ms += 300
+    slow.plan(recurring(2, "@every 1h"))
+    farm.clock.ms -= 300
+    assert await schedules.run_once() == pytest.approx(0.2)
+    slow.plan(job(3, ms=0))
+    slow.plan(job(4, ms=300))
+    assert await due.run_once() == pytest.approx(0.2)
+
+
+async def test_fires_are_decided_while_the_store_records_those_before(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[str] = []
+
+    def watched(due: DueSchedule, now: int) -> ScheduleDecision:
+        decided.append(due.job_id)
+        return decide(due, now)
+
+    class Waits(FakeTimeStore):
+        recorded = 0
+
+        async def fire_schedules(self, decisions: Sequence[ScheduleDecision]) -> FireSchedulesResponse:
+            self.recorded += len(decisions)
+            await eventually(lambda: len(decided) > self.recorded or len(decided) == 120)
+            return await super().fire_schedules(decisions)
+
+    monkeypatch.setattr("easyq_scheduler.usecases.recurring.decide", watched)
+    store = Waits(farm.clock.now_ms)
+    for number in range(120):
+        store.plan(recurring(number, "@every 10s"))
+    farm.clock.ms += 10_000
+    listed = await store.list_due_schedules(1_000)
+    assert (await Planner(store=store, news=farm.news).record(listed.items, now=listed.now)).held == 120
+    assert len(store.fires) == len(farm.news.heads) == 120
+    assert decided == [item.job_id for item in listed.items]
+
+
 async def test_two_schedulers_decide_each_fire_once(farm: Farm) -> None:
     await farm.admission.submit([recurring(1, "@every 10s")])
     farm.clock.ms += 10_000
     listed = await farm.store.list_due_schedules(10)
     other = Planner(store=farm.store, news=farm.news)
-    assert await other.record(listed.items, now=listed.now) == 1
-    assert await other.record(listed.items, now=listed.now) == 0
+    assert (await other.record(listed.items, now=listed.now)).held == 1
+    assert (await other.record(listed.items, now=listed.now)).held == 0
     await farm.schedules.run_once()
     assert len(farm.store.fires) == 1
 

@@ -29,11 +29,15 @@ def share_out(rules: Rules, nominal_ms: int) -> int:
     return nominal_ms + int.from_bytes(digest[:8], "big") * (rules.jitter_ms + 1) // 2**64
 
 
-def upcoming(state: State, rules: Rules) -> Fire | None:
-    """The first fire that isn't decided yet; None where there will be none. Raises as `plan_fires` does."""
+def upcoming(state: State, rules: Rules, nominal: int | None = None) -> Fire | None:
+    """The first fire that isn't decided yet; None where there will be none. Raises as `plan_fires` does.
+
+    `nominal` is its nominal time where that is known: looking for it costs more than all else.
+    """
     if rules.max_runs is not None and state.runs >= rules.max_runs:
         return None
-    nominal = next_fire(rules.schedule, start_of(rules, state.cursor_ms))
+    if nominal is None:
+        nominal = next_fire(rules.schedule, start_of(rules, state.cursor_ms))
     if nominal is None or nominal > end_of(rules):
         return None
     return fire_of(rules, nominal, due_floor(state, rules))

@@ -32,12 +32,13 @@ def plan_fires(state: State, rules: Rules, now_ms: int, *, limit: int = DEFAULT_
         return Plan(state=state, next=None)
     due = _look(state, rules, now_ms, limit=limit, allowed=allowed)
     fires, skips = decide(due, rules.misfire)
-    fires = fires[:allowed]
     if not fires and not skips:
-        return Plan(state=state, next=upcoming(state, rules))
+        return Plan(state=state, next=upcoming(state, rules, due.following))
+    nominal = due.following if len(fires) <= allowed else None
+    fires = fires[:allowed]
     cursor = max([fire.nominal_ms for fire in fires[-1:]] + [skip.last_ms for skip in skips])
     after = State(cursor_ms=cursor, runs=state.runs + len(fires))
-    following = upcoming(after, rules)
+    following = upcoming(after, rules, nominal)
     more = following is not None and following.due_ms <= now_ms
     return Plan(fires=tuple(fires), skips=tuple(skips), state=after, next=following, more=more)
 
@@ -64,7 +65,7 @@ def _look(state: State, rules: Rules, now_ms: int, *, limit: int, allowed: int) 
     surely = min(now_ms - rules.misfire_deadline_ms - rules.jitter_ms, end + 1)
     steps = 0
     while chunk := next_fires(rules.schedule, cursor):
-        index = bisect_left(chunk, surely)
+        index = bisect_left(chunk, surely) if chunk[0] < surely else 0
         if index:
             if steps >= limit:
                 due.cut = True
@@ -74,9 +75,11 @@ def _look(state: State, rules: Rules, now_ms: int, *, limit: int, allowed: int) 
             floor = max(floor, due.newest[-1].due_ms)
         while index < len(chunk):
             if chunk[index] > min(now_ms, end):
+                due.following = chunk[index]
                 return due
             fire = fire_of(rules, chunk[index], floor)
             if fire.due_ms > now_ms or len(due.on_time) >= allowed:
+                due.following = chunk[index]
                 return due
             if steps >= limit:
                 due.cut = True

@@ -18,6 +18,7 @@ class Due:
     missed: int = 0  # how many
     on_time: list[Fire] = field(default_factory=list)
     cut: bool = False  # more are due than were looked at
+    following: int | None = None  # nominal time of the first that was looked at and isn't due; None: there was none
 
     def miss(self, fires: list[Fire], count: int, first_ms: int) -> None:
         """`fires`: as many of the last of the `count` missed as `newest` may need."""

@@ -73,9 +73,12 @@ class Admission:
     async def _plan(self, schedules: Sequence[DueSchedule], *, now: int) -> None:
         """Tells the store when these jobs fire first, for whoever looks at them now; the poll would do it too."""
         try:
-            await self._planner.record(schedules, now=now)
+            recorded = await self._planner.record(schedules, now=now)
         except EasyQError as error:
             log.warning("first_plan_failed", jobs=len(schedules), error=str(error))
+            self._hurry()
+            return
+        if recorded.soonest is not None and recorded.soonest - now < self._longest * 1000:
             self._hurry()
 
     def _stored(self, timing: Timing) -> None:

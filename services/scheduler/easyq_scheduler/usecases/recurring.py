@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from easyq_chassis.clock import Clock
 from easyq_chassis.faults import point
 from easyq_chassis.logs import get_logger
 from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest, PreviewScheduleResponse
@@ -19,10 +21,19 @@ from easyq_scheduler.ports import ReadyNews, TimeStore
 
 log = get_logger()
 
-# Decisions between two looks at what else there is to do: some tens of milliseconds.
-_AT_ONCE = 100
+# Decisions between two looks at what else there is to do: some milliseconds. They are also what goes to the store at
+# once, which begins with the first of a thousand when the next are not decided yet.
+_AT_ONCE = 50
 # A schedule that can't be evaluated any more (its zone has left the database, say) is looked at so often.
 _AGAIN_AFTER_MS = 60_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """How many decisions held, and when the first of their jobs is looked at next (ms, by the store's clock)."""
+
+    held: int
+    soonest: int | None
 
 
 class Planner:
@@ -32,27 +43,39 @@ class Planner:
         self._store = store
         self._news = news
 
-    async def record(self, schedules: Sequence[DueSchedule], *, now: int) -> int:
-        """Decides on what is due at `now` (ms, by the store's clock); how many decisions held."""
+    async def record(self, schedules: Sequence[DueSchedule], *, now: int) -> Recorded:
+        """Decides on what is due at `now` (ms, by the store's clock)."""
         recorded = 0
-        for first in range(0, len(schedules), _AT_ONCE):
-            decisions = [decide(one, now) for one in schedules[first : first + _AT_ONCE]]
-            await point("scheduler.before_fires")
-            told = await self._store.fire_schedules(decisions)
-            await point("scheduler.after_fires")
-            self._news.announce(told.ready, told.stops)
-            recorded += told.recorded
-            # Calls that came in meanwhile have waited long enough.
-            await asyncio.sleep(0)
-        return recorded
+        looks: list[int] = []
+        decisions: list[ScheduleDecision] = []
+        for first in range(0, len(schedules) + _AT_ONCE, _AT_ONCE):
+            # These are decided while the store records the ones before.
+            held, decisions = await asyncio.gather(
+                self._record(decisions), _decide_all(schedules[first : first + _AT_ONCE], now)
+            )
+            recorded += held
+            looks += [one.next_at for one in decisions if one.next_at]
+        return Recorded(held=recorded, soonest=min(looks, default=None))
+
+    async def _record(self, decisions: Sequence[ScheduleDecision]) -> int:
+        if not decisions:
+            return 0
+        await point("scheduler.before_fires")
+        told = await self._store.fire_schedules(decisions)
+        await point("scheduler.after_fires")
+        self._news.announce(told.ready, told.stops)
+        return told.recorded
 
 
 class ScheduleRound:
     """Fires recurring jobs, and says when to look again."""
 
-    def __init__(self, *, store: TimeStore, planner: Planner, page: int, longest: float, shortest: float) -> None:
+    def __init__(
+        self, *, store: TimeStore, planner: Planner, clock: Clock, page: int, longest: float, shortest: float
+    ) -> None:
         self._store = store
         self._planner = planner
+        self._clock = clock
         self._page = page
         self._longest = longest
         self._shortest = shortest
@@ -60,16 +83,27 @@ class ScheduleRound:
     async def run_once(self) -> float:
         """One page of due schedules; seconds until the next round. Raises Unavailable while the store is away."""
         due = await self._store.list_due_schedules(self._page)
-        recorded = 0
+        told = self._clock.monotonic()
+        recorded = Recorded(held=0, soonest=None)
         if due.items:
             recorded = await self._planner.record(due.items, now=due.now)
-            log.debug("schedules_fired", listed=len(due.items), recorded=recorded)
+            log.debug("schedules_fired", listed=len(due.items), recorded=recorded.held)
+        looks = [convert.seconds(due.next_in)] if due.HasField("next_in") else []
+        if recorded.soonest is not None:
+            looks.append((recorded.soonest - due.now) / 1000)
         return seconds_until_next(
-            next_in=convert.seconds(due.next_in) if due.HasField("next_in") else None,
-            progressed=recorded > 0,
+            next_in=min(looks, default=None),
+            worked=self._clock.monotonic() - told,
+            progressed=recorded.held > 0,
             longest=self._longest,
             shortest=self._shortest,
         )
+
+
+async def _decide_all(schedules: Sequence[DueSchedule], now: int) -> list[ScheduleDecision]:
+    # Whatever else has come goes first: calls, and the decisions that are on their way to the store.
+    await asyncio.sleep(0)
+    return [decide(one, now) for one in schedules]
 
 
 def decide(due: DueSchedule, now: int) -> ScheduleDecision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from easyq_chassis.clock import Clock
 from easyq_chassis.faults import point
 from easyq_chassis.logs import get_logger
 from easyq_scheduler import convert
@@ -14,9 +15,12 @@ log = get_logger()
 class DueRound:
     """Fires what is due, and says when to look again. Two of them at once are harmless: the store decides each."""
 
-    def __init__(self, *, store: TimeStore, news: ReadyNews, page: int, longest: float, shortest: float) -> None:
+    def __init__(
+        self, *, store: TimeStore, news: ReadyNews, clock: Clock, page: int, longest: float, shortest: float
+    ) -> None:
         self._store = store
         self._news = news
+        self._clock = clock
         self._page = page
         self._longest = longest
         self._shortest = shortest
@@ -24,6 +28,7 @@ class DueRound:
     async def run_once(self) -> float:
         """One page of due executions; seconds until the next round. Raises Unavailable while the store is away."""
         due = await self._store.list_due(self._page)
+        told = self._clock.monotonic()
         ready = []
         if due.items:
             await point("scheduler.before_fire")
@@ -33,6 +38,7 @@ class DueRound:
             log.debug("due_fired", listed=len(due.items), fired=len(ready))
         return seconds_until_next(
             next_in=convert.seconds(due.next_in) if due.HasField("next_in") else None,
+            worked=self._clock.monotonic() - told,
             progressed=bool(ready),
             longest=self._longest,
             shortest=self._shortest,
