@@ -539,13 +539,15 @@ class FakeAgentClock:
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        # By how much the wall clock is wrong besides, in seconds.
+        self.wrong = 0.0
         self.boot_id = "boot"
 
     def boot(self) -> float:
         return time.monotonic() + self.ahead
 
     def now_ms(self) -> int:
-        return _now_ms() + round(self.ahead * 1000)
+        return _now_ms() + round((self.ahead + self.wrong) * 1000)
 
 
 def _piece(stream: Stream, data: bytes) -> LogPiece:

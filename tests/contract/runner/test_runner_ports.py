@@ -99,7 +99,7 @@ async def test_journal_gives_back_what_was_appended(journal: Journal) -> None:
     assert await journal.load() == fold([])
     entries: list[Entry] = [
         DaemonSeen(lifetime="l", trace=Trace(process="p", bridge="b", newest_event=7), live_restore=True),
-        StartIntent(key=KEY, container_id="c", lifetime="l"),
+        StartIntent(key=KEY, container_id="c", lifetime="l", began_at=12.25, boot_id="b"),
         SeenRunning(key=KEY, lifetime="m"),
         EndingBegun(key=KEY, ending=Ending.TIMEOUT),
         Finished(key=KEY, finish=FINISH),

@@ -26,7 +26,7 @@ from easyq_runner.adapters.local_disks import LocalDisks
 from easyq_runner.adapters.registry_auth import RegistryCredentials
 from easyq_runner.domain.identity import Identity
 from easyq_runner.domain.images import DOCKER_HUB
-from easyq_runner.domain.journal import Forgotten, Settled, StartIntent
+from easyq_runner.domain.journal import Forgotten, Settled, StartIntent, fold
 from easyq_runner.domain.outcome import Status
 from easyq_runner.domain.records import ExecutionKey
 from easyq_runner.errors import EngineFailed, EngineSilent, EngineUnreachable, ImageRefused, InvalidRequest, PullFailed
@@ -50,6 +50,12 @@ async def test_journal_survives_a_torn_last_entry(tmp_path: Path) -> None:
     await again.append(intent(2))
     assert len((await again.load()).executions) == 2
     await again.close()
+
+
+async def test_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_bytes(b'{"t":"start","id":"e1","epoch":1,"container":"c","lifetime":"l"}\n')
+    state = await FileJournal(tmp_path / "journal").load()
+    assert state == fold([intent(1)])
 
 
 async def test_journal_with_a_damaged_entry_is_not_guessed_at(tmp_path: Path) -> None:

@@ -84,6 +84,45 @@ async def test_timeout_goes_on_over_a_restart(rig: Rig) -> None:
     assert one.outcome == "TIMED_OUT"
 
 
+async def test_a_wall_clock_that_jumps_forwards_over_a_restart_times_nothing_out(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("sleep 0.5; exit 7", timeout={"seconds": 100}, stop_grace={})
+    await rig.farm.is_running(one)
+    await rig.crash()
+    rig.clock.wrong = 3600
+    await rig.start()
+    await rig.farm.ended(one)
+    assert (one.outcome, one.finish.exit_code) == ("EXITED", 7)
+
+
+async def test_a_wall_clock_that_jumps_back_over_a_restart_gives_no_more_time(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("sleep 60", timeout={"seconds": 100}, stop_grace={})
+    await rig.farm.is_running(one)
+    await rig.crash()
+    rig.clock.wrong = -3600
+    rig.clock.ahead += 99.8
+    rig.farm.lost_after = rig.farm.lease = 1000
+    rig.notes.note = None
+    await rig.start()
+    await rig.farm.ended(one, 3)
+    assert one.outcome == "TIMED_OUT"
+
+
+async def test_without_a_note_of_this_run_of_the_kernel_the_engine_tells_how_old_a_container_is(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("sleep 60", timeout={"seconds": 100}, stop_grace={})
+    await rig.farm.is_running(one)
+    await rig.crash()
+    rig.clock.ahead += 99.8
+    rig.clock.boot_id = "another"
+    rig.farm.lost_after = rig.farm.lease = 1000
+    rig.notes.note = None
+    await rig.start()
+    await rig.farm.ended(one, 3)
+    assert one.outcome == "TIMED_OUT"
+
+
 async def test_killed_while_it_was_stopping_a_container(rig: Rig) -> None:
     await rig.ready()
     one = rig.run("sleep 60", stop_grace={"nanos": 300_000_000})

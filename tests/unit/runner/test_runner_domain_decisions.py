@@ -89,7 +89,7 @@ def test_journal_folds_what_was_appended_and_unfolds_to_the_same() -> None:
             EndingBegun(key=KEY, ending=Ending.STOP),
             Finished(key=KEY, finish=FINISH),
             Settled(key=KEY),
-            StartIntent(key=other, container_id="d", lifetime="l2"),
+            StartIntent(key=other, container_id="d", lifetime="l2", began_at=7.5, boot_id="b"),
             StartIntent(key=third, container_id="x", lifetime="l2"),
             Forgotten(key=third),
             Forgotten(key=ExecutionKey("never", 1)),
@@ -100,10 +100,12 @@ def test_journal_folds_what_was_appended_and_unfolds_to_the_same() -> None:
             KEY: ExecutionRecord(
                 key=KEY, container_id="c", lifetime="l2", ending=Ending.STOP, finish=FINISH, settled=True
             ),
-            other: ExecutionRecord(key=other, container_id="d", lifetime="l2"),
+            other: ExecutionRecord(key=other, container_id="d", lifetime="l2", began_at=7.5, boot_id="b"),
         },
         daemon=daemon,
     )
+    assert (state.executions[other].began_in("b"), state.executions[other].began_in("later")) == (7.5, None)
+    assert state.executions[KEY].began_in("b") is None
     assert fold(unfold(state)) == state
     assert len(unfold(state)) == 6
     bare = fold([Settled(key=KEY)])

@@ -38,7 +38,8 @@ def _fields(entry: Entry) -> dict[str, Any]:
         return {"t": "daemon", "lifetime": entry.lifetime, "trace": trace, "live_restore": entry.live_restore}
     key = {"id": entry.key.execution_id, "epoch": entry.key.epoch}
     if isinstance(entry, StartIntent):
-        return {"t": "start", **key, "container": entry.container_id, "lifetime": entry.lifetime}
+        began = {"began": entry.began_at, "boot": entry.boot_id}
+        return {"t": "start", **key, "container": entry.container_id, "lifetime": entry.lifetime, **began}
     if isinstance(entry, SeenRunning):
         return {"t": "seen", **key, "lifetime": entry.lifetime}
     if isinstance(entry, EndingBegun):
@@ -75,7 +76,14 @@ def decode(line: bytes) -> Entry:
         )
     key = ExecutionKey(raw["id"], raw["epoch"])
     if kind == "start":
-        return StartIntent(key=key, container_id=raw["container"], lifetime=raw["lifetime"])
+        return StartIntent(
+            key=key,
+            container_id=raw["container"],
+            lifetime=raw["lifetime"],
+            # Journals of earlier versions have neither.
+            began_at=raw.get("began"),
+            boot_id=raw.get("boot", ""),
+        )
     if kind == "seen":
         return SeenRunning(key=key, lifetime=raw["lifetime"])
     if kind == "ending":

@@ -24,6 +24,9 @@ class StartIntent:
     container_id: str
     # Of the daemon.
     lifetime: str
+    # By CLOCK_BOOTTIME, which wall clocks that jump don't move, of the kernel's run of that id. None: not noted.
+    began_at: float | None = None
+    boot_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +88,9 @@ class ExecutionRecord:
     container_id: str = ""
     # Of the daemon, when it was last known to run.
     lifetime: str = ""
+    # As the intent has them.
+    began_at: float | None = None
+    boot_id: str = ""
     ending: Ending | None = None
     finish: Finish | None = None
     settled: bool = False
@@ -93,6 +99,10 @@ class ExecutionRecord:
     def start_intended(self) -> bool:
         """Whether a start may have been sent."""
         return bool(self.container_id)
+
+    def began_in(self, boot_id: str) -> float | None:
+        """When its start was intended, by CLOCK_BOOTTIME; None if that is not known under this run of the kernel."""
+        return self.began_at if self.boot_id == boot_id else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +132,13 @@ def _apply(
 ) -> ExecutionRecord:
     if isinstance(entry, StartIntent):
         # A give-back whose answer was lost may be followed by the same assignment once more.
-        return ExecutionRecord(key=entry.key, container_id=entry.container_id, lifetime=entry.lifetime)
+        return ExecutionRecord(
+            key=entry.key,
+            container_id=entry.container_id,
+            lifetime=entry.lifetime,
+            began_at=entry.began_at,
+            boot_id=entry.boot_id,
+        )
     if isinstance(entry, SeenRunning):
         return replace(record, lifetime=entry.lifetime)
     if isinstance(entry, EndingBegun):
@@ -143,7 +159,15 @@ def unfold(state: JournalState) -> list[Entry]:
 def _entries_of(record: ExecutionRecord) -> list[Entry]:
     entries: list[Entry] = []
     if record.start_intended:
-        entries.append(StartIntent(key=record.key, container_id=record.container_id, lifetime=record.lifetime))
+        entries.append(
+            StartIntent(
+                key=record.key,
+                container_id=record.container_id,
+                lifetime=record.lifetime,
+                began_at=record.began_at,
+                boot_id=record.boot_id,
+            )
+        )
     if record.ending:
         entries.append(EndingBegun(key=record.key, ending=record.ending))
     if record.finish:

@@ -143,6 +143,7 @@ class Execution:
             self._container_id,
             pump=pump,
             adopted=adopted,
+            began_at=record.began_in(self._tools.clock.boot_id) if record else None,
             tell=self._tell,
         )
         if record is not None and record.finish is not None:

@@ -43,7 +43,14 @@ class Launch:
         """Returns once the container was started, or may have been."""
         await self._allowed()
         lifetime = self._tools.daemon.lifetime
-        intent = StartIntent(key=self._terms.key, container_id=self._container_id, lifetime=lifetime)
+        clock = self._tools.clock
+        intent = StartIntent(
+            key=self._terms.key,
+            container_id=self._container_id,
+            lifetime=lifetime,
+            began_at=clock.boot(),
+            boot_id=clock.boot_id,
+        )
         await asyncio.gather(self._attach(), self._note(intent))
         await faults.point("runner.after_journal")
         # A slow disk may have taken the lease's time.

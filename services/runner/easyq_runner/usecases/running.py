@@ -21,7 +21,8 @@ from easyq_runner.usecases.tools import Tools
 
 
 class RunningContainer:
-    """`watch` looks out for its end; `adopted` if an earlier agent has started it."""
+    """`watch` looks out for its end; `adopted` if an earlier agent has started it, at `began_at` (CLOCK_BOOTTIME) if
+    the journal knows."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class RunningContainer:
         *,
         pump: LogPump,
         adopted: bool,
+        began_at: float | None,
         tell: Callable[[Phase], None],
     ) -> None:
         self._tools = tools
@@ -41,6 +43,7 @@ class RunningContainer:
         self._watch = watch
         self._container_id = container_id
         self._adopted = adopted
+        self._began_at = began_at
         self._tell = tell
         self._pump = pump
         self._conclusion = Conclusion(tools, terms, watch, container_id, pump)
@@ -66,14 +69,13 @@ class RunningContainer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _finish(self, ending: Ending | None) -> Finish:
-        began = self._tools.clock.boot() - (await self._age() if self._adopted else 0.0)
         supervision = Supervision(
             self._tools,
             self._terms,
             self._commands,
             self._watch,
             self._container_id,
-            started_at=began,
+            started_at=await self._began(),
             ending=ending,
         )
         self._spawn(self._kill_when_stale())
@@ -94,8 +96,14 @@ class RunningContainer:
     def _ended_by_watchdog(self) -> Ending | None:
         return Ending.LOST if self._tools.lease.was_ended(self._container_id) else None
 
+    async def _began(self) -> float:
+        """By CLOCK_BOOTTIME. What an earlier agent has not noted, the engine tells by the host's wall clock."""
+        if self._began_at is not None:
+            return self._began_at
+        return self._tools.clock.boot() - (await self._age() if self._adopted else 0.0)
+
     async def _age(self) -> float:
-        """Seconds since an earlier agent started it, by the host's clock."""
+        """Seconds since an earlier agent started it, by the host's wall clock."""
         failures = 0
         while not self._watch.abandoned:
             await self._tools.daemon.until_answering_or(self._watch)
