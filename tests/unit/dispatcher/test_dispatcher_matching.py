@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
 from easyq_chassis.errors import Aborted
+from easyq_dispatcher.domain.records import Taking
+from easyq_dispatcher.messages import Runs
+from easyq_dispatcher.ports import Assigned
 from easyq_dispatcher.usecases import matcher as matcher_module
 from tests.unit.dispatcher.rig import Agent, Core, Rig, idle
 
@@ -186,3 +191,27 @@ async def test_a_stop_does_not_wait_for_ever() -> None:
     await core.matcher.drain(0.01)
     await idle()
     assert not core.matcher._tasks
+
+
+async def test_the_time_to_start_passes_on_the_way_to_the_agent_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store counts it from its answer, and the agent from what it hears."""
+    rig = Rig()
+    agent = Agent("a", 3)
+    core = await begun(rig, agent)
+    within = iter([1.0, 0.5])
+    ask = rig.farm.assign
+
+    async def slowly(generation: int, takings: Sequence[Taking]) -> Sequence[Assigned]:
+        answers = await ask(generation, takings)
+        for answer, seconds in zip(answers, within, strict=False):
+            assert answer.assignment is not None
+            answer.assignment.start_within.FromTimedelta(timedelta(seconds=seconds))
+        rig.clock.seconds += 0.6
+        return answers
+
+    monkeypatch.setattr(rig.farm, "assign", slowly)
+    core.ledger.ready(rig.farm.submit("t", 3))
+    await core.match()
+    items = [item for message in agent.heard if isinstance(message, Runs) for item in message.items]
+    left = [item.start_within.ToTimedelta() if item.HasField("start_within") else None for item in items]
+    assert left == [timedelta(seconds=0.4), timedelta(), None]

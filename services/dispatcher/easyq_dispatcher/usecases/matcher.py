@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 
 from easyq_chassis import faults
 from easyq_chassis.clock import Clock
@@ -126,6 +127,7 @@ class Matcher:
     async def _assign(self, generation: int, takings: Sequence[Taking]) -> None:
         try:
             await faults.point("dispatcher.after_take")
+            asked_at = self._clock.monotonic()
             answers = await self._store.assign(generation, takings)
             await faults.point("dispatcher.after_assign")
             runs = self._follow_up(answers)
@@ -133,7 +135,7 @@ class Matcher:
             for (agent_id, session), items in runs.items():
                 # An agent that has gone meanwhile gets them as directives of its next hello.
                 if link := self._roster.get(agent_id, session):
-                    link.outbox.runs(items)
+                    link.outbox.runs([_aged(item, self._clock.monotonic() - asked_at) for item in items])
         finally:
             self._count(takings, -1)
 
@@ -182,3 +184,14 @@ class Matcher:
     def _close(self, taking: Taking) -> None:
         if link := self._roster.get(taking.agent_id, taking.session):
             link.outbox.close(Aborted("the session is not the agent's newest, or has ended: say hello again"))
+
+
+def _aged(assignment: Assignment, seconds: float) -> Assignment:
+    """The assignment with what is left of its time to start, so long after the store was asked for it."""
+    if not assignment.HasField("start_within"):
+        return assignment
+    aged = Assignment()
+    aged.CopyFrom(assignment)
+    left = assignment.start_within.ToTimedelta() - timedelta(seconds=seconds)
+    aged.start_within.FromTimedelta(max(left, timedelta()))
+    return aged
