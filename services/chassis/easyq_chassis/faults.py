@@ -6,6 +6,9 @@ a pass happens once, one without at every pass. Unset, which is the rule, a poin
 
 A service that is restarted comes with the same environment, and would be killed again. Where ``EASYQ_TEST_FAULTS_ONCE``
 names a folder, each point acts once over all processes: it leaves a file of its name there first.
+
+``x.y=hold`` needs that folder: whoever comes there while it has a file ``x.y.hold`` leaves a file of the point's
+name, and goes on when the test has removed the first. So a test decides, again and again, who is held for how long.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "EASYQ_TEST_FAULTS"
 ONCE_VARIABLE = "EASYQ_TEST_FAULTS_ONCE"
+
+# Seconds between two looks of who is held.
+_LOOK = 0.02
 
 
 class InjectedFault(Exception):
@@ -44,6 +50,13 @@ def _first_time(name: str) -> bool:
     return True
 
 
+async def _hold(folder: Path, name: str) -> None:
+    wanted = folder / f"{name}.hold"
+    while wanted.exists():
+        (folder / name).touch()
+        await asyncio.sleep(_LOOK)
+
+
 _plan = _parse(os.environ.get(ENVIRONMENT_VARIABLE, ""))
 _passes: Counter[str] = Counter()
 
@@ -53,6 +66,9 @@ async def point(name: str) -> None:
     if not _plan or name not in _plan:
         return
     action, at = _plan[name]
+    if action == "hold":
+        await _hold(Path(os.environ[ONCE_VARIABLE]), name)
+        return
     _passes[name] += 1
     if (at is not None and _passes[name] != at) or not _first_time(name):
         return

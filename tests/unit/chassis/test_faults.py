@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import wait_until
+
 PROGRAM = """
 import asyncio
 from easyq_chassis import faults
@@ -42,3 +44,16 @@ def test_a_restarted_process_is_spared_where_each_point_acts_once(tmp_path: Path
     assert _run("a.b=kill@2", str(tmp_path)).returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == ["a.b"]
     assert _run("a.b=kill@2", str(tmp_path)).stdout == "end\n"
+
+
+def test_a_test_holds_who_comes_there_and_lets_go(tmp_path: Path) -> None:
+    (tmp_path / "a.b.hold").touch()
+    environment = {**os.environ, "EASYQ_TEST_FAULTS": "a.b=hold", "EASYQ_TEST_FAULTS_ONCE": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True) as held:
+        wait_until((tmp_path / "a.b").exists, 30)
+        assert held.poll() is None
+        (tmp_path / "a.b.hold").unlink()
+        assert held.communicate(timeout=30)[0] == "end\n"
+    (tmp_path / "a.b").unlink()
+    assert _run("a.b=hold", str(tmp_path)).stdout == "end\n"
+    assert not (tmp_path / "a.b").exists()
