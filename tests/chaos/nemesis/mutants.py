@@ -88,11 +88,11 @@ MUTANTS = (
                 "        for order, results in taken:\n"
                 "            done = lambda o=order, r=results: o.answer.done() or o.answer.set_result(r)\n"
                 "            order.answer.get_loop().call_soon_threadsafe(done)\n"
-                '        __import__("time").sleep(0.2)\n'
+                '        __import__("time").sleep(0.8)\n'
                 '        self._connection.execute("COMMIT")',
             ),
         ),
-        arguments=("--only", "kill", "--on", "store"),
+        arguments=("--only", "kill", "--on", "store", "--load", "plain", "--load", "delayed"),
         rules=frozenset({"lost"}),
     ),
     Mutant(
