@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from easyq_chassis.errors import FailedPrecondition
 from easyq_store.domain.records import LogChunk
 from easyq_store.domain.states import AgentState, Stream
 from easyq_store.ports import Persistence, Steps
@@ -52,6 +53,36 @@ async def test_agents_change_and_are_listed(store: Persistence) -> None:
     assert await store.reads.agents() == [replace(FULL, agent_id="a", write_no=2), agent("b")]
     assert await store.reads.get_agent("nobody") is None
     assert await store.run(lambda steps: steps.change_agent("nobody", lambda old: old)) is None
+
+
+async def test_plans_read_what_those_before_them_wrote_and_nothing_undone(store: Persistence) -> None:
+    async def read(steps: Steps) -> tuple[int, int]:
+        known = await steps.get_agent("host-a")
+        assert known is not None
+        return known.beats, await steps.generation()
+
+    async def move(steps: Steps) -> None:
+        known = await steps.get_agent("host-a")
+        assert known is not None
+        await steps.change_agent("host-a", lambda old: replace(old, beats=old.beats + 1))
+        await steps.raise_generation(await steps.generation())
+
+    async def fail(steps: Steps) -> None:
+        await move(steps)
+        raise FailedPrecondition("no")
+
+    async def is_atomic(steps: Steps) -> bool:
+        return steps.atomic
+
+    await store.run(lambda steps: steps.insert_agent(agent(beats=1)))
+    undone = await store.run(is_atomic)
+    results = await store.run_all([read, move, read, fail, read])
+    if undone:
+        assert (results[0], results[2], results[4]) == ((1, 0), (2, 1), (2, 1))
+        assert await store.run(read) == (2, 1)
+    else:
+        # Plans go beside each other there, and what a failed one wrote stays.
+        assert await store.run(read) in {(3, 2), (3, 1)}
 
 
 async def test_one_of_many_raises_the_generation(backend: Backend) -> None:

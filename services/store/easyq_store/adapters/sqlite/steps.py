@@ -54,6 +54,14 @@ class SqliteSteps:
         self._connection = tables.connection
         self._tally = tally
         self._places = places
+        # What every assignment asks for, as read in this transaction.
+        self._agents: dict[str, Agent] = {}
+        self._generation: int | None = None
+
+    def forget(self) -> None:
+        """Reads everything anew: a transaction begins, or writes of this one were undone."""
+        self._agents.clear()
+        self._generation = None
 
     @property
     def atomic(self) -> bool:
@@ -87,10 +95,17 @@ class SqliteSteps:
         return self._tables.held_by(agent_id)
 
     async def get_agent(self, agent_id: str) -> Agent | None:
-        return self._tables.agent(agent_id)
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            agent = self._tables.agent(agent_id)
+            if agent is not None:
+                self._agents[agent_id] = agent
+        return agent
 
     async def generation(self) -> int:
-        return self._tables.meta("generation")
+        if self._generation is None:
+            self._generation = self._tables.meta("generation")
+        return self._generation
 
     async def log_end(self, execution_id: str, stream: Stream) -> int:
         return self._tables.log_end(execution_id, stream)
@@ -150,12 +165,14 @@ class SqliteSteps:
             return old
         new = replace(decided, write_no=old.write_no + 1)
         self._connection.execute(*AGENTS.update(old, new))
+        self._agents[agent_id] = new
         return new
 
     async def raise_generation(self, from_: int) -> bool:
         if self._tables.meta("generation") != from_:
             return False
         self._connection.execute(SET_META, ("generation", from_ + 1))
+        self._generation = None
         return True
 
     async def insert_chunk(self, chunk: LogChunk) -> bool:

@@ -121,6 +121,7 @@ class Writer:
 
     def _begin(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
+        self._steps.forget()
         if self._places.lease - self._places.given < _AT_LEAST:
             lease = self._places.lease + _SET_ASIDE
             self._connection.execute(SET_META, ("seq", lease))
@@ -140,6 +141,7 @@ class Writer:
                 raise sqlite3.OperationalError(f"the transaction was given up: {error}") from error
             self._connection.execute("ROLLBACK TO plan")
             self._tally.undo(mark)
+            self._steps.forget()
             result = _as_ours(error)
         self._connection.execute("RELEASE plan")
         return result
