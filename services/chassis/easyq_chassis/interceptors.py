@@ -17,18 +17,30 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps what handlers raise. Streaming handlers must be async generators, unary ones coroutines."""
+    """Maps what handlers raise. Streaming handlers must be async generators, unary ones coroutines.
+
+    A method's handler is wrapped once, not at each call, with what the interceptors behind this one made of it: they
+    decide by the method alone.
+    """
 
     def __init__(self) -> None:
         self._log = get_logger()
+        # Only of methods that there are, so that callers can't make it grow.
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        handler: Any = await continuation(handler_call_details)
-        if handler is None:
-            return handler
         method = str(handler_call_details.method)
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Handler:
         codecs = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,

@@ -28,6 +28,8 @@ class Schedules:
         Raises `InvalidArgument` with everything that is wrong, `Unavailable` where a schedule can't be checked now.
         """
         known = self._checker.problems(request, found)
+        if not (known or convert.is_recurring(request.spec)):
+            return ()
         asked = self._question(request, known, "", job_id)
         if asked is None:
             if known:
