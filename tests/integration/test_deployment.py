@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from easyq_chassis.rules_file import contract
 from easyq_chassis.settings import ServiceSettings
 from easyq_dispatcher.config import load
+from easyq_dispatcher.rules_file import parse
 from easyq_gateway.default_rules import parser as default_parser
 from easyq_gateway.domain.defaults import Defaults
 from easyq_store.domain.retention import Keep
@@ -99,10 +101,9 @@ def test_the_rules_and_what_they_show_are_taken_by_every_service(uncommented: bo
         text = re.sub(r"^#(?=[^ \n])", "", text, flags=re.MULTILINE)
     document = tomllib.loads(text)
     assert set(document) == ({"pool", "limit", "weight", "default", "retention"} if uncommented else set())
-    # The supervisor's checks of the same tables, and each service's own.
-    options = merge({}, document, "rules.toml")
+    options = merge({}, document, "rules.toml", contract.check)
     assert tomllib.loads(rules_text(options.rules)) == document
-    matching = load([]).matching(text)
+    matching, _ = load([]).matching(parse(document))
     defaults, retention = default_parser(Defaults())(document), retention_parser(Keep())(document)
     found = (matching.limits, matching.weights, defaults, retention.rules)
     assert [len(several) for several in found] == [int(uncommented)] * 4
@@ -110,9 +111,9 @@ def test_the_rules_and_what_they_show_are_taken_by_every_service(uncommented: bo
 
 def test_the_example_of_a_config_file_is_one() -> None:
     text = (ROOT / "examples/easyq.toml").read_text(encoding="utf-8")
-    options = merge({}, tomllib.loads(text), "easyq.toml")
+    options = merge({}, tomllib.loads(text), "easyq.toml", contract.check)
     written = rules_text(options.rules)
-    assert load([]).matching(written).limits
+    assert load([]).matching(parse(tomllib.loads(written)))[0].limits
     assert default_parser(Defaults())(tomllib.loads(written))
     assert retention_parser(Keep())(tomllib.loads(written)).rules
     assert [host.name for host in options.docker_hosts] == ["", "gpu-1"]

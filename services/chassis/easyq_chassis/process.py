@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 
 import click
 import uvloop
 
 from easyq_chassis.logs import get_logger
+from easyq_chassis.rules_file.watch import RulesError
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Runs ``main`` until it returns.
 
     The first SIGTERM or SIGINT sets the event that ``main`` was given, on which it has to finish in order; the second
-    ends the process at once, with status 130.
+    ends the process at once, with status 130. A rules file that can't be used at the start ends it with status 2, as
+    wrong settings do: trying again won't help.
     """
-    uvloop.run(_supervised(main))
+    try:
+        uvloop.run(_supervised(main))
+    except RulesError as error:
+        get_logger().error("cannot_start", error=str(error))
+        sys.exit(2)
 
 
 async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import uuid
 
 from easyq_chassis.channel import open_channel
@@ -12,7 +11,6 @@ from easyq_chassis.loops import Loop
 from easyq_chassis.server import GrpcServer
 from easyq_dispatcher.adapters.grpc_store import IDEMPOTENT, GrpcFarmStore
 from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
-from easyq_dispatcher.adapters.rules_source import RulesFile
 from easyq_dispatcher.config import DispatcherSettings
 from easyq_dispatcher.servicer import AgentLinkServicer, DispatcherServicer
 from easyq_dispatcher.usecases.conversation import Conversations
@@ -21,7 +19,7 @@ from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.ledger import Ledger
 from easyq_dispatcher.usecases.matcher import Matcher
 from easyq_dispatcher.usecases.roster import Roster
-from easyq_dispatcher.usecases.rulebook import WATCH_INTERVAL, Rulebook
+from easyq_dispatcher.usecases.rulebook import Rulebook
 from easyq_dispatcher.usecases.settler import Settler
 from easyq_dispatcher.usecases.words import Words
 from easyq_internal.dispatcher.v1.dispatcher_pb2_grpc import (
@@ -34,13 +32,15 @@ _PARK_PATIENCE = 2.0
 
 
 class App:
-    """One dispatcher. All that it keeps can be had again from the store; any number may run, and any may die."""
+    """One dispatcher. All that it keeps can be had again from the store; any number may run, and any may die.
+
+    Raises RulesError for a rules file that can't be used.
+    """
 
     def __init__(self, settings: DispatcherSettings) -> None:
         self._grace = settings.shutdown_grace
         clock = SystemClock()
-        source = RulesFile(settings.rules) if settings.rules else None
-        self._rules = rules = Rulebook(build=settings.matching, source=source, clock=clock)
+        self._rules = rules = Rulebook(build=settings.matching, path=settings.rules, clock=clock)
         self._channel = open_channel(settings.store, idempotent=IDEMPOTENT)
         self._store = store = GrpcFarmStore(self._channel, clock=clock, timeout=settings.call_timeout)
         self._index = index = RedisMatchIndex(
@@ -142,13 +142,11 @@ class App:
         await self._server.start()
         for loop in self._loops.values():
             loop.start()
-
-    def reload(self) -> None:
-        """Reads the file of rules again."""
-        self._rules.reload()
+        self._rules.file.start()
 
     async def stop(self) -> None:
         """Takes nothing more, lets what is under way reach its agents, and ends in order."""
+        await self._rules.file.stop()
         await self._loops.pop("matcher").stop()
         await self._matcher.drain(self._grace)
         self._roster.dismiss()
@@ -163,7 +161,6 @@ class App:
             "matcher": Loop("matcher", self._matcher.run_once, settings.poll_interval),
             "feeder": Loop("feeder", self._feeder.run_once, settings.feed_interval),
             "settler": Loop("settler", self._settler.run_once, 1.0),
-            "rules": Loop("rules", self._rules.run_once, WATCH_INTERVAL),
             "wakes": Loop("wakes", self._hear_wakes, settings.poll_interval),
         }
         for part, name in (
@@ -202,6 +199,5 @@ async def serve(settings: DispatcherSettings, stop: asyncio.Event) -> None:
     """Runs a dispatcher until `stop` is set."""
     app = App(settings)
     await app.start()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
     await stop.wait()
     await app.stop()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from easyq.durations import parse_duration
+from easyq.durations import format_duration, parse_duration
 from easyq_chassis import settings
-from easyq_dispatcher import rules_file
 from easyq_dispatcher.domain.breakers import Patience
 from easyq_dispatcher.domain.matching import Matching
-from easyq_dispatcher.domain.rules import RuleError, build_matching
+from easyq_dispatcher.domain.rules import Additions, RuleError, build_matching
 
 Lines = Annotated[tuple[str, ...], NoDecode]
 
@@ -29,8 +27,6 @@ _REPEATABLE = {
     "--weight": "weights",
     "--pool-lost-after": "pool_lost_after",
 }
-_RULE_SETTINGS = ("pools", "limits", "weights", "lost_after", "pool_lost_after", "lease")
-_NO_RULES = {"pools": (), "limits": (), "weights": (), "lost_after": "120s", "pool_lost_after": (), "lease": 0.0}
 
 
 class DispatcherSettings(settings.ServiceSettings):
@@ -99,10 +95,10 @@ class DispatcherSettings(settings.ServiceSettings):
     )
     rules: str = Field(
         "",
-        description="TOML file with [[pool]] (name, pattern, max_running, lost_after), [[limit]] (pattern, "
-        "max_running) and [[weight]] (pattern, weight). Its rules come before those of the flags, and replace a pool "
-        "of the same name and a limit or weight of the same pattern. Read again when it changes, and on SIGHUP. Empty: "
-        "none.",
+        description="Rules file (TOML), of which this service takes [[pool]] (name, pattern, max_running, lost_after), "
+        "[[limit]] (pattern, max_running) and [[weight]] (pattern, weight). Its rules come before those of the flags, "
+        "and replace a pool of the same name and a limit or weight of the same pattern. Read again when it changes, "
+        "and on SIGHUP; one that is wrong, in whatever table, is refused, and the old stays. Empty: none.",
     )
 
     @field_validator("pools", "limits", "weights", "pool_lost_after", mode="before")
@@ -158,22 +154,25 @@ class DispatcherSettings(settings.ServiceSettings):
             raise ValueError("has to be shorter than every lost_after")
         return value
 
-    @field_validator("rules")
-    @classmethod
-    def _check_rules(cls, value: str, info: ValidationInfo) -> str:
-        if value:
-            try:
-                text = Path(value).read_text(encoding="utf-8")
-                # Where another setting is wrong that is told already, and the file is looked at by itself.
-                complete = all(name in info.data for name in _RULE_SETTINGS)
-                _matching(info.data if complete else _NO_RULES, text)
-            except (OSError, ValueError) as error:
-                raise ValueError(f"{value}: {error}") from error
-        return value
+    def matching(self, added: Additions) -> tuple[Matching, str]:
+        """The rules, as they were checked, with those of the file; and a warning, or nothing.
 
-    def matching(self, text: str = "") -> Matching:
-        """The rules, as they were checked, with those of `text`, which `rules` has. Raises RuleError."""
-        return _matching({name: getattr(self, name) for name in _RULE_SETTINGS}, text)
+        Whether a pool's `lost_after` is longer than the lease is known here alone. The other services have taken the
+        file by then, so that such a one is told, and does not hold.
+        """
+        lease_ms = self.lease * 1000
+        hasty = [name for name, milliseconds in added.lost_after_by_pool.items() if milliseconds <= lease_ms]
+        matching = build_matching(
+            self.pools,
+            self.limits,
+            weights=self.weights,
+            lost_after_ms=_lost_after_ms(self.lost_after),
+            lost_after_by_pool=_by_pool(self.pool_lost_after),
+            added=replace(
+                added, lost_after_by_pool={k: v for k, v in added.lost_after_by_pool.items() if k not in hasty}
+            ),
+        )
+        return matching, _hasty_problem(hasty, matching, self.lease) if hasty else ""
 
     def patience(self) -> Patience:
         """When breakers open, and for how long."""
@@ -186,20 +185,9 @@ def load(argv: list[str]) -> DispatcherSettings:
     return settings.load(DispatcherSettings, rest, prog="easyq dispatcher", given=repeated)
 
 
-def _matching(given: Mapping[str, Any], text: str) -> Matching:
-    """The rules of settings and of a file's text."""
-    matching = build_matching(
-        given["pools"],
-        given["limits"],
-        weights=given["weights"],
-        lost_after_ms=_lost_after_ms(given["lost_after"]),
-        lost_after_by_pool=_by_pool(given["pool_lost_after"]),
-        added=rules_file.parse(text),
-    )
-    hasty = [pool.name for pool in matching.pools if pool.lost_after_ms <= given["lease"] * 1000]
-    if hasty:
-        raise RuleError(f"lost_after of pool {', '.join(hasty)} has to be longer than the lease, {given['lease']:g} s")
-    return matching
+def _hasty_problem(names: list[str], matching: Matching, lease: float) -> str:
+    held = ", ".join(f"{name} has {format_duration(matching.pool_by_name[name].lost_after_ms)}" for name in names)
+    return f"lost_after of a pool has to be longer than the lease, {lease:g} s; the rules file's is not: {held} instead"
 
 
 def _take_repeated(argv: list[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:

@@ -328,24 +328,3 @@ class MatchIndex(Protocol):
     def wakes(self) -> AsyncIterator[None]:
         """Yields each time that another dispatcher made work; may miss some."""
         ...
-
-
-# ------------------------------------------------------------------------------------------------------------- rules
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RulesText:
-    """What a file of rules has, and when it was changed last (ms since the epoch)."""
-
-    text: str
-    changed_ms: int
-
-
-class RulesSource(Protocol):
-    """A file of rules; its text form is its name."""
-
-    def stamp(self) -> tuple[int, int, int] | None:
-        """Changes when the file does; None where it can't be looked at."""
-        ...
-
-    def read(self) -> RulesText:
-        """What it has. Raises OSError, and ValueError where it is no text."""
-        ...

@@ -19,7 +19,7 @@ from easyq_chassis import ids
 from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.loops import Loop
-from easyq_chassis.rules_file import RulesFile
+from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_gateway.adapters.admission import Schedulers
 from easyq_gateway.adapters.dispatchers import DispatcherLink, GrpcDispatchers

@@ -82,10 +82,11 @@ class GatewaySettings(ServiceSettings):
     default_timeout: float = Field(0.0, ge=0, le=315_360_000, description="Most seconds that it runs; 0: no bound.")
     rules: str = Field(
         "",
-        description="Path of a TOML file with defaults by task: tables [[default]] with `pattern` (a regex that the "
+        description="Rules file (TOML), of which this service takes [[default]]: `pattern` (a regex that the "
         "task's whole name matches; the first that does holds) and any of retries, backoffMin, backoffFactor, "
         "backoffMax, backoffJitter, backoffMaxElapsed, retryOn, infraRetries, timeout, stopGrace, priority, "
-        "startDeadline. Read again when it changes, and on SIGHUP; a wrong one is refused, and the old stays.",
+        "startDeadline. Read again when it changes, and on SIGHUP; one that is wrong, in whatever table, is refused, "
+        "and the old stays.",
     )
     default_on_lost: Literal["RERUN", "FAIL", "WAIT"] = Field("RERUN", description="What follows if its host is lost.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -158,25 +157,6 @@ def _forget(message: Message, said: Message, names: Iterable[str]) -> None:
     for name in names:
         if said.HasField(name):
             message.ClearField(name)
-
-
-def defaults_from(said: spec_pb2.JobSpec, base: Defaults) -> Defaults:
-    """Returns the defaults with those fields replaced that `said` has."""
-    told: dict[str, Any] = {
-        "backoff_min_ms": ms_of(said.backoff, "min"),
-        "backoff_max_ms": ms_of(said.backoff, "max"),
-        "backoff_max_elapsed_ms": ms_of(said.backoff, "max_elapsed"),
-        "stop_grace_ms": ms_of(said, "stop_grace"),
-        "timeout_ms": ms_of(said, "timeout"),
-        "start_deadline_ms": ms_of(said, "start_deadline"),
-        "retry_on": tuple(said.retry_on) or None,
-        **{name: getattr(said, name) for name in ("retries", "infra_retries", "priority") if said.HasField(name)},
-    }
-    if said.backoff.HasField("factor"):
-        told["backoff_factor"] = said.backoff.factor
-    if said.backoff.HasField("jitter"):
-        told["backoff_jitter"] = said.backoff.jitter
-    return replace(base, **{name: value for name, value in told.items() if value is not None})
 
 
 def schedule_of(spec: spec_pb2.JobSpec, wrong: Collection[str], defaults: Defaults) -> spec_pb2.JobSpec | None:

@@ -5,7 +5,6 @@ from functools import partial
 
 from easyq_chassis import logs, process
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal
-from easyq_chassis.rules_file import RulesError
 from easyq_chassis.settings import load
 from easyq_store.app import serve
 from easyq_store.config import StoreSettings
@@ -21,9 +20,6 @@ def main(argv: list[str]) -> None:
     logs.configure("store", level=settings.log_level, fmt=settings.log_format)
     try:
         process.run(partial(serve, settings))
-    except RulesError as error:
-        logs.get_logger().error("cannot_start", error=str(error))
-        sys.exit(2)
     except EasyQError as error:
         logs.get_logger().error("cannot_start", error=error.message, reason=error.reason)
         sys.exit(2 if isinstance(error, FailedPrecondition | Internal) else 1)

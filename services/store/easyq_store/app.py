@@ -9,7 +9,7 @@ from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
-from easyq_chassis.rules_file import RulesFile
+from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServicer_to_server
 from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServicer_to_server

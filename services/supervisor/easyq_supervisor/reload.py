@@ -6,14 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from easyq_chassis.rules_file.watch import INTERVAL
 from easyq_supervisor.domain.changes import needing_restart, rule_changes
 from easyq_supervisor.domain.hosts import DockerHost, deserted
 from easyq_supervisor.domain.options import OptionError, Options
 from easyq_supervisor.domain.plan import rules_text
-
-# A change is taken once two looks have seen the same: a file that is being written is not read half. So it takes at
-# most a second.
-_INTERVAL = 0.5
 
 
 class Source(Protocol):
@@ -23,12 +20,8 @@ class Source(Protocol):
     def name(self) -> str:
         """Of the config file; empty where there is none."""
 
-    @property
-    def taken(self) -> object:
-        """The stamp of what was read last."""
-
-    def stamp(self) -> object:
-        """Changes when the file does."""
+    def changed(self) -> bool:
+        """Whether the file has changed since it was read, and not since the last look."""
 
     def options(self) -> Options:
         """As they are now. Raises OptionError."""
@@ -53,19 +46,16 @@ class Reloader:
         self._hosts = tuple(hosts)
         self._write = write
         self._say = say
-        self._seen = source.taken
 
     async def watch(self) -> None:
         """Looks for ever."""
         while True:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(INTERVAL)
             self.look()
 
     def look(self) -> None:
         """Reads the file if it has changed, and not since the last look."""
-        stamp, before = self._source.stamp(), self._seen
-        self._seen = stamp
-        if stamp != self._source.taken and stamp == before:
+        if self._source.changed():
             self.read_again()
 
     def read_again(self) -> None:

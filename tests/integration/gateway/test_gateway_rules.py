@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from easyq_chassis.rules_file import RulesError
+from easyq_chassis.rules_file.watch import RulesError
 from easyq_gateway.app import App
 from easyq_gateway.config import GatewaySettings
 from tests.integration.gateway.conftest import SPEC, Client, Starter
@@ -15,7 +15,8 @@ from tests.support.waiting import eventually
 
 RULES = """
 [[pool]]
-name = "of another service"
+name = "of-another-service"
+pattern = "x"
 
 [[default]]
 pattern = "mail-.*"
@@ -80,7 +81,7 @@ async def test_a_new_file_is_taken_and_a_wrong_one_refused(start_gateway: Starte
 
     async def problem() -> Any:
         told = (await gateway.get("/status"))["problems"]
-        return next((one["message"] for one in told if one["subject"] == "gateway"), "")
+        return next((one["message"] for one in told if one["subject"] == "rules"), "")
 
     message = await eventually(problem)
     assert "default[0].retries" in message
@@ -96,6 +97,6 @@ async def test_a_gateway_does_not_start_with_a_wrong_file(start_gateway: Starter
     (tmp_path / "rules.toml").write_text("[[default]]\npattern = '('\n")
     told: dict[str, Any] = {"rest_listen": "127.0.0.1:0", "grpc_listen": "127.0.0.1:0"}
     app = App(GatewaySettings(**told, rules=str(tmp_path / "rules.toml")))
-    with pytest.raises(RulesError, match=r"default\[0\]\.pattern is no regex"):
+    with pytest.raises(RulesError, match=r"line 2: default\[0\]\.pattern '\(' is no regex"):
         await app.start()
     await app.stop()

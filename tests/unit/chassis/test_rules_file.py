@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from easyq_chassis.rules_file import TABLES, RulesError, RulesFile, tables
+from easyq_chassis.rules_file.watch import RulesError, RulesFile
 from tests.support.waiting import eventually
 
 GOOD = '[[default]]\npattern = "a"\n'
@@ -16,13 +16,7 @@ GOOD = '[[default]]\npattern = "a"\n'
 
 def patterns(document: Mapping[str, Any]) -> list[str]:
     """Rules as this test has them."""
-    return [str(one["pattern"]) for one in tables(document, "default") if one["pattern"] != "bad"] or _none(document)
-
-
-def _none(document: Mapping[str, Any]) -> list[str]:
-    if document.get("default"):
-        raise ValueError("default[0].pattern is bad")
-    return []
+    return [str(one["pattern"]) for one in document.get("default", ())]
 
 
 class Watched:
@@ -54,6 +48,7 @@ async def test_a_change_is_taken_by_itself(watched: Watched) -> None:
     watched.write(GOOD.replace('"a"', '"b"'))
     await eventually(lambda: watched.taken == [["a"], ["b"]])
     assert watched.file.problem == ""
+    assert watched.file.changed_ms == watched.path.stat().st_mtime_ns // 10**6
 
 
 async def test_a_signal_has_it_read_at_once(watched: Watched) -> None:
@@ -66,7 +61,7 @@ async def test_a_signal_has_it_read_at_once(watched: Watched) -> None:
     ("text", "why"),
     [
         ("[[default]", "Expected"),
-        ('[[default]]\npattern = "bad"\n', "default[0].pattern is bad"),
+        ('[[default]]\npattern = "("\n', "line 2: default[0].pattern '(' is no regex"),
         ("[[defaults]]\n", "'defaults' is none of the tables"),
         ("[default]\n", "default must be written as [[default]]"),
         ("#" * (1024 * 1024 + 1), "it has more than"),
@@ -87,6 +82,10 @@ async def test_a_wrong_file_is_refused_and_the_old_rules_stay(watched: Watched, 
 async def test_a_file_that_vanishes_changes_nothing(watched: Watched) -> None:
     watched.path.unlink()
     assert "can't be read: No such file" in await eventually(lambda: watched.file.problem)
+    since = watched.file.problem_since_ms
+    assert since > 0
+    watched.file.reload()
+    assert watched.file.problem_since_ms == since
     assert watched.taken == [["a"]]
     watched.write(GOOD)
     await eventually(lambda: watched.file.problem == "")
@@ -118,15 +117,13 @@ def test_a_service_does_not_start_with_a_file_that_it_can_not_use(tmp_path: Path
         watched.file.load()
 
 
-async def test_without_a_file_there_are_no_rules() -> None:
+async def test_without_a_file_there_are_no_rules(capsys: pytest.CaptureFixture[str]) -> None:
     taken: list[list[str]] = []
     file = RulesFile("", patterns, taken.append)
     file.load()
     file.start()
+    # Nor does the signal end anybody.
+    os.kill(os.getpid(), signal.SIGHUP)
+    await eventually(lambda: "rules_unset" in capsys.readouterr().out)
     await file.stop()
-    assert taken == [[]]
-
-
-def test_tables_of_other_services_are_left_alone() -> None:
-    assert {"pool", "limit", "weight", "default", "retention"} == TABLES
-    assert tables({"pool": [{"name": "x"}]}, "default") == []
+    assert (taken, file.problem) == ([[]], "")

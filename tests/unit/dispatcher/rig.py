@@ -271,7 +271,7 @@ class Rig:
 
     def dispatcher(self, name: str = "d1", matching: Matching | None = None, *, rules: Rulebook | None = None) -> Core:
         fixed = matching or self.matching
-        rules = rules or Rulebook(build=lambda _: fixed, clock=self.clock)
+        rules = rules or Rulebook(build=lambda _: (fixed, ""), clock=self.clock)
         index = self._make_index(name, rules.matching)
         index.use(rules.matching, rules.version)
         return Core(

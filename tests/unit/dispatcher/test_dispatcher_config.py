@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from easyq_dispatcher.config import load
+from easyq_dispatcher.domain.rules import Additions
 
 
 def test_defaults() -> None:
     settings = load([])
-    matching = settings.matching()
+    matching, _ = settings.matching(Additions())
     assert [pool.name for pool in matching.pools] == ["default"]
     assert matching.pools[0].lost_after_ms == 120_000
     assert (settings.beat_every, settings.lease) == (5.0, 15.0)
@@ -22,7 +23,7 @@ def test_flags_may_be_repeated_and_regexes_may_have_commas() -> None:
     assert settings.pools == ("mail=[a-m]{1,3}:5", "gpu=(x|y),z")
     assert settings.limits == ("[.]*=9", "a{1,2}=3")
     assert settings.farm == "f"
-    assert settings.matching().route("abc").pool == "mail"
+    assert settings.matching(Additions())[0].route("abc").pool == "mail"
 
 
 @pytest.mark.parametrize("text", ["mail=m{1,2}\n\n  gpu=g  \n", '["mail=m{1,2}", "gpu=g"]'])
@@ -44,7 +45,7 @@ def test_a_list_of_something_else_is_refused(
 
 def test_lost_after_by_pool() -> None:
     settings = load(["--pool", "mail=m", "--lost-after", "2m", "--pool-lost-after", "mail=45s"])
-    mail, default = settings.matching().pools
+    mail, default = settings.matching(Additions())[0].pools
     assert (mail.lost_after_ms, default.lost_after_ms) == (45_000, 120_000)
 
 

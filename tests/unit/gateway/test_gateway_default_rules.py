@@ -1,5 +1,6 @@
 """The tables `[[default]]` of a rules file."""
 
+import json
 import tomllib
 from dataclasses import replace
 from typing import Any
@@ -7,17 +8,28 @@ from typing import Any
 import pytest
 
 from easyq.v1.spec_pb2 import JobSpec
+from easyq_chassis.rules_file import contract
+from easyq_gateway import convert
+from easyq_gateway.codec.decode import decode
+from easyq_gateway.codec.json_text import parse_json
+from easyq_gateway.codec.rules import SchemaRules
 from easyq_gateway.default_rules import FIELDS, parser
 from easyq_gateway.domain.defaults import Defaults, defaults_of
 from easyq_gateway.domain.patterns import why_no_pattern
+from easyq_gateway.domain.problems import Problems, merge
+from easyq_gateway.domain.redaction import Redactor
+from easyq_gateway.domain.spec import check_spec
 from easyq_gateway.usecases.defaults import TaskDefaults
 
 BASE = Defaults(retries=1, log_limit=5)
 PARSE = parser(BASE)
+SCHEMA = SchemaRules()
 
 
 def rules(text: str) -> Any:
-    return PARSE(tomllib.loads(text))
+    document = tomllib.loads(text)
+    contract.check(document)
+    return PARSE(document)
 
 
 def test_every_field() -> None:
@@ -54,7 +66,7 @@ def test_every_field() -> None:
         priority=-7,
         start_deadline_ms=86_400_000,
     )
-    assert len(FIELDS) == 12
+    assert {"pattern", *FIELDS} == set(contract.TABLES["default"].fields)
 
 
 def test_the_first_that_matches_the_whole_name_holds() -> None:
@@ -63,44 +75,37 @@ def test_the_first_that_matches_the_whole_name_holds() -> None:
     assert found == {"a": 2, "ab": 3, "ba": 1, "A": 1}
 
 
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ("retries = 3", "default[0].pattern must be a regex"),
-        ('pattern = ""', "default[0].pattern must be a regex"),
-        ("pattern = 5", "default[0].pattern must be a regex"),
-        ('pattern = "("', "default[0].pattern is no regex"),
-        ('pattern = "a"\nretry = 3', "default[0].retry is none of pattern, retries"),
-        ('pattern = "a"\nimage = "x"', "default[0].image is none of"),
-        ('pattern = "a"\nretries = "3"', "default[0].retries must be a whole number, not a string"),
-        ('pattern = "a"\nretries = 1001', "default[0].retries"),
-        ('pattern = "a"\nretries = -1', "default[0].retries must be from 0"),
-        ('pattern = "a"\nbackoffMin = "soon"', "default[0].backoffMin is not a duration"),
-        ('pattern = "a"\nbackoffMin = 10\nbackoffMax = 5', "default[0].backoffMax is less than"),
-        ('pattern = "a"\nbackoffFactor = 0.5', "default[0].backoffFactor"),
-        ('pattern = "a"\nbackoffFactor = nan', "default[0].backoffFactor NaN"),
-        ('pattern = "a"\nbackoffJitter = 2', "default[0].backoffJitter"),
-        ('pattern = "a"\nbackoffMaxElapsed = 0', "default[0].backoffMaxElapsed"),
-        ('pattern = "a"\nretryOn = "75"', "default[0].retryOn must be a list"),
-        ('pattern = "a"\nretryOn = ["never"]', "default[0].retryOn[0] must be an exit code"),
-        ('pattern = "a"\nretryOn = ["300"]', "default[0].retryOn[0] exit codes go"),
-        ('pattern = "a"\ninfraRetries = 101', "default[0].infraRetries"),
-        ('pattern = "a"\ntimeout = 0', "default[0].timeout"),
-        ('pattern = "a"\ntimeout = 1979-05-27', "default[0].timeout is not a duration"),
-        ('pattern = "a"\nstopGrace = 3601', "default[0].stopGrace"),
-        ('pattern = "a"\npriority = 101', "default[0].priority"),
-        ('pattern = "a"\nstartDeadline = -1', "default[0].startDeadline is negative"),
-    ],
-)
-def test_what_is_refused(table: str, words: str) -> None:
-    with pytest.raises(ValueError, match="default") as error:
-        rules(f"[[default]]\n{table}\n")
-    assert words in str(error.value)
+# Beside each bound, within and beyond it, and of each wrong type.
+_NUMBERS = [-101, -100, -1, 0, 0.5, 1, 2, 100, 101, 1000, 1001, 3600, 3601, 86_400, 86_401, 2_592_000, 2_592_001]
+_VALUES = [*_NUMBERS, 315_360_000, 315_360_001, "1d", "30d", "31d", "soon", "", True, False, [], ["75"], 1e300]
+_EXITS = ["0", "255", "256", "1-2", "2-1", "1-300", "oom", "timeout", "never", "1000", "", "1-", " 1", 75]
+_MANY = [["1"] * 64, ["1"] * 65]
 
 
-def test_the_table_is_named() -> None:
-    with pytest.raises(ValueError, match=r"default\[1\]\.retries"):
-        rules('[[default]]\npattern = "a"\n[[default]]\npattern = "b"\nretries = 1001\n')
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_file_takes_what_a_spec_takes(name: str) -> None:
+    """The contract of the file has the bounds of the schema, so that no default makes a job that is refused."""
+    outer, _, inner = name.partition("backoff")
+    path = name if outer or not inner else f"backoff.{inner[0].lower()}{inner[1:]}"
+    values = [*_VALUES, *([one] for one in _EXITS), *_MANY] if name == "retryOn" else _VALUES
+    for value in values:
+        try:
+            contract.check({"default": [{"pattern": "a", name: value}]})
+            takes = True
+        except ValueError:
+            takes = False
+        assert takes == (not problems_of(path, value)), (name, value)
+
+
+def problems_of(path: str, value: Any) -> list[Any]:
+    """What the gateway finds wrong with a spec that says this alone."""
+    outer, _, inner = path.partition(".")
+    spec, read, broken = JobSpec(image="a"), Problems(), Problems()
+    decode(parse_json(json.dumps({outer: {inner: value} if inner else value}).encode()), spec, "", read)
+    SCHEMA.check(spec, "", broken)
+    # The shortest wait is no matter here.
+    facts = convert.facts_of(spec, replace(BASE, backoff_min_ms=0))
+    return list(merge(read, broken, check_spec(facts, now_ms=0, redactor=Redactor(), default_min_ms=0)))
 
 
 def test_rules_take_effect_on_what_comes_after() -> None:
@@ -119,6 +124,14 @@ def test_a_longest_wait_that_is_shorter_than_a_users_shortest() -> None:
     spec.backoff.min.FromSeconds(60)
     defaults.resolve("t", spec)
     assert spec.backoff.max.seconds == 60
+
+
+def test_a_longest_wait_that_is_shorter_than_the_gateways_own_shortest() -> None:
+    defaults = TaskDefaults(replace(BASE, backoff_min_ms=60_000))
+    defaults.set_rules(parser(defaults.base)({"default": [{"pattern": "t", "backoffMax": 5}]}))
+    spec = JobSpec(image="a")
+    defaults.resolve("t", spec)
+    assert (spec.backoff.min.seconds, spec.backoff.max.seconds) == (60, 60)
 
 
 @pytest.mark.parametrize("text", ["", "mail", "mail-.*|report", "[a-z]{2,5}"])

@@ -18,7 +18,6 @@ from easyq_supervisor.domain.engine import Choice, Facts, choose
 from easyq_supervisor.domain.hosts import DockerHost, Offer
 from easyq_supervisor.domain.options import Options
 from easyq_supervisor.domain.plan import RULES_READERS, STOP_WAVES, AgentPlan, Surroundings, plan, rules_text
-from easyq_supervisor.domain.rules import Limit, Pool, Weight
 from easyq_supervisor.domain.space import LEAST_FREE, space_warning
 from easyq_supervisor.domain.toml import dump
 
@@ -128,9 +127,12 @@ def test_only_an_agent_may_end_by_itself_and_it_is_told_how_to_have_it_back() ->
 
 def test_rules_stand_in_one_file() -> None:
     options = Options(
-        pools=(Pool(name="gpu", pattern=r"gpu-\d+", max_running=1, lost_after="45s"), Pool(name="b", pattern='"b",c')),
-        limits=(Limit(pattern="x{1,2}", max_running=0),),
-        weights=(Weight(pattern="y", weight=3),),
+        pools=(
+            {"name": "gpu", "pattern": r"gpu-\d+", "max_running": 1, "lost_after": "45s"},
+            {"name": "b", "pattern": '"b",c'},
+        ),
+        limits=({"pattern": "x{1,2}", "max_running": 0},),
+        weights=({"pattern": "y", "weight": 3},),
         defaults=({"pattern": "z", "retryOn": ["75"], "backoffJitter": 0.5},),
         retention=({"pattern": "ü\x7f\n🙂", "kept": True},),
     )

@@ -11,11 +11,11 @@ from easyq_supervisor.adapters.config_file import ConfigFile
 from easyq_supervisor.domain.changes import needing_restart, rule_changes
 from easyq_supervisor.domain.hosts import DockerHost
 from easyq_supervisor.domain.options import Options
-from easyq_supervisor.domain.rules import Limit, Pool, Rules, Weight
+from easyq_supervisor.domain.rules import Rules
 from easyq_supervisor.reload import Reloader
 
-GPU = Pool(name="gpu", pattern="gpu-.*", max_running=2)
-CPU = Pool(name="cpu", pattern="cpu")
+GPU = {"name": "gpu", "pattern": "gpu-.*", "max_running": 2}
+CPU = {"name": "cpu", "pattern": "cpu"}
 
 
 @pytest.mark.parametrize(
@@ -23,16 +23,16 @@ CPU = Pool(name="cpu", pattern="cpu")
     [
         (Rules(pools=(GPU,)), Rules(pools=(GPU,)), []),
         (Rules(), Rules(pools=(GPU,)), ["pool 'gpu' new"]),
-        (Rules(limits=(Limit(pattern="a", max_running=1),)), Rules(), ["limit 'a' gone"]),
+        (Rules(limits=({"pattern": "a", "max_running": 1},)), Rules(), ["limit 'a' gone"]),
         (
             Rules(pools=(GPU,)),
-            Rules(pools=(Pool(name="gpu", pattern="gpu-.*", lost_after="45s"),)),
+            Rules(pools=({"name": "gpu", "pattern": "gpu-.*", "lost_after": "45s"},)),
             ["pool 'gpu': max_running 2 → unset, lost_after unset → '45s'"],
         ),
         (Rules(pools=(GPU, CPU)), Rules(pools=(CPU, GPU)), ["order of pool tables changed"]),
         (
-            Rules(weights=(Weight(pattern="a", weight=1),)),
-            Rules(weights=(Weight(pattern="a", weight=2),), defaults=({"pattern": "b"},)),
+            Rules(weights=({"pattern": "a", "weight": 1},)),
+            Rules(weights=({"pattern": "a", "weight": 2},), defaults=({"pattern": "b"},)),
             ["weight 'a': weight 1 → 2", "default 'b' new"],
         ),
         (
@@ -127,8 +127,8 @@ def test_a_change_before_the_first_look_is_not_missed(config: Path) -> None:
     ("text", "problem"),
     [
         ("limit = [", ": "),
-        ('limit = ["(=1"]', ": limit: '(=1' has a broken regex"),
-        ('limit = ["a=1", "a=2"]', ": 'a' is limited twice"),
+        ('limit = ["(=1"]', ": limit[0].pattern '(' is no regex"),
+        ('limit = ["a=1", "a=2"]', ": limit[1].pattern 'a' is there twice"),
         ("slotz = 1", ": 'slotz' is no setting of easyq up"),
         (None, ": No such file or directory"),
     ],

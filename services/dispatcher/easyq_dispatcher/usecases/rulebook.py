@@ -6,69 +6,42 @@ from collections.abc import Callable
 
 from easyq_chassis.clock import Clock
 from easyq_chassis.logs import get_logger
+from easyq_chassis.rules_file.watch import RulesFile
+from easyq_dispatcher import rules_file
 from easyq_dispatcher.domain.matching import Matching
-from easyq_dispatcher.ports import RulesSource
+from easyq_dispatcher.domain.rules import Additions
 
 log = get_logger()
-
-WATCH_INTERVAL = 0.5
 
 
 class Rulebook:
     """`matching` is what holds; a file that changes brings the next, which holds once `turn_page` was called.
 
-    `build` makes rules of a file's text and raises RuleError. What is wrong is refused, told once, and shown as
-    `problem`; the rules that held go on. `version` is the file's time of change, and grows with
-    each change seen here: of two dispatchers with different rules the one with the higher version has the newer file.
-    0: there is no file.
+    `build` makes rules of those of the file at `path` (empty: there is none), and a warning, which is empty where
+    nothing is to be said. `version` is the file's time of change, and grows with each change of these rules seen here:
+    of two dispatchers with different rules the one with the higher version has the newer file. 0: there is no file.
+    Raises RulesError where the file can't be used.
     """
 
-    def __init__(self, *, build: Callable[[str], Matching], source: RulesSource | None = None, clock: Clock) -> None:
+    def __init__(self, *, build: Callable[[Additions], tuple[Matching, str]], path: str = "", clock: Clock) -> None:
         self._build = build
-        self._source = source
-        self._clock = clock
-        self._text, self.version = "", 0
-        self.problem, self.problem_since_ms = "", 0
+        self.file = RulesFile(path, rules_file.parse, self._take, clock=clock)
+        self.matching, self.version = Matching(pools=(), limits=()), -1
         self._next: Matching | None = None
-        self._seen: tuple[int, int, int] | None = None
-        self._read: tuple[int, int, int] | None = None
+        self._warning = ""
         self.turned: Callable[[], None] = lambda: None
-        if source is not None:
-            self._seen = self._read = source.stamp()
-            found = source.read()
-            self._text, self.version = found.text, found.changed_ms
-        self.matching = build(self._text)
+        self.file.load()
+        self.turn_page()
 
-    async def run_once(self) -> float | None:
-        """Reads the file if it changed and has been the same since the last look: nobody writes it now."""
-        if self._source is None:
-            return None
-        stamp = self._source.stamp()
-        settled, self._seen = stamp == self._seen, stamp
-        if settled and stamp != self._read:
-            self.reload()
-        return None
+    @property
+    def problem(self) -> str:
+        """What is wrong with the file, in words for people; empty where nothing is."""
+        return self.file.problem or self._warning
 
-    def reload(self) -> None:
-        """Reads the file now."""
-        if self._source is None:
-            log.warning("rules_unset", hint="this dispatcher has no file of rules: see --rules")
-            return
-        self._read = self._source.stamp()
-        try:
-            found = self._source.read()
-            matching = self._build(found.text)
-        except (OSError, ValueError) as error:
-            self._refuse(error)
-            return
-        self.problem = ""
-        if found.text == self._text:
-            return
-        # A file that was put back may be older than the one before it.
-        self._text, self.version = found.text, max(found.changed_ms, self.version + 1)
-        log.info("rules_read", file=str(self._source), version=self.version)
-        self._next = matching
-        self.turned()
+    @property
+    def problem_since_ms(self) -> int:
+        """Since when."""
+        return self.file.problem_since_ms if self.file.problem else self.file.changed_ms
 
     def turn_page(self) -> bool:
         """Lets the newest rules hold from now on; True if there were any."""
@@ -77,8 +50,13 @@ class Rulebook:
         self.matching, self._next = self._next, None
         return True
 
-    def _refuse(self, error: OSError | ValueError) -> None:
-        problem = f"{self._source}: {error}"
-        if problem != self.problem:
-            self.problem, self.problem_since_ms = problem, self._clock.now_ms()
-            log.error("rules_refused", problem=problem, hint="the rules that held before go on")
+    def _take(self, added: Additions) -> None:
+        matching, self._warning = self._build(added)
+        if self._warning:
+            log.warning("rules_doubtful", problem=self._warning)
+        # Where only others' tables changed, nothing has to be counted anew.
+        if matching == (self._next or self.matching):
+            return
+        # A file that was put back may be older than the one before it.
+        self._next, self.version = matching, max(self.file.changed_ms, self.version + 1)
+        self.turned()

@@ -209,8 +209,8 @@ class Words:
             message = "Redis may drop keys when its memory is full; set maxmemory-policy to noeviction"
             troubles.append(Trouble(subject="redis", message=message))
         if self._rules.problem:
-            message = f"the file of rules is refused, and the rules before it hold: {self._rules.problem}"
-            troubles.append(Trouble(subject="rules", message=message, since_ms=self._rules.problem_since_ms))
+            since_ms = self._rules.problem_since_ms
+            troubles.append(Trouble(subject="rules", message=self._rules.problem, since_ms=since_ms))
         live = [agent for agent in view.agents if agent.live]
         troubles += [
             Trouble(subject=f"pool {pool.name}", message=no_agent_problem(pool))

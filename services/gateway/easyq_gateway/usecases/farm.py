@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
 
-    `own_problem` says what is wrong with the gateway itself; empty where nothing is.
+    `own_problem` says what is wrong with the gateway's rules file; empty where nothing is.
     """
 
     def __init__(
@@ -94,8 +94,10 @@ class Farm:
         for one in health:
             status.services.add(name=one.kind, address=one.address, healthy=one.healthy, message=one.message)
         _add_view(status, views)
-        if own := self._own_problem():
-            status.problems.add(subject="gateway", message=own)
+        own = self._own_problem()
+        # Dispatchers that have the same file say the same, and since when.
+        if own and own not in {problem.message for problem in status.problems}:
+            status.problems.add(subject="rules", message=own)
         for problem in words.find_problems(services, known):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from easyq_chassis.rules_file import contract
+from easyq_chassis.rules_file.watch import FileWatch
 from easyq_supervisor.domain.options import OptionError, Options, merge
-
-#: Time of change, size and inode.
-Stamp = tuple[int, int, int]
 
 
 class ConfigFile:
@@ -19,26 +18,21 @@ class ConfigFile:
     def __init__(self, flags: Mapping[str, Any], path: Path | None) -> None:
         self._flags = flags
         self._path = path.absolute() if path else None
-        #: The stamp of what `options` has read last.
-        self.taken: Stamp | None = None
+        self._watch = FileWatch(self._path)
 
     @property
     def name(self) -> str:
         """Its path; empty where there is none."""
         return str(self._path or "")
 
-    def stamp(self) -> Stamp | None:
-        """What tells one content from another without reading it; None where it can't be looked at."""
-        try:
-            found = self._path.stat() if self._path else None
-        except OSError:
-            return None
-        return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
+    def changed(self) -> bool:
+        """Whether it has changed since `options` read it, and not since the last look."""
+        return self._watch.changed()
 
     def options(self) -> Options:
         """The options as they are now. Raises OptionError."""
-        self.taken = self.stamp()
-        return merge(self._flags, self._read(), self.name)
+        self._watch.note()
+        return merge(self._flags, self._read(), self.name, contract.check)
 
     def _read(self) -> dict[str, Any]:
         if self._path is None:

@@ -9,11 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from easyq.durations import parse_duration
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LEAST_PATIENCE_MS = 1_000
-_LONGEST_REGEX = 1_024
 _SIZE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?\s*[bkmgt]?b?", re.IGNORECASE)
 
 
@@ -21,16 +17,14 @@ def checked_table(
     item: object,
     needed: Mapping[str, Callable[[Any], Any]],
     possible: Mapping[str, Callable[[Any], Any]],
-    *,
-    dashes: bool = True,
 ) -> dict[str, Any]:
-    """The table with each value as its check returns it; `dashes` in keys count as underscores. Raises ValueError."""
+    """The table with each value as its check returns it; dashes in keys count as underscores. Raises ValueError."""
     if not isinstance(item, Mapping):
         raise ValueError("is neither a text nor a table")
     checks = {**needed, **possible}
     found: dict[str, Any] = {}
     for key, value in item.items():
-        name = key.replace("-", "_") if dashes else key
+        name = key.replace("-", "_")
         if name not in checks:
             raise ValueError(f"has {key!r}, which is none of {', '.join(checks)}")
         if name in found:
@@ -96,64 +90,10 @@ def text(value: Any) -> str:
     return value
 
 
-def texts(value: Any) -> list[str]:
-    """A list of texts."""
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ValueError("must be a list of texts")
-    return value
-
-
-def is_name(value: str) -> bool:
-    """Whether it can be a pool's."""
-    return _NAME.fullmatch(value) is not None
-
-
 def pool_name(value: object) -> str:
     """The name of a pool."""
-    if not isinstance(value, str) or not is_name(value):
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError("is no name of a pool: letters, digits, '.', '_' and '-', at most 64")
-    return value
-
-
-def regex(value: object) -> str:
-    """A regex for whole names of tasks."""
-    if not isinstance(value, str):
-        raise ValueError("must be a text")
-    if not value:
-        raise ValueError("has an empty regex")
-    if len(value) > _LONGEST_REGEX:
-        raise ValueError(f"has a regex of more than {_LONGEST_REGEX} characters")
-    try:
-        re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"has a broken regex: {error}") from error
-    return value
-
-
-def number_at_end(value: str, least: int, most: int) -> int:
-    """The number in digits."""
-    if not (re.fullmatch(r"[0-9]{1,7}", value) and least <= int(value) <= most):
-        raise ValueError(f"has no number between {least} and {most} at its end")
-    return int(value)
-
-
-def duration(value: Any) -> Any:
-    """A duration as text, or a number of seconds."""
-    parse_duration(value)
-    return value
-
-
-def age(value: Any) -> Any:
-    """A duration; empty for ever."""
-    return value if value == "" else duration(value)
-
-
-def patience(value: object) -> str:
-    """A duration as text, of a second at least."""
-    if not isinstance(value, str):
-        raise ValueError('must be a duration as text, such as "45s"')
-    if parse_duration(value) < _LEAST_PATIENCE_MS:
-        raise ValueError(f"{value!r} is less than a second")
     return value
 
 

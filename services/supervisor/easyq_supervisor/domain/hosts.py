@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from easyq_supervisor.domain.checks import between, checked_table, number, pool_name, size, text
-from easyq_supervisor.domain.rules import DEFAULT_POOL, Pool, twins
+from easyq_supervisor.domain.rules import DEFAULT_POOL, Table, twins
 
 MOST_SLOTS = 10_000
 MOST_CPUS = 100_000
@@ -83,9 +83,9 @@ def read_labels(value: Any) -> Labels:
     return tuple(found.items())
 
 
-def check_hosts(hosts: tuple[DockerHost, ...], pools: tuple[Pool, ...]) -> list[str]:
+def check_hosts(hosts: tuple[DockerHost, ...], pools: tuple[Table, ...]) -> list[str]:
     """What is wrong with them beside each other and beside the pools, one sentence each."""
-    known = {DEFAULT_POOL, *(pool.name for pool in pools)}
+    known = {DEFAULT_POOL, *(pool["name"] for pool in pools)}
     problems = [
         f"no pool is named {name!r} (for {host.url})" for host in hosts for name in host.pools if name not in known
     ]
@@ -94,14 +94,14 @@ def check_hosts(hosts: tuple[DockerHost, ...], pools: tuple[Pool, ...]) -> list[
     return problems
 
 
-def deserted(pools: tuple[Pool, ...], hosts: tuple[DockerHost, ...]) -> list[str]:
+def deserted(pools: tuple[Table, ...], hosts: tuple[DockerHost, ...]) -> list[str]:
     """A warning for each pool that no agent joins: its tasks would wait for ever, and nothing else says so."""
     joined = {name for host in hosts for name in host.pools}
     return [
-        f"warning: no agent joins the pool {pool.name!r}: every task whose whole name matches {pool.pattern!r} waits. "
-        f"Give it one by --docker-host {pool.name}=URL"
-        for pool in pools
-        if pool.name not in joined
+        f"warning: no agent joins the pool {name!r}: every task whose whole name matches {pattern!r} waits. "
+        f"Give it one by --docker-host {name}=URL"
+        for name, pattern in ((pool["name"], pool["pattern"]) for pool in pools)
+        if name not in joined
     ]
 
 

@@ -19,17 +19,15 @@ from easyq_supervisor.domain.hosts import (
     read_labels,
 )
 from easyq_supervisor.domain.rules import (
-    Limit,
-    Pool,
+    Contract,
     Rules,
     Table,
-    Weight,
-    check_rules,
     read_default,
     read_limit,
     read_pool,
-    read_retention,
+    read_table,
     read_weight,
+    rules_tables,
 )
 
 DEFAULT_DATA = "~/.easyq"
@@ -58,9 +56,9 @@ class Options:
     image_cache: str = ""
     redis: str = ""
     mongo: str = ""
-    pools: tuple[Pool, ...] = ()
-    limits: tuple[Limit, ...] = ()
-    weights: tuple[Weight, ...] = ()
+    pools: tuple[Table, ...] = ()
+    limits: tuple[Table, ...] = ()
+    weights: tuple[Table, ...] = ()
     defaults: tuple[Table, ...] = ()
     retention: tuple[Table, ...] = ()
     engine: str = "auto"
@@ -89,11 +87,11 @@ class Options:
 RULES = ("pools", "limits", "weights", "defaults", "retention")
 
 
-def merge(flags: Mapping[str, Any], file: Mapping[str, Any], source: str) -> Options:
+def merge(flags: Mapping[str, Any], file: Mapping[str, Any], source: str, contract: Contract) -> Options:
     """The options that hold. A flag that is None (or an empty tuple) was not given; `source` is the file's name.
 
     Keys are the flags' names, with dashes or underscores. A flag that can be repeated replaces the file's whole list.
-    Raises OptionError.
+    `contract` is that of the rules file. Raises OptionError.
     """
     values: dict[str, Any] = {}
     for key, value in file.items():
@@ -104,10 +102,15 @@ def merge(flags: Mapping[str, Any], file: Mapping[str, Any], source: str) -> Opt
             raise OptionError(f"{source}: {key!r} is there twice")
         values[name] = _checked(name, value, f"{source}: {key}")
     for name, value in flags.items():
-        if value is not None and value != ():
+        if _is_given(value):
             values[name] = _checked(name, list(value) if isinstance(value, tuple) else value, _flag(name))
     options = Options(**{FIELDS.get(name, name): value for name, value in values.items()})
-    for problem in (*check_rules(options.rules), *check_hosts(options.docker_hosts, options.pools)):
+    for kind, tables in rules_tables(options.rules).items():
+        try:
+            contract({kind: tables})
+        except ValueError as error:
+            raise OptionError(f"{_flag(kind) if _is_given(flags.get(kind)) else source}: {error}") from error
+    for problem in check_hosts(options.docker_hosts, options.pools):
         raise OptionError(problem)
     if options.rest_port == options.grpc_port != 0:
         raise OptionError(f"--rest-port and --grpc-port are both {options.rest_port}; each needs a port of its own")
@@ -119,6 +122,10 @@ def _checked(name: str, value: Any, place: str) -> Any:
         return _CHECKS[name](value)
     except ValueError as error:
         raise OptionError(f"{place}: {error}") from error
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value != ()
 
 
 def _flag(name: str) -> str:
@@ -166,7 +173,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "limit": _each(read_limit),
     "weight": _each(read_weight),
     "default": _each(read_default),
-    "retention": _each(read_retention),
+    "retention": _each(read_table),
     "engine": one_of(*ENGINES),
     "log_level": one_of(*LOG_LEVELS),
     "grace": _seconds,
