@@ -76,7 +76,7 @@ def _end_in_time(run: Run, limit: float) -> None:
     time.sleep(limit)
     print(f"it hangs: {run.doing}", file=sys.stderr, flush=True)
     run.keep_logs()
-    os._exit(2)
+    os._exit(run.verdict)
 
 
 if __name__ == "__main__":

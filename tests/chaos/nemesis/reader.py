@@ -78,18 +78,17 @@ class Reader:
 
     # While things break ---------------------------------------------------------------------------------------------
     def _follow(self) -> None:
-        while not self._over.is_set():
-            with self._lock:
-                jobs = list(self._open)
-            for job in jobs:
-                if self._over.wait(0.03):
-                    return
-                self._look(job)
-            for job, intent in list(self.recurring.items()):
-                self._look_at_schedule(job, intent)
-            self._over.wait(0.2)
+        # Several at once: a store that takes a second for each answer must not leave it behind what ends.
+        with ThreadPoolExecutor(4, thread_name_prefix="reader") as pool:
+            while not self._over.wait(0.4):
+                with self._lock:
+                    jobs, recurring = list(self._open), list(self.recurring.items())
+                list(pool.map(self._look, jobs))
+                list(pool.map(lambda one: self._look_at_schedule(*one), recurring))
 
     def _look(self, job: str) -> None:
+        if self._over.is_set():
+            return
         try:
             answer = self._rest.call("GET", f"/jobs/{job}", timeout=10)
             if answer.status == 404:
@@ -134,6 +133,8 @@ class Reader:
             self._ended.add(job)
 
     def _look_at_schedule(self, job: str, intent: Intent) -> None:
+        if self._over.is_set():
+            return
         try:
             record = self._rest.get(f"/jobs/{job}", timeout=10)
             schedule, executions = record["schedule"], record["executions"]

@@ -63,6 +63,8 @@ class Run:
     ) -> None:
         self.folder = folder
         self.doing = "begins"
+        # The exit status; 2 until it is judged.
+        self.verdict = 2
         self._began = time.monotonic()
         self._limit = limit
         self._seed = seed
@@ -85,19 +87,25 @@ class Run:
                 )
                 self._stage.start()
             self._run(self._stage)
+            # Before it clears up, which takes its time on a busy machine.
+            self._history.close()
+            with self._step("judges"):
+                self.verdict = self._judge()
         finally:
             self.keep_logs()
             self._history.close()
             if self._stage is not None:
                 with self._step("clears up"):
                     self._stage.close()
-        with self._step("judges"):
-            world = read_world(read(self._history.path))
-            violations = check(world)
+        return self.verdict
+
+    def _judge(self) -> int:
+        world = read_world(read(self._history.path))
+        violations = check(world)
         report = table(self._seed, self._minutes, summary(world, violations), violations)
         (self.folder / "report.txt").write_text(report, encoding="utf-8")
         print(report)
-        print(f"kept in {self.folder}")
+        print(f"kept in {self.folder}", flush=True)
         return 1 if violations else 0
 
     def _run(self, stage: Stage) -> None:
