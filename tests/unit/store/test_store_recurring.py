@@ -295,6 +295,17 @@ async def test_a_fire_takes_the_place_of_what_waits_at_once(world: World) -> Non
     assert fired.stops == ()
 
 
+async def test_what_waited_and_those_after_a_misfire_are_no_one_range(world: World) -> None:
+    await recurring(world, Overlap.REPLACE)
+    await world.fire(60)
+    await world.run(of(60))
+    await world.fire(120)
+    missed = Skip(first=nominal(180), last=nominal(300), count=3, reason=SkipReason.MISFIRED, decided_at=T0)
+    await world.fire(360, 420, 480, skips=(missed,))
+    assert skips(world) == [(120, 120, 1, "REPLACED"), (180, 300, 3, "MISFIRED"), (360, 420, 2, "REPLACED")]
+    assert waits(world) == 480
+
+
 async def test_of_many_fires_at_once_the_last_takes_the_place(world: World) -> None:
     await recurring(world, Overlap.REPLACE)
     await world.fire(60, 120, 180)

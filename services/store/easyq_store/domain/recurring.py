@@ -122,7 +122,7 @@ def decide(job: Job, decision: FireDecision, policy: Policy, *, busy: bool, now:
     sorting = _Sorting(job_id=job.job_id, policy=policy, runs=schedule.runs, waiting=schedule.waiting, now=now)
     for fire in decision.fires:
         sorting.take(fire, busy=busy)
-    skips = (*decision.skips, *_merged(sorting.skips))
+    skips = (*decision.skips, *_merged(sorting.skips, apart=decision.skips))
     next_at = sorting.next_look(decision)
     decided = replace(
         job,
@@ -310,12 +310,18 @@ def _replaced(waiting: WaitingFire | None, now: int) -> list[Skip]:
     return [_skip(waiting.nominal, SkipReason.REPLACED, now)]
 
 
-def _merged(skips: Sequence[Skip]) -> list[Skip]:
-    """Neighbours with one reason as one."""
+def _merged(skips: Sequence[Skip], *, apart: Sequence[Skip]) -> list[Skip]:
+    """Neighbours with one reason as one. Those with one of `apart` between them are none: a fire that had waited is
+    older than what was missed meanwhile."""
     merged: list[Skip] = []
     for skip in skips:
-        if merged and merged[-1].reason is skip.reason:
-            merged[-1] = replace(merged[-1], last=skip.last, count=merged[-1].count + skip.count)
+        last = merged[-1] if merged else None
+        if (
+            last is not None
+            and last.reason is skip.reason
+            and not any(last.last < other.first < skip.first for other in apart)
+        ):
+            merged[-1] = replace(last, last=skip.last, count=last.count + skip.count)
         else:
             merged.append(skip)
     return merged
