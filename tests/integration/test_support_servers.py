@@ -23,6 +23,7 @@ from tests.support import (
     free_port,
     process,
     wait_until,
+    waiting,
 )
 from tests.support.plugin import DockerFactory
 
@@ -31,6 +32,32 @@ from tests.support.plugin import DockerFactory
 def test_a_free_port_can_be_bound() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", free_port()))
+
+
+def test_no_two_processes_are_given_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each claims a block of them: of two blocks a third process gets none."""
+    start = 40_000 + os.getpid() % 40 * 500
+    monkeypatch.setattr(waiting, "_PORTS", range(start, start + 2 * waiting._BLOCK))
+    monkeypatch.setattr(waiting, "_mine", [])
+    monkeypatch.setattr(waiting, "_claims", [])
+    block = free_port() // waiting._BLOCK
+    script = (
+        "from tests.support import waiting\n"
+        f"waiting._PORTS = {waiting._PORTS!r}\n"
+        "print(waiting.free_port(), flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as other:
+        assert other.stdout is not None
+        try:
+            assert int(other.stdout.readline()) // waiting._BLOCK != block
+            with pytest.raises(RuntimeError, match="have claimed all ports"):
+                waiting._claimed_block()
+        finally:
+            other.communicate(b"\n")
+    assert waiting._claimed_block()  # the other's are free again
 
 
 def test_wait_until_gives_the_value_or_names_what_it_waited_for() -> None:
