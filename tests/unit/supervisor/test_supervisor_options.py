@@ -64,6 +64,8 @@ def test_docker_hosts(text: str, host: DockerHost) -> None:
 def test_what_is_no_docker_host(text: str) -> None:
     with pytest.raises(ValueError, match="neither a URL"):
         read_docker_host(text)
+    with pytest.raises(ValueError, match="neither a text nor a table"):
+        read_docker_host(3)
 
 
 def test_nothing_asked_for_is_the_defaults() -> None:
@@ -248,6 +250,7 @@ TABLE = "f: docker_host: table 1: "
         ({"memory": True}, "f: memory: must be a number of bytes"),
         ({"cpus": 0}, "f: cpus: must be a number between 0.001"),
         ({"docker_host": [{"pool": "default"}]}, TABLE + "has no url"),
+        ({"docker_host": [{"url": "unix:///x", "slot": 1}]}, TABLE + "has 'slot', which is none of url, pool, name"),
         ({"docker_host": [{"url": "/x"}]}, TABLE + "url must be a URL"),
         ({"docker_host": [{"url": "unix:///x", "pool": []}]}, TABLE + "pool must be a pool's name, or a list"),
         ({"docker_host": [{"url": "unix:///x", "pool": "gpu"}]}, "no pool is named 'gpu'"),
