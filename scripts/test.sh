@@ -1,12 +1,18 @@
 #!/bin/sh
 # Runs the checks and every lane of tests, goes on where one fails, and tells at the end what did.
-# Arguments go to pytest. JOBS: pytest's processes in the lanes that may run side by side (auto: one a core).
+# Arguments go to pytest. JOBS: pytest's processes in the lanes that may have several (auto: one a core).
+# ROWS=2: two rows of lanes side by side, since most tests wait more than they work: those of the whole system, whose tests
+# measure how long things take, and all others, which give way to them. What the system's lanes say is shown whole when they
+# have ended, between two of the others.
 set -eu
 cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
 JOBS=${JOBS:-auto}
-failed=
+ROWS=${ROWS:-1}
+kept=$(mktemp -d)
+system=
+running=
 rm -f .coverage .coverage.*
 
 # lane NAME SECONDS COMMAND…: a lane that takes longer than SECONDS is ended, so that CI always tells something.
@@ -16,9 +22,12 @@ lane() {
     shift 2
     printf '\n=== %s\n' "$name"
     began=$(date +%s)
-    if timeout --foreground --kill-after=30 "$limit" "$@"; then verdict=ok; else verdict="failed ($?)"; failed="$failed $name"; fi
+    if limited "$limit" "$@"; then verdict=ok; else verdict="failed ($?)"; echo "$name" >>"$kept/failed"; fi
     printf '=== %s: %s, %s s\n' "$name" "$verdict" "$(($(date +%s) - began))"
 }
+
+# limited SECONDS COMMAND…
+limited() { timeout --foreground --kill-after=30 "$@"; }
 
 # tests NAME SECONDS PROCESSES ARGUMENTS…
 tests() {
@@ -34,6 +43,61 @@ tests() {
     lane "$name" "$limit" "$VENV/bin/pytest" "$folder" -q -n "$processes" --dist loadfile "$@"
 }
 
+# ------------------------------------------------------------------------------------------------ of the whole system
+# It uses every core by itself.
+e2e() { tests e2e 1200 0 "$@"; }
+
+# Every kind of fault once; `make test-chaos FULL=1` has the sizes that EasyQ promises.
+chaos() { tests chaos 900 0 "$@"; }
+
+# aside LANE ARGUMENTS…: what it says goes into a file, whose name ends with .done once it is complete.
+aside() {
+    "$@" >"$kept/$1.out" 2>&1
+    mv "$kept/$1.out" "$kept/$1.done"
+}
+
+system_row() {
+    # A shell lets what it starts in the background ignore an interrupt, and so would each program that a test starts.
+    # timeout makes a group of its own here and ends all of it, also where this row is ended.
+    limited() {
+        env --default-signal=INT,QUIT timeout --kill-after=30 "$@" &
+        running=$!
+        wait "$running"
+    }
+    trap 'kill "$running" 2>/dev/null; wait; exit 143' TERM
+    aside e2e "$@"
+    aside chaos "$@"
+}
+
+show_what_is_done() {
+    for done in "$kept"/*.done; do
+        if [ -e "$done" ]; then
+            cat "$done"
+            rm "$done"
+        fi
+    done
+}
+
+finish() {
+    if [ -n "$system" ]; then
+        kill "$system" 2>/dev/null && wait "$system" || true
+        show_what_is_done
+        cat "$kept"/*.out 2>/dev/null || true
+    fi
+    rm -rf "$kept"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+if [ "$ROWS" = 2 ]; then
+    printf '\n=== e2e, then chaos: beside the others; they write into %s\n' "$kept"
+    system_row "$@" &
+    system=$!
+    limited() { nice timeout --foreground --kill-after=30 "$@"; }
+fi
+
+# --------------------------------------------------------------------------------------------------------- all others
 # Coverage is measured where the code runs in the tests' own processes: services that e2e kills write none.
 covered="--cov --cov-report="
 
@@ -41,13 +105,16 @@ lane lint 600 make --no-print-directory lint
 # shellcheck disable=SC2086 # two options
 {
     COVERAGE_FILE=.coverage.unit tests unit 600 "$JOBS" $covered "$@"
+    show_what_is_done
     COVERAGE_FILE=.coverage.contract tests contract 600 "$JOBS" $covered "$@"
+    show_what_is_done
     COVERAGE_FILE=.coverage.integration tests integration 1200 "$JOBS" $covered "$@"
+    show_what_is_done
 }
-# The system uses every core by itself, and its tests measure how long things take.
-tests e2e 1200 0 "$@"
-# Every kind of fault once; `make test-chaos FULL=1` has the sizes that EasyQ promises.
-tests chaos 900 0 "$@"
+if [ -z "$system" ]; then
+    e2e "$@"
+    chaos "$@"
+fi
 
 # Everything at once under a seeded nemesis, judged from outside; what a run leaves stands in build/chaos. One seed, so that
 # a change of verdict is one of the code; `make chaos` takes a new one each time.
@@ -57,10 +124,16 @@ else
     printf '\n=== nemesis: skipped; it needs root and a Docker Engine (docker.io)\n'
 fi
 
+if [ -n "$system" ]; then
+    wait "$system" || true
+    system=
+    show_what_is_done
+fi
+
 lane coverage 120 scripts/coverage.sh
 
-if [ -n "$failed" ]; then
-    printf '\nfailed:%s\n' "$failed"
+if [ -e "$kept/failed" ]; then
+    printf '\nfailed: %s\n' "$(paste -sd ' ' "$kept/failed")"
     exit 1
 fi
 printf '\nall lanes passed\n'
