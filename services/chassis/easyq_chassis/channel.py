@@ -11,10 +11,13 @@ import grpc.aio
 #: Internal calls are chunked below 3 MiB; the rest is room for what surrounds them. A batch by REST may have 32 MiB.
 MAX_MESSAGE = 36 * 1024 * 1024
 
-#: Both ends must agree, or servers answer pings with GOAWAY. Half-open connections are found within 10 s + 5 s.
+#: Both ends must agree, or servers answer pings with GOAWAY. Half-open connections are found within 5 s + 10 s. An
+#: answer may take its time: on a slow link it waits behind a batch of 2 MiB.
 KEEPALIVE = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A ping that is under way already, for whatever reason, stands for the keepalive's own: it has a minute by default.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
