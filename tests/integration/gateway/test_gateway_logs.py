@@ -258,3 +258,16 @@ async def test_a_reader_gives_up_in_the_end(start_gateway: Starter) -> None:
     stub: Any = LogServiceStub(gateway.channel)
     with pytest.raises(Exception, match="UNAVAILABLE"):
         await stub.ReadLogs(api.ReadLogsRequest(job_id="x")).read()
+
+
+async def test_output_that_is_removed_while_it_is_read(gateway: Client, job: Any) -> None:
+    """Never a short answer that looks like the whole one: an error with its reason, or where it began, a cut."""
+    await end(gateway, job)
+    output = gateway.store.output[job["executionId"], LogStream.STDOUT]
+    del output[300:]
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await gateway.call("GET", f"{job['jobUrl']}/stdout")
+    output.clear()
+    answer = await gateway.call("GET", f"{job['jobUrl']}/stdout")
+    assert (answer.status, answer.error["code"]) == (409, "ABORTED")
+    assert "removed while it was read" in answer.error["message"]

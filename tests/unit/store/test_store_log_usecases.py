@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from easyq.v1.spec_pb2 import Backoff
-from easyq_chassis.errors import NotFound, Unavailable
+from easyq_chassis.errors import Aborted, NotFound, Unavailable
 from easyq_store.domain.decide import End
 from easyq_store.domain.logs import Piece, Taken
 from easyq_store.domain.moves import LogSizes
@@ -16,6 +16,7 @@ from easyq_store.domain.states import Outcome, Stream
 from easyq_store.usecases import report, stop
 from easyq_store.usecases.append import append
 from easyq_store.usecases.read_logs import CHUNK_BYTES, Ended, Pace, Wanted, read_logs
+from easyq_store.usecases.retain import removing_logs
 from tests.support.store_world import World, ended, exited
 
 QUICK = Pace(poll=0.01, patience=1000.0)
@@ -268,3 +269,31 @@ async def test_a_follower_of_what_is_lost_ends(world: World, running: str) -> No
 async def test_an_end_that_the_agent_calls_lost_has_its_sizes(world: World, running: str) -> None:
     await world.say(running, ended(Outcome.LOST, stdout=0))
     assert world.execution(running).logs_complete
+
+
+async def test_logs_that_are_removed_while_they_are_read_are_told_of(world: World, running: str) -> None:
+    """A short answer would look like the whole."""
+    size = 4 * CHUNK_BYTES
+    for offset in range(0, size, CHUNK_BYTES):
+        await store(world, out(running, offset, bytes(CHUNK_BYTES)))
+    await world.say(running, finished(size))
+    events = read_logs(world.ctx, Wanted(execution_id=running), QUICK)
+    first = await anext(events)
+    assert isinstance(first, LogChunk)
+    assert await world.store.run(removing_logs(world.ctx, running))
+    with pytest.raises(Aborted, match="removed while it was read"):
+        async for _ in events:
+            pass
+    # Whoever comes later is told that there is none.
+    assert await read(world, execution_id=running) == [("SUCCEEDED", True)]
+
+
+async def test_a_removal_that_is_under_way_is_no_gap_in_the_logs(world: World, running: str) -> None:
+    await store(world, out(running, 0, b"a"), out(running, 1, b"b"), out(running, 2, b"c"))
+    await world.say(running, finished(3))
+    await world.store.run(lambda steps: steps.delete_chunks(running, 1))
+    with pytest.raises(Aborted):
+        await read(world, execution_id=running)
+    await world.store.run(lambda steps: steps.delete_chunks(running, 9))
+    with pytest.raises(Aborted):
+        await read(world, execution_id=running)

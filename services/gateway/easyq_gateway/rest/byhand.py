@@ -105,14 +105,16 @@ class ByHand:
         if partial:
             headers["Content-Range"] = f"bytes {wanted.first}-{wanted.end - 1}/{size}"
         chunks = self._logs.stored_bytes(execution.execution_id, stream, first=wanted.first, end=wanted.end)
-        return await self._send(request, headers, chunks, status=206 if partial else 200, length=len(wanted))
+        status = 206 if partial else 200
+        return await self._send(request, headers, chunks, status=status, length=len(wanted), begin=True)
 
     async def _both(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
         """The stored bytes of both streams, chunk by chunk."""
         _read_query(request, ())
         execution = await self._find(where)
         asked = log_service_pb2.ReadLogsRequest(execution_id=execution.execution_id)
-        return await self._send(request, _headers(execution, (STDOUT, STDERR)), _data(self._logs.read(asked)))
+        chunks = _data(self._logs.read(asked))
+        return await self._send(request, _headers(execution, (STDOUT, STDERR)), chunks, begin=True)
 
     async def _live(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
         """Both streams as they come, until the execution, or the job with all its attempts, has ended."""
@@ -137,9 +139,15 @@ class ByHand:
         *,
         status: int = 200,
         length: int | None = None,
+        begin: bool = False,
     ) -> web.StreamResponse:
-        """Sends chunks as they come. Once begun, an error can only be told by cutting the connection off."""
+        """Sends chunks as they come. Once begun, an error can only be told by cutting the connection off.
+
+        `begin`: the first is there at once, and the answer waits for it, since an error can be told till then.
+        """
         response = web.StreamResponse(status=status, headers={**COMMON_HEADERS, **headers})
+        if begin and request.method != "HEAD":
+            chunks = await _begun(chunks)
         await response.prepare(request)
         sent = 0
         try:
@@ -194,6 +202,20 @@ def _headers(execution: job_pb2.Execution, streams: tuple[int, ...]) -> dict[str
         "X-EasyQ-Logs-Complete": str(execution.logs_complete).lower(),
         "X-EasyQ-Truncated": str(truncated).lower(),
     }
+
+
+async def _begun(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The same chunks; the first has been read when this returns."""
+    first = await anext(chunks, b"")
+
+    async def all_of_them() -> AsyncGenerator[bytes]:
+        async with aclosing(chunks):
+            if first:
+                yield first
+            async for chunk in chunks:
+                yield chunk
+
+    return all_of_them()
 
 
 async def _data(events: AsyncIterator[log_service_pb2.ReadLogsResponse]) -> AsyncGenerator[bytes]:

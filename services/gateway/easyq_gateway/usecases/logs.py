@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from easyq.v1 import execution_service_pb2, job_pb2, log_service_pb2
 from easyq_chassis.clock import Clock
-from easyq_chassis.errors import NotFound, Unavailable
+from easyq_chassis.errors import Aborted, NotFound, Unavailable
 from easyq_gateway.domain.problems import Problem, Problems
 from easyq_gateway.ports import JobStore, LogStore
 from easyq_gateway.usecases.checking import Checker
@@ -53,7 +53,10 @@ class Logs:
     async def stored_bytes(
         self, execution_id: str, stream: log_service_pb2.LogStream.Name.ValueType, *, first: int, end: int
     ) -> AsyncGenerator[bytes]:
-        """Yields the stored bytes of one stream from `first` up to, not including, `end`."""
+        """Yields the stored bytes of one stream from `first` up to, not including, `end`.
+
+        Raises `Aborted` where they are not there any more.
+        """
         request = log_service_pb2.ReadLogsRequest(execution_id=execution_id, streams=[stream])
         if stream == log_service_pb2.LogStream.STDERR:
             request.stderr_offset = first
@@ -68,6 +71,7 @@ class Logs:
                     yield data
                 if event.chunk.offset + len(event.chunk.data) >= end:
                     return
+        raise Aborted("the output was removed while it was read: it is not kept any longer")
 
     async def find(self, task_id: str, job_id: str, execution_id: str) -> job_pb2.Execution:
         """Returns the execution, or where none is named the job's newest. Raises `NotFound`."""

@@ -51,6 +51,13 @@ def final_size(execution: Execution, stream: Stream) -> int | None:
     return execution.stdout_size if stream is Stream.STDOUT else execution.stderr_size
 
 
+def has_lost(execution: Execution, stream: Stream, read_to: int) -> bool:
+    """Whether bytes are gone, if a reader who saw the execution so, and then read all there is, came to this byte."""
+    if not execution.logs_complete or execution.logs_removed_at is not None:
+        return False
+    return read_to < (final_size(execution, stream) or 0)
+
+
 def from_byte(chunk: LogChunk, offset: int) -> LogChunk:
     """The chunk without what is before byte `offset` of the stream."""
     if chunk.offset >= offset:

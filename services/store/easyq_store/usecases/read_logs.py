@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from easyq_store.domain.logs import final_size, from_byte
+from easyq_chassis.errors import Aborted
+from easyq_store.domain.logs import final_size, from_byte, has_lost
 from easyq_store.domain.records import Execution, LogChunk
 from easyq_store.domain.states import Stream
 from easyq_store.ports import Reads
@@ -46,9 +47,9 @@ class Ended:
 
 
 async def read_logs(ctx: Context, wanted: Wanted, pace: Pace) -> AsyncIterator[LogChunk | Ended]:
-    """Chunks of at most 256 KiB, then `Ended` for each execution that has ended. Errors: NOT_FOUND.
+    """Chunks of at most 256 KiB, then `Ended` for each execution that has ended.
 
-    Logs that were removed are told as none.
+    Logs that were removed are told as none. Errors: NOT_FOUND, ABORTED (they were removed while they were read).
     """
     reads = ctx.store.reads
     if wanted.execution_id:
@@ -94,6 +95,8 @@ async def _execution(ctx: Context, execution: Execution, wanted: Wanted, pace: P
             async for chunk in _merged(tails):
                 quiet_since = None
                 yield chunk
+            if any(has_lost(seen, tail.stream, tail.offset) for tail in tails):
+                raise _removed(seen.execution_id)
             if seen.ended:
                 quiet_since = quiet_since if quiet_since is not None else ctx.clock.monotonic()
                 patient = ctx.clock.monotonic() - quiet_since < pace.patience
@@ -103,6 +106,10 @@ async def _execution(ctx: Context, execution: Execution, wanted: Wanted, pace: P
             if not wanted.follow:
                 return
             await news.wait(pace.poll)
+
+
+def _removed(execution_id: str) -> Aborted:
+    return Aborted(f"the output of execution {execution_id} was removed while it was read: it is not kept any longer")
 
 
 def _all_read(execution: Execution, tails: Sequence["_Tail"]) -> bool:
@@ -134,6 +141,9 @@ class _Tail:
         if not self._ready:
             found = await self._reads.read_chunks(self._execution_id, self.stream, self.offset, CHUNK_BYTES)
             self._ready = [from_byte(chunk, self.offset) for chunk in found]
+            if self._ready and self._ready[0].offset > self.offset:
+                # Bytes are stored without gaps.
+                raise _removed(self._execution_id)
         return self._ready[0] if self._ready else None
 
     def take(self) -> LogChunk:
