@@ -289,6 +289,7 @@ class FakeReads(FakeLookups):
             if (not where.task_id or job.task_id == where.task_id)
             and (not where.states or job.state in where.states)
             and set(where.labels) <= set(job.labels)
+            and (not where.reasons or (job.failure is not None and job.failure.reason in where.reasons))
             and not (where.kept_only and job.delete_requested)
             and _within(job.created_at, where.created_from, where.created_before)
         )
@@ -384,6 +385,10 @@ class FakeReads(FakeLookups):
     async def task_queue(self, task_id: str, limit: int) -> list[Head]:
         found = [head for head in self._queued() if head.task_id == task_id]
         return sorted(found, key=lambda h: (-h.priority, h.queue_seq))[:limit]
+
+    async def waiting(self, task_id: str, limit: int) -> list[Execution]:
+        executions = self._tables().executions
+        return [executions[head.execution_id] for head in await self.task_queue(task_id, limit)]
 
     async def queued_tasks(self, after: str, limit: int) -> list[str]:
         return sorted({head.task_id for head in self._queued() if head.task_id > after})[:limit]

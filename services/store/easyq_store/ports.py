@@ -177,6 +177,8 @@ class JobFilter:
     created_before: int | None = None
     # Leaves out those that are to be deleted.
     kept_only: bool = False
+    # Why the newest attempt that has ended failed.
+    reasons: tuple[FailureReason, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,6 +258,9 @@ class Reads(Lookups, Protocol):
 
     async def task_queue(self, task_id: str, limit: int) -> list[Head]:
         """The task's first QUEUED executions: priority high to low, then queue_seq low to high."""
+
+    async def waiting(self, task_id: str, limit: int) -> list[Execution]:
+        """The same executions, whole."""
 
     async def queued_tasks(self, after: str, limit: int) -> list[str]:
         """Ids above `after` of tasks that have QUEUED executions, by id. Costs by tasks, not by executions."""

@@ -12,7 +12,7 @@ from easyq.v1.execution_service_pb2 import (
 )
 from easyq.v1.farm_service_pb2 import ListAgentsRequest, ListAgentsResponse, SearchRequest, SearchResponse
 from easyq.v1.job_pb2 import Execution, Job, Task
-from easyq.v1.job_service_pb2 import ListJobsRequest, ListJobsResponse
+from easyq.v1.job_service_pb2 import ListErrorsRequest, ListErrorsResponse, ListJobsRequest, ListJobsResponse
 from easyq.v1.log_service_pb2 import ReadLogsRequest, ReadLogsResponse
 from easyq.v1.task_service_pb2 import GetTaskRequest, ListTasksRequest, ListTasksResponse
 from easyq_chassis.batching import answer_batches
@@ -53,6 +53,7 @@ Call = grpc.aio.ServicerContext[Any, Any]
 # Newest executions that a changed job is shown with.
 _EXECUTIONS = 20
 _MOST_EXECUTIONS = 1_000
+_MOST_WAITING = 100
 
 
 def _good(results: Sequence[Any]) -> list[Any]:
@@ -92,6 +93,10 @@ class JobStoreServicer(JobStoreServiceServicer):
     async def ListJobs(self, request: ListJobsRequest, context: Call) -> ListJobsResponse:
         where, size = jobs.job_filter(request), jobs.page_size(request.page_size)
         return jobs.jobs_page(*await look.list_jobs(self._ctx, where, request.page_token, size))
+
+    async def ListErrors(self, request: ListErrorsRequest, context: Call) -> ListErrorsResponse:
+        where, size = jobs.error_filter(request), jobs.page_size(request.page_size)
+        return jobs.errors_page(*await look.list_jobs(self._ctx, where, request.page_token, size))
 
     async def GetExecution(self, request: GetExecutionRequest, context: Call) -> Execution:
         view = await look.get_execution(self._ctx, request.task_id, request.job_id, request.execution_id)
@@ -167,6 +172,11 @@ class JobStoreServicer(JobStoreServiceServicer):
         queued, held = await self._ctx.store.reads.count_open(request.task_id)
         return job_pb.CountExecutionsResponse(queued=queued, held=held)
 
+    async def ListWaiting(self, request: job_pb.ListWaitingRequest, context: Call) -> job_pb.ListWaitingResponse:
+        limit = min(basics.limit(request.limit), _MOST_WAITING)
+        views = await look.list_waiting(self._ctx, request.task_id, limit)
+        return job_pb.ListWaitingResponse(items=[jobs.execution(view) for view in views])
+
 
 class FarmStoreServicer(FarmStoreServiceServicer):
     """Agents, sessions, assignments, reports."""
@@ -200,7 +210,7 @@ class FarmStoreServicer(FarmStoreServiceServicer):
     async def SetUpkeep(self, request: farm_pb.SetUpkeepRequest, context: Call) -> farm_pb.SetUpkeepResponse:
         agent = await sessions.set_upkeep(self._ctx, request.agent_id, farm.wish(request.upkeep))
         load = await look.load_of(self._ctx.store.reads, agent)
-        return farm_pb.SetUpkeepResponse(agent=farm.agent(agent, *load))
+        return farm.set_upkeep_response(agent, *load, now=self._ctx.clock.now())
 
     async def DeclareDead(self, request: farm_pb.DeclareDeadRequest, context: Call) -> farm_pb.DeclareDeadResponse:
         gone = await sessions.declare_dead(self._ctx, request.agent_id)

@@ -11,6 +11,7 @@ from easyq_store.ports import MOST_SKIPS, Inserted, JobFilter, Persistence, Plac
 from tests.contract.store.conftest import Backend
 from tests.support.store_records import T0, job
 
+OOM, LATE = Failure(reason=FailureReason.OOM_KILLED), Failure(reason=FailureReason.TIMEOUT)
 FULL = job(
     "full",
     state=JobState.RETRYING,
@@ -299,10 +300,10 @@ async def listed(store: Persistence) -> Persistence:
     await put(
         store,
         job("j1", created_at=T0 + 1, labels=("a=1", "b=2")),
-        job("j2", created_at=T0 + 2, task_id="other", labels=("a=1",)),
+        job("j2", created_at=T0 + 2, task_id="other", labels=("a=1",), failure=OOM),
         job("j3", created_at=T0 + 3, state=JobState.RUNNING),
-        job("j4", created_at=T0 + 3, labels=("b=2", "c=3"), state=JobState.FAILED),
-        job("j5", created_at=T0 + 4, labels=("a=1",), state=JobState.RUNNING),
+        job("j4", created_at=T0 + 3, labels=("b=2", "c=3"), state=JobState.FAILED, failure=OOM),
+        job("j5", created_at=T0 + 4, labels=("a=1",), state=JobState.RUNNING, failure=LATE),
     )
     return store
 
@@ -324,6 +325,12 @@ async def listed(store: Persistence) -> Persistence:
         (JobFilter(task_id="other", created_from=T0 + 2), ["j2"]),
         (JobFilter(states=(JobState.RUNNING, JobState.FAILED), created_before=T0 + 4), ["j4", "j3"]),
         (JobFilter(labels=("a=1",), created_before=T0 + 4), ["j2", "j1"]),
+        (JobFilter(reasons=(FailureReason.OOM_KILLED,)), ["j4", "j2"]),
+        (JobFilter(reasons=(FailureReason.TIMEOUT, FailureReason.OOM_KILLED), task_id="mail"), ["j5", "j4"]),
+        (JobFilter(reasons=(FailureReason.OOM_KILLED,), states=(JobState.FAILED,)), ["j4"]),
+        (JobFilter(reasons=(FailureReason.OOM_KILLED,), labels=("a=1",)), ["j2"]),
+        (JobFilter(reasons=(FailureReason.OOM_KILLED,), created_before=T0 + 3, kept_only=True), ["j2"]),
+        (JobFilter(reasons=(FailureReason.HOST_LOST,)), []),
     ],
 )
 async def test_lists_of_jobs_in_whole_and_in_pages(listed: Persistence, where: JobFilter, expected: list[str]) -> None:

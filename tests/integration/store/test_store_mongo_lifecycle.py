@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 import structlog
 
+from easyq.v1.spec_pb2 import JobSpec, Resources
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal, Unavailable
 from easyq_store.adapters.mongo import MongoPersistence
 from easyq_store.adapters.mongo_documents import EXECUTIONS, JOBS
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_schema import INDEXES, MIGRATIONS, Database, bring_forward
-from easyq_store.domain.records import Job, Planned
+from easyq_store.domain.records import Job, Needs, Planned
 from easyq_store.domain.states import ExecutionState, JobState, Trigger
 from easyq_store.ports import JobFilter, Steps
 from tests.support.ferretdb import FerretDB
@@ -233,6 +234,10 @@ async def test_migrations_run_once_each_in_order_and_go_on_after_a_crash(opened:
     assert ran == ["second", "third", "third"]
     assert await database.meta.find_one({"_id": "schema"}) == {"_id": "schema", "version": 3}
     assert await database.jobs.count_documents({"isNew": True}) == 1
+
+    async def later(_: Database) -> None: ...
+
+    await bring_forward(database, (second, third, *[later] * len(MIGRATIONS)))
     error, _ = await refusal(opened.open())
     assert isinstance(error, FailedPrecondition)
 
@@ -264,6 +269,26 @@ async def test_a_database_of_version_1_comes_forward(opened: MongoPersistence) -
     assert await opened.reads.get_execution("job-1-1") == ended
     heads = await opened.reads.queued_after(0, 10)
     assert {head.execution_id: head.image for head in heads} == {"job-1-2": job().image, "gone-1": ""}
+
+
+async def test_what_waited_in_version_1_is_given_to_hosts_that_fit(opened: MongoPersistence) -> None:
+    database = raw(opened)
+    small, large = JobSpec(resources=Resources(cpus=1.5)), JobSpec(agent_labels={"gpu": "a100"})
+    await database.jobs.insert_one(JOBS.encode(job("old", revision=2, spec=large.SerializeToString())))
+    await database.specs.insert_one({"_id": "old:1", "spec": small.SerializeToString(), "schemaVersion": 1})
+    for record in (
+        execution("old-1", queue_seq=1),
+        execution("old-2", queue_seq=2, attempt=2, spec_revision=2),
+        execution("gone-1", queue_seq=3),
+        execution("old-3", attempt=3, state=ExecutionState.FAILED),
+    ):
+        await database.executions.insert_one({**EXECUTIONS.encode(record), "schemaVersion": 1})
+    await database.meta.update_one({"_id": "schema"}, {"$set": {"version": 1}})
+    for _ in range(2):
+        await opened.open()
+        await MIGRATIONS[1](raw(opened))
+    heads = {head.execution_id: head.needs for head in await opened.reads.queued_after(0, 10)}
+    assert heads == {"old-1": Needs(cpu_millis=1_500), "old-2": Needs(labels=(("gpu", "a100"),)), "gone-1": None}
 
 
 async def test_what_had_ended_in_version_1_is_found_by_retention(opened: MongoPersistence) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from easyq.v1.spec_pb2 import JobSpec, Resources
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal, Unavailable
 from easyq_store.adapters.sqlite import SqlitePersistence, lists, reads
 from easyq_store.adapters.sqlite.connect import connect
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS, RecordTable
 from easyq_store.adapters.sqlite.schema import MIGRATIONS, bring_forward
-from easyq_store.domain.records import Planned
+from easyq_store.domain.records import Needs, Planned
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Trigger
 from easyq_store.ports import ExecutionFilter, Inserted, JobFilter, Place, Steps
 from tests.support.store_records import T0, agent, execution, job
@@ -58,12 +59,17 @@ def first_version(path: Path) -> None:
         ("execution", columns(EXECUTIONS, queued)),
         ("agent", columns(AGENTS, agent())),
     ):
-        known = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
-        names = ", ".join(f'"{name}"' for name in row if name in known)
-        values = [value for name, value in row.items() if name in known]
-        marks = ", ".join("?" * len(values))
-        connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608 - our own words
+        insert_row(connection, table, row)
     connection.close()
+
+
+def insert_row(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
+    """As much of a row as the table has columns for."""
+    known = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+    names = ", ".join(f'"{name}"' for name in row if name in known)
+    values = [value for name, value in row.items() if name in known]
+    marks = ", ".join("?" * len(values))
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608 - our own words
 
 
 def columns(table: RecordTable[Any], record: Any) -> dict[str, Any]:
@@ -93,6 +99,27 @@ async def test_a_database_of_version_1_comes_forward(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_what_waited_in_version_1_is_given_to_hosts_that_fit(tmp_path: Path) -> None:
+    """Its needs come from its own revision's spec."""
+    path = tmp_path / "store.db"
+    first_version(path)
+    small, large = JobSpec(resources=Resources(cpus=1.5)), JobSpec(agent_labels={"gpu": "a100"})
+    connection = connect(path, writes=True)
+    connection.execute("UPDATE job SET spec = ?, revision = 2", (large.SerializeToString(),))
+    connection.execute("INSERT INTO old_spec VALUES ('job-1', 1, ?)", (small.SerializeToString(),))
+    newest = execution("job-1-3", attempt=3, spec_revision=2, queue_seq=9)
+    insert_row(connection, "execution", columns(EXECUTIONS, newest))
+    connection.close()
+    store = SqlitePersistence(path)
+    await store.open()
+    heads = {head.execution_id: head.needs for head in await store.reads.queued_after(0, 10)}
+    assert heads == {"job-1-2": Needs(cpu_millis=1_500), "job-1-3": Needs(labels=(("gpu", "a100"),))}
+    ended = await store.reads.get_execution("job-1-1")
+    assert ended is not None
+    assert ended.needs is None
+    await store.close()
+
+
 def test_a_migration_that_fails_leaves_the_version_before(tmp_path: Path) -> None:
     connection = connect(tmp_path / "store.db", writes=True)
     bring_forward(connection)
@@ -119,6 +146,7 @@ async def test_commits_are_safe_and_files_are_private(tmp_path: Path) -> None:
 HOT = {
     "queued after": (reads._QUEUED_AFTER, (5, 10)),
     "task queue": (reads._TASK_QUEUE, ("t", 10)),
+    "waiting": (reads._WAITING, ("t", 10)),
     "queued tasks": (reads._QUEUED_TASKS, ("t", 10)),
     "held": (reads._HELD, ("e", 10)),
     "held of": (reads._HELD_OF, ("e", "a", 10)),
@@ -138,6 +166,8 @@ PAGES = {
     "jobs": lists.jobs(JobFilter(), AFTER, 10),
     "jobs of a task": lists.jobs(JobFilter(task_id="t"), AFTER, 10),
     "jobs in states": lists.jobs(JobFilter(states=(JobState.QUEUED, JobState.FAILED)), AFTER, 10),
+    "jobs by reason": lists.jobs(JobFilter(reasons=(FailureReason.TIMEOUT,), states=(JobState.FAILED,)), AFTER, 10),
+    "jobs of a task by reason": lists.jobs(JobFilter(task_id="t", reasons=(FailureReason.TIMEOUT,)), AFTER, 10),
     "jobs of a task in a state": lists.jobs(JobFilter(task_id="t", states=(JobState.FAILED,)), AFTER, 10),
     "executions": lists.executions(ExecutionFilter(created_from=T0), AFTER, 10),
     "executions of a task": lists.executions(ExecutionFilter(task_id="t"), AFTER, 10),

@@ -69,7 +69,7 @@ async def test_drain_takes_one_more_job(store: Client) -> None:
     """It does not, however close together the wish and the assignments are."""
     offer = records.Offer(cpu_millis=4000, memory=1 << 33, gpus=1)
     opened = await store.hello(offer=offer)
-    assert opened.upkeep == records.Upkeep()
+    assert opened.upkeep == records.Upkeep(version=opened.upkeep.version)
     ids = [(await store.enqueue()).execution_id for _ in range(30)]
 
     async def assign(execution_id: str) -> bool:
@@ -85,7 +85,8 @@ async def test_drain_takes_one_more_job(store: Client) -> None:
     wish = records.Upkeep(cordoned=True, draining=True, deadline_in=Duration(seconds=60))
     upkeep = asyncio.ensure_future(store.farm.SetUpkeep(pb.SetUpkeepRequest(agent_id="host-a", upkeep=wish)))
     second = [asyncio.create_task(assign(id_)) for id_ in ids[15:]]
-    agent = (await upkeep).agent
+    told = await upkeep
+    agent = told.agent
     assert agent.HasField("cordoned_at")
     assert agent.HasField("drain_deadline")
     assert (agent.capacity.cpus, agent.capacity.memory, agent.capacity.gpus) == (4.0, 1 << 33, 1)
@@ -97,6 +98,10 @@ async def test_drain_takes_one_more_job(store: Client) -> None:
     beat = await store.beat.call(pb.AgentBeat(agent_id="host-a", session=opened.session, healthy=True, slots=4))
     assert (beat.upkeep.cordoned, beat.upkeep.draining, beat.fenced) == (True, True, False)
     assert 50 < beat.upkeep.deadline_in.seconds <= 60
+    # Which of these words is the newer can be told.
+    assert opened.upkeep.version < told.upkeep.version < beat.upkeep.version
+    assert (told.upkeep.cordoned, told.upkeep.draining) == (True, True)
+    assert 50 < told.upkeep.deadline_in.ToSeconds() <= 60
     assert {d.execution_id for d in beat.directives} == given
     again = await store.hello(offer=offer)
     assert again.upkeep.cordoned

@@ -45,9 +45,9 @@ def test_since_when_a_wish_holds() -> None:
 
 def test_the_time_that_is_left() -> None:
     draining = agent(drained_at=T0, drain_deadline=T0 + 100)
-    assert upkeep_of(draining, now=T0 + 40) == Upkeep(draining=True, deadline_in_ms=60)
-    assert upkeep_of(draining, now=T0 + 400) == Upkeep(draining=True, deadline_in_ms=0)
-    assert upkeep_of(agent(), now=T0) == Upkeep()
+    assert upkeep_of(draining, now=T0 + 40) == Upkeep(draining=True, deadline_in_ms=60, version=1)
+    assert upkeep_of(draining, now=T0 + 400) == Upkeep(draining=True, deadline_in_ms=0, version=1)
+    assert upkeep_of(agent(write_no=7), now=T0) == Upkeep(version=7)
 
 
 def test_a_wish_outlives_sessions_and_an_offer_does_not() -> None:
@@ -191,7 +191,7 @@ async def test_upkeep_is_told_with_hello_and_beat(world: World) -> None:
     world.machine.pass_(2)
     hello = Hello(agent_id="host-a", daemon_id="daemon-of-host-a", offer_memory=5)
     opened = await sessions.open_session(world.ctx, hello, [])
-    assert opened.upkeep == Upkeep(draining=True, deadline_in_ms=7_000)
+    assert replace(opened.upkeep, version=0) == Upkeep(draining=True, deadline_in_ms=7_000)
     ((found, running, used),) = await look.list_agents(world.ctx)
     assert (found.drained_at, found.drain_deadline, running, used) == (T0, T0 + 9_000, 0, look.NOTHING)
 

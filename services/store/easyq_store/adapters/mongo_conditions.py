@@ -15,6 +15,8 @@ def listed(where: JobFilter | ExecutionFilter, after: Place | None) -> Document:
         conditions["taskId"] = where.task_id
     if where.states:
         conditions["state"] = one_of(where.states)
+    if where.reasons:
+        conditions["failure.reason"] = one_of(where.reasons)
     if isinstance(where, JobFilter) and where.kept_only:
         conditions["deleteRequested"] = {"$ne": True}
     created: Document = {}

@@ -22,7 +22,7 @@ R = TypeVar("R", Job, Execution, Agent)
 Document = dict[str, Any]
 
 # Of the documents that this program writes. Raised together with a migration in `mongo_schema`.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,6 +200,16 @@ def needs(stored: Document | None) -> Needs | None:
     """What stands under `needs` in an execution's document."""
     decoded: Needs | None = None if stored is None else _NEEDS.decode(stored)
     return decoded
+
+
+def spec_id(job_id: str, revision: int) -> str:
+    """The id of a spec that is kept aside."""
+    return f"{job_id}:{revision}"
+
+
+def needs_document(record: Needs) -> Document:
+    """What stands there for a record."""
+    return _NEEDS.encode(record)
 
 
 def skip_document(job_id: str, skip: Skip) -> Document:

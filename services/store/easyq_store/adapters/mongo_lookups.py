@@ -11,6 +11,7 @@ from easyq_store.adapters.mongo_documents import (
     Kind,
     R,
     idempotency,
+    spec_id,
 )
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_schema import GENERATION, Database
@@ -31,11 +32,6 @@ def chunk_id(execution_id: str, stream: Stream, offset: int) -> str:
 def chunk_ids(execution_id: str, stream: Stream) -> Document:
     """Condition on `_id`: the chunks of a stream."""
     return {"$gte": f"{execution_id}:{stream.value}:", "$lt": f"{execution_id}:{stream.value};"}
-
-
-def spec_id(job_id: str, revision: int) -> str:
-    """The id of a spec that is kept aside."""
-    return f"{job_id}:{revision}"
 
 
 class MongoLookups:

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import TypeVar
 
-from easyq_store.adapters.mongo_conditions import beginning, listed, one_of
-from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, Document, needs, skip_record
+from easyq_store.adapters.mongo_conditions import beginning, listed
+from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, Document, needs, skip_record, spec_id
 from easyq_store.adapters.mongo_errors import translated
-from easyq_store.adapters.mongo_lookups import MongoLookups, Sort, chunk_id, chunk_ids, spec_id
+from easyq_store.adapters.mongo_lookups import MongoLookups, Sort, chunk_id, chunk_ids
 from easyq_store.adapters.mongo_schema import QUEUE_SEQ
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
@@ -38,8 +38,6 @@ class MongoReads(MongoLookups):
         conditions = listed(where, after)
         if where.job_id:
             conditions["jobId"] = where.job_id
-        if where.reasons:
-            conditions["failure.reason"] = one_of(where.reasons)
         return await self._records(EXECUTIONS, conditions, sort=_NEWEST_FIRST, limit=limit)
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
@@ -154,6 +152,10 @@ class MongoReads(MongoLookups):
 
     async def task_queue(self, task_id: str, limit: int) -> list[Head]:
         return await self._heads({"lineTask": task_id}, [("linePriority", -1), ("lineSeq", 1)], limit)
+
+    async def waiting(self, task_id: str, limit: int) -> list[Execution]:
+        line: Sort = [("linePriority", -1), ("lineSeq", 1)]
+        return await self._records(EXECUTIONS, {"lineTask": task_id}, sort=line, limit=limit)
 
     async def queued_tasks(self, after: str, limit: int) -> list[str]:
         if limit <= 0:

@@ -24,7 +24,8 @@ from pymongo.errors import DuplicateKeyError
 
 from easyq_chassis.errors import FailedPrecondition
 from easyq_chassis.logs import get_logger
-from easyq_store.adapters.mongo_documents import Document
+from easyq_store.adapters.mongo_documents import Document, needs_document, spec_id
+from easyq_store.convert.spec import needs_in
 
 Database = AsyncDatabase[Document]
 Migration = Callable[[Database], Awaitable[None]]
@@ -62,6 +63,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         # A task's newest job and number of jobs as well.
         _index("taskNewest", "taskId", *_NEWEST_FIRST),
         _index("labelNewest", "labels", *_NEWEST_FIRST),
+        # Those that failed for a reason, of whom there are as many as retention keeps; a page sorts them.
+        _index("reason", "failure.reason", sparse=True),
         # Search by image; `shortImage` only where it isn't the image itself.
         _index("image", "image"),
         _index("shortImage", "shortImage", sparse=True),
@@ -115,6 +118,20 @@ async def _second(database: Database) -> None:
     await _make_retainable(database)
 
 
+async def _third(database: Database) -> None:
+    """Executions that are open and older than the second version know what they need."""
+    older: Document = {"openOf": {"$exists": True}, "needs": {"$exists": False}}
+    async for execution in database.executions.find(older, ("jobId", "specRevision")):
+        job_id, revision = execution["jobId"], execution["specRevision"]
+        job = await database.jobs.find_one({"_id": job_id}, ("revision", "spec"))
+        if job is not None and job["revision"] != revision:
+            job = await database.specs.find_one({"_id": spec_id(job_id, revision)}, ("spec",))
+        needs = needs_in(job["spec"]) if job is not None else None
+        if needs is not None:
+            same = {"_id": execution["_id"], "needs": {"$exists": False}}
+            await database.executions.update_one(same, {"$set": {"needs": needs_document(needs)}})
+
+
 async def _make_retainable(database: Database) -> None:
     """What has ended is found by retention."""
     ended: Document = {"state": {"$in": [5, 6, 7, 8, 9]}, "endedOf": {"$exists": False}}
@@ -128,7 +145,7 @@ async def _make_retainable(database: Database) -> None:
             await database.executions.update_one({"_id": execution["_id"]}, {"$set": fields})
 
 
-MIGRATIONS: Sequence[Migration] = (_second,)
+MIGRATIONS: Sequence[Migration] = (_second, _third)
 
 
 async def bring_forward(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -14,8 +14,9 @@ from easyq_store.adapters.mongo_documents import (
     Kind,
     R,
     skip_document,
+    spec_id,
 )
-from easyq_store.adapters.mongo_lookups import MongoLookups, chunk_id, spec_id
+from easyq_store.adapters.mongo_lookups import MongoLookups, chunk_id
 from easyq_store.adapters.mongo_schema import Database
 from easyq_store.adapters.mongo_writes import MongoWrites
 from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip

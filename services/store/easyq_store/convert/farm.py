@@ -14,7 +14,7 @@ from easyq_store.domain.decide import End
 from easyq_store.domain.moves import Claim, LogSizes
 from easyq_store.domain.reconcile import Item, Order
 from easyq_store.domain.records import Agent, Head, HeldHead, Needs
-from easyq_store.domain.sessions import Beat, Hello, Upkeep
+from easyq_store.domain.sessions import Beat, Hello, Upkeep, upkeep_of
 from easyq_store.domain.states import Outcome, Phase
 from easyq_store.usecases.assign import Assignment, Refused
 from easyq_store.usecases.look import NOTHING
@@ -54,8 +54,16 @@ def wish(message: records.Upkeep) -> Upkeep:
 def upkeep(record: Upkeep) -> records.Upkeep:
     """The wish that holds, with the time that is left."""
     return records.Upkeep(
-        cordoned=record.cordoned, draining=record.draining, deadline_in=duration(record.deadline_in_ms)
+        cordoned=record.cordoned,
+        draining=record.draining,
+        deadline_in=duration(record.deadline_in_ms),
+        version=record.version,
     )
+
+
+def set_upkeep_response(record: Agent, running: int, used: Needs, *, now: int) -> pb.SetUpkeepResponse:
+    """An agent after an operator's wish."""
+    return pb.SetUpkeepResponse(agent=agent(record, running, used), upkeep=upkeep(upkeep_of(record, now=now)))
 
 
 def declared(gone: Gone, running: int) -> pb.DeclareDeadResponse:

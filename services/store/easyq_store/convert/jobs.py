@@ -9,7 +9,7 @@ from easyq.v1.job_pb2 import Job as JobMessage
 from easyq.v1.job_pb2 import StateCount
 from easyq.v1.job_pb2 import Task as TaskMessage
 from easyq.v1.job_pb2 import Trigger as TriggerMessage
-from easyq.v1.job_service_pb2 import ListJobsRequest, ListJobsResponse
+from easyq.v1.job_service_pb2 import ListErrorsRequest, ListErrorsResponse, ListJobsRequest, ListJobsResponse
 from easyq.v1.job_service_pb2 import StopJobResponse as PublicStopJobResponse
 from easyq.v1.spec_pb2 import JobSpec
 from easyq.v1.task_service_pb2 import ListTasksResponse
@@ -19,6 +19,7 @@ from easyq_store.convert.basics import failure, head, item_error, members, times
 from easyq_store.convert.schedules import due_schedule, schedule, stop_hints
 from easyq_store.convert.spec import labels_of, needs_of, recurs, serialized, timing_of
 from easyq_store.domain.records import Execution, Job, Task
+from easyq_store.domain.selection import GAVE_UP
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState
 from easyq_store.ports import ExecutionFilter, JobFilter
 from easyq_store.usecases.look import DEFAULT_PAGE, ExecutionView, JobView, TaskView
@@ -157,6 +158,18 @@ def job_filter(request: ListJobsRequest) -> JobFilter:
     )
 
 
+def error_filter(request: ListErrorsRequest) -> JobFilter:
+    """Which of the jobs that gave up are asked for."""
+    return JobFilter(
+        task_id=request.task_id,
+        states=GAVE_UP,
+        labels=tuple(sorted(set(request.label))),
+        reasons=members(FailureReason, request.reason, "reason"),
+        created_from=timestamp_ms(request.created_after) if request.HasField("created_after") else None,
+        created_before=timestamp_ms(request.created_before) if request.HasField("created_before") else None,
+    )
+
+
 def execution_filter(request: ListExecutionsRequest) -> ExecutionFilter:
     """Which executions are asked for."""
     return ExecutionFilter(
@@ -177,6 +190,11 @@ def page_size(asked: int) -> int:
 def jobs_page(views: Sequence[JobView], token: str) -> ListJobsResponse:
     """A page of jobs."""
     return ListJobsResponse(items=[job(view) for view in views], next_page_token=token)
+
+
+def errors_page(views: Sequence[JobView], token: str) -> ListErrorsResponse:
+    """A page of jobs that gave up."""
+    return ListErrorsResponse(items=[job(view) for view in views], next_page_token=token)
 
 
 def executions_page(views: Sequence[ExecutionView], token: str) -> ListExecutionsResponse:

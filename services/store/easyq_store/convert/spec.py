@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
+from google.protobuf.message import DecodeError
+
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_store.convert.basics import duration_ms, timestamp_ms
 from easyq_store.domain.policy import Backoff, Policy
@@ -96,6 +98,14 @@ def needs_of(spec: JobSpec) -> Needs | None:
         gpus=resources.gpus,
         labels=tuple(sorted(spec.agent_labels.items())),
     )
+
+
+def needs_in(spec: bytes) -> Needs | None:
+    """The same out of a serialized spec; of one that can't be read too, since what has none is run all the same."""
+    try:
+        return policy_of(spec).needs
+    except DecodeError:
+        return None
 
 
 def labels_of(spec: JobSpec) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Which jobs a call for many is about."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from easyq_store.domain.records import Job
@@ -37,13 +36,6 @@ def bound(selection: Selection, began: int) -> int:
     if selection.older_than_ms is not None:
         bounds.append(began - selection.older_than_ms + 1)
     return min(bounds)
-
-
-def is_meant(job: Job, selection: Selection, task_matches: Callable[[str], bool]) -> bool:
-    """Whether the conditions hold that the database is not asked for."""
-    if selection.reasons and (job.failure is None or job.failure.reason not in selection.reasons):
-        return False
-    return task_matches(job.task_id)
 
 
 def may_stop(job: Job) -> bool:

@@ -45,6 +45,8 @@ class Upkeep:
     draining: bool = False
     # Milliseconds in which what runs may end; None: as long as it takes.
     deadline_in_ms: int | None = None
+    # Of a wish that holds: higher with each change of the agent's record, so that it tells an older word from a newer.
+    version: int = 0
 
 
 def first_session(hello: Hello, *, now: int) -> Agent:
@@ -144,4 +146,5 @@ def upkeep_of(agent: Agent, *, now: int) -> Upkeep:
         cordoned=agent.cordoned_at is not None,
         draining=agent.drained_at is not None,
         deadline_in_ms=None if deadline is None else max(0, deadline - now),
+        version=agent.write_no,
     )

@@ -71,6 +71,11 @@ async def list_jobs(ctx: Context, where: JobFilter, token: str, size: int) -> tu
     return [JobView(job=job) for job in page], following
 
 
+async def list_waiting(ctx: Context, task_id: str, limit: int) -> list[ExecutionView]:
+    """The first QUEUED executions of a task, in order."""
+    return await _views(ctx.store.reads, await ctx.store.reads.waiting(task_id, limit))
+
+
 async def list_executions(
     ctx: Context, where: ExecutionFilter, token: str, size: int
 ) -> tuple[list[ExecutionView], str]:

@@ -119,6 +119,7 @@ async def _page(
         task_id=selection.task_id,
         states=selection.states or usual,
         labels=selection.labels,
+        reasons=selection.reasons,
         created_from=selection.created_from,
         created_before=which.bound(selection, began),
         kept_only=True,
@@ -127,7 +128,7 @@ async def _page(
     looked_at = found[: asked.limit]
     meant: list[Job] = []
     for number, job in enumerate(looked_at):
-        if which.is_meant(job, selection, matches) and may(job, began):
+        if matches(job.task_id) and may(job, began):
             meant.append(job)
         if number % _AT_ONCE == 0:
             # Matching takes its time: others come in between.

@@ -29,6 +29,8 @@ def jobs(where: JobFilter, after: Place | None, limit: int) -> list[Query]:
     """Statements that find the page between them."""
     if where.labels:
         return [_labelled(where, after, limit)]
+    if where.reasons:
+        return [_walk_failed(where, reason, after, limit) for reason in where.reasons]
     walks: Iterable[int | None] = sorted(where.states) or [None]
     return [_walk_jobs(where, state, after, limit) for state in walks]
 
@@ -49,6 +51,20 @@ def _walk_jobs(where: JobFilter, state: int | None, after: Place | None, limit: 
     return conditions.query(f"{JOBS.select} INDEXED BY {index}", limit)
 
 
+def _walk_failed(where: JobFilter, reason: int, after: Place | None, limit: int) -> Query:
+    """Walks the jobs that failed for a reason. Nearly all of them have given up: states are looked at one by one."""
+    conditions = _Conditions("job_id")
+    conditions.add("failure_reason IS NOT NULL")
+    conditions.equal("failure_reason", int(reason))
+    conditions.equal("task_id", where.task_id or None)
+    conditions.among("state", [int(state) for state in where.states])
+    if where.kept_only:
+        conditions.add("delete_requested = 0")
+    conditions.span(where.created_from, where.created_before, after)
+    index = "job_task_failure" if where.task_id else "job_failure"
+    return conditions.query(f"{JOBS.select} INDEXED BY {index}", limit)
+
+
 def _labelled(where: JobFilter, after: Place | None, limit: int) -> Query:
     """Walks the first label's jobs; the other conditions are looked at one job at a time."""
     first, *others = where.labels
@@ -57,12 +73,13 @@ def _labelled(where: JobFilter, after: Place | None, limit: int) -> Query:
     walk.span(where.created_from, where.created_before, after)
     for label in others:
         walk.add(_HAS_LABEL, label)
-    if where.task_id or where.states or where.kept_only:
+    if where.task_id or where.states or where.reasons or where.kept_only:
         job = _Conditions("job_id")
         if where.kept_only:
             job.add("delete_requested = 0")
         job.equal("task_id", where.task_id or None)
         job.among("state", [int(state) for state in where.states])
+        job.among("failure_reason", [int(reason) for reason in where.reasons])
         walk.add(f"EXISTS (SELECT 1 FROM job j WHERE j.job_id = l.job_id AND {job.text})", *job.values)  # noqa: S608 - our own words; values are bound
     ids, values = walk.query("SELECT job_id FROM job_label l", limit)
     return f"{JOBS.select} WHERE job_id IN ({ids})", values

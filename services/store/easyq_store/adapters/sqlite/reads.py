@@ -29,6 +29,10 @@ _QUEUED_AFTER = f"{_HEAD} INDEXED BY execution_seq WHERE state = 2 AND queue_seq
 _TASK_QUEUE = (
     f"{_HEAD} INDEXED BY execution_queue WHERE state = 2 AND task_id = ? ORDER BY priority DESC, queue_seq LIMIT ?"
 )
+_WAITING = (
+    f"{EXECUTIONS.select} INDEXED BY execution_queue"
+    " WHERE state = 2 AND task_id = ? ORDER BY priority DESC, queue_seq LIMIT ?"
+)
 # Skips from one task to the next: costs a search in the index for each task, however many executions it has.
 _QUEUED_TASKS = """
 WITH RECURSIVE found (task_id) AS (
@@ -256,6 +260,9 @@ class SqliteReads:
 
     async def task_queue(self, task_id: str, limit: int) -> list[Head]:
         return [_head(row) for row in await self._rows(_TASK_QUEUE, task_id, limit)]
+
+    async def waiting(self, task_id: str, limit: int) -> list[Execution]:
+        return [EXECUTIONS.record(row) for row in await self._rows(_WAITING, task_id, limit)]
 
     async def queued_tasks(self, after: str, limit: int) -> list[str]:
         return [task_id for (task_id,) in await self._rows(_QUEUED_TASKS, after, limit)]

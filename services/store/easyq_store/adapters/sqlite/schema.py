@@ -3,10 +3,12 @@
 `MIGRATIONS[n]` brings version n to n + 1; a released one is never edited. The version stands in `PRAGMA user_version`.
 """
 
+import json
 import sqlite3
 from collections.abc import Sequence
 
 from easyq_chassis.errors import FailedPrecondition
+from easyq_store.convert.spec import needs_in
 
 _FIRST = """
 -- Single values: generation, clock (its high-water mark), seq (up to which places in line may have been given out).
@@ -174,7 +176,7 @@ CREATE INDEX job_fire ON job (fire_at) WHERE fire_at IS NOT NULL;
 ALTER TABLE execution ADD COLUMN "fire_at" INTEGER;
 ALTER TABLE execution ADD COLUMN "needs" TEXT;           -- JSON [cpu_millis, memory, gpus, [[key, value], ...]]
 ALTER TABLE execution ADD COLUMN "image" TEXT NOT NULL DEFAULT '';
--- What has ended needs none, and what such an old job needs can't be read from here: as before, nothing but a slot.
+-- What has ended needs none.
 UPDATE execution SET image = coalesce((SELECT j.image FROM job j WHERE j.job_id = execution.job_id), '')
     WHERE state IN (1, 2, 3, 4);
 DROP INDEX execution_queue;
@@ -210,7 +212,21 @@ CREATE INDEX execution_logs ON execution (task_id, finished_at, execution_id)
 CREATE INDEX job_doomed ON job (job_id) WHERE delete_requested = 1 AND state IN (5, 6, 7, 8, 9);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+# Why jobs failed, and what executions that are older than that column need.
+_THIRD = """
+ALTER TABLE job ADD COLUMN "failure_reason" INTEGER
+    GENERATED ALWAYS AS (json_extract("failure", '$[0]')) VIRTUAL;
+-- Lists of what failed for a reason, newest first: all, of a task.
+CREATE INDEX job_failure ON job (failure_reason, created_at, job_id) WHERE failure_reason IS NOT NULL;
+CREATE INDEX job_task_failure ON job (task_id, failure_reason, created_at, job_id) WHERE failure_reason IS NOT NULL;
+
+UPDATE execution SET needs = needs_of_spec(coalesce(
+    (SELECT j.spec FROM job j WHERE j.job_id = execution.job_id AND j.revision = execution.spec_revision),
+    (SELECT o.spec FROM old_spec o WHERE o.job_id = execution.job_id AND o.revision = execution.spec_revision)))
+    WHERE state IN (1, 2, 3, 4) AND needs IS NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
@@ -218,6 +234,7 @@ def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MI
 
     Raises FailedPrecondition if the schema is newer than this program knows.
     """
+    connection.create_function("needs_of_spec", 1, _needs_of_spec, deterministic=True)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
         raise FailedPrecondition(
@@ -228,3 +245,9 @@ def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MI
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{migrations[number]}\nPRAGMA user_version = {number + 1};\nCOMMIT;"
         )
+
+
+def _needs_of_spec(spec: bytes | None) -> str | None:
+    """What stands in `execution.needs` for a serialized spec, in the form of version 2 whatever later ones write."""
+    needs = needs_in(spec) if spec is not None else None
+    return json.dumps([needs.cpu_millis, needs.memory, needs.gpus, needs.labels]) if needs is not None else None
