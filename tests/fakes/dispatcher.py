@@ -144,7 +144,15 @@ class FakeFarm:
 
     def cordon(self, agent_id: str, *, cordoned: bool = True) -> None:
         """An operator's wish; `upkeep` of an agent has others."""
-        self.agents[agent_id].upkeep = records_pb2.Upkeep(cordoned=cordoned)
+        self.wish(agent_id, records_pb2.Upkeep(cordoned=cordoned))
+
+    def wish(self, agent_id: str, upkeep: records_pb2.Upkeep) -> records_pb2.Upkeep:
+        """Any wish; as it holds then."""
+        known = self.agents[agent_id].upkeep
+        told = records_pb2.Upkeep(version=known.version + 1 if known is not None else 1)
+        told.MergeFrom(upkeep)
+        self.agents[agent_id].upkeep = told
+        return told
 
     # -------------------------------------------------------------------------------------------------------- agents
     async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int) -> Session:
@@ -194,6 +202,7 @@ class FakeFarm:
                 cordoned_since_ms=7_000 if agent.cordoned else None,
                 offer=agent.offer,
                 labels=agent.labels,
+                session=agent.session,
             )
             for agent in self.agents.values()
         ]
@@ -441,8 +450,7 @@ class FakeFarmServicer(FarmStoreServiceServicer):
         return pb.ParkSessionResponse()
 
     async def SetUpkeep(self, request: pb.SetUpkeepRequest, _context: Any) -> pb.SetUpkeepResponse:
-        self.farm.agents[request.agent_id].upkeep = request.upkeep
-        return pb.SetUpkeepResponse()
+        return pb.SetUpkeepResponse(upkeep=self.farm.wish(request.agent_id, request.upkeep))
 
     async def DeclareDead(self, request: pb.DeclareDeadRequest, _context: Any) -> pb.DeclareDeadResponse:
         self.farm.lose(request.agent_id)
@@ -460,6 +468,7 @@ class FakeFarmServicer(FarmStoreServiceServicer):
                 message=agent.message,
                 labels=dict(agent.labels),
                 capacity=convert.capacity(agent.offer),
+                session=agent.session,
             )
             for agent in self.farm.agents.values()
         ]

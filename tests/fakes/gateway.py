@@ -61,6 +61,7 @@ class FakeStore(Operators):
         self.keys: dict[tuple[str, str], str] = {}
         self.first: dict[str, str] = {}
         self.agents: list[farm_service_pb2.Agent] = []
+        self.wishes = 0
         self.output: dict[tuple[str, int], bytearray] = {}
         self.submits: list[job_store_pb2.NewJob] = []
         self.calls: list[str] = []
@@ -235,6 +236,20 @@ class FakeStore(Operators):
         items, token = page(found, request)
         return job_service_pb2.ListJobsResponse(items=items, next_page_token=token)
 
+    def list_errors(self, request: job_service_pb2.ListErrorsRequest) -> job_service_pb2.ListErrorsResponse:
+        labels = [label.partition("=") for label in request.label]
+        found = [
+            job
+            for job in (self.jobs[job_id] for job_id in reversed(self.order))
+            if job.state in {Job.FAILED, Job.TIMED_OUT}
+            and (not request.task_id or job.task_id == request.task_id)
+            and (not request.reason or job.error.reason in request.reason)
+            and all(job.spec.labels.get(key) == value for key, _, value in labels)
+            and _between(job, request)
+        ]
+        items, token = page(found, request)
+        return job_service_pb2.ListErrorsResponse(items=items, next_page_token=token)
+
     def list_executions(
         self, request: execution_service_pb2.ListExecutionsRequest
     ) -> execution_service_pb2.ListExecutionsResponse:
@@ -390,7 +405,7 @@ def page(found: Sequence[Any], request: Any) -> tuple[Sequence[Any], str]:
     return found[begin : begin + size], token
 
 
-def _between(job: Job, request: job_service_pb2.ListJobsRequest) -> bool:
+def _between(job: Job, request: job_service_pb2.ListJobsRequest | job_service_pb2.ListErrorsRequest) -> bool:
     created = job.created_at.seconds
     after = not request.HasField("created_after") or created >= request.created_after.seconds
     return after and (not request.HasField("created_before") or created < request.created_before.seconds)
@@ -430,6 +445,12 @@ class StoreServicer(
 
     async def ListJobs(self, request: Any, context: Any) -> Any:
         return self._note("ListJobs", self.store.list_jobs(request))
+
+    async def ListErrors(self, request: Any, context: Any) -> Any:
+        return self._note("ListErrors", self.store.list_errors(request))
+
+    async def ListWaiting(self, request: Any, context: Any) -> Any:
+        return self._note("ListWaiting", self.store.list_waiting(request))
 
     async def GetExecution(self, request: Any, context: Any) -> Any:
         return self._note("GetExecution", self.store.get_execution(request))
@@ -487,9 +508,6 @@ class StoreServicer(
 
     async def CountExecutions(self, request: Any, context: Any) -> Any:
         return self.store.count_executions(request.task_id)
-
-    async def ListTaskQueue(self, request: Any, context: Any) -> Any:
-        return self.store.list_task_queue(request)
 
     async def SetUpkeep(self, request: Any, context: Any) -> Any:
         return self._note("SetUpkeep", self.store.set_upkeep(request))
@@ -580,6 +598,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self.waiting: dict[str, job_pb2.Waiting] = {}
         self.tasks: dict[str, dispatcher_pb2.ExplainTaskResponse] = {}
         self.pools: dict[str, dispatcher_pb2.ExplainPoolResponse] = {}
+        self.agents_here = 0
         self.matching = dispatcher_pb2.GetMatchingResponse()
         self.answering = asyncio.Event()
         self.answering.set()
@@ -597,7 +616,11 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         answer = dispatcher_pb2.ExplainResponse()
         for item in request.items:
             if item.execution_id in self.waiting:
-                answer.items.add(execution_id=item.execution_id, waiting=self.waiting[item.execution_id])
+                answer.items.add(
+                    execution_id=item.execution_id,
+                    waiting=self.waiting[item.execution_id],
+                    agents_here=self.agents_here,
+                )
         return answer
 
     async def GetMatching(self, request: Any, context: Any) -> Any:

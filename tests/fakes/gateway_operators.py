@@ -157,13 +157,11 @@ class Operators:
             queued=sum(one.state == Execution.QUEUED for one in mine), held=sum(one.state in HELD for one in mine)
         )
 
-    def list_task_queue(self: _Store, request: Any) -> farm_store_pb2.ListTaskQueueResponse:
-        heads = [
-            records_pb2.Head(execution_id=one.execution_id, task_id=one.task_id)
-            for one in self.executions.values()
-            if one.task_id == request.task_id and one.state == Execution.QUEUED
+    def list_waiting(self: _Store, request: Any) -> job_store_pb2.ListWaitingResponse:
+        found = [
+            one for one in self.executions.values() if one.task_id == request.task_id and one.state == Execution.QUEUED
         ]
-        return farm_store_pb2.ListTaskQueueResponse(items=heads[: request.limit])
+        return job_store_pb2.ListWaitingResponse(items=found[: request.limit])
 
     def agent(self: _Store, agent_id: str) -> farm_service_pb2.Agent:
         for agent in self.agents:
@@ -181,7 +179,10 @@ class Operators:
             self._stamp(agent.drained_at)
         if request.upkeep.HasField("deadline_in"):
             agent.drain_deadline.seconds = agent.drained_at.seconds + request.upkeep.deadline_in.seconds
-        return farm_store_pb2.SetUpkeepResponse(agent=agent)
+        self.wishes += 1
+        told = records_pb2.Upkeep(version=self.wishes)
+        told.MergeFrom(request.upkeep)
+        return farm_store_pb2.SetUpkeepResponse(agent=agent, upkeep=told)
 
     def declare_dead(self: Any, agent_id: str) -> farm_store_pb2.DeclareDeadResponse:
         agent = self.agent(agent_id)

@@ -321,6 +321,7 @@ def agent_view(message: farm_service_pb2.Agent, now_ms: int) -> AgentView:
             gpus=message.capacity.gpus,
         ),
         labels=tuple(sorted(message.labels.items())),
+        session=message.session,
     )
 
 
@@ -334,7 +335,7 @@ def _earliest(message: farm_service_pb2.Agent) -> int | None:
 # ------------------------------------------------------------------------------------------------------------- people
 def explanation(execution_id: str, word: Waiting) -> dispatcher_pb2.Explanation:
     """Why an execution waits."""
-    return dispatcher_pb2.Explanation(execution_id=execution_id, waiting=waiting(word))
+    return dispatcher_pb2.Explanation(execution_id=execution_id, waiting=waiting(word), agents_here=word.agents_here)
 
 
 def waiting(word: Waiting) -> job_pb2.Waiting:
@@ -375,7 +376,8 @@ def matching_response(standing: Standing) -> dispatcher_pb2.GetMatchingResponse:
 
 def task_response(words: TaskWords) -> dispatcher_pb2.ExplainTaskResponse:
     """What holds for a task."""
-    return dispatcher_pb2.ExplainTaskResponse(pool=words.pool, limits=[limit_status(item) for item in words.limits])
+    limits = [limit_status(item) for item in words.limits]
+    return dispatcher_pb2.ExplainTaskResponse(pool=words.pool, limits=limits, blind=words.blind)
 
 
 def pool_response(words: PoolWords) -> dispatcher_pb2.ExplainPoolResponse:
@@ -384,6 +386,7 @@ def pool_response(words: PoolWords) -> dispatcher_pb2.ExplainPoolResponse:
         pool=pool_status(words.standing),
         waiting=waiting(words.waiting) if words.waiting else None,
         agent_ids=words.agent_ids,
+        agents_here=words.agents_here,
     )
 
 

@@ -54,6 +54,8 @@ class JobStore(Admission, Protocol):
 
     async def list_jobs(self, request: job_service_pb2.ListJobsRequest) -> job_service_pb2.ListJobsResponse: ...
 
+    async def list_errors(self, request: job_service_pb2.ListErrorsRequest) -> job_service_pb2.ListErrorsResponse: ...
+
     async def get_execution(self, request: execution_service_pb2.GetExecutionRequest) -> job_pb2.Execution: ...
 
     async def list_executions(
@@ -104,7 +106,7 @@ class JobStore(Admission, Protocol):
 
     async def count_executions(self, task_id: str) -> job_store_pb2.CountExecutionsResponse: ...
 
-    async def list_task_queue(self, task_id: str, limit: int) -> Sequence[records_pb2.Head]:
+    async def list_waiting(self, task_id: str, limit: int) -> Sequence[job_pb2.Execution]:
         """Returns the first executions in the queue of a task."""
         ...
 
@@ -114,8 +116,8 @@ class AgentRegister(Protocol):
 
     async def list_agents(self) -> Sequence[farm_service_pb2.Agent]: ...
 
-    async def set_upkeep(self, agent_id: str, upkeep: records_pb2.Upkeep) -> farm_service_pb2.Agent:
-        """Records an operator's wish. Raises `NotFound`; so does `declare_dead`."""
+    async def set_upkeep(self, agent_id: str, upkeep: records_pb2.Upkeep) -> farm_store_pb2.SetUpkeepResponse:
+        """Records an operator's wish; returns it as it holds now. Raises `NotFound`; so does `declare_dead`."""
         ...
 
     async def declare_dead(self, agent_id: str) -> farm_store_pb2.DeclareDeadResponse:

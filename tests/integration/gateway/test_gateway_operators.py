@@ -29,6 +29,8 @@ async def test_cordon_and_uncordon(gateway: Client) -> None:
     await eventually(lambda: len(gateway.behind.dispatchers[0].upkeep) == 3)
     told = [(news.agent_id, news.upkeep.cordoned) for news in gateway.behind.dispatchers[0].upkeep]
     assert told == [("host-1", True), ("host-1", True), ("host-1", False)]
+    # As the store numbers them: they may overtake each other.
+    assert [news.upkeep.version for news in gateway.behind.dispatchers[0].upkeep] == [1, 2, 3]
     stub: Any = FarmServiceStub(gateway.channel)
     assert (await stub.CordonAgent(api.CordonAgentRequest(agent_id="host-1"))).agent.HasField("cordoned_at")
     assert not (await stub.UncordonAgent(api.UncordonAgentRequest(agent_id="host-1"))).agent.HasField("cordoned_at")
@@ -170,6 +172,9 @@ async def test_explain_a_task(gateway: Client) -> None:
     assert answer["limits"] == [{"pattern": "mail", "maxRunning": 1, "running": 1}]
     first, *rest = answer["executions"]
     assert (first["executionId"], first["jobId"]) == (made[1]["executionId"], made[1]["jobId"])
+    # One call for all of them.
+    assert gateway.store.calls.count("ListWaiting") == 1
+    assert "GetExecution" not in gateway.store.calls
     assert (first["waiting"]["reason"], first["waiting"]["subject"]) == ("LIMIT_FULL", "mail")
     assert [one["executionId"] for one in rest] == [one["executionId"] for one in made[2:21]]
     by_grpc = await TaskServiceStub(gateway.channel).ExplainTask(task_service_pb2.ExplainTaskRequest(task_id="mail"))
@@ -182,6 +187,35 @@ async def test_explain_a_task_without_a_dispatcher(gateway: Client) -> None:
     answer = await gateway.get("/tasks/mail/explain")
     assert (answer["pool"], answer["queued"]) == ("", 1)
     assert answer["executions"][0]["waiting"]["reason"] == "DISPATCHER_UNAVAILABLE"
+
+
+async def test_the_dispatcher_that_knows_most_is_believed(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2)
+    first, second = gateway.behind.dispatchers
+    made = await gateway.enqueue("mail")
+    away = Waiting(reason=Waiting.DISPATCHER_UNAVAILABLE, message="Redis is away.")
+    none = Waiting(reason=Waiting.NO_HEALTHY_AGENT, message="So the store thinks.")
+    full = Waiting(reason=Waiting.NO_FREE_SLOT, message="So the agent says.")
+
+    async def told() -> tuple[str, str]:
+        job = await gateway.get(f"/jobs/{made['jobId']}")
+        pool = await gateway.get("/pools/big/explain")
+        return job["waiting"]["reason"], pool["waiting"]["reason"]
+
+    def tell(dispatcher: Any, words: Waiting, *, agents: int = 0) -> None:
+        dispatcher.waiting[made["executionId"]], dispatcher.agents_here = words, agents
+        dispatcher.pools["big"] = dispatcher_pb2.ExplainPoolResponse(waiting=words, agents_here=agents)
+
+    tell(first, away, agents=3)
+    tell(second, none)
+    assert await told() == ("NO_HEALTHY_AGENT", "NO_HEALTHY_AGENT")
+    tell(first, none, agents=1)
+    tell(second, full, agents=2)
+    assert await told() == ("NO_FREE_SLOT", "NO_FREE_SLOT")
+    limits = [api.LimitStatus(pattern="mail", max_running=1, running=1)]
+    first.tasks["mail"] = dispatcher_pb2.ExplainTaskResponse(pool="big", blind=True)
+    second.tasks["mail"] = dispatcher_pb2.ExplainTaskResponse(pool="big", limits=limits)
+    assert [limit["running"] for limit in (await gateway.get("/tasks/mail/explain"))["limits"]] == [1]
 
 
 async def test_explain_a_pool(start_gateway: Starter) -> None:

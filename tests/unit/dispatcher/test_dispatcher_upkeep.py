@@ -78,6 +78,42 @@ async def test_news_are_passed_on_at_once() -> None:
     assert core.wakes > wakes
 
 
+async def test_an_older_word_does_not_undo_a_newer_wish() -> None:
+    """An answer to a beat was made before the wish, and comes after its news."""
+    rig = Rig()
+    agent = Agent("a", 2)
+    core = await begun(rig, agent)
+    rig.farm.agents["a"].upkeep = Upkeep(version=4)
+    core.conversations.wish("a", Upkeep(cordoned=True, version=5))
+    agent.beat()
+    await idle()
+    assert core.roster.seats() == []
+    # The agent isn't told otherwise either.
+    assert heard(agent, Acknowledged)[-1].upkeep == Upkeep(cordoned=True, version=5)
+    # Nor does news that another one overtook.
+    core.conversations.wish("a", Upkeep(version=3))
+    assert core.roster.seats() == []
+    assert len(heard(agent, Wish)) == 1
+    rig.farm.agents["a"].upkeep = Upkeep(version=6)
+    agent.beat()
+    await idle()
+    assert len(core.roster.seats()) == 1
+
+
+async def test_news_of_an_agent_that_is_about_to_be_welcomed() -> None:
+    rig = Rig()
+    agent = Agent("a", 2)
+    core = await begun(rig)
+    core.conversations.wish("a", Upkeep(cordoned=True, version=5))
+    core.conversations.wish("a", Upkeep(version=4))
+    await agent.connect(core)
+    assert heard(agent, Welcome)[-1].upkeep.cordoned
+    assert core.roster.seats() == []
+    rig.farm.agents["a"].upkeep = Upkeep(version=6)
+    await agent.connect(core)
+    assert len(core.roster.seats()) == 1
+
+
 async def test_a_refusal_puts_the_head_back_in_its_place_and_drops_the_seat() -> None:
     rig = Rig()
     agent, other = Agent("a", 1), Agent("b", 9)

@@ -102,14 +102,71 @@ async def test_a_stream_that_is_open_does_not_hide_silence() -> None:
     assert await reason(core, held, agent="a") is Reason.HOST_SILENT
 
 
+async def test_an_agent_that_came_to_another_dispatcher_a_moment_ago() -> None:
+    """Its list is a moment old, and what it says of the agents must not be wrong for that."""
+    rig = Rig()
+    here, elsewhere, agent = await begun(rig), await begun(rig), Agent("b", 1)
+    (head,) = rig.farm.submit("t")
+    here.ledger.ready([head])
+    await here.matcher.run_once()
+    assert await reason(here, head.execution_id) is Reason.NO_AGENT
+    rig.clock.seconds += 0.1
+    await agent.connect(elsewhere)
+    assert await reason(here, head.execution_id) is Reason.POSITION
+    rig.clock.seconds += 0.1
+    rig.farm.lose("b")
+    elsewhere.roster.dismiss()
+    await idle()
+    assert (await here.words.explain_pool("default")).standing.agents == 0
+    assert [trouble.subject for trouble in (await here.words.standing()).troubles] == ["pool default"]
+
+
+async def test_an_agent_that_left_for_another_dispatcher() -> None:
+    """Its old stream is open still: what was heard there is not what holds."""
+    rig = Rig()
+    here, elsewhere, agent = await begun(rig), await begun(rig), Agent("b", 1)
+    await agent.connect(here, healthy=False, message="drains")
+    (head,) = rig.farm.submit("t")
+    here.ledger.ready([head])
+    await here.matcher.run_once()
+    assert await reason(here, head.execution_id) is Reason.NO_HEALTHY_AGENT
+    rig.clock.seconds += 0.1
+    await Agent("b", 1).connect(elsewhere)
+    told = await explain(here, head.execution_id)
+    assert told
+    assert (told.reason, told.agents_here) == (Reason.POSITION, 0)
+    told = await explain(elsewhere, head.execution_id)
+    assert told
+    assert (told.reason, told.agents_here) == (Reason.POSITION, 1)
+
+
+async def test_an_agent_that_nobody_hears_takes_nothing() -> None:
+    rig = Rig()
+    here, elsewhere = await begun(rig), await begun(rig)
+    await Agent("b", 1).connect(elsewhere)
+    (head,) = rig.farm.submit("t")
+    here.ledger.ready([head])
+    await here.matcher.run_once()
+    rig.farm.silent_for["b"] = 16.0
+    told = await explain(here, head.execution_id)
+    assert told
+    assert (told.reason, told.subject) == (Reason.NO_HEALTHY_AGENT, "b")
+    assert "silent for 16 s" in told.message
+
+
 async def test_the_stores_list_is_read_about_once_a_second() -> None:
     rig = Rig()
     core = await begun(rig)
+    await Agent("a", 1).connect(core)
+    (head,) = rig.farm.submit("t")
+    core.ledger.ready([head])
+    await core.matcher.run_once()
     for _ in range(5):
-        await core.words.standing()
+        rig.clock.seconds += 0.1
+        assert await reason(core, head.execution_id)
     assert rig.farm.calls["list_agents"] == 1
-    rig.clock.seconds += 1.1
-    await core.words.standing()
+    rig.clock.seconds += 1
+    await reason(core, head.execution_id)
     assert rig.farm.calls["list_agents"] == 2
 
 
@@ -225,10 +282,12 @@ async def test_what_holds_for_a_task() -> None:
     core.ledger.ready(rig.farm.submit("m", 3))
     await core.match()
     words = await core.words.explain_task("m")
-    assert words.pool == "mail"
+    assert (words.pool, words.blind) == ("mail", False)
     assert [(limit.limit.pattern, limit.running) for limit in words.limits] == [("m.*", 2), (".*", 2)]
     rig.server.away = True
-    assert [limit.running for limit in (await core.words.explain_task("other")).limits] == [0]
+    words = await core.words.explain_task("other")
+    assert ([limit.running for limit in words.limits], words.blind) == ([0], True)
+    assert convert.task_response(words).blind
 
 
 async def test_why_work_of_a_pool_waits() -> None:
@@ -254,6 +313,7 @@ async def test_why_work_of_a_pool_waits() -> None:
     await core.match()
     words = await core.words.explain_pool("mail")
     assert (words.agent_ids, words.standing.agents, words.standing.healthy_agents) == (["a"], 1, 1)
+    assert convert.pool_response(words).agents_here == 1
     agent.finish(*agent.running)
     await core.match()
     agent.finish(*agent.running)
@@ -310,6 +370,7 @@ def test_a_reason_as_a_message() -> None:
     assert not bare.HasField("since")
     assert not bare.HasField("next_look_at")
     assert bare.position == 0
+    assert convert.explanation("e", Waiting(reason=Reason.POSITION, message="m", agents_here=2)).agents_here == 2
 
 
 def test_every_reason_has_its_number() -> None:

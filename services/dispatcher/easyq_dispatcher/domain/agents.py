@@ -73,7 +73,7 @@ class Agent:
     phases: Mapping[str, Phase] = field(default_factory=dict)
 
     @classmethod
-    def from_hello(cls, hello: Hello, *, session: int, pools: tuple[str, ...], cordoned: bool = False) -> Agent:
+    def from_hello(cls, hello: Hello, *, session: int, pools: tuple[str, ...]) -> Agent:
         """The agent as its first words show it: with room, until the index says otherwise."""
         return cls(
             agent_id=hello.agent_id,
@@ -83,7 +83,6 @@ class Agent:
             healthy=hello.healthy,
             message=hello.message,
             room=hello.slots,
-            cordoned=cordoned,
             offer=hello.offer,
             labels=tuple(sorted(hello.labels.items())),
             phases=_phases(hello.inventory),

@@ -31,10 +31,17 @@ class Reason(Enum):
     HOST_SILENT = "HOST_SILENT"
 
 
+#: Reasons that an agent which has come, or changed, a moment ago would make wrong.
+ABOUT_AGENTS = frozenset(
+    {Reason.NO_AGENT, Reason.NO_HEALTHY_AGENT, Reason.NO_FIT, Reason.CORDONED, Reason.HOST_BREAKER, Reason.HOST_SILENT}
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
     """One reason and its sentence. `subject`: the rule, pool, host or image behind it; times in ms since the epoch;
-    `position` in the task's queue, from 1; None: not known."""
+    `position` in the task's queue, from 1; None: not known. `agents_here`: how many of the agents in question this
+    dispatcher hears itself."""
 
     reason: Reason
     message: str
@@ -42,13 +49,15 @@ class Waiting:
     position: int | None = None
     since_ms: int | None = None
     next_look_at_ms: int | None = None
+    agents_here: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentView:
     """An agent of the farm, connected to whichever dispatcher.
 
-    `live`: its session beats; `silent_for`: seconds since its last beat; `running` and `used`: what it has now.
+    `live`: its session beats; `silent_for`: seconds since its last beat; `running` and `used`: what it has now; `here`:
+    this dispatcher hears it itself.
     """
 
     agent_id: str
@@ -64,6 +73,8 @@ class AgentView:
     offer: Offer = UNKNOWN
     labels: tuple[tuple[str, str], ...] = ()
     used: Offer = UNKNOWN
+    session: int = 0
+    here: bool = False
 
     @property
     def takes_work(self) -> bool:
@@ -109,7 +120,7 @@ def explain_queued(at: Situation) -> Waiting:
     told = _about_agents(at) or _about_breakers(at) or _about_limits(at) or _about_room(at)
     if told is None:
         told = Waiting(reason=Reason.POSITION, message=f"about to be assigned{_in_line(at)}")
-    return replace(told, position=at.position)
+    return replace(told, position=at.position, agents_here=sum(agent.here for agent in at.agents))
 
 
 def _about_agents(at: Situation) -> Waiting | None:
@@ -210,9 +221,15 @@ def _takers(at: Situation) -> list[AgentView]:
 
 def explain_assigned(agent_id: str, phase: Phase | None) -> Waiting:
     """`phase` is what the agent's last beat told; None: it did not name the execution yet."""
-    if phase is Phase.PULLING:
-        return Waiting(reason=Reason.PULLING, message=f"agent {agent_id} pulls its image", subject=agent_id)
-    return Waiting(reason=Reason.STARTING, message=f"agent {agent_id} starts it", subject=agent_id)
+    reason, what = (Reason.PULLING, "pulls its image") if phase is Phase.PULLING else (Reason.STARTING, "starts it")
+    return Waiting(reason=reason, message=f"agent {agent_id} {what}", subject=agent_id, agents_here=1)
+
+
+def overlook_silent(agent: AgentView, *, after: float) -> AgentView:
+    """An agent elsewhere that has not beaten for so many seconds is given nothing, whatever it said last."""
+    if agent.here or not agent.live or agent.silent_for <= after:
+        return agent
+    return replace(agent, healthy=False, message=f"it has been silent for {agent.silent_for:.0f} s")
 
 
 def explain_silent(agent: AgentView, *, now_ms: int) -> Waiting:

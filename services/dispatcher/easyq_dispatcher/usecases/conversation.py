@@ -23,7 +23,6 @@ from easyq_dispatcher.messages import (
     Reports,
     Welcome,
     Wish,
-    is_cordoned,
 )
 from easyq_dispatcher.ports import Beat as StoreBeat
 from easyq_dispatcher.ports import FarmStore
@@ -62,9 +61,8 @@ class Conversations:
         self._heard: set[asyncio.Task[None]] = set()
 
     def wish(self, agent_id: str, upkeep: Upkeep) -> None:
-        """An operator's wish about an agent, which is told if it is connected here."""
-        link = self._roster.cordon(agent_id, cordoned=is_cordoned(upkeep))
-        if link:
+        """An operator's wish about an agent, which is told if it is connected here and nothing newer is known."""
+        if link := self._roster.news(agent_id, upkeep):
             log.info("agent_upkeep", agent=agent_id, cordoned=upkeep.cordoned, draining=upkeep.draining)
             link.outbox.put(Wish(upkeep=upkeep))
 
@@ -105,8 +103,7 @@ class Conversations:
         pools = hello.pools or (DEFAULT_POOL,)
         lost_after_ms = self._rules.matching.lost_after_ms(pools)
         session = await self._store.open_session(hello, pools=pools, lost_after_ms=lost_after_ms)
-        cordoned = is_cordoned(session.upkeep)
-        link = AgentLink(Agent.from_hello(hello, session=session.number, pools=pools, cordoned=cordoned))
+        link = AgentLink(Agent.from_hello(hello, session=session.number, pools=pools), session.upkeep)
         self._roster.add(link)
         log.info("agent_here", agent=hello.agent_id, session=session.number, pools=pools, slots=hello.slots)
         for name in pools:
@@ -119,7 +116,7 @@ class Conversations:
             lease_ms=self._lease_ms,
             lost_after_ms=lost_after_ms,
             directives=session.directives,
-            upkeep=session.upkeep,
+            upkeep=link.upkeep,
         )
         return link, welcome
 
@@ -192,8 +189,8 @@ class Conversations:
             return
         if answer.fenced:
             raise Aborted("the session is not the agent's newest, or has ended: say hello again")
-        self._roster.cordon(agent.agent_id, agent.session, cordoned=is_cordoned(answer.upkeep))
-        link.outbox.put(Acknowledged(number=beat.number, directives=answer.directives, upkeep=answer.upkeep))
+        self._roster.heard(agent.agent_id, agent.session, answer.upkeep)
+        link.outbox.put(Acknowledged(number=beat.number, directives=answer.directives, upkeep=link.upkeep))
 
     async def _report(self, link: AgentLink, reports: Reports) -> None:
         answers = await self._store.report(link.agent.agent_id, link.agent.session, reports.items)

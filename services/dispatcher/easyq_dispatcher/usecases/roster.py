@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable
 from easyq_chassis.errors import Aborted, Unavailable
 from easyq_dispatcher.domain.agents import Agent
 from easyq_dispatcher.domain.records import Seat
+from easyq_dispatcher.messages import is_cordoned
 from easyq_dispatcher.usecases.outbox import Outbox
+from easyq_internal.store.v1.records_pb2 import Upkeep
 
 
 class AgentLink:
     """One stream: the agent as last heard of, and what is to be sent to it. `quiet` is set while no assign for it is
-    under way."""
+    under way; `upkeep` is the newest wish about it that is known."""
 
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
+    def __init__(self, agent: Agent, upkeep: Upkeep | None = None) -> None:
+        self.agent = agent.with_cordon(is_cordoned(upkeep))
+        self.upkeep = upkeep
         self.outbox = Outbox()
         self.quiet = asyncio.Event()
         self.quiet.set()
@@ -36,12 +39,16 @@ class Roster:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._links: dict[str, AgentLink] = {}
+        # The news of agents, here or not: one that says hello at this moment may have been welcomed with an older word.
+        self._news: dict[str, Upkeep] = {}
         self._wake = wake
 
     def add(self, link: AgentLink) -> None:
         """Takes a link in; an older one of the same agent ends."""
         old = self._links.get(link.agent.agent_id)
         self._links[link.agent.agent_id] = link
+        if news := self._news.get(link.agent.agent_id):
+            self._heed(link, news)
         if old:
             old.outbox.close(Aborted("another stream of the same agent is newer"))
         self._wake()
@@ -67,12 +74,31 @@ class Roster:
         if takes_again:
             self._wake()
 
-    def cordon(self, agent_id: str, session: int | None = None, *, cordoned: bool = True) -> AgentLink | None:
-        """An operator wants that the agent takes nothing new, or again something. Its link, if it is here."""
-        link = self.get(agent_id, session)
-        if link:
-            self.update(link, link.agent.with_cordon(cordoned))
-        return link
+    def news(self, agent_id: str, upkeep: Upkeep) -> AgentLink | None:
+        """An operator's wish that was just recorded. The agent's link, if it is here and knew nothing newer."""
+        known = self._news.get(agent_id)
+        if known is None or upkeep.version >= known.version:
+            self._news[agent_id] = upkeep
+        link = self.get(agent_id)
+        return link if link and self._heed(link, upkeep) else None
+
+    def heard(self, agent_id: str, session: int, upkeep: Upkeep | None) -> None:
+        """What the store said of the wish, with an answer to the agent in that session; maybe older than the news."""
+        if link := self.get(agent_id, session):
+            self._heed(link, upkeep)
+
+    def cordon(self, agent_id: str, session: int) -> None:
+        """The store refused it work, because it is cordoned; the wish itself comes with news or a beat."""
+        if link := self.get(agent_id, session):
+            self.update(link, link.agent.with_cordon(True))
+
+    def _heed(self, link: AgentLink, upkeep: Upkeep | None) -> bool:
+        """Obeys a wish, unless a newer one is known."""
+        if _version(upkeep) < _version(link.upkeep):
+            return False
+        link.upkeep = upkeep
+        self.update(link, link.agent.with_cordon(is_cordoned(upkeep)))
+        return True
 
     def seats(self) -> list[Seat]:
         """Agents that take work and have room as far as known, those with the most room first."""
@@ -100,3 +126,7 @@ class Roster:
         """This dispatcher stops: agents shall look for another one."""
         for link in self._links.values():
             link.outbox.close(Unavailable("this dispatcher stops"))
+
+
+def _version(upkeep: Upkeep | None) -> int:
+    return upkeep.version if upkeep is not None else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from easyq_chassis.logs import get_logger
 from easyq_dispatcher.domain.agents import Agent
 from easyq_dispatcher.domain.breakers import Breaker
 from easyq_dispatcher.domain.explain import (
+    ABOUT_AGENTS,
     AgentView,
     Bound,
     Reason,
@@ -21,6 +23,7 @@ from easyq_dispatcher.domain.explain import (
     explain_silent,
     explain_unavailable,
     no_agent_problem,
+    overlook_silent,
     unknown_pools_problem,
 )
 from easyq_dispatcher.domain.matching import Limit, Matching, Pool
@@ -88,19 +91,21 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskWords:
-    """The pool of a task, and the limits that hold for it."""
+    """The pool of a task, and the limits that hold for it. `blind`: the index can't be asked, and all numbers are 0."""
 
     pool: str
     limits: Sequence[LimitStanding]
+    blind: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolWords:
-    """A pool; why its work waits (None: none does, or nothing is in its way), and its agents."""
+    """A pool; why its work waits (None: none does, or nothing is in its way); its agents, and how many are here."""
 
     standing: PoolStanding
     waiting: Waiting | None
     agent_ids: Sequence[str]
+    agents_here: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,10 +140,20 @@ class Words:
         self._silent_after = silent_after
         self._agents: list[AgentView] = []
         self._agents_at = float("-inf")
+        self._reading = asyncio.Lock()
 
     async def explain(self, asked: Sequence[Asked]) -> dict[str, Waiting]:
-        """By execution, for those that there is something to say of. Raises Unavailable if the store is away."""
-        agents = await self._all_agents()
+        """By execution, for those that there is something to say of. Raises Unavailable if the store is away.
+
+        That something is wrong with the agents is told only by a list of them that is newer than the question.
+        """
+        asked_at = self._clock.monotonic()
+        words = await self._explain(asked, await self._all_agents(asked_at - _AGENTS_AGE))
+        if self._agents_at < asked_at and any(word.reason in ABOUT_AGENTS for word in words.values()):
+            words = await self._explain(asked, await self._all_agents(asked_at))
+        return words
+
+    async def _explain(self, asked: Sequence[Asked], agents: Sequence[AgentView]) -> dict[str, Waiting]:
         words = {item.execution_id: word for item in asked if item.agent_id and (word := self._held(item, agents))}
         queued = [item for item in asked if not item.agent_id]
         if queued:
@@ -152,11 +167,12 @@ class Words:
         view = await self._look([], Question())
         route = view.matching.route(task_id)
         limits = _limits(view)
-        return TaskWords(pool=route.pool, limits=[limits[number] for number in route.limits])
+        blind = view.survey is None
+        return TaskWords(pool=route.pool, limits=[limits[number] for number in route.limits], blind=blind)
 
     async def explain_pool(self, name: str) -> PoolWords:
         """Why work of a pool waits. Raises NotFound, and Unavailable if the store is away."""
-        agents = await self._all_agents()
+        agents = await self._all_agents(self._clock.monotonic())
         view = await self._look(agents, Question(fronts=[name]))
         standing = next((item for item in _pools(view) if item.pool.name == name), None)
         if standing is None:
@@ -170,6 +186,7 @@ class Words:
             standing=standing,
             waiting=waiting if waiting and waiting.reason is not Reason.POSITION else None,
             agent_ids=sorted(agent.agent_id for agent in agents if name in agent.pools),
+            agents_here=sum(agent.here for agent in agents if name in agent.pools),
         )
 
     async def _explain_front(self, execution_id: str, task_id: str, agents: Sequence[AgentView]) -> Waiting:
@@ -180,7 +197,7 @@ class Words:
         """Pools, limits, breakers, and what is wrong; as much as can be had."""
         troubles = []
         try:
-            agents = await self._all_agents()
+            agents = await self._all_agents(self._clock.monotonic())
         except EasyQError as error:
             agents = []
             troubles.append(Trouble(subject="store", message=f"the dispatcher can't reach the store: {error.message}"))
@@ -248,15 +265,25 @@ class Words:
                 self._keeper.doubt(error.message)
         return _View(matching=matching, agents=agents, survey=survey)
 
-    async def _all_agents(self) -> list[AgentView]:
-        """All agents of the farm; of those connected here the newest word, of others what the store knew lately."""
-        if self._clock.monotonic() - self._agents_at > _AGENTS_AGE:
-            self._agents = list(await self._store.list_agents())
-            self._agents_at = self._clock.monotonic()
-        here = {link.agent.agent_id: link.agent for link in self._roster.links()}
+    async def _all_agents(self, not_before: float) -> list[AgentView]:
+        """All agents of the farm; of those connected here the newest word, of others what the store knew.
+
+        The store was asked no earlier than `not_before` (monotonic seconds); many that ask at once share its answer.
+        """
+        async with self._reading:
+            if self._agents_at < not_before:
+                began = self._clock.monotonic()
+                self._agents = list(await self._store.list_agents())
+                self._agents_at = began
         stored = {agent.agent_id: agent for agent in self._agents}
+        # A stream that is open still, while its agent has come back elsewhere, knows nothing.
+        here = {
+            link.agent.agent_id: _view(link.agent, stored.get(link.agent.agent_id))
+            for link in self._roster.links()
+            if link.agent.agent_id not in stored or stored[link.agent.agent_id].session <= link.agent.session
+        }
         elsewhere = [agent for name, agent in stored.items() if name not in here]
-        return [*(_view(agent, stored.get(agent.agent_id)) for agent in here.values()), *elsewhere]
+        return [*here.values(), *(overlook_silent(agent, after=self._silent_after) for agent in elsewhere)]
 
 
 def _situation(view: _View, survey: Survey, execution_id: str, task_id: str) -> Situation:
@@ -324,4 +351,6 @@ def _view(agent: Agent, stored: AgentView | None) -> AgentView:
         cordoned_since_ms=stored.cordoned_since_ms if stored else None,
         offer=agent.offer,
         labels=agent.labels,
+        session=agent.session,
+        here=True,
     )

@@ -145,26 +145,28 @@ class GrpcDispatchers:
 
     async def explain(self, items: Sequence[dispatcher_pb2.ExplainItem]) -> Explained:
         answers = await asyncio.gather(*(link.explain(items) for link in self._links))
-        waiting: dict[str, job_pb2.Waiting] = {}
+        best: dict[str, dispatcher_pb2.Explanation] = {}
         for answer in answers:
             for one in answer.items if answer is not None else ():
-                waiting.setdefault(one.execution_id, one.waiting)
+                known = best.get(one.execution_id)
+                if known is None or _ignorance(one) < _ignorance(known):
+                    best[one.execution_id] = one
+        waiting = {name: one.waiting for name, one in best.items()}
         return Explained(answered=any(answer is not None for answer in answers), waiting=waiting)
 
     async def matching(self) -> Sequence[Matching]:
         return await asyncio.gather(*(link.matching() for link in self._links))
 
     async def explain_task(self, task_id: str) -> dispatcher_pb2.ExplainTaskResponse | None:
-        for answer in await self._ask("ExplainTask", dispatcher_pb2.ExplainTaskRequest(task_id=task_id)):
-            if isinstance(answer, dispatcher_pb2.ExplainTaskResponse):
-                return answer
-        return None
+        answers = await self._ask("ExplainTask", dispatcher_pb2.ExplainTaskRequest(task_id=task_id))
+        told = [answer for answer in answers if isinstance(answer, dispatcher_pb2.ExplainTaskResponse)]
+        return min(told, key=lambda answer: answer.blind, default=None)
 
     async def explain_pool(self, name: str) -> dispatcher_pb2.ExplainPoolResponse:
         answers = await self._ask("ExplainPool", dispatcher_pb2.ExplainPoolRequest(name=name))
-        for answer in answers:
-            if isinstance(answer, dispatcher_pb2.ExplainPoolResponse):
-                return answer
+        told = [answer for answer in answers if isinstance(answer, dispatcher_pb2.ExplainPoolResponse)]
+        if told:
+            return min(told, key=_ignorance)
         if any(isinstance(answer, NotFound) for answer in answers):
             raise NotFound("there is no pool of this name", reason="POOL_NOT_FOUND")
         raise _none_answers()
@@ -176,6 +178,12 @@ class GrpcDispatchers:
 
     async def _ask(self, method: str, request: Any) -> list[Any]:
         return await asyncio.gather(*(link.ask(method, request) for link in self._links))
+
+
+def _ignorance(told: dispatcher_pb2.Explanation | dispatcher_pb2.ExplainPoolResponse) -> tuple[bool, int]:
+    """The lower, the more of it is known: one that can't reach Redis knows nothing, and one that hears the agents
+    themselves more than one which only has the store's word on them."""
+    return told.waiting.reason == job_pb2.Waiting.DISPATCHER_UNAVAILABLE, -told.agents_here
 
 
 def _none_answers() -> Unavailable:

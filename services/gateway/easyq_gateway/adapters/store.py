@@ -48,6 +48,10 @@ class GrpcJobStore(GrpcAdmission):
         page: job_service_pb2.ListJobsResponse = await self._call(self._stub.ListJobs, request)
         return page
 
+    async def list_errors(self, request: job_service_pb2.ListErrorsRequest) -> job_service_pb2.ListErrorsResponse:
+        page: job_service_pb2.ListErrorsResponse = await self._call(self._stub.ListErrors, request)
+        return page
+
     async def get_execution(self, request: execution_service_pb2.GetExecutionRequest) -> job_pb2.Execution:
         execution: job_pb2.Execution = await self._call(self._stub.GetExecution, request)
         return execution
@@ -120,16 +124,15 @@ class GrpcJobStore(GrpcAdmission):
         counts: job_store_pb2.CountExecutionsResponse = await self._call(self._stub.CountExecutions, request)
         return counts
 
-    async def list_task_queue(self, task_id: str, limit: int) -> Sequence[records_pb2.Head]:
-        request = farm_store_pb2.ListTaskQueueRequest(task_id=task_id, limit=limit)
-        answer = await self._call(self._farm.ListTaskQueue, request)
-        heads: Sequence[records_pb2.Head] = answer.items
-        return heads
+    async def list_waiting(self, task_id: str, limit: int) -> Sequence[job_pb2.Execution]:
+        request = job_store_pb2.ListWaitingRequest(task_id=task_id, limit=limit)
+        answer: job_store_pb2.ListWaitingResponse = await self._call(self._stub.ListWaiting, request)
+        return answer.items
 
-    async def set_upkeep(self, agent_id: str, upkeep: records_pb2.Upkeep) -> farm_service_pb2.Agent:
+    async def set_upkeep(self, agent_id: str, upkeep: records_pb2.Upkeep) -> farm_store_pb2.SetUpkeepResponse:
         request = farm_store_pb2.SetUpkeepRequest(agent_id=agent_id, upkeep=upkeep)
         answer: farm_store_pb2.SetUpkeepResponse = await self._call(self._farm.SetUpkeep, request)
-        return answer.agent
+        return answer
 
     async def declare_dead(self, agent_id: str) -> farm_store_pb2.DeclareDeadResponse:
         request = farm_store_pb2.DeclareDeadRequest(agent_id=agent_id)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 
 from easyq.v1 import execution_service_pb2, farm_service_pb2, job_pb2, job_service_pb2, task_service_pb2
-from easyq_chassis.errors import NotFound
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, JobStore
 from easyq_gateway.usecases.checking import Checker
@@ -70,19 +69,17 @@ class Explaining:
         self._checker.require(request, found)
         task_id = request.task_id
         await self._store.get_task(task_service_pb2.GetTaskRequest(task_id=task_id))
-        counts, heads, matching = await asyncio.gather(
+        counts, waiting, matching = await asyncio.gather(
             self._store.count_executions(task_id),
-            self._store.list_task_queue(task_id, _MOST_OF_TASK),
+            self._store.list_waiting(task_id, _MOST_OF_TASK),
             self._dispatchers.explain_task(task_id),
         )
         response = task_service_pb2.ExplainTaskResponse(task_id=task_id, queued=counts.queued, running=counts.held)
         if matching is not None:
             response.pool = matching.pool
             response.limits.extend(matching.limits)
-        executions = await asyncio.gather(*(self._execution(head.execution_id) for head in heads[:_MOST_OF_TASK]))
-        still = [execution for execution in executions if execution is not None]
-        await self._presenter.executions(still)
-        response.executions.extend(_explanation(execution) for execution in still)
+        await self._presenter.executions(waiting)
+        response.executions.extend(_explanation(execution) for execution in waiting)
         return response
 
     async def pool(
@@ -96,12 +93,6 @@ class Explaining:
             response.waiting.CopyFrom(answer.waiting)
         response.agents.extend(agent for agent in agents if agent.agent_id in set(answer.agent_ids))
         return response
-
-    async def _execution(self, execution_id: str) -> job_pb2.Execution | None:
-        try:
-            return await self._store.get_execution(execution_service_pb2.GetExecutionRequest(execution_id=execution_id))
-        except NotFound:
-            return None  # deleted a moment ago
 
 
 def _explanation(execution: job_pb2.Execution) -> job_service_pb2.ExecutionExplanation:

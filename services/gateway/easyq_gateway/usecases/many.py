@@ -20,11 +20,6 @@ from easyq_internal.store.v1 import job_store_pb2
 #: States of the jobs that gave up.
 GAVE_UP = (job_pb2.Job.FAILED, job_pb2.Job.TIMED_OUT)
 
-# Jobs that are looked at for one page of the error queue, where few of them match.
-_MOST_LOOKED_AT = 2_000
-_PART = 100
-_DEFAULT_PAGE = 50
-
 ManyCall: TypeAlias = Callable[[job_store_pb2.ManyRequest], Awaitable[job_store_pb2.ManyResponse]]
 
 
@@ -76,32 +71,11 @@ class Many:
     async def list_errors(
         self, request: job_service_pb2.ListErrorsRequest, found: Sequence[Problem] = ()
     ) -> job_service_pb2.ListErrorsResponse:
-        """ListErrors. A page may be shorter than asked for, or empty, while there are more."""
+        """ListErrors."""
         self._checker.require(request, found)
-        page = await self._errors(request)
+        page = await self._store.list_errors(request)
         await self._presenter.listed_jobs(page.items, {})
         page.next_url = self._links.next_page(request, page.next_page_token)
-        return page
-
-    async def _errors(self, request: job_service_pb2.ListErrorsRequest) -> job_service_pb2.ListErrorsResponse:
-        part = job_service_pb2.ListJobsRequest(
-            task_id=request.task_id, state=GAVE_UP, label=request.label, page_token=request.page_token
-        )
-        for name in ("created_after", "created_before"):
-            if request.HasField(name):
-                getattr(part, name).CopyFrom(getattr(request, name))
-        page = job_service_pb2.ListErrorsResponse()
-        wanted = request.page_size if request.HasField("page_size") else _DEFAULT_PAGE
-        looked_at = 0
-        while looked_at < _MOST_LOOKED_AT:
-            # Never more than are still wanted: a token says where the store's page ends, not where ours does.
-            part.page_size = min(wanted - len(page.items), _PART)
-            answer = await self._store.list_jobs(part)
-            looked_at += part.page_size
-            page.items.extend(job for job in answer.items if not request.reason or job.error.reason in request.reason)
-            page.next_page_token = part.page_token = answer.next_page_token
-            if not part.page_token or len(page.items) >= wanted:
-                break
         return page
 
     async def _all(

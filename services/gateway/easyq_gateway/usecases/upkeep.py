@@ -63,6 +63,6 @@ class Upkeep:
         return farm_service_pb2.DeclareAgentDeadResponse(agent=answer.agent, lost=answer.lost)
 
     async def _set(self, agent_id: str, upkeep: records_pb2.Upkeep) -> farm_service_pb2.Agent:
-        agent = await self._agents.set_upkeep(agent_id, upkeep)
-        self._dispatchers.tell_upkeep(dispatcher_pb2.UpkeepNews(agent_id=agent_id, upkeep=upkeep))
-        return agent
+        answer = await self._agents.set_upkeep(agent_id, upkeep)
+        self._dispatchers.tell_upkeep(dispatcher_pb2.UpkeepNews(agent_id=agent_id, upkeep=answer.upkeep))
+        return answer.agent
