@@ -9,7 +9,7 @@ from tests.support.hosts import DockerHost
 from tests.support.redis_server import RedisServer
 from tests.support.registry import Registry
 from tests.support.registry_proxy import RegistryProxy
-from tests.support.waiting import wait_until
+from tests.support.waiting import free_port, wait_until
 
 SECRET = "hunter2-hunter2"
 
@@ -41,6 +41,27 @@ def test_a_killed_process_loses_its_jobs(farm: UpFarm, rest: Rest, witness: Witn
     assert {(job["state"], job["executionCount"]) for job in jobs} == {("SUCCEEDED", 1)}
     assert {rest.output(one, "stdout") for one in ids} == {b"end\n"}
     witness.assert_none_twice()
+
+
+def test_endless_uncounted_retries(farm: UpFarm, rest: Rest, task: str) -> None:
+    """armadaproject/armada#1077: what goes wrong around a job is counted, shown, and has an end."""
+    image = f"127.0.0.1:{free_port()}/some/image:1"
+    spec = {"image": image, "command": "true", "retries": 3, "infraRetries": 2}
+    job = rest.wait_job(rest.enqueue(task, spec)["jobId"], 60)
+    assert (job["state"], job["error"]["reason"], job["executionCount"]) == ("FAILED", "PULL_FAILED", 3)
+    used = [(one["trigger"], one["retriesUsed"], one["infraRetriesUsed"]) for one in job["executions"]]
+    assert used == [("ENQUEUE", 0, 0), ("INFRA_RETRY", 0, 1), ("INFRA_RETRY", 0, 2)]
+
+
+def test_history_lost_at_restart(farm: UpFarm, rest: Rest, task: str) -> None:
+    """hashicorp/nomad#13927, mher/flower#542."""
+    job_id = rest.run(task, shell("echo kept; exit 3"))["jobId"]
+    before = wait_until(lambda: (job := rest.job(job_id))["executions"][0]["logsComplete"] and job, 20)
+    for service in ("store", "dispatcher", "agent"):
+        farm.kill(service)
+    assert rest.wait_job(job_id) == before
+    assert rest.output(job_id, "stdout") == b"kept\n"
+    assert [job["jobId"] for job in rest.get(f"/errors?taskId={task}&reason=NONZERO_EXIT")["items"]] == [job_id]
 
 
 def test_agents_do_not_come_back_after_redis_restarted(

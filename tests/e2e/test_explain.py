@@ -35,6 +35,8 @@ def test_no_agent_then_no_free_slot_then_limit(agents: Agents, split_hosts: list
     pool = rest.get(f"/pools/{task}/explain")
     assert (pool["waiting"]["reason"], pool["pool"]["agents"], pool["agents"]) == ("NO_AGENT", 0, [])
     agents.start(split_hosts[0], slots=1)
+    # Whichever dispatcher it is connected to, both know of it.
+    assert reason_of(rest, first) != "NO_AGENT"
     wait_until(lambda: rest.job(first)["executions"][0]["state"] == "RUNNING", 20)
     assert reason_of(rest, first) == ""
     second, third = (rest.enqueue(task, LONG)["jobId"] for _ in range(2))
@@ -47,6 +49,31 @@ def test_no_agent_then_no_free_slot_then_limit(agents: Agents, split_hosts: list
     for job_id in (third, second, first):
         rest.stop(job_id)
     rest.wait_all([first, second, third])
+
+
+@pytest.mark.timeout(180)
+def test_the_place_in_the_queue(agents: Agents, split_hosts: list[DockerHost], task: str) -> None:
+    rest = agents.farm.rest
+    agents.start(split_hosts[0], slots=1)
+    holder = rest.enqueue(task, LONG)["jobId"]
+    wait_until(lambda: rest.job(holder)["executions"][0]["state"] == "RUNNING", 20)
+    low, first, second, high = (rest.enqueue(task, {**LONG, "priority": p})["jobId"] for p in (-5, 0, 0, 100))
+
+    def places(*ids: str) -> list[int]:
+        told = [rest.get(f"/jobs/{job_id}/explain")["executions"][0]["waiting"] for job_id in ids]
+        return [int(waiting["position"]) for waiting in told if waiting]
+
+    order = [high, first, second, low]
+    wait_until(lambda: places(*order) == [1, 2, 3, 4], 20)
+    assert "3rd in line" in rest.get(f"/jobs/{second}/explain")["executions"][0]["waiting"]["message"]
+    told = rest.get(f"/tasks/{task}/explain")
+    assert [one["jobId"] for one in told["executions"]] == order
+    assert [int(one["waiting"]["position"]) for one in told["executions"]] == [1, 2, 3, 4]
+    rest.stop(holder)
+    wait_until(lambda: places(*order[1:]) == [1, 2, 3], 30)
+    for job_id in reversed(order):
+        rest.stop(job_id)
+    rest.wait_all([holder, *order])
 
 
 @pytest.mark.timeout(180)
