@@ -39,6 +39,14 @@ def test_at_its_time_a_fire_runs() -> None:
     assert plan_fires(NEW, MINUTELY, minute(1)) == Plan(fires=(fire(1),), state=after, next=fire(2))
 
 
+def test_what_does_not_run_for_its_number_is_the_next() -> None:
+    """Three late ones and three on time are more than are decided at once."""
+    rules = replace(MINUTELY, misfire=Misfire.ALL, misfire_deadline_ms=2 * MINUTE)
+    plan = plan_fires(NEW, rules, minute(60), limit=4)
+    assert plan.fires == tuple(fire(n) for n in range(55, 59))
+    assert (plan.next, plan.more) == (fire(59), True)
+
+
 def test_up_to_the_deadline_it_is_not_late() -> None:
     rules = replace(MINUTELY, misfire=Misfire.SKIP)
     assert plan_fires(NEW, rules, minute(1) + 30_000).fires == (fire(1),)

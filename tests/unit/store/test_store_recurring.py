@@ -1,6 +1,7 @@
 """Recurring jobs: their fires, what overlaps, pause, trigger, stop, a newer spec."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from easyq_store.domain.records import Schedule, Skip
 from easyq_store.domain.recurring import Fire, FireDecision, fire_id, rescheduled
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, SkipReason, Trigger
 from easyq_store.usecases import look, put, retry, schedules, stop, time, trigger
-from tests.fakes.store import FakePersistence
+from tests.fakes.store import FakePersistence, FakeSteps
 from tests.support.store_records import T0
 from tests.support.store_records import job as a_job
 from tests.support.store_world import World, exited
@@ -108,33 +109,53 @@ async def test_a_fire_becomes_an_execution_with_an_id_of_its_own(world: World) -
     settled(world)
 
 
-async def test_a_fire_that_runs_and_a_skip_take_few_writes() -> None:
+async def test_a_fire_that_runs_and_a_skip_take_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is a round trip on a database without transactions; lateness grows with them."""
     writes: list[str] = []
+    reads: list[str] = []
 
     async def note(name: str) -> None:
         writes.append(name)
 
+    def counting(name: str) -> Callable[..., Awaitable[Any]]:
+        read = getattr(FakeSteps, name)
+
+        async def counted(*args: Any) -> Any:
+            reads.append(name)
+            return await read(*args)
+
+        return counted
+
+    for name in ("get_job", "get_execution", "open_series", "open_executions"):
+        monkeypatch.setattr(FakeSteps, name, counting(name))
     world = World(FakePersistence(atomic=False))
     await recurring(world)
     world.machine.pass_(60)
     world.store.between = note
+    reads.clear()
     await world.fire(60)
-    assert sorted(writes) == ["change_job", "change_job", "insert_execution", "next_seq"]
+    assert writes == ["change_job", "next_seq", "insert_execution", "change_job"]
+    assert reads == ["get_job", "open_series"]
     settled(world)
     writes.clear()
+    reads.clear()
     await world.fire(120)
     assert (writes, skips(world)) == (["change_job", "keep_skips", "change_job"], [(120, 120, 1, "OVERLAP")])
+    assert reads == ["get_job", "open_series"]
     settled(world)
 
 
-async def test_a_stop_that_comes_before_a_fires_execution_reaches_it() -> None:
+@pytest.mark.parametrize("earlier", [1, 2, 3])
+async def test_a_stop_between_the_writes_of_a_fire_reaches_its_execution(earlier: int) -> None:
+    left = earlier
     world = World(FakePersistence(atomic=False))
     await recurring(world)
     world.machine.pass_(60)
 
-    async def stop_first(name: str) -> None:
-        if name == "insert_execution":
+    async def stop_first(_: str) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
             world.store.between = nothing
             await stop.stop_job(world.ctx, "", "job")
 
