@@ -18,9 +18,10 @@ PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "
 class Bench:
     """Runs the parts, each on servers that it needs; what can't be measured here is told, not fatal."""
 
-    def __init__(self, folder: Path, runs: int) -> None:
+    def __init__(self, folder: Path, runs: int, schedules: int) -> None:
         self._folder = folder
         self._runs = runs
+        self._schedule_count = schedules
         self.figures: list[report.Figure] = []
         self.steps: list[report.Step] = []
         self.missing: dict[str, str] = {}
@@ -69,7 +70,7 @@ class Bench:
 
     def _schedules(self) -> None:
         with RedisServer(valkey_binary()) as redis:
-            self.figures += schedules.measure(redis, self._folder, self._runs)
+            self.figures += schedules.measure(redis, self._folder, self._runs, self._schedule_count)
 
     def _flood(self) -> None:
         with RedisServer(valkey_binary()) as redis:
@@ -80,6 +81,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts (5)")
+    parser.add_argument(
+        "--schedules",
+        type=int,
+        default=schedules.SCHEDULES,
+        help="schedules in the store; those beyond the default aren't due meanwhile (%(default)s)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON there, not to stdout")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
@@ -87,7 +94,7 @@ def main() -> None:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     at = report.machine()
     with tempfile.TemporaryDirectory(prefix="eqb-", dir="/tmp") as folder:
-        bench = Bench(Path(folder), options.runs)
+        bench = Bench(Path(folder), options.runs, options.schedules)
         for part in options.parts or PARTS:
             bench.run(part)
     text = report.document(bench.figures, bench.steps, bench.missing, at)

@@ -1,5 +1,6 @@
 """Lateness of recurring jobs: many schedules in the store, a steady number of them due each second."""
 
+import asyncio
 import json
 import sqlite3
 import statistics
@@ -9,12 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.report import Figure, Goal
+from easyq.v1.spec_pb2 import JobSpec
+from easyq_internal.store.v1.job_store_pb2 import NewJob
+from easyq_store.adapters.sqlite.persistence import SqlitePersistence
+from easyq_store.convert.jobs import new_job
+from easyq_store.domain.records import Job, evolve
+from easyq_store.ports import Inserted, Plan, Steps
+from easyq_store.usecases.submit import new_recurring
 from tests.support.farm import SplitFarm
 from tests.support.redis_server import RedisServer
 
 # Every schedule fires once in 8 minutes, at a minute and a second of its own: 100,000 of them give 208 a second.
 CRON = "H/8 * * * * H"
 SCHEDULES = 100_000
+# Schedules beyond that number fire once a month, so that no more are due: what they cost is what is not due.
+RARE = "H H H * * H"
+_MONTH_MS = 28 * 86_400_000
 _BATCH = 1_000
 # Seconds of fires that one run looks at, and what it leaves to the farm to come to rest after the schedules were made.
 _WINDOW = 20.0
@@ -25,10 +36,12 @@ def measure(redis: RedisServer, folder: Path, runs: int, count: int = SCHEDULES)
     """How long after their due time executions are ready, p99, and how many were due a second."""
     redis.start().flush()
     database = folder / f"{uuid.uuid4().hex}.db"
+    often = min(count, SCHEDULES)
+    asyncio.run(_fill(database, count - often))
     with SplitFarm([], redis=redis.url, store={"database": f"sqlite:///{database}"}, copies=1) as farm:
         began = time.monotonic()
-        _schedule(farm, count)
-        made = count / (time.monotonic() - began)
+        _schedule(farm, often)
+        made = often / (time.monotonic() - began)
         time.sleep(_REST)
         windows = [_window(database) for _ in range(runs)]
     return [
@@ -45,6 +58,31 @@ def measure(redis: RedisServer, folder: Path, runs: int, count: int = SCHEDULES)
         Figure(name="  due a second", unit="fires/s", runs=[len(window) / _WINDOW for window in windows]),
         Figure(name="  schedules accepted by POST /batch", unit="jobs/s", runs=[made]),
     ]
+
+
+async def _fill(database: Path, count: int) -> None:
+    """Puts planned schedules that aren't due within the hour straight into the database."""
+    store = SqlitePersistence(database)
+    await store.open()
+    spec = JobSpec(image="easyq/example:1", command=["true"], cron=RARE, time_zone="UTC")
+    soonest = int(time.time() * 1000) + 3_600_000
+    for first in range(0, count, _BATCH):
+        numbers = range(first, min(first + _BATCH, count))
+        await store.run_all([_inserting(_planned(spec, soonest + number * _MONTH_MS // count)) for number in numbers])
+    await store.close()
+
+
+def _planned(spec: JobSpec, fire_at: int) -> Job:
+    ids = {"job_id": uuid.uuid4().hex[:24], "execution_id": str(uuid.uuid4())}
+    job = new_recurring(new_job(NewJob(task_id="rare", spec=spec, **ids)), now=int(time.time() * 1000))
+    return evolve(job, fire_at=fire_at, next_run_at=fire_at)
+
+
+def _inserting(job: Job) -> Plan[Inserted]:
+    async def plan(steps: Steps) -> Inserted:
+        return await steps.insert_job(job)
+
+    return plan
 
 
 def _schedule(farm: SplitFarm, count: int) -> None:
