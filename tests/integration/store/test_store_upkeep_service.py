@@ -170,8 +170,7 @@ async def test_a_running_job_is_deleted_once_it_has_ended(store: Client) -> None
     # It ends, whether it saw the end of the job before that was deleted, or not.
     told, code = [], grpc.StatusCode.OK
     try:
-        async for event in follower:
-            told.append(event)
+        told = [event async for event in follower]
     except grpc.aio.AioRpcError as error:
         code = error.code()
     assert code is grpc.StatusCode.NOT_FOUND or told[-1].end.job_ended
