@@ -363,3 +363,38 @@ async def test_jobs_by_beginning_and_by_image(store: Persistence) -> None:
     assert await by_image("echo:1") == ["b3"]
     assert await by_image("e%") == []
     assert len(await store.reads.jobs_by_image("r", 1)) == 1
+
+
+async def test_plans_read_the_job_that_those_before_them_wrote_and_nothing_undone(store: Persistence) -> None:
+    async def read(steps: Steps) -> tuple[int, int] | None:
+        known = await steps.get_job("one")
+        return None if known is None else (known.attempts, known.write_no)
+
+    async def move(steps: Steps) -> tuple[int, int] | None:
+        await steps.change_job("one", lambda old: replace(old, attempts=old.attempts + 1))
+        await steps.get_job("other")
+        return await read(steps)
+
+    async def fail(steps: Steps) -> None:
+        await move(steps)
+        raise FailedPrecondition("no")
+
+    async def delete(steps: Steps) -> tuple[int, int] | None:
+        known = await steps.get_job("one")
+        assert known is not None
+        await steps.delete_job(known)
+        return await read(steps)
+
+    async def is_atomic(steps: Steps) -> bool:
+        return steps.atomic
+
+    await store.run(lambda steps: steps.insert_job(job("one", attempts=1)))
+    await store.run(lambda steps: steps.insert_job(job("other")))
+    if await store.run(is_atomic):
+        results = await store.run_all([read, move, fail, read, delete, read])
+        assert [*results[:2], *results[3:]] == [(1, 1), (2, 2), (2, 2), None, None]
+    else:
+        # Plans go beside each other there, and what a failed one wrote stays.
+        assert await store.run(move) == (2, 2)
+        assert await store.run(delete) is None
+    assert await store.run(read) is None

@@ -11,7 +11,7 @@ import pytest
 
 from easyq.v1.spec_pb2 import JobSpec, Resources
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal, Unavailable
-from easyq_store.adapters.sqlite import SqlitePersistence, lists, reads
+from easyq_store.adapters.sqlite import SqlitePersistence, lists, lookups, reads
 from easyq_store.adapters.sqlite.connect import connect
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS, RecordTable
 from easyq_store.adapters.sqlite.schema import MIGRATIONS, bring_forward
@@ -190,6 +190,13 @@ def test_polls_and_pages_search_an_index_and_sort_nothing(tmp_path: Path, statem
     assert all(line.startswith("SEARCH") for line in searched), plan
     assert not [line for line in plan if line.startswith("SCAN") and line not in {"SCAN found", "SCAN CONSTANT ROW"}]
     assert not [line for line in plan if "TEMP B-TREE" in line], plan
+
+
+def test_what_is_open_of_a_job_is_found_without_reading_what_has_ended(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "store.db", writes=True)
+    bring_forward(connection)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {lookups._OPEN}", ("j",))]
+    assert plan == ["SEARCH execution USING INDEX execution_open (job_id=?)"]
 
 
 @pytest.mark.parametrize("name", ["queued after", "task queue", "queued tasks"])

@@ -219,6 +219,8 @@ ALTER TABLE job ADD COLUMN "failure_reason" INTEGER
 -- Lists of what failed for a reason, newest first: all, of a task.
 CREATE INDEX job_failure ON job (failure_reason, created_at, job_id) WHERE failure_reason IS NOT NULL;
 CREATE INDEX job_task_failure ON job (task_id, failure_reason, created_at, job_id) WHERE failure_reason IS NOT NULL;
+-- A job's executions that have not ended: a fire asks for them, and a recurring job has a thousand that have.
+CREATE INDEX execution_open ON execution (job_id, attempt) WHERE state IN (1, 2, 3, 4);
 
 UPDATE execution SET needs = needs_of_spec(coalesce(
     (SELECT j.spec FROM job j WHERE j.job_id = execution.job_id AND j.revision = execution.spec_revision),

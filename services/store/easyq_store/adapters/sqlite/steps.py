@@ -57,18 +57,23 @@ class SqliteSteps:
         # What every assignment asks for, as read in this transaction.
         self._agents: dict[str, Agent] = {}
         self._generation: int | None = None
+        # The job that was read or written last: a plan asks for its own again and again.
+        self._job: Job | None = None
 
     def forget(self) -> None:
         """Reads everything anew: a transaction begins, or writes of this one were undone."""
         self._agents.clear()
         self._generation = None
+        self._job = None
 
     @property
     def atomic(self) -> bool:
         return True
 
     async def get_job(self, job_id: str) -> Job | None:
-        return self._tables.job(job_id)
+        if self._job is None or self._job.job_id != job_id:
+            self._job = self._tables.job(job_id)
+        return self._job
 
     async def job_by_key(self, task_id: str, idempotency_key: str) -> Job | None:
         return self._tables.job_by_key(task_id, idempotency_key)
@@ -119,11 +124,12 @@ class SqliteSteps:
         return Inserted.DONE
 
     async def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Job | None:
-        old = self._tables.job(job_id)
+        old = await self.get_job(job_id)
         if old is None or (decided := decide(old)) is old:
             return old
         new = evolve(decided, write_no=old.write_no + 1)
         self._connection.execute(*JOBS.update(old, new))
+        self._job = new
         if new.labels != old.labels:
             for label in old.labels:
                 self._connection.execute(_UNLABEL, (label, old.created_at, job_id))
@@ -190,6 +196,7 @@ class SqliteSteps:
     async def delete_job(self, job: Job) -> bool:
         if not self._deleted(_DELETE_JOB, job.job_id, job.write_no):
             return False
+        self._job = None
         self._connection.execute(_DELETE_SPECS, (job.job_id,))
         self._connection.execute(_DELETE_SKIPS, (job.job_id,))
         for label in job.labels:
