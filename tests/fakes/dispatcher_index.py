@@ -28,8 +28,8 @@ from easyq_dispatcher.ports import (
 )
 
 MOST_HEADS = 1_000
-MOST_TAKINGS = 200
-LOW_WATER = 250
+MOST_TAKINGS = 32
+LOW_WATER = 150
 
 
 @dataclass

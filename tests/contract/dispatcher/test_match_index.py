@@ -477,7 +477,7 @@ async def test_a_task_keeps_its_first_thousand_heads(backend: Backend) -> None:
 
 async def test_what_the_store_has_more_of_is_not_overtaken(backend: Backend) -> None:
     index = await backend.filled()
-    page = TaskHeads(task_id="t", heads=heads(300), complete=False, version="")
+    page = TaskHeads(task_id="t", heads=heads(170), complete=False, version="")
     await index.refill(1, [page])
     low = await index.settle(1, Changes(ready=[head(9_000), head(8_000, priority=1)]))
     assert low == []
@@ -488,7 +488,7 @@ async def test_what_the_store_has_more_of_is_not_overtaken(backend: Backend) -> 
     assert survey.low == takings.low
     assert survey.positions == {}
     rest: list[str] = []
-    while len(rest) < 201:
+    while len(rest) < 139:
         rest += ids(await index.take(1, [seat(100 + len(rest) + 100)]))
     # With nothing left it still takes in nothing that would overtake, and asks to be refilled.
     assert [item.task_id for item in await index.settle(1, Changes(ready=[head(9_001)]))] == ["t"]

@@ -230,7 +230,7 @@ async def test_a_head_told_while_the_index_is_new_does_not_overtake_what_waited(
     await core.matcher.run_once()
     assert await fed(core) == set()
     await later(rig, core, 0)
-    assert await fed(core) == ids(waiting[:1_000])
+    assert await fed(core) == ids(waiting[: feeder_module.HEADS_A_TASK])
 
 
 async def test_heads_that_are_set_aside_do_not_hide_those_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:

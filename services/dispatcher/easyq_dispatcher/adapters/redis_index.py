@@ -33,12 +33,12 @@ from easyq_dispatcher.ports import (
 
 T = TypeVar("T")
 
-# One call stays short, since Redis does nothing else meanwhile.
-MOST_TAKINGS = 200
+# One call stays short, since Redis does nothing else meanwhile, and so does the assign of what it took.
+MOST_TAKINGS = 32
 MOST_LOOKED_AT = 2_000
 MOST_AT_ONCE = 500
 # Below this a task of which the store has more is refilled.
-LOW_WATER = 250
+LOW_WATER = 150
 _NO_GENERATION = 0
 # Answer of `take.lua`.
 _NEEDS_OFFERS = 2

@@ -23,7 +23,9 @@ from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.ledger import Ledger
 from easyq_dispatcher.usecases.outage import Outage
 
-HEADS_A_TASK = 1_000
+# Several times what an index calls low, and few enough that reading them holds up nobody for long: a task that is
+# worked off as fast as it can be is read several times a second.
+HEADS_A_TASK = 500
 # As many as the store gives at once: heads that are set aside must not hide those behind them.
 _MOST_READ = 5_000
 _PAGE = 2_000

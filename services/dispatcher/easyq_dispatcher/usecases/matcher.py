@@ -21,8 +21,9 @@ from easyq_internal.store.v1.records_pb2 import Assignment
 
 log = get_logger()
 
-# Assigns under way at once. Beyond this the store is the bottleneck, and takes would only wait for it.
-MOST_UNDER_WAY = 1_000
+# Assigns under way at once: what is on its way to the store, and as much to follow. Beyond this the store is the
+# bottleneck: whatever is taken would only wait for it, and what becomes ready meanwhile behind that.
+MOST_UNDER_WAY = 64
 
 
 class Matcher:
