@@ -17,7 +17,7 @@ from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS, RecordTab
 from easyq_store.adapters.sqlite.schema import MIGRATIONS, bring_forward
 from easyq_store.domain.records import Needs, Planned
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Trigger
-from easyq_store.ports import ExecutionFilter, Inserted, JobFilter, Place, Steps
+from easyq_store.ports import ExecutionFilter, Inserted, JobFilter, Place, Plan, Steps
 from tests.support.store_records import T0, agent, execution, job
 
 SECOND = "ALTER TABLE job ADD COLUMN note TEXT; UPDATE job SET note = 'from before';"
@@ -253,6 +253,40 @@ async def test_a_broken_plan_is_told_and_hurts_nobody(tmp_path: Path) -> None:
     assert third is None
     assert await store.reads.get_job("undone") is None
     assert await store.reads.get_execution("good-1") is not None
+    await store.close()
+
+
+async def test_what_ran_beside_a_plan_that_failed_runs_again_and_counts_once(tmp_path: Path) -> None:
+    store = SqlitePersistence(tmp_path / "store.db")
+    await store.open()
+    runs: list[str] = []
+
+    def good(name: str) -> Plan[int]:
+        async def plan(steps: Steps) -> int:
+            runs.append(name)
+            await steps.insert_job(job(name))
+            return await steps.next_seq()
+
+        return plan
+
+    async def bad(steps: Steps) -> int:
+        await steps.insert_job(job("bad", task_id="bad"))
+        raise FailedPrecondition("no")
+
+    places: list[int] = []
+    # The first finds no savepoint to go back to, the second one does; long after them nobody expects one that fails.
+    for number in range(61):
+        fails = number in {0, 1, 60}
+        results = await store.run_all([good(f"a-{number}"), *([bad] if fails else []), good(f"b-{number}")])
+        assert [isinstance(result, FailedPrecondition) for result in results] == [False, True, False][
+            :: 1 if fails else 2
+        ]
+        places += [result for result in results if isinstance(result, int)]
+    assert [runs.count(f"a-{number}") for number in (0, 1, 59, 60)] == [2, 1, 1, 2]
+    assert sorted(set(places)) == places
+    assert len(places) == 122
+    assert await store.reads.get_job("bad") is None
+    assert await store.reads.count_jobs() == {JobState.QUEUED: 122}
     await store.close()
 
 

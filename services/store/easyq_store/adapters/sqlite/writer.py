@@ -2,7 +2,10 @@
 
 It has a thread of its own, so that neither the disk nor a long plan holds up the event loop. All plans that come while
 one commit is under way go with the next: the first waits for nobody, and under load the commits grow by themselves.
-Each plan has a savepoint, so that one that fails is undone alone.
+
+A plan that fails is undone alone. Few do, so a transaction begins without the savepoints that this takes (a tenth of
+what a plan costs); where one fails after all, the transaction is run again with a savepoint for each plan, and so are
+the next ones.
 """
 
 import asyncio
@@ -26,11 +29,18 @@ from easyq_store.ports import Plan
 
 R = TypeVar("R")
 
+
+class _NotUndone(Exception):
+    """A plan failed that has no savepoint to go back to."""
+
+
 # Plans in one transaction, after which those who came first get their answers.
 _AT_ONCE = 500
 # Places in line that are set aside on disk at a time, and how many of them a transaction must find there.
 _SET_ASIDE = 100_000
 _AT_LEAST = 10_000
+# Transactions with savepoints after one that had to be run again: whoever sends a plan that fails may send more.
+_WARY = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,8 @@ class Writer:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-write")
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        # Transactions that are yet to have savepoints.
+        self._wary = 0
         # Highest place in line of all transactions that are committed.
         self.last_seq = self._places.given
 
@@ -108,12 +120,15 @@ class Writer:
         """One transaction; each order that it took up is put in `taken`, with its results. In the writer's thread."""
         self._disk.require()
         self._begin()
+        self._wary -= self._wary > 0
         room = _AT_ONCE
         while self._orders and room > 0:
             order = self._orders.popleft()
-            results: list[Any] = []
-            taken.append((order, results))
-            results.extend(self._run(plan) for plan in order.plans)
+            taken.append((order, []))
+            try:
+                self._run_order(*taken[-1])
+            except _NotUndone:
+                self._run_again(taken)
             room -= len(order.plans)
         self._tally.write(self._connection)
         self._connection.execute("COMMIT")
@@ -127,24 +142,50 @@ class Writer:
             self._connection.execute(SET_META, ("seq", lease))
             self._places.lease = lease
 
+    def _run_order(self, order: _Order, results: list[Any]) -> None:
+        run = self._run_guarded if self._wary else self._run
+        results.extend(run(plan) for plan in order.plans)
+
+    def _run_again(self, taken: list[tuple[_Order, list[Any]]]) -> None:
+        """Undoes the transaction, and runs all that was in it with savepoints."""
+        self._wary = _WARY
+        self._connection.execute("ROLLBACK")
+        self._tally.clear()
+        self._places.lease = self._tables.meta("seq")
+        self._begin()
+        for order, results in taken:
+            results.clear()
+            self._run_order(order, results)
+
     def _run(self, plan: Plan[Any]) -> Any:
+        try:
+            return _run_through(plan, self._steps)
+        except Exception as error:
+            self._require_room_and_transaction(error)
+            raise _NotUndone from error
+
+    def _run_guarded(self, plan: Plan[Any]) -> Any:
         """Runs one plan; returns its result, or the error it ended with, all of its writes undone."""
         mark = self._tally.mark()
         self._connection.execute("SAVEPOINT plan")
         try:
             result = _run_through(plan, self._steps)
-        except Exception as error:
-            if isinstance(error, sqlite3.Error) and self._disk.failed(error) is not None:
-                # The other plans would find no room either, and the commit least of all.
-                raise
-            if not self._connection.in_transaction:
-                raise sqlite3.OperationalError(f"the transaction was given up: {error}") from error
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the plan's result
+            self._require_room_and_transaction(error)
             self._connection.execute("ROLLBACK TO plan")
             self._tally.undo(mark)
             self._steps.forget()
             result = _as_ours(error)
         self._connection.execute("RELEASE plan")
         return result
+
+    def _require_room_and_transaction(self, error: Exception) -> None:
+        """Raises where the other plans would fare no better than the one that ended with this error."""
+        if isinstance(error, sqlite3.Error) and self._disk.failed(error) is not None:
+            # They would find no room either, and the commit least of all.
+            raise error
+        if not self._connection.in_transaction:
+            raise sqlite3.OperationalError(f"the transaction was given up: {error}") from error
 
     def _give_up(self, taken: list[tuple[_Order, list[Any]]], error: EasyQError) -> None:
         """The transaction failed as a whole: nothing of it is stored."""
