@@ -81,19 +81,17 @@ def _mount_facts(mount: spec_pb2.Mount) -> MountFacts:
 
 def _of_recurring(spec: spec_pb2.JobSpec, defaults: Defaults) -> list[str]:
     # What every resolved spec shows may be sent back: a spec that was read can be put as it is.
-    overlap = {0, spec_pb2.Overlap.Mode.Value(defaults.overlap)}
-    misfire = {0, spec_pb2.Misfire.Mode.Value(defaults.misfire)}
-    told = {
-        "timeZone": bool(spec.time_zone),
-        "overlap": spec.overlap not in overlap,
-        "misfire": spec.misfire not in misfire,
-        "jitter": spec.HasField("jitter"),
-        "misfireDeadline": spec.HasField("misfire_deadline"),
-        "startAfter": spec.HasField("start_after"),
-        "endAt": spec.HasField("end_at"),
-        "maxRuns": bool(spec.max_runs),
-    }
-    return [name for name, is_told in told.items() if is_told]
+    told = (
+        ("timeZone", spec.time_zone),
+        ("overlap", spec.overlap and spec.overlap != spec_pb2.Overlap.Mode.Value(defaults.overlap)),
+        ("misfire", spec.misfire and spec.misfire != spec_pb2.Misfire.Mode.Value(defaults.misfire)),
+        ("jitter", spec.HasField("jitter")),
+        ("misfireDeadline", spec.HasField("misfire_deadline")),
+        ("startAfter", spec.HasField("start_after")),
+        ("endAt", spec.HasField("end_at")),
+        ("maxRuns", spec.max_runs),
+    )
+    return [name for name, is_told in told if is_told]
 
 
 def spec_of(defaults: Defaults) -> spec_pb2.JobSpec:

@@ -41,15 +41,16 @@ class Batching:
     ) -> job_service_pb2.BatchCreateJobsResponse:
         """BatchCreateJobs. Raises `InvalidArgument` for what is wrong with the batch as a whole."""
         of_items = self._split(request, found)
-        slots = asyncio.Semaphore(self._in_flight)
+        results = [job_service_pb2.BatchResult()] * len(request.jobs)
+        waiting = enumerate(request.jobs)
 
-        async def one(index: int, item: job_service_pb2.BatchItem) -> job_service_pb2.BatchResult:
-            async with slots:
+        async def work() -> None:
+            for index, item in waiting:
                 if index % _ITEMS_AT_A_STRETCH == 0:
                     await asyncio.sleep(0)
-                return await self._one(index, item, of_items.get(index, ()), f"jobs[{index}]")
+                results[index] = await self._one(index, item, of_items.get(index, ()), f"jobs[{index}]")
 
-        results = await asyncio.gather(*(one(index, item) for index, item in enumerate(request.jobs)))
+        await asyncio.gather(*(work() for _ in range(min(self._in_flight, len(results)))))
         return job_service_pb2.BatchCreateJobsResponse(results=results)
 
     async def stream(

@@ -57,7 +57,7 @@ class Checker:
         where = member_path(path, "spec")
         defaults = self.defaults.of(request.task_id)
         # A cron that could not be read was given all the same: what goes with it is not to be refused for its want.
-        recurs = True if any(problem.path == f"{where}.cron" for problem in found) else None
+        recurs = True if found and any(problem.path == f"{where}.cron" for problem in found) else None
         relative = check_spec(
             convert.facts_of(request.spec, defaults, recurs=recurs),
             now_ms=self._clock.now_ms(),

@@ -15,7 +15,8 @@ class TaskDefaults:
     def __init__(self, base: Defaults) -> None:
         self.base = base
         self._rules: tuple[DefaultRule, ...] = ()
-        self._said: dict[Defaults, spec_pb2.JobSpec] = {}
+        # The defaults as a spec says them, by the identity of the defaults, which live as long as the rules.
+        self._said: dict[int, spec_pb2.JobSpec] = {}
 
     def set_rules(self, rules: Sequence[DefaultRule]) -> None:
         """Replaces the rules by task; the first that matches a task holds for it."""
@@ -29,7 +30,7 @@ class TaskDefaults:
     def resolve(self, task_id: str, spec: spec_pb2.JobSpec) -> None:
         """Sets every default of a checked spec, in place."""
         defaults = self.of(task_id)
-        said = self._said.get(defaults)
+        said = self._said.get(id(defaults))
         if said is None:
-            said = self._said[defaults] = convert.spec_of(defaults)
+            said = self._said[id(defaults)] = convert.spec_of(defaults)
         convert.resolve(spec, said, defaults)
