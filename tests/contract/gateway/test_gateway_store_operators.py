@@ -172,9 +172,9 @@ async def test_retry_and_delete_many(ports: Ports) -> None:
     assert (await ports.get(job_id)).state == Job.STOPPED
 
 
-async def test_counts_and_the_queue_of_a_task(ports: Ports) -> None:
+async def test_counts_and_what_waits_of_a_task(ports: Ports) -> None:
     made = [(await ports.submit()).execution_id for _ in range(3)]
-    heads = await ports.jobs.list_task_queue("mail", 2)
-    assert [head.execution_id for head in heads] == made[:2]
+    waiting = await ports.jobs.list_waiting("mail", 2)
+    assert [execution.execution_id for execution in waiting] == made[:2]
     counts = await ports.jobs.count_executions("mail")
     assert (counts.queued, counts.held) == (3, 0)
