@@ -17,6 +17,7 @@ from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
 from easyq_dispatcher.domain.assigning import Verdict
 from easyq_dispatcher.domain.records import Seat
 from easyq_dispatcher.domain.rules import build_matching
+from easyq_dispatcher.ports import Question
 from easyq_internal.store.v1.records_pb2 import ReportResult
 from tests.fakes.dispatcher import FakeFarm, FakeFarmServer
 from tests.integration.dispatcher.scripted_agent import ScriptedAgent
@@ -254,6 +255,11 @@ async def test_refused_assigns_leave_their_places(farm: FakeFarm, dispatcher: An
 
 
 # ------------------------------------------------------------------------------------------------- takes without owner
+async def has_heads(index: RedisMatchIndex, generation: int, task: str, count: int) -> bool:
+    survey = await index.survey(generation, Question(tasks=[task]))
+    return survey.tasks[task].heads == count
+
+
 async def test_an_orphaned_take_is_undone(
     farm: FakeFarm, dispatcher: Any, agents: Any, redis_server: RedisServer
 ) -> None:
@@ -265,6 +271,7 @@ async def test_an_orphaned_take_is_undone(
         dispatcher="ghost",
         matching=build_matching([], ["t=2"], lost_after_ms=1, lost_after_by_pool={}),
     )
+    await eventually(lambda: has_heads(ghost, farm.number, "t", 2))
     taken = await ghost.take(farm.number, [Seat(agent_id="gone", session=1, slots=2, pools=("default",))])
     assert len(taken.items) == 2
     # One of the two reached the store before its dispatcher died, and keeps its place.

@@ -406,7 +406,7 @@ def test_agents_are_told_what_they_offer(up: Callable[..., Up], folder: Path) ->
         (["--weight", "x=0"], "--weight"),
         (["--label", "x"], "is not KEY=VALUE"),
         (["--memory", "much"], "--memory"),
-        (["--limit", "(=2"], "broken regex"),
+        (["--limit", "(=2"], "is no regex"),
         (["--pool", "x"], "is not NAME=REGEX"),
         (["--rest-port", "99999"], "--rest-port"),
         (["--docker-host", "gpu=unix:///x"], "no pool is named 'gpu'"),

@@ -172,6 +172,16 @@ async def test_disks_of_this_machine(tmp_path: Path) -> None:
     assert len(await LocalDisks(tmp_path, engine_is_here=False).free("/")) == 1
 
 
+async def test_many_that_look_at_once_are_all_told(tmp_path: Path) -> None:
+    disks = LocalDisks(tmp_path, engine_is_here=False)
+    looks = []
+    # Some come between the end of a look and the moment at which the others hear of it.
+    for _ in range(300):
+        looks.append(asyncio.create_task(disks.free("")))
+        await asyncio.sleep(0)
+    assert {len(found) for found in await asyncio.gather(*looks)} == {1}
+
+
 async def test_a_disk_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released, looks = threading.Event(), []
 

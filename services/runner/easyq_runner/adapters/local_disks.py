@@ -22,11 +22,12 @@ class LocalDisks:
 
     async def free(self, engine_root: str) -> tuple[Disk, ...]:
         folders = [str(self._data)] + ([engine_root] if engine_root and self._engine_is_here else [])
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(asyncio.to_thread(_look, folders))
+        looking = self._looking
+        if looking is None or looking.done():
+            looking = self._looking = asyncio.create_task(asyncio.to_thread(_look, folders))
         # A network file system may hang; one thread at most hangs with it.
-        done, _ = await asyncio.wait({self._looking}, timeout=_PATIENCE)
-        return self._looking.result() if done else ()
+        done, _ = await asyncio.wait({looking}, timeout=_PATIENCE)
+        return looking.result() if done else ()
 
 
 def _look(folders: list[str]) -> tuple[Disk, ...]:
