@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,28 @@ async def test_it_outlives_who_started_it_and_is_found_again(bench: Workbench) -
     assert later.pid() is None
     assert not await later.stop()
     assert later._bridge not in interfaces()
+
+
+def leave_containerd(folder: Path) -> subprocess.Popen[bytes]:
+    """What looks like the containerd of an engine that was killed. Until its parent, the test, reaps it, its end leaves a
+    zombie."""
+    folder.mkdir(parents=True, exist_ok=True)
+    left = subprocess.Popen(
+        ["containerd", "-c", "while :; do sleep 1; done", "--config", f"{folder}/containerd.toml"],
+        executable="/bin/sh",
+        start_new_session=True,
+    )
+    (folder / "containerd.pid").write_text(str(left.pid), encoding="ascii")
+    return left
+
+
+async def test_a_containerd_that_was_left_alive_leaves_no_pid_that_the_next_would_wait_for(bench: Workbench) -> None:
+    engine = bench.engine()
+    await engine.ensure()
+    await engine.stop()
+    left = leave_containerd(bench.folder / "engine/exec/containerd")
+    await engine.ensure()
+    assert left.wait(10) == -signal.SIGKILL
 
 
 async def test_one_that_was_killed_is_seen_and_started_again(bench: Workbench) -> None:

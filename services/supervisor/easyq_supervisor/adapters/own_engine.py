@@ -132,16 +132,17 @@ class OwnEngine:
         if not config.exists():
             # Not the system's, which is for the system's engine.
             config.write_text("{}\n", encoding="ascii")
-        # A killed one leaves these behind; where nobody reaps its zombies dockerd takes them for living processes.
+        if self.pid() is None:
+            # The new one ends containers that it knows itself, by their stop signal, or leaves them to live-restore.
+            self._clear(kept=self._known_containers())
+        # A killed one leaves these behind; where nobody reaps its zombies dockerd takes them for living processes. Its
+        # containerd may have lived until just now.
         for file, name in (
             (self._folder / "pid", b"dockerd"),
             (self._exec_root / "containerd/containerd.pid", b"containerd"),
         ):
             if _living(file, name) is None:
                 file.unlink(missing_ok=True)
-        if self.pid() is None:
-            # The new one ends containers that it knows itself, by their stop signal, or leaves them to live-restore.
-            self._clear(kept=self._known_containers())
 
     def _clear(self, kept: Collection[str] = ()) -> None:
         """Ends the processes of one that was killed, but for containers `kept`, and its mounts."""
