@@ -1,15 +1,15 @@
 #!/bin/sh
 # Runs the checks and every lane of tests, goes on where one fails, and tells at the end what did.
 # Arguments go to pytest. JOBS: pytest's processes in the lanes that may have several (auto: one a core).
-# ROWS=2: two rows of lanes side by side, since most tests wait more than they work: those of the whole system, whose tests
-# measure how long things take, and all others, which give way to them. What the system's lanes say is shown whole when they
-# have ended, between two of the others.
+# ROWS: two rows of lanes side by side (one where there is a single core), since most tests wait more than they work: those of
+# the whole system, and all others, which give way to them. What the system's lanes say is shown whole when they have ended,
+# between two of the others.
 set -eu
 cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
 JOBS=${JOBS:-auto}
-ROWS=${ROWS:-1}
+ROWS=${ROWS:-$(if [ "$(nproc)" -gt 1 ]; then echo 2; else echo 1; fi)}
 kept=$(mktemp -d)
 system=
 running=
@@ -48,7 +48,7 @@ tests() {
 e2e() { tests e2e 1200 0 "$@"; }
 
 # Every kind of fault once; `make test-chaos FULL=1` has the sizes that EasyQ promises.
-chaos() { tests chaos 900 0 "$@"; }
+chaos() { tests chaos 1200 0 "$@"; }
 
 # aside LANE ARGUMENTS…: what it says goes into a file, whose name ends with .done once it is complete.
 aside() {

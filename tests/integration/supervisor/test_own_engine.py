@@ -77,8 +77,7 @@ async def test_it_outlives_who_started_it_and_is_found_again(bench: Workbench) -
 
 
 def leave_containerd(folder: Path) -> subprocess.Popen[bytes]:
-    """What looks like the containerd of an engine that was killed. Until its parent, the test, reaps it, its end leaves a
-    zombie."""
+    """What looks like the containerd of an engine that was killed; a zombie after its end, until the test reaps it."""
     folder.mkdir(parents=True, exist_ok=True)
     left = subprocess.Popen(
         ["containerd", "-c", "while :; do sleep 1; done", "--config", f"{folder}/containerd.toml"],
