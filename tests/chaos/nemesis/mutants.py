@@ -93,7 +93,8 @@ MUTANTS = (
             ),
         ),
         arguments=("--only", "kill", "--on", "store", "--load", "plain", "--load", "delayed"),
-        rules=frozenset({"lost"}),
+        # An assignment that was forgotten is made again: its container starts a second time.
+        rules=frozenset({"lost", "doubled"}),
     ),
     Mutant(
         name="forgotten-count",
