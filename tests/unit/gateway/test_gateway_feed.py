@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from easyq.v1.event_service_pb2 import Event, EventKind
 from easyq_chassis.errors import Unavailable
-from easyq_gateway.usecases.feed import Feed, Watcher
+from easyq_gateway.usecases.feed import Entry, Feed, Watcher
 from easyq_internal.store.v1 import feed_pb2
 from tests.fakes.gateway_feed import FakeFeed
 from tests.support.waiting import eventually
@@ -31,7 +32,7 @@ class Source:
         if self.away:
             raise Unavailable("away")
         stream, cut = self.store.Watch(request, None), asyncio.create_task(self._cut.wait())
-        waiting: set[asyncio.Future[object]] = {cut}
+        waiting: set[asyncio.Future[Any]] = {cut}
         try:
             while True:
                 following = asyncio.ensure_future(anext(stream))
@@ -97,7 +98,7 @@ async def test_each_watcher_gets_what_it_watches(feed: Feed, source: Source) -> 
 async def test_a_watcher_goes_on_where_it_was(feed: Feed, source: Source) -> None:
     with await feed.watch() as watcher:
         source.store.tell(event("a"), event("b"), event("c"))
-        entries = []
+        entries: list[Entry] = []
         while len(entries) < 3:
             entries += await watcher.next()
     ids = [entry.event.id for entry in entries]

@@ -45,8 +45,9 @@ class Awaiting:
     async def _until_ended(self, request: job_service_pb2.GetJobRequest, seconds: float) -> None:
         """Returns when the job has ended, at the latest after so many seconds. Looks once, and again where told to."""
         wanted = job_store_pb2.GetJobRequest(task_id=request.task_id, job_id=request.job_id)
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 watching = self._feed.watch(task_id=request.task_id, job_id=request.job_id, kinds={EventKind.JOB})
                 with await watching as watcher:
                     while (await self._store.get_job(wanted)).state not in ENDED:

@@ -91,8 +91,9 @@ class Watching:
 
 
 async def _next(watcher: Watcher, beat: float | None) -> list[Entry]:
+    limit = asyncio.timeout(beat)
     try:
-        async with asyncio.timeout(beat) as limit:
+        async with limit:
             return await watcher.next()
     except TimeoutError:
         if not limit.expired():
