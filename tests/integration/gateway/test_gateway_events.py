@@ -1,6 +1,7 @@
 """Events over HTTP and gRPC, and GET of a job that waits for its end."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -30,7 +31,7 @@ class Reader:
         self._ready: list[Told] = []
 
     async def next(self, count: int = 1) -> list[Told]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self._ready) < count:
                 data = await self.response.content.readany()
                 assert data, "the stream has ended"
@@ -180,6 +181,34 @@ async def test_silence_is_filled_with_comments(start_gateway: Starter, monkeypat
         known = events.parser.comments
         while events.parser.comments < known + 3:
             assert not list(events.parser.feed(await events.response.content.readany()))
+
+
+async def test_a_reader_that_takes_nothing_harms_nobody(gateway: Client) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        host, _, port = gateway.app.rest_address.rpartition(":")
+        await loop.sock_connect(connection, (host, int(port)))
+        await loop.sock_sendall(connection, f"GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        await eventually(lambda: gateway.app._rest._streams._inside == 1)
+        message = "x" * 1000
+        async with reading(gateway, "/events") as quick:
+            # More than both ends' buffers and its queue hold.
+            for part in range(16):
+                new = [event(job_id=f"{part}-{each}", error=Failure(message=message)) for each in range(500)]
+                gateway.store.feed.tell(*new)
+                assert [told.data["jobId"] for told in await quick.next(500)] == [each.job_id for each in new]
+            gateway.store.feed.tell(event(job_id="last"))
+            await quick.next()
+        # It reads on, and is told that it missed something.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        taken = b""
+        async with asyncio.timeout(60):
+            while b"event: reset" not in taken[-200_000:]:
+                taken += await loop.sock_recv(connection, 65536)
+        assert taken.startswith(b"HTTP/1.1 200")
+        assert taken.count(b"event: job") < 16 * 500
 
 
 async def test_head_and_bad_input(gateway: Client) -> None:
