@@ -48,7 +48,7 @@ class EventServiceServicer(object):
         """Changes of one job, of one task's jobs, or of the whole farm, until the caller has enough. A watcher of a job first
         gets its present state: the job, and its newest 20 executions, oldest first; one of a task its newest 100 jobs that
         have not ended, newest first (change CURRENT, all of them). What happens while that is read follows it, and may
-        tell what it shows already. A watcher that falls more than 1,000 events behind gets RESET instead of what it
+        tell what it shows already. A watcher that falls more than 2,000 events behind gets RESET instead of what it
         missed, then the present state again. Errors: NOT_FOUND (the job), UNAVAILABLE (the store can't be reached now).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

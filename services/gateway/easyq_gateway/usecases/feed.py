@@ -25,7 +25,7 @@ from easyq_internal.store.v1 import feed_pb2
 MOST_EVENTS = 20_000
 _BACK = 10_000
 # Events that a watcher may be behind.
-MOST_BEHIND = 1_000
+MOST_BEHIND = 2_000
 # Seconds for which a feed that nobody watches stays attached.
 LINGER = 60.0
 _FIRST_PAUSE = 0.1
