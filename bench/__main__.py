@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import containers, control_plane, flood, latency, report, schedules
+from bench import containers, control_plane, events, flood, latency, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood")
+PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "events")
 
 
 class Bench:
@@ -33,6 +33,7 @@ class Bench:
             "enqueue": self._enqueue,
             "schedules": self._schedules,
             "flood": self._flood,
+            "events": self._events,
         }
 
     def run(self, part: str) -> None:
@@ -75,6 +76,10 @@ class Bench:
     def _flood(self) -> None:
         with RedisServer(valkey_binary()) as redis:
             self.figures += flood.measure(redis, self._folder, self._runs)
+
+    def _events(self) -> None:
+        with RedisServer(valkey_binary()) as redis:
+            self.figures += events.measure(redis, self._folder, self._runs)
 
 
 def main() -> None:

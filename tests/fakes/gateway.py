@@ -31,11 +31,13 @@ from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import (
     farm_store_pb2_grpc,
+    feed_pb2_grpc,
     job_store_pb2,
     job_store_pb2_grpc,
     log_store_pb2_grpc,
     records_pb2,
 )
+from tests.fakes.gateway_feed import FakeFeed
 from tests.fakes.gateway_operators import ENDED, Operators, preview
 
 EXECUTION_ENDED = frozenset(
@@ -63,6 +65,7 @@ class FakeStore(Operators):
         self.agents: list[farm_service_pb2.Agent] = []
         self.wishes = 0
         self.output: dict[tuple[str, int], bytearray] = {}
+        self.feed = FakeFeed()
         self.submits: list[job_store_pb2.NewJob] = []
         self.calls: list[str] = []
         # Submit answers only while this is set; `lose_answers` batches take effect and break the stream.
@@ -85,6 +88,7 @@ class FakeStore(Operators):
         job = self.jobs[execution.job_id]
         name = Execution.State.Name(state)
         job.state = {"ASSIGNED": Job.RUNNING, "LOST": Job.FAILED}.get(name) or Job.State.Value(name)
+        self.feed.tell_job(job)
         async with self._changed:
             self._changed.notify_all()
 
@@ -669,6 +673,7 @@ class Behind:
                 farm_store_pb2_grpc.add_FarmStoreServiceServicer_to_server, servicer, f"{package}.FarmStoreService"
             )
             server.add(log_store_pb2_grpc.add_LogStoreServiceServicer_to_server, servicer, f"{package}.LogStoreService")
+            server.add(feed_pb2_grpc.add_FeedServiceServicer_to_server, self.store.feed, f"{package}.FeedService")
         elif name.startswith("scheduler"):
             server.add(
                 scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,

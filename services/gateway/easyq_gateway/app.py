@@ -9,6 +9,7 @@ from importlib.metadata import version
 import grpc.aio
 
 from easyq.v1 import (
+    event_service_pb2_grpc,
     execution_service_pb2_grpc,
     farm_service_pb2_grpc,
     job_service_pb2_grpc,
@@ -23,6 +24,7 @@ from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_gateway.adapters.admission import Schedulers
 from easyq_gateway.adapters.dispatchers import DispatcherLink, GrpcDispatchers
+from easyq_gateway.adapters.feed import GrpcFeedSource
 from easyq_gateway.adapters.health import GrpcHealthChecks, Neighbour
 from easyq_gateway.adapters.store import GrpcJobStore, GrpcLogStore
 from easyq_gateway.config import GatewaySettings
@@ -34,11 +36,14 @@ from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Links, all_bindings
 from easyq_gateway.interceptor import EdgeInterceptor
 from easyq_gateway.rest.byhand import ByHand, Route
+from easyq_gateway.rest.events import Events
 from easyq_gateway.rest.large import Large
 from easyq_gateway.rest.server import RestServer
 from easyq_gateway.rest.transcoder import Call, Transcoder
 from easyq_gateway.servicer import ExecutionServicer, FarmServicer, JobServicer, LogServicer, TaskServicer
+from easyq_gateway.servicer_events import EventServicer
 from easyq_gateway.usecases.admitting import Admitting
+from easyq_gateway.usecases.awaiting import Awaiting
 from easyq_gateway.usecases.batching import Batching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.creating import Creating
@@ -46,6 +51,7 @@ from easyq_gateway.usecases.defaults import TaskDefaults
 from easyq_gateway.usecases.deleting import Deleting
 from easyq_gateway.usecases.explaining import Explaining
 from easyq_gateway.usecases.farm import Farm
+from easyq_gateway.usecases.feed import Feed
 from easyq_gateway.usecases.logs import Logs
 from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
@@ -56,6 +62,7 @@ from easyq_gateway.usecases.replacing import Replacing
 from easyq_gateway.usecases.schedules import Schedules
 from easyq_gateway.usecases.steering import Steering
 from easyq_gateway.usecases.upkeep import Upkeep
+from easyq_gateway.usecases.watching import Watching
 
 # Seconds between two looks at whether the store is there, for gRPC's health service.
 _WATCH_INTERVAL = 1.0
@@ -69,7 +76,8 @@ class App:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._channels = {
-            address: open_channel(address) for address in (settings.store, *settings.schedulers, *settings.dispatchers)
+            address: open_channel(address)
+            for address in (settings.store, *settings.watch_stores, *settings.schedulers, *settings.dispatchers)
         }
         self._store = GrpcJobStore(self._channels[settings.store], patience=settings.store_patience)
         self._schedulers = Schedulers(
@@ -88,8 +96,8 @@ class App:
         )
         self._health = self._health_checks()
         self._version = version("easyq-server")
-        self._build_use_cases()
         requests, streams = Gate(settings.max_requests, "requests"), Gate(settings.max_streams, "streams")
+        self._build_use_cases(requests, streams)
         bodies = Gate(settings.max_bodies, "bodies")
         self._grpc = self._grpc_server(requests, streams, bodies)
         self._rest = self._rest_server(requests, streams, bodies)
@@ -118,8 +126,10 @@ class App:
         """Takes in nothing more, and ends in order."""
         await self._rules.stop()
         await self._watch.stop()
+        self._feed.close()
         grace = self._settings.shutdown_grace
         await asyncio.gather(self._grpc.stop(grace), self._rest.stop(grace))
+        await self._feed.stop()
         await asyncio.gather(self._dispatchers.stop(), self._store.close(), self._schedulers.close())
         for channel in self._channels.values():
             await channel.close()
@@ -139,7 +149,7 @@ class App:
             timeout=settings.status_timeout,
         )
 
-    def _build_use_cases(self) -> None:
+    def _build_use_cases(self, requests: Gate, streams: Gate) -> None:
         settings, store, dispatchers = self._settings, self._store, self._dispatchers
         clock, links = SystemClock(), Links()
         redactor = Redactor.of(settings.redact_names)
@@ -198,6 +208,24 @@ class App:
             checker=checker, store=store, agents=store, dispatchers=dispatchers, presenter=presenter
         )
         self._build_views(checker, clock)
+        self._build_watches(checker, requests, streams)
+
+    def _build_watches(self, checker: Checker, requests: Gate, streams: Gate) -> None:
+        settings = self._settings
+        stores = dict.fromkeys((settings.store, *settings.watch_stores))
+        sources = [GrpcFeedSource(self._channels[address]) for address in stores]
+        self._feed = Feed(sources, patience=settings.store_patience)
+        self._watching = Watching(
+            checker=checker, store=self._store, feed=self._feed, patience=settings.stream_patience
+        )
+        self._awaiting = Awaiting(
+            checker=checker,
+            reading=self._reading,
+            store=self._store,
+            feed=self._feed,
+            requests=requests,
+            streams=streams,
+        )
 
     def _build_views(self, checker: Checker, clock: Clock) -> None:
         settings = self._settings
@@ -224,7 +252,7 @@ class App:
         return {
             "JobService.CreateJob": self._creating.create,
             "JobService.PutJob": self._replacing.put,
-            "JobService.GetJob": self._reading.get_job,
+            "JobService.GetJob": self._awaiting.get_job,
             "JobService.ListJobs": self._reading.list_jobs,
             "JobService.StopJob": self._steering.stop_job,
             "JobService.RetryJob": self._steering.retry_job,
@@ -275,6 +303,7 @@ class App:
             creating=self._creating,
             replacing=self._replacing,
             batching=self._batching,
+            awaiting=self._awaiting,
             reading=self._reading,
             steering=self._steering,
             recurring=self._recurring,
@@ -292,12 +321,14 @@ class App:
             explaining=self._explaining,
         )
         logs = LogServicer(logs=self._logs)
+        events = EventServicer(watching=self._watching)
         for register, servicer, name in (
             (job_service_pb2_grpc.add_JobServiceServicer_to_server, job, "JobService"),
             (execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server, execution, "ExecutionService"),
             (task_service_pb2_grpc.add_TaskServiceServicer_to_server, task, "TaskService"),
             (farm_service_pb2_grpc.add_FarmServiceServicer_to_server, farm, "FarmService"),
             (log_service_pb2_grpc.add_LogServiceServicer_to_server, logs, "LogService"),
+            (event_service_pb2_grpc.add_EventServiceServicer_to_server, events, "EventService"),
         ):
             server.add(register, servicer, f"{_PACKAGE}{name}")
         return server
@@ -308,7 +339,7 @@ class App:
         bound = settings.rest_listen.rpartition(":")[0]
         return RestServer(
             settings.rest_listen,
-            [*self._transcoded(requests, bodies), *byhand.routes()],
+            [*self._transcoded(requests, bodies), *byhand.routes(), *Events(watching=self._watching).routes()],
             rules=OriginRules.of(hosts=settings.allowed_hosts, origins=settings.allowed_origins, bound=bound),
             requests=requests,
             streams=streams,

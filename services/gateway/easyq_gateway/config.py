@@ -27,6 +27,11 @@ class GatewaySettings(ServiceSettings):
     )
     grpc_listen: str = Field("127.0.0.1:10001", description="Address of gRPC: host:port or unix:/path.")
     store: str = Field("127.0.0.1:10012", description="Address of the store.")
+    watch_stores: Names = Field(
+        (),
+        description="Addresses of further store processes on the same MongoDB database, separated by commas: each "
+        "tells only of changes that go through it, and events and waits for a job's end need all of them.",
+    )
     schedulers: Names = Field(
         ("127.0.0.1:10011",), min_length=1, description="Addresses of all schedulers, separated by commas."
     )
@@ -90,7 +95,9 @@ class GatewaySettings(ServiceSettings):
     )
     default_on_lost: Literal["RERUN", "FAIL", "WAIT"] = Field("RERUN", description="What follows if its host is lost.")
 
-    @field_validator("schedulers", "dispatchers", "allowed_hosts", "allowed_origins", "redact_names", mode="before")
+    @field_validator(
+        "watch_stores", "schedulers", "dispatchers", "allowed_hosts", "allowed_origins", "redact_names", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         parts = [value] if isinstance(value, str) else value

@@ -9,15 +9,16 @@ from contextvars import ContextVar
 
 from easyq_chassis.errors import DeadlineExceeded
 
-_ends: ContextVar[float | None] = ContextVar("easyq_gateway_deadline", default=None)
+_limit: ContextVar[asyncio.Timeout | None] = ContextVar("easyq_gateway_deadline", default=None)
 
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
     """Limits what is done inside. Raises `DeadlineExceeded` when the time is over."""
-    token = _ends.set(asyncio.get_running_loop().time() + seconds)
+    limit = asyncio.timeout(seconds)
+    token = _limit.set(limit)
     try:
-        async with asyncio.timeout(seconds):
+        async with limit:
             yield
     except TimeoutError as error:
         raise DeadlineExceeded(
@@ -25,10 +26,22 @@ async def within(seconds: float) -> AsyncIterator[None]:
             "where an id or an idempotency key was given)"
         ) from error
     finally:
-        _ends.reset(token)
+        _limit.reset(token)
 
 
 def remaining(most: float) -> float:
     """Returns the seconds left to the request at hand, at most `most`."""
-    ends = _ends.get()
+    ends = _ends()
     return most if ends is None else max(0.0, min(most, ends - asyncio.get_running_loop().time()))
+
+
+def extend(seconds: float) -> None:
+    """Gives the request at hand so much more time: it asked to wait."""
+    limit, ends = _limit.get(), _ends()
+    if limit is not None and ends is not None:
+        limit.reschedule(ends + seconds)
+
+
+def _ends() -> float | None:
+    limit = _limit.get()
+    return None if limit is None else limit.when()

@@ -40,6 +40,19 @@ class Gate:
         if self._inside > self._most:
             raise self._full()
 
+    @contextmanager
+    def exchanged(self, other: Gate) -> Iterator[None]:
+        """Counts one of `other` in place of `entered` for a while. Raises `ResourceExhausted` where that is full.
+
+        Whoever comes back has been taken in already, and is not refused after all the time that it took.
+        """
+        with other.entered():
+            self._inside -= 1
+            try:
+                yield
+            finally:
+                self._inside += 1
+
     def _full(self) -> ResourceExhausted:
         return ResourceExhausted(
             f"{self._most} {self._what} are under way, and more are not taken; come again in a moment",

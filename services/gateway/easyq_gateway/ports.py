@@ -20,7 +20,7 @@ from easyq.v1 import (
 )
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
 from easyq_internal.scheduler.v1 import scheduler_pb2
-from easyq_internal.store.v1 import farm_store_pb2, job_store_pb2, records_pb2
+from easyq_internal.store.v1 import farm_store_pb2, feed_pb2, job_store_pb2, records_pb2
 
 
 class Admission(Protocol):
@@ -130,6 +130,14 @@ class LogStore(Protocol):
 
     def read_logs(self, request: log_service_pb2.ReadLogsRequest) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
         """Yields what is stored, then (with `follow`) what comes. Does not repeat a broken stream."""
+        ...
+
+
+class FeedSource(Protocol):
+    """What goes through one store process."""
+
+    def watch(self, request: feed_pb2.WatchRequest) -> AsyncIterator[feed_pb2.WatchResponse]:
+        """Yields at once where the feed begins, then changes as they come. Does not repeat a broken stream."""
         ...
 
 

@@ -20,6 +20,7 @@ from easyq.v1 import (
     task_service_pb2,
     task_service_pb2_grpc,
 )
+from easyq_gateway.usecases.awaiting import Awaiting
 from easyq_gateway.usecases.batching import Batching
 from easyq_gateway.usecases.creating import Creating
 from easyq_gateway.usecases.deleting import Deleting
@@ -46,6 +47,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         creating: Creating,
         replacing: Replacing,
         batching: Batching,
+        awaiting: Awaiting,
         reading: Reading,
         steering: Steering,
         recurring: Recurring,
@@ -56,6 +58,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self._creating = creating
         self._replacing = replacing
         self._batching = batching
+        self._awaiting = awaiting
         self._reading = reading
         self._steering = steering
         self._recurring = recurring
@@ -72,7 +75,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         return await self._replacing.put(request)
 
     async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
-        return await self._reading.get_job(request)
+        return await self._awaiting.get_job(request)
 
     async def ListJobs(
         self, request: job_service_pb2.ListJobsRequest, context: Context

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import secrets
 from typing import Any
 
 from easyq_chassis.clock import SystemClock
@@ -12,9 +13,11 @@ from easyq_chassis.loops import Loop
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServicer_to_server
+from easyq_internal.store.v1.feed_pb2_grpc import add_FeedServiceServicer_to_server
 from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServicer_to_server
 from easyq_internal.store.v1.log_store_pb2_grpc import add_LogStoreServiceServicer_to_server
 from easyq_internal.store.v1.time_store_pb2_grpc import add_TimeStoreServiceServicer_to_server
+from easyq_store.adapters.observed import ObservedPersistence
 from easyq_store.backends import persistence
 from easyq_store.config import StoreSettings
 from easyq_store.convert.spec import policy_of
@@ -24,8 +27,10 @@ from easyq_store.domain.retention import Retention
 from easyq_store.failures import DatabaseGone
 from easyq_store.loops import ClockRound, LostRound
 from easyq_store.retention_rules import parser
+from easyq_store.servicer_feed import FeedServicer
 from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
 from easyq_store.usecases.context import Context
+from easyq_store.usecases.feed import Feed
 from easyq_store.usecases.news import News
 from easyq_store.usecases.purge import finish_deletions
 from easyq_store.usecases.read_logs import Pace
@@ -42,10 +47,12 @@ class App:
 
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
-        self._persistence = persistence(settings.database)
+        clock = StoreClock(SystemClock())
+        self._feed = Feed(now=clock.now, new_boot=_new_boot)
+        self._persistence = ObservedPersistence(persistence(settings.database), self._feed)
         self._context = Context(
             store=self._persistence,
-            clock=StoreClock(SystemClock()),
+            clock=clock,
             share=random.random,
             policy_of=policy_of,
             news=News(),
@@ -65,6 +72,7 @@ class App:
             (add_FarmStoreServiceServicer_to_server, FarmStoreServicer(ctx), "FarmStoreService"),
             (add_LogStoreServiceServicer_to_server, LogStoreServicer(ctx, pace), "LogStoreService"),
             (add_TimeStoreServiceServicer_to_server, TimeStoreServicer(ctx), "TimeStoreService"),
+            (add_FeedServiceServicer_to_server, FeedServicer(self._feed, self._persistence.ready), "FeedService"),
         ]
 
     def _build_loops(self) -> list[Loop]:
@@ -106,6 +114,7 @@ class App:
 
     async def stop(self) -> None:
         """Takes in nothing more, and ends in order."""
+        self._feed.close()
         await self._server.stop(self._settings.shutdown_grace)
         await self._rules.stop()
         for loop in self._loops:
@@ -154,6 +163,10 @@ class App:
             await self._server.set_serving(False, error.message)
             raise
         await self._server.set_serving(True)
+
+
+def _new_boot() -> str:
+    return secrets.token_hex(6)
 
 
 async def serve(settings: StoreSettings, stop: asyncio.Event) -> None:

@@ -7,7 +7,9 @@ from typing import Protocol
 
 import pytest
 
+from easyq_store.adapters.observed import ObservedPersistence
 from easyq_store.ports import Persistence
+from easyq_store.usecases.feed import Feed
 from tests.fakes.store import FakePersistence
 
 
@@ -56,7 +58,21 @@ def mongo(url: str) -> Backend:
     return opened
 
 
-@pytest.fixture(params=["fake", "fake-in-steps", "sqlite", "mongo"])
+def watched(inner: Backend) -> Backend:
+    """The same while somebody watches what is written."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Persistence]:
+        feed = Feed(now=lambda: 0, new_boot=lambda: "boot")
+        async with inner() as persistence:
+            with feed.read():
+                yield ObservedPersistence(persistence, feed)
+            feed.close()
+
+    return opened
+
+
+@pytest.fixture(params=["fake", "fake-in-steps", "sqlite", "sqlite-watched", "mongo"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """The database of this test, closed."""
     match request.param:
@@ -66,6 +82,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             return fake(atomic=False)
         case "sqlite":
             return sqlite(tmp_path)
+        case "sqlite-watched":
+            return watched(sqlite(tmp_path))
         case "mongo":
             return mongo(request.getfixturevalue("mongo_url"))
         case other:

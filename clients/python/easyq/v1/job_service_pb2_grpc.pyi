@@ -46,7 +46,7 @@ class JobServiceStub:
     Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (the id belongs to another task), ABORTED (another revision).
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]
-    """One job. Errors: NOT_FOUND."""
+    """One job; with `wait`, once it has ended. Errors: NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
     """Jobs, newest first."""
     StopJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.StopJobRequest, _job_service_pb2.StopJobResponse]
@@ -104,7 +104,7 @@ class JobServiceAsyncStub(JobServiceStub):
     Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (the id belongs to another task), ABORTED (another revision).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
-    """One job. Errors: NOT_FOUND."""
+    """One job; with `wait`, once it has ended. Errors: NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Jobs, newest first."""
     StopJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.StopJobRequest, _job_service_pb2.StopJobResponse]  # type: ignore[assignment]
@@ -177,7 +177,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
-        """One job. Errors: NOT_FOUND."""
+        """One job; with `wait`, once it has ended. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListJobs(

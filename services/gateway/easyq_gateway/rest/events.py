@@ -1,0 +1,105 @@
+"""Events as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+
+from aiohttp import web
+
+from easyq.v1.event_service_pb2 import WatchRequest
+from easyq_chassis.errors import EasyQError, InvalidArgument
+from easyq_chassis.logs import get_logger
+from easyq_gateway.codec.query import BadQuery, fill_from_query, parameters, split_query
+from easyq_gateway.codec.scalars import check_text
+from easyq_gateway.domain.problems import Problems
+from easyq_gateway.http_rules import Variable
+from easyq_gateway.rest.answers import COMMON_HEADERS
+from easyq_gateway.rest.byhand import Route
+from easyq_gateway.rest.requests import target_of
+from easyq_gateway.usecases.feed import Entry
+from easyq_gateway.usecases.watching import Watching
+
+# Seconds of silence after which a comment is sent, so that nobody on the way takes the connection for dead.
+BEAT = 15.0
+# A reader that takes nothing for so long is let go.
+_STALLED = 60.0
+# The first bytes: browsers come again a second after a connection has ended.
+_BEGIN = b"retry: 1000\n\n"
+_COMMENT = b":\n\n"
+_HEADERS = {**COMMON_HEADERS, "Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+
+_JOB = ("jobs", Variable("job_id"))
+_TASK = ("tasks", Variable("task_id"))
+_PLACES: tuple[tuple[str | Variable, ...], ...] = ((), _TASK, _JOB, (*_TASK, *_JOB))
+_JSON_NAMES = {field.name: field.json_name for field in WatchRequest.DESCRIPTOR.fields}
+
+
+class Events:
+    """The handlers."""
+
+    def __init__(self, *, watching: Watching, beat: float = BEAT) -> None:
+        self._watching = watching
+        self._beat = beat
+        self._log = get_logger()
+
+    def routes(self) -> Iterator[Route]:
+        """Yields the routes."""
+        for place in _PLACES:
+            yield Route(verb="GET", segments=(*place, "events"), handler=self._watch, streams=True)
+
+    async def _watch(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
+        message, problems = _read(request, where)
+        async with aclosing(self._watching.watch(message, problems, beat=self._beat)) as events:
+            # Until here an error can be told as such.
+            first = await anext(events)
+            response = web.StreamResponse(headers=_HEADERS)
+            await response.prepare(request)
+            if request.method != "HEAD":
+                await self._send(request, response, first, events)
+        await response.write_eof()
+        return response
+
+    async def _send(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        first: list[Entry],
+        events: AsyncGenerator[list[Entry]],
+    ) -> None:
+        try:
+            await _write(response, _BEGIN + b"".join(entry.sse for entry in first))
+            async for entries in events:
+                await _write(response, b"".join(entry.sse for entry in entries) or _COMMENT)
+        except (EasyQError, TimeoutError) as error:
+            # Whoever reads comes again, with the id of the last event that it got.
+            self._log.debug("events_ended", path=target_of(request).path[:200], error=str(error))
+            raise ConnectionResetError("the events were cut off") from error
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(_STALLED):
+        await response.write(data)
+
+
+def _read(request: web.BaseRequest, where: Mapping[str, str]) -> tuple[WatchRequest, Problems]:
+    """The request as gRPC has it, and what is wrong with it. The header Last-Event-ID is newer than the parameter."""
+    message, problems = WatchRequest(), Problems()
+    for field, value in where.items():
+        _set(message, field, value, problems)
+    try:
+        pairs = split_query(target_of(request).query)
+    except BadQuery as error:
+        raise InvalidArgument(str(error)) from None
+    fill_from_query(pairs, parameters(WatchRequest.DESCRIPTOR, set(where)), message, problems)
+    last = request.headers.get("Last-Event-ID")
+    if last:
+        _set(message, "last_event_id", last, problems)
+    return message, problems
+
+
+def _set(message: WatchRequest, field: str, value: str, problems: Problems) -> None:
+    text = check_text(value, _JSON_NAMES[field], problems)
+    if text is not None:
+        setattr(message, field, text)

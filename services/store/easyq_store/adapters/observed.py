@@ -1,0 +1,297 @@
+"""Any database, with its visible writes told to the feed of changes. No use case knows of it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_store.domain.changes import Note
+from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip
+from easyq_store.domain.states import Stream
+from easyq_store.ports import Inserted, Persistence, Plan, Reads, Steps
+from easyq_store.usecases.feed import Feed
+
+R = TypeVar("R")
+Written = TypeVar("Written", Job, Execution, Agent)
+
+
+class ObservedPersistence:
+    """`easyq_store.ports.Persistence` around another one.
+
+    While nobody watches, a plan costs the count of it and no more. While somebody does, it notes what it writes; the
+    notes are handed on when it is durable, before its caller goes on. A plan that is run again begins its notes anew.
+    """
+
+    def __init__(self, inner: Persistence, feed: Feed) -> None:
+        self._inner = inner
+        self._feed = feed
+        # Plans under way that take no notes.
+        self._unnoted = 0
+        self._all_noted = asyncio.Event()
+        # Plans whose callers may have gone, so that somebody holds them.
+        self._running: set[asyncio.Task[Any]] = set()
+
+    @property
+    def reads(self) -> Reads:
+        return self._inner.reads
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def ready(self) -> None:
+        """Returns when all plans take notes, and what those before them wrote can be read.
+
+        Errors: `Unavailable` (the database is away).
+        """
+        while self._unnoted:
+            self._all_noted.clear()
+            await self._all_noted.wait()
+        # Where a caller went away its plan may still wait for its commit: whatever does is durable before this is.
+        await self._inner.run(_nothing)
+
+    async def run(self, plan: Plan[R]) -> R:
+        if self._feed.wanted:
+            return await self._to_its_end(self._noted(plan))
+        self._unnoted += 1
+        try:
+            return await self._inner.run(plan)
+        finally:
+            self._end_unnoted()
+
+    async def run_all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
+        if self._feed.wanted:
+            return await self._to_its_end(self._all(plans))
+        self._unnoted += 1
+        try:
+            return await self._inner.run_all(plans)
+        finally:
+            self._end_unnoted()
+
+    def _end_unnoted(self) -> None:
+        self._unnoted -= 1
+        if not self._unnoted:
+            self._all_noted.set()
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
+        """Also where the caller is cancelled: what it ordered may be written all the same, and is to be told."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # Looked at, so that asyncio doesn't complain where the caller has gone.
+            task.exception()
+
+    async def _noted(self, plan: Plan[R]) -> R:
+        log = _Log()
+        try:
+            result = await self._inner.run(log.noting(plan))
+        except BaseException as error:
+            self._hand_on([log], [error])
+            raise
+        self._hand_on([log], [None])
+        return result
+
+    async def _all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
+        logs = [_Log() for _ in plans]
+        try:
+            results = await self._inner.run_all([log.noting(plan) for log, plan in zip(logs, plans, strict=True)])
+        except BaseException as error:
+            self._hand_on(logs, [error] * len(logs))
+            raise
+        self._hand_on(logs, results)
+        return results
+
+    def _hand_on(self, logs: Sequence["_Log"], results: Sequence[object]) -> None:
+        """Tells the feed. Of a plan that failed an atomic backend keeps nothing; others what was noted till then."""
+        notes: list[Note] = []
+        unknown = False
+        for log, result in zip(logs, results, strict=True):
+            failed = isinstance(result, BaseException)
+            if not failed or not log.atomic:
+                notes += log.notes
+                # A write that was under way then: nobody can say whether it took effect.
+                unknown = unknown or (failed and log.writing and _is_unknown(result))
+        if notes:
+            self._feed.take(notes)
+        if unknown:
+            self._feed.take_gap()
+
+
+def _is_unknown(error: object) -> bool:
+    return isinstance(error, Unavailable) or not isinstance(error, EasyQError)
+
+
+async def _nothing(_: Steps) -> None:
+    """A plan that waits for those before it."""
+
+
+class _Log:
+    """What one plan wrote."""
+
+    __slots__ = ("atomic", "notes", "writing")
+
+    def __init__(self) -> None:
+        self.notes: list[Note] = []
+        self.writing = False
+        self.atomic = False
+
+    def noting(self, plan: Plan[R]) -> Plan[R]:
+        async def noted(steps: Steps) -> R:
+            self.notes = []
+            self.writing = False
+            self.atomic = steps.atomic
+            return await plan(ObservedSteps(steps, self))
+
+        return noted
+
+
+class ObservedSteps:
+    """`easyq_store.ports.Steps` around others. What is not watched is handed through."""
+
+    __slots__ = ("_inner", "_log")
+
+    def __init__(self, inner: Steps, log: _Log) -> None:
+        self._inner = inner
+        self._log = log
+
+    @property
+    def atomic(self) -> bool:
+        return self._inner.atomic
+
+    # ------------------------------------------------------------------------------------------------ what is watched
+    async def insert_job(self, job: Job) -> Inserted:
+        self._log.writing = True
+        done = await self._inner.insert_job(job)
+        self._written(None, job if done is Inserted.DONE else None)
+        return done
+
+    async def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Job | None:
+        seen: list[Job] = []
+        return self._changed(seen, await self._change(self._inner.change_job, job_id, decide, seen))
+
+    async def insert_execution(self, execution: Execution) -> bool:
+        self._log.writing = True
+        done = await self._inner.insert_execution(execution)
+        self._written(None, execution if done else None)
+        return done
+
+    async def change_execution(self, execution_id: str, decide: Callable[[Execution], Execution]) -> Execution | None:
+        seen: list[Execution] = []
+        return self._changed(seen, await self._change(self._inner.change_execution, execution_id, decide, seen))
+
+    async def insert_agent(self, agent: Agent) -> bool:
+        self._log.writing = True
+        done = await self._inner.insert_agent(agent)
+        self._written(None, agent if done else None)
+        return done
+
+    async def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Agent | None:
+        seen: list[Agent] = []
+        return self._changed(seen, await self._change(self._inner.change_agent, agent_id, decide, seen))
+
+    async def delete_execution(self, execution: Execution) -> bool:
+        self._log.writing = True
+        done = await self._inner.delete_execution(execution)
+        self._written(execution if done else None, None)
+        return done
+
+    async def delete_job(self, job: Job) -> bool:
+        self._log.writing = True
+        done = await self._inner.delete_job(job)
+        self._written(job if done else None, None)
+        return done
+
+    def _change(
+        self,
+        change: Callable[[str, Callable[[Written], Written]], Coroutine[Any, Any, Written | None]],
+        record_id: str,
+        decide: Callable[[Written], Written],
+        seen: list[Written],
+    ) -> Coroutine[Any, Any, Written | None]:
+        def noticed(old: Written) -> Written:
+            decided = decide(old)
+            seen[:] = (old,)
+            self._log.writing = self._log.writing or decided is not old
+            return decided
+
+        return change(record_id, noticed)
+
+    def _changed(self, seen: list[Written], after: Written | None) -> Written | None:
+        # Without a write the record comes back as it was read.
+        if after is not None and seen and after.write_no != seen[0].write_no:
+            self._written(seen[0], after)
+        self._log.writing = False
+        return after
+
+    def _written(self, before: Job | Execution | Agent | None, after: Job | Execution | Agent | None) -> None:
+        self._log.writing = False
+        if before is not None or after is not None:
+            self._log.notes.append((before, after))
+
+    # ----------------------------------------------------------------------------------------- what is handed through
+    def get_job(self, job_id: str) -> Coroutine[Any, Any, Job | None]:
+        return self._inner.get_job(job_id)
+
+    def job_by_key(self, task_id: str, idempotency_key: str) -> Coroutine[Any, Any, Job | None]:
+        return self._inner.job_by_key(task_id, idempotency_key)
+
+    def get_spec(self, job_id: str, revision: int) -> Coroutine[Any, Any, bytes | None]:
+        return self._inner.get_spec(job_id, revision)
+
+    def get_execution(self, execution_id: str) -> Coroutine[Any, Any, Execution | None]:
+        return self._inner.get_execution(execution_id)
+
+    def newest_execution(self, job_id: str) -> Coroutine[Any, Any, Execution | None]:
+        return self._inner.newest_execution(job_id)
+
+    def open_executions(self, job_id: str) -> Coroutine[Any, Any, list[Execution]]:
+        return self._inner.open_executions(job_id)
+
+    def open_series(self, job_id: str) -> Coroutine[Any, Any, list[Execution]]:
+        return self._inner.open_series(job_id)
+
+    def first_executions(self, job_id: str, limit: int) -> Coroutine[Any, Any, list[Execution]]:
+        return self._inner.first_executions(job_id, limit)
+
+    def held_by(self, agent_id: str) -> Coroutine[Any, Any, list[Execution]]:
+        return self._inner.held_by(agent_id)
+
+    def get_agent(self, agent_id: str) -> Coroutine[Any, Any, Agent | None]:
+        return self._inner.get_agent(agent_id)
+
+    def generation(self) -> Coroutine[Any, Any, int]:
+        return self._inner.generation()
+
+    def log_end(self, execution_id: str, stream: Stream) -> Coroutine[Any, Any, int]:
+        return self._inner.log_end(execution_id, stream)
+
+    def keep_spec(self, job_id: str, revision: int, spec: bytes) -> Coroutine[Any, Any, None]:
+        return self._inner.keep_spec(job_id, revision, spec)
+
+    def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> Coroutine[Any, Any, None]:
+        return self._inner.keep_skips(job_id, skips)
+
+    def next_seq(self) -> Coroutine[Any, Any, int]:
+        return self._inner.next_seq()
+
+    def raise_generation(self, from_: int) -> Coroutine[Any, Any, bool]:
+        return self._inner.raise_generation(from_)
+
+    def insert_chunk(self, chunk: LogChunk) -> Coroutine[Any, Any, bool]:
+        return self._inner.insert_chunk(chunk)
+
+    def delete_chunks(self, execution_id: str, limit: int) -> Coroutine[Any, Any, int]:
+        return self._inner.delete_chunks(execution_id, limit)
+
+    def delete_task(self, task_id: str) -> Coroutine[Any, Any, None]:
+        return self._inner.delete_task(task_id)
+
+    def raise_clock(self, mark: int) -> Coroutine[Any, Any, int]:
+        return self._inner.raise_clock(mark)

@@ -1,0 +1,21 @@
+"""How far somebody has read, as text and back."""
+
+import pytest
+
+from easyq_gateway.domain.positions import read, show
+
+
+@pytest.mark.parametrize("position", [{"a1": 0}, {"b2": 17, "a1": 3}, {f"{n:x}" * 12: 10**17 for n in range(9)}])
+def test_there_and_back(position: dict[str, int]) -> None:
+    assert read(show(position)) == position
+
+
+def test_the_same_position_is_the_same_text() -> None:
+    assert show({"b": 1, "a": 2}) == show({"a": 2, "b": 1}) == "a-2.b-1"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a-", "-1", "a-1.", "a-1.a-2", "a-x", "a-1-2", "a-٣", "a" * 33 + "-1", "a-1 "]
+)
+def test_what_is_none(text: str) -> None:
+    assert read(text) is None
