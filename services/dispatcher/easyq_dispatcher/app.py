@@ -43,6 +43,7 @@ class App:
         self._rules = rules = Rulebook(build=settings.matching, path=settings.rules, clock=clock)
         self._channel = open_channel(settings.store, idempotent=IDEMPOTENT)
         self._store = store = GrpcFarmStore(self._channel, clock=clock, timeout=settings.call_timeout)
+        self._clock = clock
         self._index = index = RedisMatchIndex(
             connect(settings.redis, timeout=settings.redis_timeout),
             farm=settings.farm,
@@ -95,42 +96,46 @@ class App:
             poll=settings.poll_interval,
         )
         self._loops = self._make_loops(settings)
+        self._server = self._make_server(settings)
+
+    def _make_server(self, settings: DispatcherSettings) -> GrpcServer:
         conversations = Conversations(
-            store=store,
-            roster=roster,
-            ledger=ledger,
-            rules=rules,
+            store=self._store,
+            roster=self._roster,
+            ledger=self._ledger,
+            rules=self._rules,
             beat_every_ms=int(settings.beat_every * 1000),
             lease_ms=int(settings.lease * 1000),
             park_patience=_PARK_PATIENCE,
         )
         words = Words(
-            index=index,
-            store=store,
-            keeper=keeper,
-            roster=roster,
-            rules=rules,
-            clock=clock,
+            index=self._index,
+            store=self._store,
+            keeper=self._keeper,
+            roster=self._roster,
+            rules=self._rules,
+            clock=self._clock,
             silent_after=settings.lease,
         )
-        self._server = GrpcServer(settings.listen)
-        self._server.add(
+        server = GrpcServer(settings.listen)
+        server.add(
             add_AgentLinkServiceServicer_to_server,
             AgentLinkServicer(conversations),
             "easyq_internal.dispatcher.v1.AgentLinkService",
         )
-        self._server.add(
+        server.add(
             add_DispatcherServiceServicer_to_server,
             DispatcherServicer(
-                ready=ledger.ready,
+                ready=self._ledger.ready,
                 wish=conversations.wish,
                 wake=self._look_at_all,
-                index=index,
-                roster=roster,
+                index=self._index,
+                roster=self._roster,
                 words=words,
             ),
             "easyq_internal.dispatcher.v1.DispatcherService",
         )
+        return server
 
     @property
     def address(self) -> str:

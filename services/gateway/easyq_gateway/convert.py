@@ -250,6 +250,12 @@ def set_waiting(waiting: job_pb2.Waiting, words: Words) -> None:
     set_ms(waiting, "next_look_at", words.next_look_ms)
 
 
+def set_since(waiting: job_pb2.Waiting, record: Any, field: str) -> None:
+    """Where nobody knows since when it waits for this: since when it waits at all, a time of its record."""
+    if not waiting.HasField("since") and record.HasField(field):
+        waiting.since.CopyFrom(getattr(record, field))
+
+
 def set_ms(message: Message, field: str, ms: int | None) -> None:
     """Sets a time from milliseconds; None leaves it unset."""
     if ms is not None:

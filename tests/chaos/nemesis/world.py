@@ -146,6 +146,21 @@ def _grouped(events: Iterable[Event]) -> dict[str, list[Event]]:
 _FELT_NS = 20_000_000_000
 
 
+# Kinds of which all that happened counts, in its order: where each is kept.
+_GATHERED = {
+    "post": "posts",
+    "stop": "stops",
+    "docker": "docker",
+    "witness": "witness",
+    "fault": "faults",
+    "seen": "seen",
+    "skip": "skips",
+    "command": "commands",
+    "rest": "rests",
+    "crowd": "crowds",
+}
+
+
 def read_world(events: Iterable[Event]) -> World:
     world = World()
     for event in events:
@@ -154,31 +169,16 @@ def read_world(events: Iterable[Event]) -> World:
 
 
 def _take(world: World, event: Event) -> None:
-    match event["kind"]:
+    kind = event["kind"]
+    if kind in _GATHERED:
+        gathered: list[Event] = getattr(world, _GATHERED[kind])
+        gathered.append(event)
+        return
+    match kind:
         case "setup":
             world.setup = event
         case "intent":
             world.intents[event["n"]] = event
-        case "post":
-            world.posts.append(event)
-        case "stop":
-            world.stops.append(event)
-        case "docker":
-            world.docker.append(event)
-        case "witness":
-            world.witness.append(event)
-        case "fault":
-            world.faults.append(event)
-        case "seen":
-            world.seen.append(event)
-        case "skip":
-            world.skips.append(event)
-        case "command":
-            world.commands.append(event)
-        case "rest":
-            world.rests.append(event)
-        case "crowd":
-            world.crowds.append(event)
         case "job":
             _once(world, world.jobs, event["job"], event)
         case "execution":

@@ -180,12 +180,14 @@ async def test_the_dispatcher_explains(start_gateway: Starter) -> None:
         == {
             "reason": "LIMIT_FULL",
             "message": "Its limit is full.",
-            "since": None,
+            # The dispatcher does not know since when.
+            "since": job["executions"][0]["queuedAt"],
             "subject": "",
             "position": 0,
             "nextLookAt": None,
         }
     )
+    assert job["waiting"]["since"] is not None
     [item] = (await gateway.get("/executions"))["items"]
     assert item["waiting"]["reason"] == "LIMIT_FULL"
 

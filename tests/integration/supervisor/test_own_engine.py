@@ -80,8 +80,10 @@ def leave_containerd(folder: Path) -> subprocess.Popen[bytes]:
     """What looks like the containerd of an engine that was killed; a zombie after its end, until the test reaps it."""
     folder.mkdir(parents=True, exist_ok=True)
     left = subprocess.Popen(
-        ["containerd", "-c", "while :; do sleep 1; done", "--config", f"{folder}/containerd.toml"],
+        # It waits by itself: children would be taken for containers, which are ended first.
+        ["containerd", "-c", "read forever", "--config", f"{folder}/containerd.toml"],
         executable="/bin/sh",
+        stdin=subprocess.PIPE,
         start_new_session=True,
     )
     (folder / "containerd.pid").write_text(str(left.pid), encoding="ascii")

@@ -8,6 +8,7 @@ from easyq.v1.spec_pb2 import OnLost
 from easyq_runner.domain.journal import StartIntent
 from easyq_runner.domain.lease import LeaseNote
 from easyq_runner.errors import EngineFailed
+from tests.fakes.runner import FarmExecution
 from tests.fakes.runner_rig import Rig
 
 POINTS = ("before_create", "after_create", "after_journal", "after_start", "after_exit", "after_finish_ack")
@@ -71,17 +72,26 @@ async def test_output_goes_on_from_the_last_stored_byte(rig: Rig) -> None:
     assert one.finishes == 1
 
 
-async def test_timeout_goes_on_over_a_restart(rig: Rig) -> None:
-    await rig.ready()
+async def runs_with_a_timeout_of_100_s_and_crashes(rig: Rig) -> FarmExecution:
     one = rig.run("sleep 60", timeout={"seconds": 100}, stop_grace={})
     await rig.farm.is_running(one)
     await rig.crash()
+    return one
+
+
+async def times_out_after_99_8_s(rig: Rig, one: FarmExecution) -> None:
     rig.clock.ahead += 99.8
     rig.farm.lost_after = rig.farm.lease = 1000
     rig.notes.note = None
     await rig.start()
     await rig.farm.ended(one, 3)
     assert one.outcome == "TIMED_OUT"
+
+
+async def test_timeout_goes_on_over_a_restart(rig: Rig) -> None:
+    await rig.ready()
+    one = await runs_with_a_timeout_of_100_s_and_crashes(rig)
+    await times_out_after_99_8_s(rig, one)
 
 
 async def test_a_wall_clock_that_jumps_forwards_over_a_restart_times_nothing_out(rig: Rig) -> None:
@@ -97,30 +107,16 @@ async def test_a_wall_clock_that_jumps_forwards_over_a_restart_times_nothing_out
 
 async def test_a_wall_clock_that_jumps_back_over_a_restart_gives_no_more_time(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 60", timeout={"seconds": 100}, stop_grace={})
-    await rig.farm.is_running(one)
-    await rig.crash()
+    one = await runs_with_a_timeout_of_100_s_and_crashes(rig)
     rig.clock.wrong = -3600
-    rig.clock.ahead += 99.8
-    rig.farm.lost_after = rig.farm.lease = 1000
-    rig.notes.note = None
-    await rig.start()
-    await rig.farm.ended(one, 3)
-    assert one.outcome == "TIMED_OUT"
+    await times_out_after_99_8_s(rig, one)
 
 
 async def test_without_a_note_of_this_run_of_the_kernel_the_engine_tells_how_old_a_container_is(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 60", timeout={"seconds": 100}, stop_grace={})
-    await rig.farm.is_running(one)
-    await rig.crash()
-    rig.clock.ahead += 99.8
+    one = await runs_with_a_timeout_of_100_s_and_crashes(rig)
     rig.clock.boot_id = "another"
-    rig.farm.lost_after = rig.farm.lease = 1000
-    rig.notes.note = None
-    await rig.start()
-    await rig.farm.ended(one, 3)
-    assert one.outcome == "TIMED_OUT"
+    await times_out_after_99_8_s(rig, one)
 
 
 async def test_killed_while_it_was_stopping_a_container(rig: Rig) -> None:

@@ -55,6 +55,7 @@ def test_case() -> None:
         ("(?i:a)b", "flags within a group"),
         ("a{501}", "too"),
         ("(a{50}){50}", "too large"),
+        ("(?:(?:(?:(?:){500}){500}){500}){500}", "too large"),
         ("a" * (LONGEST + 1), "more than 256 bytes"),
         ("ü" * 129, "more than 256 bytes"),
     ],

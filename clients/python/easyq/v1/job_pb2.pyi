@@ -475,7 +475,7 @@ class Waiting(_message.Message):
     """Its place in its task's queue, from 1. 0: not known."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """Since when it waits for this, as far as known."""
+        """Since when it waits for this; where that is not known, since when it waits at all."""
 
     @_builtins.property
     def next_look_at(self) -> _timestamp_pb2.Timestamp:

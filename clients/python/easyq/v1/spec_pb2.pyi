@@ -204,7 +204,9 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def start_at(self) -> _timestamp_pb2.Timestamp:
-        """At this time; one in the past means now. REST: unix seconds or RFC 3339 with an offset."""
+        """At this time, at most ten years from now; one in the past (of the last ten years) means now. REST: unix seconds or
+        RFC 3339 with an offset.
+        """
 
     @_builtins.property
     def start_in(self) -> _duration_pb2.Duration:
@@ -378,7 +380,7 @@ class Backoff(_message.Message):
 
     @_builtins.property
     def max_elapsed(self) -> _duration_pb2.Duration:
-        """No retry begins later than this after the job's first attempt was due. Unset: no bound."""
+        """No retry is due later than this after the job's first attempt was. Unset: no bound."""
 
     def __init__(
         self,

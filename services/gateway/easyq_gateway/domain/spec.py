@@ -160,7 +160,8 @@ def _check_times(facts: SpecFacts, now_ms: int) -> Iterator[Problem]:
         ("startAfter", facts.start_after_ms),
     ):
         if time_ms is not None and abs(time_ms - now_ms) > TEN_YEARS_MS:
-            yield Problem(path=path, message="is more than ten years from now (unix seconds, not milliseconds?)")
+            far = "ahead (unix seconds, not milliseconds?)" if time_ms > now_ms else "ago"
+            yield Problem(path=path, message=f"is more than ten years {far}")
     if facts.start_at_ms is not None and facts.expiration_ms is not None and facts.expiration_ms <= facts.start_at_ms:
         yield Problem(path="expiration", message="is not after startAt, so that the job could never start")
 

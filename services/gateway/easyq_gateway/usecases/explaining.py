@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from easyq.v1 import execution_service_pb2, farm_service_pb2, job_pb2, job_service_pb2, task_service_pb2
+from easyq_gateway import convert
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, JobStore
 from easyq_gateway.usecases.checking import Checker
@@ -55,6 +56,9 @@ class Explaining:
         )
         await self._presenter.executions(page.items)
         await self._presenter.silent_hosts(page.items)
+        for execution in page.items:
+            if execution.HasField("waiting"):
+                convert.set_since(execution.waiting, job, "last_modified_at")
         await self._presenter.listed_jobs([job], {})
         response = job_service_pb2.ExplainJobResponse(task_id=job.task_id, job_id=job.job_id, state=job.state)
         if job.HasField("waiting"):

@@ -37,6 +37,9 @@ class Presenter:
             job.waiting.CopyFrom(execution.waiting)
         elif told := words.of_job(convert.job_snapshot_of(job)):
             convert.set_waiting(job.waiting, told)
+        if job.HasField("waiting"):
+            # What waits for its time, or its back-off, does so since the job's last change.
+            convert.set_since(job.waiting, job, "last_modified_at")
         convert.redact_job(job, self._redactor)
 
     async def executions(self, executions: Sequence[job_pb2.Execution]) -> None:
@@ -71,6 +74,8 @@ class Presenter:
             known = explained.waiting.get(execution.execution_id)
             if known is not None:
                 execution.waiting.CopyFrom(known)
+                held = convert.state_name(execution) == "ASSIGNED"
+                convert.set_since(execution.waiting, execution, "assigned_at" if held else "queued_at")
                 continue
             otherwise = words.unexplained if explained.answered else words.without_dispatcher
             if told := otherwise(convert.snapshot_of(execution)):

@@ -17,6 +17,8 @@ from easyq_chassis.errors import FieldProblem, InvalidArgument
 LONGEST = 256
 # States of one pattern: what repeats a counted number of times is written out.
 _MOST_STATES = 500
+# Parts that are written out on the way there: what repeats may make no state at all.
+_MOST_PARTS = 5_000
 
 _Test = Callable[[str], bool]
 
@@ -68,6 +70,7 @@ class Pattern:
         # States that are passed only before the first, or after the last character.
         self._at_start: set[int] = set()
         self._at_end: set[int] = set()
+        self._parts = 0
         self._final = self._state()
         self._first = self._sequence(parsed, self._final)
 
@@ -106,6 +109,9 @@ class Pattern:
 
     def _sequence(self, items: Any, then: int) -> int:
         """The first state of what matches the items and goes on to `then`."""
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise ValueError("is too large once its repetitions are written out")
         for op, argument in reversed(list(items)):
             then = self._item(op, argument, then)
         return then
