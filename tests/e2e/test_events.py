@@ -205,22 +205,22 @@ def test_a_reader_that_takes_nothing_harms_nobody(quiet_farm: UpFarm) -> None:
         # It goes on, and knows whether it missed something.
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         marker = rest.enqueue("mail", shell("true"))["jobId"]
-        told = list(_read_on(answer, marker))
+        parser = Parser()
+        told = list(_read_on(answer, parser, marker))
         if told[-1].kind == "reset":
             # What was made before it is to be read; what comes after it is told.
-            told += _read_on(answer, rest.enqueue("mail", shell("true"))["jobId"])
+            told += _read_on(answer, parser, rest.enqueue("mail", shell("true"))["jobId"])
         elif told[-1].data["jobId"] != marker:
             # It took nothing for a minute, and was let go: it comes again.
             with Stream(rest.url, "/events", last=told[-1].id) as again:
-                told += _read_on(again.answer, marker)
+                told += _read_on(again.answer, again.parser, marker)
         seen = [each.data["jobId"] for each in told if each.kind == "job"]
         assert len(seen) == len(set(seen))
         assert "reset" in {each.kind for each in told} or jobs <= set(seen)
 
 
-def _read_on(answer: http.client.HTTPResponse, job_id: str) -> Iterator[Told]:
+def _read_on(answer: http.client.HTTPResponse, parser: Parser, job_id: str) -> Iterator[Told]:
     """What comes until a job's creation is told, or a reset, or the connection is cut off."""
-    parser = Parser()
     with contextlib.suppress(*_AWAY):
         while data := answer.read1(65536):
             for told in parser.feed(data):
