@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import datetime
 from functools import cache
+from typing import cast
 
 import uvloop
 
@@ -51,8 +52,7 @@ class _Watcher(asyncio.Protocol):
         self._new = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(f"GET /events HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        cast("asyncio.Transport", transport).write(f"GET /events HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         if self._new:
