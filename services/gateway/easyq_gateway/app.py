@@ -34,6 +34,7 @@ from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Links, all_bindings
 from easyq_gateway.interceptor import EdgeInterceptor
 from easyq_gateway.rest.byhand import ByHand, Route
+from easyq_gateway.rest.documentation import Documentation
 from easyq_gateway.rest.large import Large
 from easyq_gateway.rest.server import RestServer
 from easyq_gateway.rest.transcoder import Call, Transcoder
@@ -308,7 +309,7 @@ class App:
         bound = settings.rest_listen.rpartition(":")[0]
         return RestServer(
             settings.rest_listen,
-            [*self._transcoded(requests, bodies), *byhand.routes()],
+            [*self._transcoded(requests, bodies), *byhand.routes(), *Documentation(version=self._version).routes()],
             rules=OriginRules.of(hosts=settings.allowed_hosts, origins=settings.allowed_origins, bound=bound),
             requests=requests,
             streams=streams,

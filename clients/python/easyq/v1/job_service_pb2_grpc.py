@@ -189,7 +189,8 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResumeJob(self, request, context):
-        """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob.
+        """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not recur, or has ended).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,7 +60,9 @@ class JobServiceStub:
     FAILED_PRECONDITION (it does not recur, or has ended).
     """
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_service_pb2.ResumeJobResponse]
-    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors: NOT_FOUND,
+    FAILED_PRECONDITION (it does not recur, or has ended).
+    """
     TriggerJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobRequest, _job_service_pb2.TriggerJobResponse]
     """Runs a job now: one that waits for its time or its back-off becomes due; a recurring one (also paused) gets an
     execution beside its fires, within its `overlap`. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or is queued
@@ -118,7 +120,9 @@ class JobServiceAsyncStub(JobServiceStub):
     FAILED_PRECONDITION (it does not recur, or has ended).
     """
     ResumeJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_service_pb2.ResumeJobResponse]  # type: ignore[assignment]
-    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors: NOT_FOUND,
+    FAILED_PRECONDITION (it does not recur, or has ended).
+    """
     TriggerJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobRequest, _job_service_pb2.TriggerJobResponse]  # type: ignore[assignment]
     """Runs a job now: one that waits for its time or its back-off becomes due; a recurring one (also paused) gets an
     execution beside its fires, within its `overlap`. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or is queued
@@ -221,7 +225,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ResumeJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ResumeJobResponse, _abc.Awaitable[_job_service_pb2.ResumeJobResponse]]:
-        """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+        """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not recur, or has ended).
+        """
 
     @_abc_1.abstractmethod
     def TriggerJob(

@@ -1,0 +1,20 @@
+"""Comments of the protos at run time: `scripts/gen_protos.py` writes them beside this file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import TypeAlias
+
+#: Full name (of an enum's value: that of the enum, and its own) → text, paragraphs parted by an empty line.
+Comments: TypeAlias = Mapping[str, str]
+
+
+@cache
+def load_comments() -> Comments:
+    """Returns the comments of the public protos."""
+    file = resources.files("easyq_gateway.openapi").joinpath("data", "comments.json")
+    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return found
