@@ -112,6 +112,12 @@ def test_every_status_and_every_reason_is_told() -> None:
     assert reasons == set(error_reason_pb2.ErrorReason.Code.keys()) - {"UNSPECIFIED"}
 
 
+def test_fields_have_their_names_of_rest() -> None:
+    told = json.dumps(DOCUMENT)
+    assert re.findall(r"`[a-z]+_[a-z_]+`", told) == []
+    assert "`stopGrace`" in told
+
+
 # ------------------------------------------------------------------------------------------------------- examples
 def bodies() -> Iterator[tuple[str, Descriptor, Any]]:
     for name, (_, value) in examples.SPECS.items():
