@@ -156,7 +156,8 @@ class Document:
 def _place_parameter(field: str) -> Schema:
     head, *rest = field.split("_")
     name = head + "".join(part.capitalize() for part in rest)
-    schema = {"type": "string", "minLength": 1}
+    form = {"format": "uuid"} if field == "execution_id" else {"minLength": 1}
+    schema = {"type": "string", **form}
     return {"name": name, "in": "path", "required": True, "schema": schema, "example": examples.PATH_VALUES[field]}
 
 

@@ -1,14 +1,13 @@
 """A gateway with a real store, scheduler, dispatcher and Redis behind it; no agent, so that nothing runs."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from easyq_gateway.openapi import examples
-from tests.integration.fuzz import fuzzed
+from tests.fuzz import fuzzed
 from tests.support.farm import SplitFarm
 from tests.support.redis_server import RedisServer
 
@@ -17,7 +16,7 @@ class Ledger:
     """What is kept, read from the store's own database."""
 
     def __init__(self, database: Path) -> None:
-        self._connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, autocommit=True)
+        self._connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
         self.requests = 0
         self.statuses: dict[int, int] = {}
 
@@ -40,10 +39,22 @@ def fuzzed_farm(_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
     settings = {"gateway": {"status_timeout": "5", "explain_timeout": "2"}}
     store = {"database": f"sqlite:///{database}"}
     with SplitFarm([], redis=_redis.url, store=store, copies=1, settings=settings) as farm:
-        # What the examples of the document name exists.
-        task, job = examples.PATH_VALUES["task_id"], examples.PATH_VALUES["job_id"]
-        farm.rest.call("PUT", f"/tasks/{task}/jobs/{job}", {"image": "busybox:1", "command": "true"})
         yield farm
+
+
+@pytest.fixture(scope="session")
+def known(fuzzed_farm: SplitFarm) -> Sequence[fuzzed.Known]:
+    """A job that waits, one that recurs, one that was stopped; the first is that of the document's examples."""
+    task, rest = examples.PATH_VALUES["task_id"], fuzzed_farm.rest
+    made = []
+    for job, more in ((examples.PATH_VALUES["job_id"], {}), ("nightly", {"cron": "0 3 * * *"}), ("stopped", {})):
+        spec = {"image": "busybox:1", "command": "true", "labels": {"team": "mail"}, "retries": 2, **more}
+        assert rest.call("PUT", f"/tasks/{task}/jobs/{job}", spec).status == 200
+        triggered = rest.call("POST", f"/jobs/{job}/trigger").json() if more else {}
+        execution = triggered.get("executionId") or rest.get(f"/jobs/{job}")["executions"][0]["executionId"]
+        made.append(fuzzed.Known(task=task, job=job, execution=execution))
+    rest.call("POST", "/jobs/stopped/stop")
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +62,3 @@ def ledger(fuzzed_farm: SplitFarm) -> Iterator[Ledger]:
     made = Ledger(Path(fuzzed_farm.store.settings["database"].removeprefix("sqlite:///")))
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session")
-def fuzz_schema() -> Any:
-    return fuzzed.load()
