@@ -124,7 +124,7 @@ class Document:
             }
 
     def _body(self, binding: Binding) -> Schema:
-        request = binding.method.input_type
+        request: Any = binding.method.input_type
         descriptor: Descriptor = request if binding.body == "*" else request.fields_by_name[binding.body].message_type
         shown = examples.SPECS if descriptor is spec_pb2.JobSpec.DESCRIPTOR else examples.BODIES[descriptor.full_name]
         content = {

@@ -82,4 +82,4 @@ def is_required(field: FieldDescriptor) -> bool:
         return bool(of_kind.min_len or of_kind.min_bytes or of_kind.uuid or not fits)
     if rules.HasField("enum"):
         return 0 in of_kind.not_in
-    return rules.HasField("repeated") and of_kind.min_items > 0
+    return bool(rules.HasField("repeated") and of_kind.min_items > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
@@ -160,5 +161,6 @@ def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
-def _entry(field: FieldDescriptor) -> FieldDescriptor:
-    return field.message_type.fields_by_name["value"]
+def _entry(field: Any) -> FieldDescriptor:
+    value: FieldDescriptor = field.message_type.fields_by_name["value"]
+    return value
