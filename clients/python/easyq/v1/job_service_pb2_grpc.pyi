@@ -48,7 +48,7 @@ class JobServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]
     """One job. Errors: NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
-    """Jobs, newest first."""
+    """Jobs, newest first unless `order` says otherwise."""
     StopJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.StopJobRequest, _job_service_pb2.StopJobResponse]
     """Stops a job: STOPPED if nothing of it was assigned or ran, else STOPPING until its container has ended. Repeats
     are harmless. Errors: NOT_FOUND, FAILED_PRECONDITION (it has ended otherwise).
@@ -108,7 +108,7 @@ class JobServiceAsyncStub(JobServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """One job. Errors: NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Jobs, newest first."""
+    """Jobs, newest first unless `order` says otherwise."""
     StopJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.StopJobRequest, _job_service_pb2.StopJobResponse]  # type: ignore[assignment]
     """Stops a job: STOPPED if nothing of it was assigned or ran, else STOPPING until its container has ended. Repeats
     are harmless. Errors: NOT_FOUND, FAILED_PRECONDITION (it has ended otherwise).
@@ -189,7 +189,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]:
-        """Jobs, newest first."""
+        """Jobs, newest first unless `order` says otherwise."""
 
     @_abc_1.abstractmethod
     def StopJob(
