@@ -115,8 +115,8 @@ chaos: setup ## a mixed load while a seeded nemesis breaks things, judged at the
 	    --store $(or $(STORE),sqlite) $(ARGS)
 
 .PHONY: fuzz
-fuzz: setup ## 20,000 requests made up from the API's document (CASES=n SEED=n)
-	FUZZ_CASES=$(or $(CASES),20000) FUZZ_SEED=$(or $(SEED),20261126) $(PYTEST) tests/fuzz -s $(ARGS)
+fuzz: setup ## 20,000 requests made up from the API's document (CASES=n SEED=n PATHS=regex)
+	FUZZ_PATHS='$(PATHS)' FUZZ_CASES=$(or $(CASES),20000) FUZZ_SEED=$(or $(SEED),20261126) $(PYTEST) tests/fuzz -s $(ARGS)
 
 .PHONY: bench
 bench: setup ## speed, as JSON and as a table

@@ -17,6 +17,8 @@ from easyq_gateway.openapi.document import Document
 #: At least so many requests are made (`make fuzz`: ten times as many).
 CASES = int(os.environ.get("FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261126"))
+#: Only paths that have this in them: to look at one of them again.
+PATHS = re.compile(os.environ.get("FUZZ_PATHS", ""))
 # Cases that schemathesis makes at the borders of each value, however many random ones are asked for; about.
 _AT_BORDERS = 4_400
 _LEAST_RANDOM = 5
@@ -37,7 +39,9 @@ def document() -> dict[str, Any]:
     for schema in made["components"]["schemas"].values():
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)
-    made["paths"] = {path: verbs for path, verbs in made["paths"].items() if not _ENDLESS.search(path)}
+    made["paths"] = {
+        path: verbs for path, verbs in made["paths"].items() if PATHS.search(path) and not _ENDLESS.search(path)
+    }
     return made
 
 

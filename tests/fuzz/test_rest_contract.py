@@ -93,8 +93,8 @@ def test_rest_keeps_its_contract(
 
 def test_enough_was_asked(ledger: Ledger) -> None:
     """The lane is as large as it says, and not everything was refused."""
-    if not ledger.requests:
-        pytest.skip("the test above did not run")
+    if not ledger.requests or fuzzed.PATHS.pattern:
+        pytest.skip("not all of the test above did run")
     print(f"{ledger.requests} requests by status: {ledger.statuses}")
     assert ledger.requests >= fuzzed.CASES
     assert ledger.statuses[200] > 0.2 * ledger.requests
