@@ -114,6 +114,10 @@ chaos: setup ## a mixed load while a seeded nemesis breaks things, judged at the
 	$(BIN)/python -m tests.chaos.nemesis --minutes $(or $(MINUTES),5) --seed $(or $(SEED),0) \
 	    --store $(or $(STORE),sqlite) $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## 20,000 requests made up from the API's document (CASES=n SEED=n PATHS=regex)
+	FUZZ_PATHS='$(PATHS)' FUZZ_CASES=$(or $(CASES),20000) FUZZ_SEED=$(or $(SEED),20261126) $(PYTEST) tests/fuzz -s $(ARGS)
+
 .PHONY: bench
 bench: setup ## speed, as JSON and as a table
 	$(BIN)/python -m bench $(ARGS)

@@ -1,5 +1,8 @@
 """Generates the Python stubs from protos/, or with --check fails where the committed ones are stale.
 
+The comments of the public protos go into a data file beside them, since stubs have none: the API's documentation is
+made of them.
+
 Everything is generated with the oldest grpcio-tools that we support, in an environment of its own that is
 kept in the user's cache: stubs run with the protobuf and grpcio that they were generated with and later ones,
 never with older.
@@ -11,6 +14,7 @@ import argparse
 import fcntl
 import filecmp
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,6 +23,8 @@ import sys
 import tempfile
 import venv
 from pathlib import Path
+
+from proto_comments import comments_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -40,7 +46,8 @@ TOOLS = (
 )
 
 # Folders whose whole content is generated, relative to the repository.
-GENERATED = ("clients/python/easyq/v1", "clients/python/easyq/_vendor", "protos/gen/easyq_internal")
+COMMENTS = "services/gateway/easyq_gateway/openapi/data"
+GENERATED = ("clients/python/easyq/v1", "clients/python/easyq/_vendor", "protos/gen/easyq_internal", COMMENTS)
 
 SERVICE = re.compile(r"^service\s+\w+", re.MULTILINE)
 VENDORED_IMPORT = re.compile(r"^(\s*)from buf\.validate import", re.MULTILINE)
@@ -96,6 +103,24 @@ def protoc(python: Path, out: Path, root: Path, files: list[Path]) -> None:
             subprocess.run([*command, *extra, *(str(file.relative_to(root)) for file in group)], check=True)
 
 
+def write_comments(python: Path, target: Path, files: list[Path]) -> None:
+    """Writes the comments of `files` as JSON: full name → text."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    site = site_packages(python)
+    with tempfile.NamedTemporaryFile(suffix=".binpb") as described:
+        command = [
+            str(python),
+            "-m",
+            "grpc_tools.protoc",
+            *(f"--proto_path={include}" for include in (PROTOS, THIRD_PARTY, site, site / "grpc_tools/_proto")),
+            "--include_source_info",
+            f"--descriptor_set_out={described.name}",
+        ]
+        subprocess.run([*command, *(str(file.relative_to(PROTOS)) for file in files)], check=True)
+        found = comments_of(Path(described.name).read_bytes())
+    target.write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def rewrite_vendored(folder: Path) -> None:
     """Points imports of `buf.validate` at our vendored copy, so that the client needs nobody else's."""
     for file in (*folder.rglob("*.py"), *folder.rglob("*.pyi")):
@@ -124,6 +149,7 @@ def generate(out: Path) -> None:
     protoc(python, vendor, THIRD_PARTY, [THIRD_PARTY / "buf/validate/validate.proto"])
     shutil.copyfile(THIRD_PARTY / "buf/validate/LICENSE", vendor / "buf/validate/LICENSE")
     protoc(python, out / "protos/gen", PROTOS, internal)
+    write_comments(python, out / COMMENTS / "comments.json", public)
     (out / "protos/gen/easyq_internal").mkdir(parents=True, exist_ok=True)
     for folder in (client / "easyq/v1", vendor, out / "protos/gen/easyq_internal"):
         rewrite_vendored(folder)

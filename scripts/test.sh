@@ -111,6 +111,9 @@ lane lint 600 make --no-print-directory lint
     COVERAGE_FILE=.coverage.integration tests integration 1200 "$JOBS" $covered "$@"
     show_what_is_done
 }
+# One process: what may be made up is found while the tests are collected. `make fuzz` has more of it.
+tests fuzz 900 0 "$@"
+show_what_is_done
 if [ -z "$system" ]; then
     e2e "$@"
     chaos "$@"

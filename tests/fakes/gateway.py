@@ -237,7 +237,7 @@ class FakeStore(Operators):
             and all(job.spec.labels.get(key) == value for key, _, value in labels)
             and _between(job, request)
         ]
-        items, token = page(found, request)
+        items, token = page(_ordered(found, request), request)
         return job_service_pb2.ListJobsResponse(items=items, next_page_token=token)
 
     def list_errors(self, request: job_service_pb2.ListErrorsRequest) -> job_service_pb2.ListErrorsResponse:
@@ -265,7 +265,7 @@ class FakeStore(Operators):
             and (not request.state or execution.state in request.state)
             and (not request.reason or execution.error.reason in request.reason)
         ]
-        items, token = page(found, request)
+        items, token = page(_ordered(found, request), request)
         return execution_service_pb2.ListExecutionsResponse(items=items, next_page_token=token)
 
     def task(self, task_id: str) -> job_pb2.Task:
@@ -407,6 +407,12 @@ def page(found: Sequence[Any], request: Any) -> tuple[Sequence[Any], str]:
     more = begin + size < len(found)
     token = base64.urlsafe_b64encode(json.dumps([digest, begin + size]).encode()).decode() if more else ""
     return found[begin : begin + size], token
+
+
+def _ordered(
+    newest_first: list[Any], request: job_service_pb2.ListJobsRequest | execution_service_pb2.ListExecutionsRequest
+) -> list[Any]:
+    return newest_first[::-1] if request.order == job_pb2.ListOrder.OLDEST else newest_first
 
 
 def _between(job: Job, request: job_service_pb2.ListJobsRequest | job_service_pb2.ListErrorsRequest) -> bool:

@@ -293,7 +293,7 @@ class FakeReads(FakeLookups):
             and not (where.kept_only and job.delete_requested)
             and _within(job.created_at, where.created_from, where.created_before)
         )
-        return _page(found, lambda j: (j.created_at, j.job_id), after, limit)
+        return _page(found, lambda j: (j.created_at, j.job_id), after, limit, oldest=where.oldest)
 
     async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
         found = (
@@ -305,7 +305,7 @@ class FakeReads(FakeLookups):
             and (not where.reasons or (e.failure is not None and e.failure.reason in where.reasons))
             and _within(e.created_at, where.created_from, where.created_before)
         )
-        return _page(found, lambda e: (e.created_at, e.execution_id), after, limit)
+        return _page(found, lambda e: (e.created_at, e.execution_id), after, limit, oldest=where.oldest)
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         return sorted(self._of(job_id), key=lambda e: -e.attempt)[:limit]
@@ -557,12 +557,18 @@ def _within(at: int, from_: int | None, before: int | None) -> bool:
 
 
 def _page(
-    found: Iterable[Listed], key: Callable[[Listed], tuple[int, str]], after: Place | None, limit: int
+    found: Iterable[Listed],
+    key: Callable[[Listed], tuple[int, str]],
+    after: Place | None,
+    limit: int,
+    *,
+    oldest: bool,
 ) -> list[Listed]:
-    newest_first = sorted(found, key=key, reverse=True)
+    ordered = sorted(found, key=key, reverse=not oldest)
     if after is not None:
-        newest_first = [record for record in newest_first if key(record) < (after.created_at, after.id)]
-    return newest_first[:limit]
+        place = (after.created_at, after.id)
+        ordered = [record for record in ordered if (key(record) > place if oldest else key(record) < place)]
+    return ordered[:limit]
 
 
 def _longest(marked: Iterable[tuple[int | None, str]], before: int, limit: int) -> list[str]:

@@ -20,7 +20,7 @@ from tests.support.missing import PREFIX
 from tests.support.redis_server import RedisServer, redis_binary, valkey_binary
 from tests.support.registry import Registry, registry_binary
 
-KINDS = ("unit", "contract", "integration", "e2e", "chaos")
+KINDS = ("unit", "contract", "integration", "fuzz", "e2e", "chaos")
 
 
 # ------------------------------------------------------------------------------------------------------- Docker

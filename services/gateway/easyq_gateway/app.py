@@ -36,6 +36,7 @@ from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Links, all_bindings
 from easyq_gateway.interceptor import EdgeInterceptor
 from easyq_gateway.rest.byhand import ByHand, Route
+from easyq_gateway.rest.documentation import Documentation
 from easyq_gateway.rest.events import Events
 from easyq_gateway.rest.large import Large
 from easyq_gateway.rest.server import RestServer
@@ -339,7 +340,12 @@ class App:
         bound = settings.rest_listen.rpartition(":")[0]
         return RestServer(
             settings.rest_listen,
-            [*self._transcoded(requests, bodies), *byhand.routes(), *Events(watching=self._watching).routes()],
+            [
+                *self._transcoded(requests, bodies),
+                *byhand.routes(),
+                *Events(watching=self._watching).routes(),
+                *Documentation(version=self._version).routes(),
+            ],
             rules=OriginRules.of(hosts=settings.allowed_hosts, origins=settings.allowed_origins, bound=bound),
             requests=requests,
             streams=streams,

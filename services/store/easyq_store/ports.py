@@ -179,6 +179,8 @@ class JobFilter:
     kept_only: bool = False
     # Why the newest attempt that has ended failed.
     reasons: tuple[FailureReason, ...] = ()
+    # Oldest first, instead of newest first.
+    oldest: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,16 +193,18 @@ class ExecutionFilter:
     reasons: tuple[FailureReason, ...] = ()
     created_from: int | None = None
     created_before: int | None = None
+    # Oldest first, instead of newest first.
+    oldest: bool = False
 
 
 class Reads(Lookups, Protocol):
     """Reads outside plans. They see every write that was answered before they began."""
 
     async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
-        """Jobs newest first."""
+        """Jobs in their order, those behind `after` in it."""
 
     async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
-        """Executions newest first."""
+        """Executions likewise."""
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         """The job's newest executions, highest attempt first."""

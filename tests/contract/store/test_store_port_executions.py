@@ -341,6 +341,26 @@ async def test_lists_of_executions_in_whole_and_in_pages(
     assert paged == found
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        ExecutionFilter(),
+        ExecutionFilter(job_id="j1"),
+        ExecutionFilter(task_id="mail", states=(ExecutionState.FAILED, ExecutionState.LOST)),
+        ExecutionFilter(reasons=(FailureReason.OOM_KILLED, FailureReason.HOST_LOST)),
+        ExecutionFilter(created_from=T0 + 2, created_before=T0 + 4),
+    ],
+)
+async def test_oldest_first_is_newest_first_backwards(listed: Persistence, where: ExecutionFilter) -> None:
+    newest = await listed.reads.list_executions(where, None, 100)
+    assert newest
+    oldest, found, place = replace(where, oldest=True), [], None
+    while page := await listed.reads.list_executions(oldest, place, 2):
+        found += page
+        place = Place(created_at=page[-1].created_at, id=page[-1].execution_id)
+    assert found == newest[::-1]
+
+
 async def test_executions_by_beginning(listed: Persistence) -> None:
     found = await listed.reads.executions_beginning("j1-", 2)
     assert [made.execution_id for made in found] == ["j1-1", "j1-2"]

@@ -345,6 +345,45 @@ async def test_lists_of_jobs_in_whole_and_in_pages(listed: Persistence, where: J
     assert paged == found
 
 
+async def _pages(store: Persistence, where: JobFilter, size: int) -> list[str]:
+    ids: list[str] = []
+    place: Place | None = None
+    while page := await store.reads.list_jobs(where, place, size):
+        ids += [made.job_id for made in page]
+        place = Place(created_at=page[-1].created_at, id=page[-1].job_id)
+    return ids
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        JobFilter(),
+        JobFilter(task_id="mail"),
+        JobFilter(states=(JobState.RUNNING, JobState.FAILED)),
+        JobFilter(labels=("a=1",)),
+        JobFilter(labels=("a=1", "b=2"), task_id="mail"),
+        JobFilter(reasons=(FailureReason.OOM_KILLED, FailureReason.TIMEOUT)),
+        JobFilter(created_from=T0 + 2, created_before=T0 + 4),
+    ],
+)
+async def test_oldest_first_is_newest_first_backwards(listed: Persistence, where: JobFilter) -> None:
+    newest = [made.job_id for made in await listed.reads.list_jobs(where, None, 100)]
+    assert newest
+    oldest = replace(where, oldest=True)
+    assert [made.job_id for made in await listed.reads.list_jobs(oldest, None, 100)] == newest[::-1]
+    assert await _pages(listed, oldest, 2) == newest[::-1]
+
+
+async def test_pages_stay_while_jobs_arrive(listed: Persistence) -> None:
+    """Newest first, what arrives is before the first page; oldest first, it comes at the end."""
+    [first, second] = await listed.reads.list_jobs(JobFilter(), None, 2)
+    await put(listed, job("j6", created_at=T0 + 5))
+    place = Place(created_at=second.created_at, id=second.job_id)
+    rest = await listed.reads.list_jobs(JobFilter(), place, 9)
+    assert [made.job_id for made in (first, second, *rest)] == ["j5", "j4", "j3", "j2", "j1"]
+    assert (await _pages(listed, JobFilter(oldest=True), 4))[-2:] == ["j5", "j6"]
+
+
 async def test_jobs_by_beginning_and_by_image(store: Persistence) -> None:
     await put(
         store,

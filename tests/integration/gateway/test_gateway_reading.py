@@ -192,6 +192,19 @@ async def test_the_dispatcher_explains(start_gateway: Starter) -> None:
     assert item["waiting"]["reason"] == "LIMIT_FULL"
 
 
+async def test_lists_go_from_either_end(gateway: Client) -> None:
+    made = [(await gateway.enqueue())["jobId"] for _ in range(3)]
+    first = await gateway.get("/jobs?order=oldest&pageSize=2")
+    assert "order=OLDEST" in first["nextUrl"]
+    rest = await gateway.get(first["nextUrl"])
+    assert [job["jobId"] for job in (*first["items"], *rest["items"])] == made
+    for query in ("", "?order=NEWEST"):
+        assert [job["jobId"] for job in (await gateway.get(f"/jobs{query}"))["items"]] == made[::-1]
+    executions = (await gateway.get("/executions?order=OLDEST"))["items"]
+    assert [execution["jobId"] for execution in executions] == made
+    assert list((await gateway.call("GET", "/jobs?order=up")).fields) == ["order"]
+
+
 async def test_lists_of_jobs_tell_why_each_waits(gateway: Client) -> None:
     queued, retried, later, runs = [await gateway.enqueue("mail") for _ in range(4)]
     dispatcher = gateway.behind.dispatchers[0]

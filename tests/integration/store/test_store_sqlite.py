@@ -169,6 +169,10 @@ PAGES = {
     "jobs by reason": lists.jobs(JobFilter(reasons=(FailureReason.TIMEOUT,), states=(JobState.FAILED,)), AFTER, 10),
     "jobs of a task by reason": lists.jobs(JobFilter(task_id="t", reasons=(FailureReason.TIMEOUT,)), AFTER, 10),
     "jobs of a task in a state": lists.jobs(JobFilter(task_id="t", states=(JobState.FAILED,)), AFTER, 10),
+    "oldest jobs of a task in states": lists.jobs(
+        JobFilter(task_id="t", states=(JobState.QUEUED, JobState.FAILED), created_from=T0, oldest=True), AFTER, 10
+    ),
+    "oldest executions": lists.executions(ExecutionFilter(oldest=True), AFTER, 10),
     "executions": lists.executions(ExecutionFilter(created_from=T0), AFTER, 10),
     "executions of a task": lists.executions(ExecutionFilter(task_id="t"), AFTER, 10),
     "executions in states": lists.executions(ExecutionFilter(states=(ExecutionState.LOST,)), AFTER, 10),

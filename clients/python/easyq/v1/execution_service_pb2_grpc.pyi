@@ -35,7 +35,7 @@ class ExecutionServiceStub:
     GetExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _job_pb2.Execution]
     """One execution. Errors: NOT_FOUND."""
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]
-    """Executions, newest first."""
+    """Executions, newest first unless `order` says otherwise."""
     StopExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.StopExecutionRequest, _execution_service_pb2.StopExecutionResponse]
     """Stops one execution; nothing follows it. Its job is stopped with it, unless that recurs: then its schedule goes on.
     Errors: NOT_FOUND, FAILED_PRECONDITION.
@@ -47,7 +47,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     GetExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _job_pb2.Execution]  # type: ignore[assignment]
     """One execution. Errors: NOT_FOUND."""
     ListExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
-    """Executions, newest first."""
+    """Executions, newest first unless `order` says otherwise."""
     StopExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.StopExecutionRequest, _execution_service_pb2.StopExecutionResponse]  # type: ignore[assignment]
     """Stops one execution; nothing follows it. Its job is stopped with it, unless that recurs: then its schedule goes on.
     Errors: NOT_FOUND, FAILED_PRECONDITION.
@@ -68,7 +68,7 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.ListExecutionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ListExecutionsResponse, _abc.Awaitable[_execution_service_pb2.ListExecutionsResponse]]:
-        """Executions, newest first."""
+        """Executions, newest first unless `order` says otherwise."""
 
     @_abc_1.abstractmethod
     def StopExecution(

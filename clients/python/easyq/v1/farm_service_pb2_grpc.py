@@ -170,7 +170,8 @@ class FarmServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListLimits(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Limits over task names, in the order in which they were given.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -54,6 +54,7 @@ class FarmServiceStub:
     ExplainPool: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ExplainPoolRequest, _farm_service_pb2.ExplainPoolResponse]
     """Why work of a pool waits. Errors: NOT_FOUND."""
     ListLimits: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ListLimitsRequest, _farm_service_pb2.ListLimitsResponse]
+    """Limits over task names, in the order in which they were given."""
     ListBreakers: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ListBreakersRequest, _farm_service_pb2.ListBreakersResponse]
     """Breakers that are not closed."""
     ResetBreaker: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ResetBreakerRequest, _farm_service_pb2.ResetBreakerResponse]
@@ -87,6 +88,7 @@ class FarmServiceAsyncStub(FarmServiceStub):
     ExplainPool: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ExplainPoolRequest, _farm_service_pb2.ExplainPoolResponse]  # type: ignore[assignment]
     """Why work of a pool waits. Errors: NOT_FOUND."""
     ListLimits: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ListLimitsRequest, _farm_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
+    """Limits over task names, in the order in which they were given."""
     ListBreakers: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ListBreakersRequest, _farm_service_pb2.ListBreakersResponse]  # type: ignore[assignment]
     """Breakers that are not closed."""
     ResetBreaker: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ResetBreakerRequest, _farm_service_pb2.ResetBreakerResponse]  # type: ignore[assignment]
@@ -176,7 +178,8 @@ class FarmServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _farm_service_pb2.ListLimitsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_farm_service_pb2.ListLimitsResponse, _abc.Awaitable[_farm_service_pb2.ListLimitsResponse]]: ...
+    ) -> _typing.Union[_farm_service_pb2.ListLimitsResponse, _abc.Awaitable[_farm_service_pb2.ListLimitsResponse]]:
+        """Limits over task names, in the order in which they were given."""
 
     @_abc_1.abstractmethod
     def ListBreakers(

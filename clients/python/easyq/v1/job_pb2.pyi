@@ -90,6 +90,42 @@ class StateCount(_message.Message):
 Global___StateCount: _TypeAlias = StateCount  # noqa: Y015
 
 @_typing.final
+class ListOrder(_message.Message):
+    """Which end of a list comes first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _By:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ListOrder._By.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNSPECIFIED: ListOrder._By.ValueType  # 0
+        NEWEST: ListOrder._By.ValueType  # 1
+        """What was created last. The default."""
+        OLDEST: ListOrder._By.ValueType  # 2
+        """What was created first."""
+
+    class By(_By, metaclass=_ByEnumTypeWrapper): ...
+    UNSPECIFIED: ListOrder.By.ValueType  # 0
+    NEWEST: ListOrder.By.ValueType  # 1
+    """What was created last. The default."""
+    OLDEST: ListOrder.By.ValueType  # 2
+    """What was created first."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrder: _TypeAlias = ListOrder  # noqa: Y015
+
+@_typing.final
 class Job(_message.Message):
     """One enqueue."""
 

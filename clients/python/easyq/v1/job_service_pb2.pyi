@@ -209,12 +209,15 @@ class ListJobsRequest(_message.Message):
     CREATED_BEFORE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Only of this task."""
     page_size: _builtins.int
     """1 to 1,000, default 50."""
     page_token: _builtins.str
-    """From the page before; bound to its filters."""
+    """From the page before; bound to its filters and its order."""
+    order: _job_pb2.ListOrder.By.ValueType
+    """Default NEWEST."""
     @_builtins.property
     def state(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.Job.State.ValueType]:
         """Only in one of these states."""
@@ -239,10 +242,11 @@ class ListJobsRequest(_message.Message):
         created_before: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str = ...,
+        order: _job_pb2.ListOrder.By.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "page_size", b"page_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "label", b"label", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "label", b"label", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015

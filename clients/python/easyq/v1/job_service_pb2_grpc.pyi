@@ -48,7 +48,7 @@ class JobServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]
     """One job; with `wait`, once it has ended. Errors: NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
-    """Jobs, newest first."""
+    """Jobs, newest first unless `order` says otherwise."""
     StopJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.StopJobRequest, _job_service_pb2.StopJobResponse]
     """Stops a job: STOPPED if nothing of it was assigned or ran, else STOPPING until its container has ended. Repeats
     are harmless. Errors: NOT_FOUND, FAILED_PRECONDITION (it has ended otherwise).
@@ -60,7 +60,9 @@ class JobServiceStub:
     FAILED_PRECONDITION (it does not recur, or has ended).
     """
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_service_pb2.ResumeJobResponse]
-    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors: NOT_FOUND,
+    FAILED_PRECONDITION (it does not recur, or has ended).
+    """
     TriggerJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobRequest, _job_service_pb2.TriggerJobResponse]
     """Runs a job now: one that waits for its time or its back-off becomes due; a recurring one (also paused) gets an
     execution beside its fires, within its `overlap`. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or is queued
@@ -106,7 +108,7 @@ class JobServiceAsyncStub(JobServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """One job; with `wait`, once it has ended. Errors: NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Jobs, newest first."""
+    """Jobs, newest first unless `order` says otherwise."""
     StopJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.StopJobRequest, _job_service_pb2.StopJobResponse]  # type: ignore[assignment]
     """Stops a job: STOPPED if nothing of it was assigned or ran, else STOPPING until its container has ended. Repeats
     are harmless. Errors: NOT_FOUND, FAILED_PRECONDITION (it has ended otherwise).
@@ -118,7 +120,9 @@ class JobServiceAsyncStub(JobServiceStub):
     FAILED_PRECONDITION (it does not recur, or has ended).
     """
     ResumeJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_service_pb2.ResumeJobResponse]  # type: ignore[assignment]
-    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+    """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors: NOT_FOUND,
+    FAILED_PRECONDITION (it does not recur, or has ended).
+    """
     TriggerJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobRequest, _job_service_pb2.TriggerJobResponse]  # type: ignore[assignment]
     """Runs a job now: one that waits for its time or its back-off becomes due; a recurring one (also paused) gets an
     execution beside its fires, within its `overlap`. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or is queued
@@ -185,7 +189,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]:
-        """Jobs, newest first."""
+        """Jobs, newest first unless `order` says otherwise."""
 
     @_abc_1.abstractmethod
     def StopJob(
@@ -221,7 +225,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ResumeJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ResumeJobResponse, _abc.Awaitable[_job_service_pb2.ResumeJobResponse]]:
-        """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors as PauseJob."""
+        """Goes on with a paused job; what it missed is treated as `misfire` says. Repeats are harmless. Errors: NOT_FOUND,
+        FAILED_PRECONDITION (it does not recur, or has ended).
+        """
 
     @_abc_1.abstractmethod
     def TriggerJob(

@@ -76,7 +76,7 @@ class ByHand:
             yield Route(verb="GET", segments=(*place, "stream"), handler=self._live, streams=True)
 
     async def _root(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
-        _read_query(request, ())
+        read_query(request, ())
         return json_answer(json.dumps({"name": "EasyQ", "version": self._version, "status": "/status"}))
 
     async def _healthcheck(self, _request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
@@ -94,7 +94,7 @@ class ByHand:
         self, request: web.BaseRequest, where: dict[str, str], stream: log_service_pb2.LogStream.Name.ValueType
     ) -> web.StreamResponse:
         """The stored bytes of one stream: all, from `offset`, or a Range of them."""
-        offset = _offset(_read_query(request, ("offset",)))
+        offset = _offset(read_query(request, ("offset",)))
         execution = await self._find(where)
         size = execution.stderr_bytes if stream == STDERR else execution.stdout_bytes
         wanted = _wanted(request, offset, size)
@@ -110,7 +110,7 @@ class ByHand:
 
     async def _both(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
         """The stored bytes of both streams, chunk by chunk."""
-        _read_query(request, ())
+        read_query(request, ())
         execution = await self._find(where)
         asked = log_service_pb2.ReadLogsRequest(execution_id=execution.execution_id)
         chunks = _data(self._logs.read(asked))
@@ -118,7 +118,7 @@ class ByHand:
 
     async def _live(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
         """Both streams as they come, until the execution, or the job with all its attempts, has ended."""
-        _read_query(request, ())
+        read_query(request, ())
         execution = await self._find(where)
         asked = log_service_pb2.ReadLogsRequest(follow=True)
         if where.get("execution_id"):
@@ -224,7 +224,7 @@ async def _data(events: AsyncIterator[log_service_pb2.ReadLogsResponse]) -> Asyn
             yield event.chunk.data
 
 
-def _read_query(request: web.BaseRequest, known: tuple[str, ...]) -> dict[str, str]:
+def read_query(request: web.BaseRequest, known: tuple[str, ...]) -> dict[str, str]:
     """Returns the parameters. Raises `InvalidArgument` for unknown and repeated ones."""
     problems = Problems()
     found: dict[str, str] = {}

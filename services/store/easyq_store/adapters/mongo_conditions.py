@@ -25,9 +25,13 @@ def listed(where: JobFilter | ExecutionFilter, after: Place | None) -> Document:
     if where.created_before is not None:
         created["$lt"] = where.created_before
     if after is not None:
-        created["$lte"] = after.created_at
-        # The bound above is the index's; this only passes over those of that very millisecond.
-        conditions["$or"] = [{"createdAt": {"$lt": after.created_at}}, {"_id": {"$lt": after.id}}]
+        # The first bound is the index's; the other only passes over those of that very millisecond.
+        if where.oldest:
+            created["$gte"] = after.created_at
+            conditions["$or"] = [{"createdAt": {"$gt": after.created_at}}, {"_id": {"$gt": after.id}}]
+        else:
+            created["$lte"] = after.created_at
+            conditions["$or"] = [{"createdAt": {"$lt": after.created_at}}, {"_id": {"$lt": after.id}}]
     if created:
         conditions["createdAt"] = created
     return conditions

@@ -16,6 +16,7 @@ from easyq_store.ports import ExecutionFilter, JobFilter, Place
 T = TypeVar("T")
 
 _NEWEST_FIRST: Sort = [("createdAt", -1), ("_id", -1)]
+_OLDEST_FIRST: Sort = [("createdAt", 1), ("_id", 1)]
 
 # Questions on the wire at once for the sake of one answer.
 _BESIDE = 16
@@ -32,13 +33,13 @@ class MongoReads(MongoLookups):
         conditions = listed(where, after)
         if where.labels:
             conditions["labels"] = where.labels[0] if len(where.labels) == 1 else {"$all": list(where.labels)}
-        return await self._records(JOBS, conditions, sort=_NEWEST_FIRST, limit=limit)
+        return await self._records(JOBS, conditions, sort=_order(where), limit=limit)
 
     async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
         conditions = listed(where, after)
         if where.job_id:
             conditions["jobId"] = where.job_id
-        return await self._records(EXECUTIONS, conditions, sort=_NEWEST_FIRST, limit=limit)
+        return await self._records(EXECUTIONS, conditions, sort=_order(where), limit=limit)
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         return await self._records(EXECUTIONS, {"jobId": job_id}, sort=[("attempt", -1)], limit=limit)
@@ -299,6 +300,10 @@ class MongoReads(MongoLookups):
         ids = {"$gte": chunk_id(execution_id, stream, 0), "$lte": at}
         last = await self._first("chunks", {"_id": ids}, sort=[("_id", -1)], only=("_id",))
         return last["_id"] if last else at
+
+
+def _order(where: JobFilter | ExecutionFilter) -> Sort:
+    return _OLDEST_FIRST if where.oldest else _NEWEST_FIRST
 
 
 def _chunk(execution_id: str, stream: Stream, document: Document) -> LogChunk:

@@ -6,7 +6,7 @@ from easyq.v1.execution_service_pb2 import ListExecutionsRequest, ListExecutions
 from easyq.v1.farm_service_pb2 import SearchHit, SearchResponse
 from easyq.v1.job_pb2 import Execution as ExecutionMessage
 from easyq.v1.job_pb2 import Job as JobMessage
-from easyq.v1.job_pb2 import StateCount
+from easyq.v1.job_pb2 import ListOrder, StateCount
 from easyq.v1.job_pb2 import Task as TaskMessage
 from easyq.v1.job_pb2 import Trigger as TriggerMessage
 from easyq.v1.job_service_pb2 import ListErrorsRequest, ListErrorsResponse, ListJobsRequest, ListJobsResponse
@@ -155,6 +155,7 @@ def job_filter(request: ListJobsRequest) -> JobFilter:
         labels=tuple(sorted(set(request.label))),
         created_from=timestamp_ms(request.created_after) if request.HasField("created_after") else None,
         created_before=timestamp_ms(request.created_before) if request.HasField("created_before") else None,
+        oldest=request.order == ListOrder.OLDEST,
     )
 
 
@@ -179,6 +180,7 @@ def execution_filter(request: ListExecutionsRequest) -> ExecutionFilter:
         reasons=members(FailureReason, request.reason, "reason"),
         created_from=timestamp_ms(request.created_after) if request.HasField("created_after") else None,
         created_before=timestamp_ms(request.created_before) if request.HasField("created_before") else None,
+        oldest=request.order == ListOrder.OLDEST,
     )
 
 

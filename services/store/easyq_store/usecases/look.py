@@ -65,7 +65,7 @@ async def get_execution(ctx: Context, task_id: str, job_id: str, execution_id: s
 
 
 async def list_jobs(ctx: Context, where: JobFilter, token: str, size: int) -> tuple[list[JobView], str]:
-    """A page of jobs without executions, newest first, and the next page's token. Errors: INVALID_ARGUMENT."""
+    """A page of jobs without executions, and the next page's token. Errors: INVALID_ARGUMENT."""
     found = await ctx.store.reads.list_jobs(where, _place(token, where), size + 1)
     page, following = _page(found, size, where, lambda job: (job.created_at, job.job_id))
     return [JobView(job=job) for job in page], following
@@ -79,7 +79,7 @@ async def list_waiting(ctx: Context, task_id: str, limit: int) -> list[Execution
 async def list_executions(
     ctx: Context, where: ExecutionFilter, token: str, size: int
 ) -> tuple[list[ExecutionView], str]:
-    """A page of executions, newest first, and the next page's token. Errors: INVALID_ARGUMENT."""
+    """A page of executions, and the next page's token. Errors: INVALID_ARGUMENT."""
     found = await ctx.store.reads.list_executions(where, _place(token, where), size + 1)
     page, following = _page(found, size, where, lambda e: (e.created_at, e.execution_id))
     return await _views(ctx.store.reads, page), following

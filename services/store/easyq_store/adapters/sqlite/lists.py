@@ -1,4 +1,4 @@
-"""The statements behind lists: each a walk down an index, newest first, from the place where the page before ended.
+"""The statements behind lists: each a walk along an index, from either end or the place where the page before ended.
 
 A filter with several states is several walks, one for each, put together afterwards.
 """
@@ -42,7 +42,7 @@ def _walk_jobs(where: JobFilter, state: int | None, after: Place | None, limit: 
         (False, True): "job_state",
         (True, True): "job_task_state",
     }[bool(where.task_id), state is not None]
-    conditions = _Conditions("job_id")
+    conditions = _Conditions("job_id", oldest=where.oldest)
     conditions.equal("task_id", where.task_id or None)
     conditions.equal("state", state)
     if where.kept_only:
@@ -53,7 +53,7 @@ def _walk_jobs(where: JobFilter, state: int | None, after: Place | None, limit: 
 
 def _walk_failed(where: JobFilter, reason: int, after: Place | None, limit: int) -> Query:
     """Walks the jobs that failed for a reason. Nearly all of them have given up: states are looked at one by one."""
-    conditions = _Conditions("job_id")
+    conditions = _Conditions("job_id", oldest=where.oldest)
     conditions.add("failure_reason IS NOT NULL")
     conditions.equal("failure_reason", int(reason))
     conditions.equal("task_id", where.task_id or None)
@@ -68,13 +68,13 @@ def _walk_failed(where: JobFilter, reason: int, after: Place | None, limit: int)
 def _labelled(where: JobFilter, after: Place | None, limit: int) -> Query:
     """Walks the first label's jobs; the other conditions are looked at one job at a time."""
     first, *others = where.labels
-    walk = _Conditions("job_id")
+    walk = _Conditions("job_id", oldest=where.oldest)
     walk.equal("label", first)
     walk.span(where.created_from, where.created_before, after)
     for label in others:
         walk.add(_HAS_LABEL, label)
     if where.task_id or where.states or where.reasons or where.kept_only:
-        job = _Conditions("job_id")
+        job = _Conditions("job_id", oldest=where.oldest)
         if where.kept_only:
             job.add("delete_requested = 0")
         job.equal("task_id", where.task_id or None)
@@ -109,7 +109,7 @@ def _walk_executions(
     state: int | None = None,
     reason: int | None = None,
 ) -> Query:
-    conditions = _Conditions("execution_id")
+    conditions = _Conditions("execution_id", oldest=where.oldest)
     conditions.equal("job_id", where.job_id or None)
     conditions.equal("task_id", where.task_id or None)
     if state is None:
@@ -126,10 +126,11 @@ def _walk_executions(
 
 
 class _Conditions:
-    """Conditions joined by AND, with their values."""
+    """Conditions joined by AND, with their values. `oldest`: the walk goes up the index, else down."""
 
-    def __init__(self, id_column: str) -> None:
+    def __init__(self, id_column: str, *, oldest: bool) -> None:
         self._id = id_column
+        self._beyond, self._direction = (">", "ASC") if oldest else ("<", "DESC")
         self._parts: list[str] = []
         self.values: list[str | int] = []
 
@@ -155,8 +156,9 @@ class _Conditions:
         if created_before is not None:
             self.add("created_at < ?", created_before)
         if after is not None:
-            self.add(f"(created_at, {self._id}) < (?, ?)", after.created_at, after.id)
+            self.add(f"(created_at, {self._id}) {self._beyond} (?, ?)", after.created_at, after.id)
 
     def query(self, select: str, limit: int) -> Query:
-        text = f"{select} WHERE {self.text} ORDER BY created_at DESC, {self._id} DESC LIMIT ?"
+        way = self._direction
+        text = f"{select} WHERE {self.text} ORDER BY created_at {way}, {self._id} {way} LIMIT ?"
         return text, [*self.values, limit]

@@ -157,20 +157,22 @@ class SqliteReads:
     async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
         queries = lists.jobs(where, after, limit)
         return await self._read(
-            lambda t: _newest(
+            lambda t: _first(
                 (JOBS.record(row) for query in queries for row in t.connection.execute(*query)),
                 lambda job: (job.created_at, job.job_id),
                 limit,
+                oldest=where.oldest,
             )
         )
 
     async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
         queries = lists.executions(where, after, limit)
         return await self._read(
-            lambda t: _newest(
+            lambda t: _first(
                 (EXECUTIONS.record(row) for query in queries for row in t.connection.execute(*query)),
                 lambda e: (e.created_at, e.execution_id),
                 limit,
+                oldest=where.oldest,
             )
         )
 
@@ -248,7 +250,7 @@ class SqliteReads:
             found = (
                 JOBS.record(row) for image in images for row in tables.connection.execute(statement, (image, limit))
             )
-            return _newest(found, lambda job: (job.created_at, job.job_id), limit)
+            return _first(found, lambda job: (job.created_at, job.job_id), limit)
 
         return await self._read(read)
 
@@ -378,5 +380,5 @@ def _held(row: Any) -> HeldHead:
     )
 
 
-def _newest(found: Iterable[R], key: Callable[[R], tuple[int, str]], limit: int) -> list[R]:
-    return heapq.nlargest(limit, found, key=key)
+def _first(found: Iterable[R], key: Callable[[R], tuple[int, str]], limit: int, *, oldest: bool = False) -> list[R]:
+    return heapq.nsmallest(limit, found, key=key) if oldest else heapq.nlargest(limit, found, key=key)

@@ -1,0 +1,53 @@
+"""The API's document, for programs and for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from aiohttp import web
+
+from easyq_gateway.openapi.comments import load_comments
+from easyq_gateway.openapi.document import Document
+from easyq_gateway.openapi.page import render, style
+from easyq_gateway.rest.answers import COMMON_HEADERS, json_answer
+from easyq_gateway.rest.byhand import Route, read_query
+
+_PAGE_HEADERS: Mapping[str, str] = {
+    **COMMON_HEADERS,
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Documentation:
+    """Made once, at the start: what can't be described is found there."""
+
+    def __init__(self, *, version: str) -> None:
+        document = Document(load_comments(), version=version).build()
+        self._json = json.dumps(document, ensure_ascii=False)
+        self._page = render(document)
+        self._style = style()
+
+    def routes(self) -> Iterator[Route]:
+        """Yields its routes."""
+        yield Route(verb="GET", segments=("openapi.json",), handler=self._document)
+        yield Route(verb="GET", segments=("docs",), handler=self._docs)
+        yield Route(verb="GET", segments=("docs", "style.css"), handler=self._css)
+
+    async def _document(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+        read_query(request, ())
+        return json_answer(self._json)
+
+    async def _docs(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+        read_query(request, ())
+        return _text(self._page, "text/html")
+
+    async def _css(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+        read_query(request, ())
+        return _text(self._style, "text/css")
+
+
+def _text(text: str, kind: str) -> web.Response:
+    return web.Response(text=text, content_type=kind, charset="utf-8", headers=_PAGE_HEADERS)
