@@ -72,6 +72,8 @@ class FakeStore(Operators):
         self.cut_logs_after: int | None = None
         self.open_readers = 0
         self.follows: list[log_service_pb2.FollowLogsRequest] = []
+        # Raised to the next follower that has got what is stored.
+        self.follow_error: EasyQError | None = None
         self._changed = asyncio.Condition()
         self._seconds = 1_900_000_000
 
@@ -421,9 +423,13 @@ class FakeStore(Operators):
                 async for event in self._chunks(id_, stream, at):
                     event.chunk.at.FromMilliseconds(self._seconds * 1000)
                     yield log_service_pb2.FollowLogsResponse(chunk=event.chunk)
+            if self.follow_error is not None:
+                error, self.follow_error = self.follow_error, None
+                raise error
             end = self._end(id_)
             if end is not None:
                 end.attempt, end.complete = execution.attempt, execution.logs_complete
+                end.job_ended &= execution is self._of_job(execution.job_id)[-1]
                 yield log_service_pb2.FollowLogsResponse(end=end)
                 return
             if request.stored_only:

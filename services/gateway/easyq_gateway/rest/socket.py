@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _MOST_REASON = 123
 # Close codes of our own are 4000 and the status that HTTP would have.
 _OWN_CODES = 4000
 
+# 16 bytes in base64.
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _GONE = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
 
 
@@ -54,11 +57,13 @@ class Socket:
 
     async def serve(self, events: AsyncIterator[log_service_pb2.FollowLogsResponse]) -> web.StreamResponse:
         """Sends all of it, and closes. Raises `Refused` where the handshake is wrong."""
+        headers = self._request.headers
+        if headers.get("Sec-WebSocket-Version") != "13" or not _KEY.fullmatch(headers.get("Sec-WebSocket-Key", "")):
+            raise _wrong()
         try:
             await self._socket.prepare(self._request)
         except web.HTTPException as error:
-            told = InvalidArgument("the handshake of WebSocket is wrong: it needs version 13 and a key of 16 bytes")
-            raise Refused(told, status=400, headers={"Connection": "close"}) from error
+            raise _wrong() from error
         reading = asyncio.create_task(self._read(), name="socket:read")
         sending = asyncio.create_task(self._send(events), name="socket:send")
         farewell: Farewell | None = Farewell(code=WSCloseCode.GOING_AWAY, reason="the gateway stops")
@@ -139,6 +144,11 @@ class Socket:
         with suppress(ConnectionError, TimeoutError, RuntimeError):
             async with asyncio.timeout(_CLOSING * 2):
                 await self._socket.close(code=farewell.code, message=_clipped(reason, _MOST_REASON))
+
+
+def _wrong() -> Refused:
+    told = InvalidArgument("the handshake of WebSocket is wrong: it needs version 13 and a key of 16 bytes")
+    return Refused(told, status=400, headers={"Connection": "close"})
 
 
 def _clipped(text: bytes, most: int) -> bytes:
