@@ -25,7 +25,15 @@ from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.log_service_pb2 import LogStream
 from easyq_chassis.batching import answer_batches
-from easyq_chassis.errors import Aborted, FailedPrecondition, FieldProblem, InvalidArgument, NotFound, Unavailable
+from easyq_chassis.errors import (
+    Aborted,
+    EasyQError,
+    FailedPrecondition,
+    FieldProblem,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from easyq_chassis.server import GrpcServer
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc

@@ -64,9 +64,7 @@ def test_long_output_comes_in_pieces() -> None:
 def test_each_line_has_one_time_however_it_came() -> None:
     stamper = Stamper()
     told = [("o", b"one\ntw", T1), ("o", b"o\n", T2), ("o", b"three", T2), ("o", b"", T2), ("o", b"\r\n\n", T2)]
-    assert b"".join(stamper.stamp(*one) for one in told).decode() == (
-        f"{T1} one\n{T1} two\n{T2} three\r\n{T2} \n"
-    )
+    assert b"".join(stamper.stamp(*one) for one in told).decode() == (f"{T1} one\n{T1} two\n{T2} three\r\n{T2} \n")
 
 
 def test_a_line_that_another_stream_breaks_has_two() -> None:
