@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import containers, control_plane, flood, latency, report, schedules
+from bench import containers, control_plane, flood, latency, logs, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood")
+PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "logs")
 
 
 class Bench:
@@ -33,6 +33,7 @@ class Bench:
             "enqueue": self._enqueue,
             "schedules": self._schedules,
             "flood": self._flood,
+            "logs": self._logs,
         }
 
     def run(self, part: str) -> None:
@@ -75,6 +76,11 @@ class Bench:
     def _flood(self) -> None:
         with RedisServer(valkey_binary()) as redis:
             self.figures += flood.measure(redis, self._folder, self._runs)
+
+    def _logs(self) -> None:
+        with DockerHost(dockerd_binary(), "bench") as host:
+            host.load_example_image()
+            self.figures += logs.measure(host, self._runs)
 
 
 def main() -> None:

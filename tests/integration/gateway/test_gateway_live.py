@@ -6,14 +6,13 @@ import contextlib
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import grpc
 import pytest
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from easyq.v1 import log_service_pb2 as api
 from easyq.v1.job_pb2 import Execution, Job, Trigger
@@ -24,6 +23,7 @@ from easyq_gateway import interceptor
 from easyq_gateway.rest import pace, socket
 from tests.fakes import gateway as fakes
 from tests.integration.gateway.conftest import Client, Starter
+from tests.support.live import Reader, closed, read_socket, read_sse
 from tests.support.waiting import eventually
 
 OUT = b"one\ntwo\n\xff\x00three\r\nno end"
@@ -70,78 +70,6 @@ def places(job: Any) -> list[str]:
 
 def ws(gateway: Client, path: str, **options: Any) -> connect:
     return connect(gateway.url.replace("http", "ws") + path, **options)
-
-
-class Reader:
-    """Puts a live stream's frames together, and checks on the way that no byte is missing or doubled."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.output: dict[tuple[str, str], bytes] = {}
-        self.begun: dict[str, dict[str, Any]] = {}
-        self.ends: list[dict[str, Any]] = []
-        self.position = ""
-
-    def take(self, event: str, data: dict[str, Any]) -> None:
-        self.events.append(event)
-        if event == "attempt":
-            self.begun[data["executionId"]] = data
-        elif event == "end":
-            self.ends.append(data)
-        elif event == "log":
-            raw = data["text"].encode() if "text" in data else base64.b64decode(data["base64"])
-            self.add(data["executionId"], data["stream"], data["offset"], raw)
-
-    def add(self, execution_id: str, stream: str, offset: int, data: bytes) -> None:
-        begin = self.begun[execution_id][f"{stream.lower()}Offset"]
-        had = self.output.get((execution_id, stream), b"")
-        assert offset == begin + len(had)
-        self.output[execution_id, stream] = had + data
-
-    def of(self, job: Any, stream: str) -> bytes:
-        return self.output.get((job["executionId"], stream), b"")
-
-
-async def read_socket(socket: ClientConnection, reader: Reader, until: int | None = None) -> None:
-    """Reads frames until the end, or until so many bytes of output are there."""
-    async for frame in socket:
-        if isinstance(frame, bytes):
-            name = {1: "STDOUT", 2: "STDERR"}[frame[0]]
-            reader.events.append("log")
-            reader.add(list(reader.begun)[-1], name, int.from_bytes(frame[1:9], "big"), frame[9:])
-        else:
-            told = json.loads(frame)
-            reader.position = told.pop("position")
-            reader.take(told.pop("type"), told)
-        if until is not None and sum(map(len, reader.output.values())) >= until:
-            return
-
-
-async def closed(socket: ClientConnection, reader: Reader | None = None) -> None:
-    """Reads until the socket is closed, for whatever reason."""
-    with contextlib.suppress(websockets.ConnectionClosed):
-        await read_socket(socket, reader or Reader())
-
-
-async def read_sse(lines: AsyncIterator[bytes], reader: Reader, until: int | None = None) -> list[str]:
-    """Reads events likewise; returns the comments on the way."""
-    event, data, comments = "", "", []
-    async for line in lines:
-        name, _, value = line.decode().rstrip("\n").partition(": ")
-        if name == "id":
-            reader.position = value
-        elif name == "event":
-            event = value
-        elif name == "data":
-            data = value
-        elif line.startswith(b":"):
-            comments.append(value)
-        elif line == b"\n" and event:
-            reader.take(event, json.loads(data))
-            event = ""
-            if until is not None and sum(map(len, reader.output.values())) >= until:
-                break
-    return comments
 
 
 # ---------------------------------------------------------------------------------------------------------- WebSocket
@@ -221,31 +149,16 @@ async def test_a_reader_that_comes_back_loses_and_doubles_nothing(gateway: Clien
         after = f"?from={reader.position}" if reader.position else ""
         if how == "ws":
             async with ws(gateway, f"{job['jobUrl']}/ws{after}") as socket:
-                # The beginning is told again, from where it goes on.
-                await read_socket_again(socket, reader, written)
+                await read_socket(socket, reader, until=written)
         else:
             headers = {"Accept": "text/event-stream", "Last-Event-ID": reader.position}
             async with gateway.session.get(f"{gateway.url}{job['jobUrl']}/stream", headers=headers) as response:
-                again = Reader()
-                again.output, again.begun = reader.output, Pinned(reader.begun)
-                await read_sse(response.content, again, until=written)
-                reader.position, reader.begun = again.position, again.begun
+                await read_sse(response.content, reader, until=written)
+        reader.again()
         await gateway.store.write(job["executionId"], LogStream.STDOUT, b"%d" % number)
         written += 1
     assert reader.of(job, "STDOUT") == OUT + b"0123"
     assert reader.of(job, "STDERR") == ERR
-
-
-class Pinned(dict[str, dict[str, Any]]):
-    """Keeps what was told of an execution first."""
-
-    def __setitem__(self, key: str, value: dict[str, Any]) -> None:
-        self.setdefault(key, value)
-
-
-async def read_socket_again(socket: ClientConnection, reader: Reader, until: int) -> None:
-    reader.begun = Pinned(reader.begun)
-    await read_socket(socket, reader, until=until)
 
 
 async def test_a_position_of_another_job_is_none(gateway: Client, job: Any) -> None:
