@@ -5,12 +5,15 @@ import base64
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from typing import Any
 
 import aiohttp
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
+
+# What a reader is told that is to come again.
+_BUSY = frozenset({429, 503})
 
 
 class Reader:
@@ -69,7 +72,7 @@ async def closed(socket: ClientConnection, reader: Reader | None = None) -> None
         await read_socket(socket, reader or Reader())
 
 
-async def read_sse(lines: AsyncIterator[bytes], reader: Reader, until: int | None = None) -> list[str]:
+async def read_sse(lines: AsyncIterable[bytes], reader: Reader, until: int | None = None) -> list[str]:
     """Reads events likewise; returns the comments on the way."""
     event, data, comments = "", "", []
     async for line in lines:
@@ -100,18 +103,33 @@ class _Pinned(dict[str, dict[str, Any]]):
 async def raw_digest(session: aiohttp.ClientSession, url: str) -> str:
     """SHA-256 of all that a raw stream brings."""
     digest = hashlib.sha256()
-    async with session.get(url) as response:
-        async for data in response.content.iter_any():
-            digest.update(data)
-    return digest.hexdigest()
+    while True:
+        async with session.get(url) as response:
+            if response.status in _BUSY:
+                await asyncio.sleep(1)
+                continue
+            assert response.status == 200, response
+            async for data in response.content.iter_any():
+                digest.update(data)
+            return digest.hexdigest()
 
 
 async def binary_digest(url: str, *, pause: float = 0.0) -> str:
     """SHA-256 of all output that binary frames bring; `pause`: seconds that the reader takes for each."""
     digest = hashlib.sha256()
-    async with connect(url, max_size=None, open_timeout=60, ping_timeout=None) as socket:
+    async with await _connected(url) as socket:
         async for frame in socket:
             if isinstance(frame, bytes):
                 digest.update(frame[9:])
                 await asyncio.sleep(pause)
     return digest.hexdigest()
+
+
+async def _connected(url: str) -> ClientConnection:
+    while True:
+        try:
+            return await connect(url, max_size=None, open_timeout=120, ping_timeout=None)
+        except websockets.InvalidStatus as refused:
+            if refused.response.status_code not in _BUSY:
+                raise
+        await asyncio.sleep(1)

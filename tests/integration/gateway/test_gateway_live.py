@@ -194,7 +194,7 @@ async def raw_handshake(gateway: Client, path: str, headers: dict[str, str]) -> 
         **headers,
     }
     reader, writer = await asyncio.open_connection(host, int(port))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items() if value is not None)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     status = int(head.split()[1])

@@ -95,7 +95,8 @@ ATTEMPTS = st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=30)), m
 def test_every_byte_once_and_in_order_over_any_breaks(attempts: list[tuple[bytes, bytes]], seed: int) -> None:
     job, followed = Job(attempts, seed), Followed(FollowLogsRequest(job_id="j"))
     got: dict[tuple[str, int], bytes] = {}
-    begun, ended = [], []
+    begun: list[str] = []
+    ended: list[api.LogEnd] = []
     while not ended or not ended[-1].job_ended:
         for event in job.events(followed.rest()):
             new = followed.take(event)

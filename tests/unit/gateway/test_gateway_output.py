@@ -11,7 +11,8 @@ T1, T2 = "2030-01-31T08:00:00.000Z", "2030-01-31T08:00:01.500Z"
 
 
 def pieces_of(*chunks: bytes) -> list[Piece]:
-    pieces, found, offset = TextPieces(), [], 0
+    pieces, offset = TextPieces(), 0
+    found: list[Piece] = []
     for data in chunks:
         found += pieces.take(offset, data, T1)
         offset += len(data)

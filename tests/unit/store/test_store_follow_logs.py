@@ -118,7 +118,8 @@ async def test_the_last_lines_are_those_that_began_last(
     writes: list[tuple[Stream, str, int]], count: int, window: int
 ) -> None:
     """Against all lines, sorted by when their first byte was stored."""
-    chunks, at = [], 0
+    chunks: list[LogChunk] = []
+    at = 0
     for stream, text, after in writes:
         at += after
         end = max((c.end for c in chunks if c.stream is stream), default=0)
@@ -272,7 +273,7 @@ async def test_nothing_stored_is_read_again_for_a_stream_that_is_silent(world: W
         looks += 1
         return await plain(*arguments)  # type: ignore[arg-type]
 
-    reads.read_chunks = counted  # type: ignore[method-assign]
+    reads.read_chunks = counted  # type: ignore[method-assign, assignment]
     events = [e async for e in read_logs(world.ctx, Wanted(execution_id=running), QUICK)]
     assert b"".join(e.data for e in events if isinstance(e, LogChunk)) == b"x" * 20_000
     assert looks <= 4
