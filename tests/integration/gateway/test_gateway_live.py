@@ -490,7 +490,7 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_the_others_are_not(
     async with aiohttp.ClientSession(read_bufsize=1024) as slow:
         # Neither is read: the buffers on the way are smaller than the output.
         stalled = await slow.get(f"{gateway.url}{job['jobUrl']}/stream", headers=headers)
-        idle = await ws(gateway, f"{job['jobUrl']}/ws?binary=1", max_queue=1)
+        idle = await ws(gateway, f"{job['jobUrl']}/ws?binary=1", max_queue=1, ping_interval=None)
         reader = Reader()
         async with ws(gateway, f"{job['jobUrl']}/ws?binary=1", max_size=None) as socket:
             await read_socket(socket, reader, until=size)

@@ -23,6 +23,8 @@ _MOST_RECEIVED = 4096
 # Seconds that a reader gets to answer a close, and a ping.
 _CLOSING = 2.0
 _SILENT = 120.0
+# Seconds for which what a stalled reader did not take is kept for it, with the close behind it.
+_KEPT = 60.0
 # What WebSocket has room for, in bytes.
 _MOST_REASON = 123
 # Close codes of our own are 4000 and the status that HTTP would have.
@@ -133,7 +135,7 @@ class Socket:
         """A close is sent behind what was not taken, and may be taken with it later; but not kept for ever."""
         transport = self._request.transport
         if transport is not None:
-            asyncio.get_running_loop().call_later(pace.STALLED, transport.abort)
+            asyncio.get_running_loop().call_later(_KEPT, transport.abort)
 
     async def _close(self, farewell: Farewell) -> None:
         reason = farewell.reason.encode()
