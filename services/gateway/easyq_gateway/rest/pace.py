@@ -14,6 +14,8 @@ T = TypeVar("T")
 STALLED = 60.0
 #: Seconds of silence after which a sign of life is sent, before which proxies don't close a connection.
 QUIET = 15.0
+# Seconds for which a stalled reader's connection is kept.
+_KEPT = 60.0
 
 
 class Stalled(Exception):
@@ -27,15 +29,24 @@ async def taken(request: web.BaseRequest, writing: Awaitable[None]) -> None:
     """Waits until something written is taken, as long as any of it is. Raises `Stalled`, `ConnectionError`."""
     task = asyncio.ensure_future(writing)
     try:
+        # It is written in the task's first step; what waits behind that is the taking.
+        await asyncio.sleep(0)
         before = _unsent(request)
         while not (await asyncio.wait({task}, timeout=STALLED))[0]:
             unsent = _unsent(request)
             if unsent >= before:
+                _drop_later(request)
                 raise Stalled
             before = unsent
         task.result()
     finally:
         task.cancel()
+
+
+def _drop_later(request: web.BaseRequest) -> None:
+    """What was not taken may be taken later, with the end behind it; but it is not kept for ever."""
+    if request.transport is not None:
+        asyncio.get_running_loop().call_later(_KEPT, request.transport.abort)
 
 
 def _unsent(request: web.BaseRequest) -> int:

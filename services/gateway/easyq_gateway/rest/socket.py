@@ -23,8 +23,6 @@ _MOST_RECEIVED = 4096
 # Seconds that a reader gets to answer a close, and a ping.
 _CLOSING = 2.0
 _SILENT = 120.0
-# Seconds for which what a stalled reader did not take is kept for it, with the close behind it.
-_KEPT = 60.0
 # What WebSocket has room for, in bytes.
 _MOST_REASON = 123
 # Close codes of our own are 4000 and the status that HTTP would have.
@@ -105,7 +103,6 @@ class Socket:
             return None
         except pace.Stalled as error:
             self._log.warning("output_cut_off", path=target_of(self._request).path, error=str(error))
-            self._drop_later()
             return Farewell(code=WSCloseCode.POLICY_VIOLATION, reason=str(error))
         except Unavailable as error:
             return Farewell(code=WSCloseCode.TRY_AGAIN_LATER, reason=error.message)
@@ -130,12 +127,6 @@ class Socket:
             raise pace.Stalled
         self._asked_at = now if self._asked_at is None else self._asked_at
         await pace.taken(self._request, self._socket.ping())
-
-    def _drop_later(self) -> None:
-        """A close is sent behind what was not taken, and may be taken with it later; but not kept for ever."""
-        transport = self._request.transport
-        if transport is not None:
-            asyncio.get_running_loop().call_later(_KEPT, transport.abort)
 
     async def _close(self, farewell: Farewell) -> None:
         reason = farewell.reason.encode()
