@@ -479,9 +479,9 @@ async def test_requests_that_are_wrong(gateway: Client, request_: api.FollowLogs
 async def test_a_reader_that_takes_nothing_is_let_go_and_the_others_are_not(
     start_gateway: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "STALLED", 1.0)
+    monkeypatch.setattr(pace, "STALLED", 3.0)
     monkeypatch.setattr(fakes, "CHUNK", 256 * 1024)
-    gateway = await start_gateway()
+    gateway = await start_gateway(store_patience=10.0)
     job = await running(gateway)
     data = b"x" * (24 * 1024 * 1024)
     await gateway.store.write(job["executionId"], LogStream.STDOUT, data)
@@ -509,9 +509,9 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_the_others_are_not(
 async def test_a_reader_by_grpc_that_takes_nothing_is_let_go(
     start_gateway: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interceptor, "_STALLED", 1.0)
+    monkeypatch.setattr(interceptor, "_STALLED", 3.0)
     monkeypatch.setattr(fakes, "CHUNK", 256 * 1024)
-    gateway = await start_gateway()
+    gateway = await start_gateway(store_patience=10.0)
     job = await running(gateway)
     data = b"x" * (24 * 1024 * 1024)
     await gateway.store.write(job["executionId"], LogStream.STDOUT, data)
