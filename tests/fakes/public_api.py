@@ -299,8 +299,9 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
             with self.changed:
                 attempt = job.attempts[index]
                 pieces = self._pieces(job, index, offsets, request)
-                is_last = index == len(job.attempts) - 1
-                if begun == index and not pieces and not attempt.ended:
+                ended, is_last = attempt.ended, index == len(job.attempts) - 1
+                job_ended = is_last and job.ended
+                if begun == index and not pieces and not ended:
                     if request.stored_only:
                         return
                     self.changed.wait(0.5)
@@ -309,10 +310,10 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
                 begun = index
                 yield FollowLogsResponse(attempt=LogAttempt(execution_id=attempt.execution.execution_id))
             yield from pieces
-            if pieces or not attempt.ended:
+            if pieces or not ended:
                 continue
-            yield FollowLogsResponse(end=_end(attempt.execution, job_ended=is_last and job.ended))
-            if request.execution_id or (is_last and (job.ended or request.stored_only)):
+            yield FollowLogsResponse(end=_end(attempt.execution, job_ended=job_ended))
+            if request.execution_id or (is_last and (job_ended or request.stored_only)):
                 return
             with self.changed:
                 self.changed.wait_for(lambda: len(job.attempts) > index + 1 or self._stopping.is_set())  # noqa: B023
