@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import containers, control_plane, events, flood, latency, report, schedules
+from bench import containers, control_plane, events, flood, latency, logs, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "events")
+PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "logs", "events")
 
 
 class Bench:
@@ -34,6 +34,7 @@ class Bench:
             "schedules": self._schedules,
             "flood": self._flood,
             "events": self._events,
+            "logs": self._logs,
         }
 
     def run(self, part: str) -> None:
@@ -80,6 +81,11 @@ class Bench:
     def _events(self) -> None:
         with RedisServer(valkey_binary()) as redis:
             self.figures += events.measure(redis, self._folder, self._runs)
+
+    def _logs(self) -> None:
+        with DockerHost(dockerd_binary(), "bench") as host:
+            host.load_example_image()
+            self.figures += logs.measure(host, self._runs)
 
 
 def main() -> None:

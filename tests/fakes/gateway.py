@@ -25,7 +25,15 @@ from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.log_service_pb2 import LogStream
 from easyq_chassis.batching import answer_batches
-from easyq_chassis.errors import Aborted, FailedPrecondition, FieldProblem, InvalidArgument, NotFound, Unavailable
+from easyq_chassis.errors import (
+    Aborted,
+    EasyQError,
+    FailedPrecondition,
+    FieldProblem,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from easyq_chassis.server import GrpcServer
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
@@ -74,6 +82,9 @@ class FakeStore(Operators):
         self.lose_answers = 0
         self.cut_logs_after: int | None = None
         self.open_readers = 0
+        self.follows: list[log_service_pb2.FollowLogsRequest] = []
+        # Raised to the next follower that has got what is stored.
+        self.follow_error: EasyQError | None = None
         self._changed = asyncio.Condition()
         self._seconds = 1_900_000_000
 
@@ -359,6 +370,85 @@ class FakeStore(Operators):
             async with self._changed:
                 await self._changed.wait()
 
+    async def follow(
+        self, request: log_service_pb2.FollowLogsRequest
+    ) -> AsyncIterator[log_service_pb2.FollowLogsResponse]:
+        """The same with beginnings, from a position or with the last lines of stdout."""
+        self.follows.append(request)
+        self._require_followed(request)
+        position, after = request.position, 0
+        if request.HasField("position") and not request.execution_id:
+            after = self.executions[position.execution_id].attempt - (0 if position.ended else 1)
+        elif request.HasField("tail") and not request.execution_id:
+            after = self._of_job(request.job_id)[-1].attempt - 1
+        last = False
+        while not last:
+            execution = await self._attempt_after(request, after)
+            if execution is None:
+                return
+            async for event in self._followed(execution, request):
+                yield event
+                last = event.end.job_ended or (bool(request.execution_id) and event.HasField("end"))
+            last = last or bool(request.execution_id)
+            after = execution.attempt
+
+    def _require_followed(self, request: log_service_pb2.FollowLogsRequest) -> None:
+        if request.execution_id:
+            self.get_execution(execution_service_pb2.GetExecutionRequest(execution_id=request.execution_id))
+        else:
+            self.job("", request.job_id)
+
+    async def _attempt_after(self, request: log_service_pb2.FollowLogsRequest, after: int) -> Execution | None:
+        if request.execution_id:
+            return self.executions[request.execution_id]
+        while True:
+            for execution in self._of_job(request.job_id):
+                if execution.attempt > after:
+                    return execution
+            if request.stored_only:
+                return None
+            async with self._changed:
+                await self._changed.wait()
+
+    async def _followed(
+        self, execution: Execution, request: log_service_pb2.FollowLogsRequest
+    ) -> AsyncIterator[log_service_pb2.FollowLogsResponse]:
+        id_, names = execution.execution_id, (LogStream.STDOUT, LogStream.STDERR)
+        at: dict[tuple[str, Any], int] = {(id_, name): 0 for name in names}
+        if request.position.execution_id == id_:
+            at = {
+                (id_, LogStream.STDOUT): request.position.stdout_offset,
+                (id_, LogStream.STDERR): request.position.stderr_offset,
+            }
+        elif request.HasField("tail"):
+            lines = bytes(self.output.get((id_, LogStream.STDOUT), b"")).splitlines(keepends=True)
+            at[id_, LogStream.STDOUT] = sum(map(len, lines[: max(0, len(lines) - request.tail)]))
+        begun = log_service_pb2.LogAttempt(
+            execution_id=id_,
+            attempt=execution.attempt,
+            stdout_offset=at[id_, LogStream.STDOUT],
+            stderr_offset=at[id_, LogStream.STDERR],
+        )
+        yield log_service_pb2.FollowLogsResponse(attempt=begun)
+        while True:
+            for stream in request.streams or names:
+                async for event in self._chunks(id_, stream, at):
+                    event.chunk.at.FromMilliseconds(self._seconds * 1000)
+                    yield log_service_pb2.FollowLogsResponse(chunk=event.chunk)
+            if self.follow_error is not None:
+                error, self.follow_error = self.follow_error, None
+                raise error
+            end = self._end(id_)
+            if end is not None:
+                end.attempt, end.complete = execution.attempt, execution.logs_complete
+                end.job_ended &= execution is self._of_job(execution.job_id)[-1]
+                yield log_service_pb2.FollowLogsResponse(end=end)
+                return
+            if request.stored_only:
+                return
+            async with self._changed:
+                await self._changed.wait()
+
     async def _chunks(
         self, execution_id: str, stream: Any, at: dict[tuple[str, Any], int]
     ) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
@@ -532,6 +622,14 @@ class StoreServicer(
         self.store.open_readers += 1
         try:
             async for event in self.store.read(request):
+                yield event
+        finally:
+            self.store.open_readers -= 1
+
+    async def FollowLogs(self, request: Any, context: Any) -> Any:
+        self.store.open_readers += 1
+        try:
+            async for event in self.store.follow(request):
                 yield event
         finally:
             self.store.open_readers -= 1

@@ -23,8 +23,8 @@ PATHS = re.compile(os.environ.get("FUZZ_PATHS", ""))
 _AT_BORDERS = 4_400
 _LEAST_RANDOM = 5
 
-# What has no end here, where no job has one.
-_ENDLESS = re.compile(r"/stream$")
+# What has no end here, where no job has one, and what is no HTTP.
+_ENDLESS = re.compile(r"/(stream|events|ws)$")
 
 _SCHEDULES = ("startAt", "startIn", "cron")
 _OF_RECURRING = ("timeZone", "overlap", "misfire", "jitter", "misfireDeadline", "startAfter", "endAt", "maxRuns")

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from easyq import _rpc
 from easyq.client import DEFAULT_SERVER, DEFAULT_TASK, ENDED, PAGE, RunResult
-from easyq.cursor import Gap, LogCursor
+from easyq.cursor import Gap, LogCursor, Since, since_of
 from easyq.errors import DeadlineExceeded, EasyQError
 from easyq.outage import PAUSES, Outage, wait_before_repeat
 from easyq.spec import DurationLike, to_duration
@@ -113,11 +113,22 @@ class AsyncClient:
         execution_id: str = "",
         follow: bool = False,
         streams: tuple[LogStream.Name.ValueType, ...] = (),
+        tail: int | None = None,
+        since: Since | None = None,
+        timestamps: bool = False,
         patience: float = 60.0,
         on_break: Callable[[EasyQError], None] | None = None,
     ) -> AsyncIterator[LogChunk | LogEnd]:
         """The output of a job, attempt after attempt, or of one execution; with `follow` until the end."""
-        cursor = LogCursor(job_id=job_id, execution_id=execution_id, follow=follow, streams=streams)
+        cursor = LogCursor(
+            job_id=job_id,
+            execution_id=execution_id,
+            follow=follow,
+            streams=streams,
+            tail=tail,
+            since=since_of(since),
+            timestamps=timestamps,
+        )
         outage = Outage(patience)
         while not cursor.ended:
             try:
@@ -231,7 +242,7 @@ class AsyncClient:
 
     async def _read(self, cursor: LogCursor) -> AsyncIterator[LogChunk | LogEnd | None]:
         """One stream: what is new in each answer."""
-        call: Any = self._logs.ReadLogs(cursor.request())
+        call: Any = self._logs.FollowLogs(cursor.request())
         try:
             async for response in call:
                 yield cursor.accept(response)

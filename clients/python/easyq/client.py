@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import Message
 
 from easyq import _rpc
-from easyq.cursor import Gap, LogCursor
+from easyq.cursor import Gap, LogCursor, Since, since_of
 from easyq.errors import DeadlineExceeded, EasyQError
 from easyq.operators import OperatorCalls
 from easyq.outage import PAUSES, Outage, wait_before_repeat
@@ -156,16 +156,30 @@ class Client(OperatorCalls):
         execution_id: str = "",
         follow: bool = False,
         streams: tuple[LogStream.Name.ValueType, ...] = (),
+        tail: int | None = None,
+        since: Since | None = None,
+        timestamps: bool = False,
         patience: float = 60.0,
         on_break: Callable[[EasyQError], None] | None = None,
     ) -> Iterator[LogChunk | LogEnd]:
         """The output of a job, attempt after attempt, or of one execution; with `follow` until the end.
 
+        `tail` begins with the last so many lines (of a job: of its newest execution), `since` with what was stored
+        since a time, or so long ago (`"10m"`). With `timestamps` the `at` of a chunk holds for all of its bytes.
+
         Gives a LogChunk for each piece, in order per stream, and a LogEnd for each execution that has ended. Where the
         connection breaks it is made anew and goes on at the next byte: nothing is lost or doubled. `on_break` is told
         once of each outage; one that lasts longer than `patience` seconds is raised. Raises NotFound.
         """
-        cursor = LogCursor(job_id=job_id, execution_id=execution_id, follow=follow, streams=streams)
+        cursor = LogCursor(
+            job_id=job_id,
+            execution_id=execution_id,
+            follow=follow,
+            streams=streams,
+            tail=tail,
+            since=since_of(since),
+            timestamps=timestamps,
+        )
         outage = Outage(patience)
         while not cursor.ended:
             try:
@@ -216,7 +230,7 @@ class Client(OperatorCalls):
 
     def _read(self, cursor: LogCursor) -> Iterator[LogChunk | LogEnd | None]:
         """One stream: what is new in each answer."""
-        call = self._logs.ReadLogs(cursor.request())
+        call = self._logs.FollowLogs(cursor.request())
         try:
             for response in call:
                 yield cursor.accept(response)

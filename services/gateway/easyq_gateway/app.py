@@ -35,10 +35,12 @@ from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Links, all_bindings
 from easyq_gateway.interceptor import EdgeInterceptor
-from easyq_gateway.rest.byhand import ByHand, Route
+from easyq_gateway.rest.byhand import ByHand
 from easyq_gateway.rest.documentation import Documentation
 from easyq_gateway.rest.events import Events
 from easyq_gateway.rest.large import Large
+from easyq_gateway.rest.live import Live
+from easyq_gateway.rest.routes import Route
 from easyq_gateway.rest.server import RestServer
 from easyq_gateway.rest.transcoder import Call, Transcoder
 from easyq_gateway.servicer import ExecutionServicer, FarmServicer, JobServicer, LogServicer, TaskServicer
@@ -53,6 +55,7 @@ from easyq_gateway.usecases.deleting import Deleting
 from easyq_gateway.usecases.explaining import Explaining
 from easyq_gateway.usecases.farm import Farm
 from easyq_gateway.usecases.feed import Feed
+from easyq_gateway.usecases.following import Following
 from easyq_gateway.usecases.logs import Logs
 from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
@@ -230,13 +233,9 @@ class App:
 
     def _build_views(self, checker: Checker, clock: Clock) -> None:
         settings = self._settings
-        self._logs = Logs(
-            checker=checker,
-            jobs=self._store,
-            logs=GrpcLogStore(self._channels[settings.store]),
-            clock=clock,
-            patience=settings.stream_patience,
-        )
+        logs = GrpcLogStore(self._channels[settings.store])
+        self._logs = Logs(checker=checker, jobs=self._store, logs=logs, clock=clock, patience=settings.stream_patience)
+        self._following = Following(checker=checker, logs=logs, clock=clock, patience=settings.stream_patience)
         self._farm = Farm(
             checker=checker,
             store=self._store,
@@ -321,7 +320,7 @@ class App:
             matchings=self._matchings,
             explaining=self._explaining,
         )
-        logs = LogServicer(logs=self._logs)
+        logs = LogServicer(logs=self._logs, following=self._following)
         events = EventServicer(watching=self._watching)
         for register, servicer, name in (
             (job_service_pb2_grpc.add_JobServiceServicer_to_server, job, "JobService"),
@@ -336,7 +335,8 @@ class App:
 
     def _rest_server(self, requests: Gate, streams: Gate, bodies: Gate) -> RestServer:
         settings = self._settings
-        byhand = ByHand(logs=self._logs, farm=self._farm, version=self._version)
+        live = Live(logs=self._logs, following=self._following)
+        byhand = ByHand(logs=self._logs, live=live, farm=self._farm, version=self._version)
         bound = settings.rest_listen.rpartition(":")[0]
         return RestServer(
             settings.rest_listen,

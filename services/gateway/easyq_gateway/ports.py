@@ -6,7 +6,7 @@ may be repeated, since every id is made here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -130,6 +130,12 @@ class LogStore(Protocol):
 
     def read_logs(self, request: log_service_pb2.ReadLogsRequest) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
         """Yields what is stored, then (with `follow`) what comes. Does not repeat a broken stream."""
+        ...
+
+    def follow_logs(
+        self, request: log_service_pb2.FollowLogsRequest
+    ) -> AsyncGenerator[log_service_pb2.FollowLogsResponse]:
+        """Yields what is stored from a place on, then what comes, at the reader's pace. Does not repeat either."""
         ...
 
 

@@ -9,7 +9,7 @@ from easyq.v1.execution_service_pb2 import GetExecutionRequest, ListExecutionsRe
 from easyq.v1.farm_service_pb2 import SearchRequest
 from easyq.v1.job_pb2 import Execution, Job, Trigger
 from easyq.v1.job_service_pb2 import ListJobsRequest, StopJobResponse
-from easyq.v1.log_service_pb2 import ReadLogsRequest
+from easyq.v1.log_service_pb2 import FollowLogsRequest, LogPosition, ReadLogsRequest
 from easyq.v1.task_service_pb2 import GetTaskRequest, ListTasksRequest
 from easyq_chassis import ids
 from easyq_chassis.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
@@ -198,6 +198,45 @@ async def test_logs_of_what_never_ran(ports: Ports) -> None:
     for of in ({"execution_id": ids.new_execution_id()}, {"job_id": "nope"}):
         with pytest.raises(NotFound):
             await follow(**of)
+
+
+async def test_following_what_never_ran(ports: Ports) -> None:
+    accepted = await ports.submit()
+
+    async def follow(**of: Any) -> list[Any]:
+        return [event async for event in ports.logs.follow_logs(FollowLogsRequest(**of))]
+
+    following = [
+        asyncio.create_task(follow(execution_id=accepted.execution_id)),
+        asyncio.create_task(follow(job_id=accepted.job_id)),
+        asyncio.create_task(follow(job_id=accepted.job_id, tail=10)),
+        asyncio.create_task(follow(job_id=accepted.job_id, position=LogPosition(execution_id=accepted.execution_id))),
+    ]
+    [begun] = await follow(job_id=accepted.job_id, stored_only=True)
+    assert (begun.attempt.execution_id, begun.attempt.attempt) == (accepted.execution_id, 1)
+    assert not any(task.done() for task in following)
+    await ports.jobs.stop_job(StopJobRequest(job_id=accepted.job_id))
+    for task in following:
+        begun, ended = await asyncio.wait_for(task, 30)
+        assert begun.attempt.execution_id == ended.end.execution_id == accepted.execution_id
+        assert (ended.end.state, ended.end.job_ended, ended.end.attempt) == ("STOPPED", True, 1)
+    for of in ({"execution_id": ids.new_execution_id()}, {"job_id": "nope"}):
+        with pytest.raises(NotFound):
+            await follow(**of)
+
+
+async def test_a_follower_that_saw_an_end_goes_on_with_the_next_attempt(ports: Ports) -> None:
+    accepted = await ports.submit()
+    await ports.jobs.stop_job(StopJobRequest(job_id=accepted.job_id))
+    again = RetryJobRequest(job_id=accepted.job_id, execution_id=ids.new_execution_id())
+    await ports.jobs.retry_job(again)
+    await ports.jobs.stop_job(StopJobRequest(job_id=accepted.job_id))
+    position = LogPosition(execution_id=accepted.execution_id, ended=True)
+    for of in (FollowLogsRequest(position=position), FollowLogsRequest(tail=1)):
+        of.job_id = accepted.job_id
+        events = [event async for event in ports.logs.follow_logs(of)]
+        assert [event.WhichOneof("event") for event in events] == ["attempt", "end"]
+        assert (events[0].attempt.execution_id, events[0].attempt.attempt) == (again.execution_id, 2)
 
 
 async def test_no_agent_was_ever_there(ports: Ports) -> None:

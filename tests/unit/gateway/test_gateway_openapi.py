@@ -36,6 +36,8 @@ from easyq_gateway.openapi.schemas import Schemas, component_name
 from easyq_gateway.rest.answers import _STATUS
 from easyq_gateway.rest.byhand import ByHand
 from easyq_gateway.rest.documentation import Documentation
+from easyq_gateway.rest.events import Events
+from easyq_gateway.rest.live import Live
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.defaults import TaskDefaults
 from tests.unit.gateway.test_gateway_codec_properties import BODIES, specs
@@ -82,7 +84,8 @@ def test_it_has_every_route_and_no_other() -> None:
     """A route by hand that is missing here belongs into openapi/byhand.py."""
     nothing: Any = None
     by_hand = [
-        *ByHand(logs=nothing, farm=nothing, version="1").routes(),
+        *ByHand(logs=nothing, live=Live(logs=nothing, following=nothing), farm=nothing, version="1").routes(),
+        *Events(watching=nothing).routes(),
         *Documentation(version="1").routes(),
     ]
     served = {(route.verb, template(route.segments)) for route in by_hand}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -164,12 +165,24 @@ class GrpcLogStore:
     async def read_logs(
         self, request: log_service_pb2.ReadLogsRequest
     ) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
-        call = self._stub.ReadLogs(request)
-        try:
-            async for event in call:
+        async with aclosing(_events(self._stub.ReadLogs(request))) as events:
+            async for event in events:
                 yield event
-        except grpc.aio.AioRpcError as error:
-            told = from_rpc_error(error)
-            raise (without_echo(told) if isinstance(told, NotFound) else told) from error
-        finally:
-            call.cancel()
+
+    async def follow_logs(
+        self, request: log_service_pb2.FollowLogsRequest
+    ) -> AsyncGenerator[log_service_pb2.FollowLogsResponse]:
+        async with aclosing(_events(self._stub.FollowLogs(request))) as events:
+            async for event in events:
+                yield event
+
+
+async def _events(call: Any) -> AsyncGenerator[Any]:
+    try:
+        async for event in call:
+            yield event
+    except grpc.aio.AioRpcError as error:
+        told = from_rpc_error(error)
+        raise (without_echo(told) if isinstance(told, NotFound) else told) from error
+    finally:
+        call.cancel()
