@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import TYPE_CHECKING, TypeVar
 
 from easyq.reading import PAGE, label_filters
-from easyq.v1 import execution_service_pb2 as executions
+from easyq.v1 import execution_service_pb2 as execution_api
 from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1 import job_service_pb2 as api
-from easyq.v1 import task_service_pb2 as tasks
+from easyq.v1 import task_service_pb2 as task_api
 from easyq.v1.job_pb2 import Execution, Failure, Job, Task
 from easyq.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from easyq.v1.execution_service_pb2_grpc import ExecutionServiceStub
-    from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
-    from easyq.v1.job_service_pb2_grpc import JobServiceStub
-    from easyq.v1.task_service_pb2_grpc import TaskServiceStub
+    from easyq.v1.execution_service_pb2_grpc import ExecutionServiceAsyncStub
+    from easyq.v1.farm_service_pb2_grpc import FarmServiceAsyncStub
+    from easyq.v1.job_service_pb2_grpc import JobServiceAsyncStub
+    from easyq.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -29,10 +29,10 @@ Item = TypeVar("Item")
 class AsyncReadingCalls(ABC):
     """Mixed into the client on asyncio; what is said of `easyq.reading.ReadingCalls` holds here too."""
 
-    _executions: ExecutionServiceStub
-    _farm: FarmServiceStub
-    _jobs: JobServiceStub
-    _tasks: TaskServiceStub
+    _executions: ExecutionServiceAsyncStub
+    _farm: FarmServiceAsyncStub
+    _jobs: JobServiceAsyncStub
+    _tasks: TaskServiceAsyncStub
 
     @abstractmethod
     async def _call(self, method: Callable[..., Awaitable[Answer]], request: Message, *, repeat: bool = True) -> Answer:
@@ -94,7 +94,7 @@ class AsyncReadingCalls(ABC):
     async def execution(self, execution_id: str) -> Execution:
         """One execution. Raises NotFound, and InvalidArgument where the id is no UUID."""
         return await self._call(
-            self._executions.GetExecution, executions.GetExecutionRequest(execution_id=execution_id)
+            self._executions.GetExecution, execution_api.GetExecutionRequest(execution_id=execution_id)
         )
 
     def executions(
@@ -103,7 +103,7 @@ class AsyncReadingCalls(ABC):
         """Executions, newest first; only of one job or task, or in some states, if given. A page at a time."""
 
         async def page(token: str) -> tuple[Iterable[Execution], str]:
-            request = executions.ListExecutionsRequest(
+            request = execution_api.ListExecutionsRequest(
                 job_id=job_id, task_id=task, state=states, page_size=PAGE, page_token=token
             )
             answer = await self._call(self._executions.ListExecutions, request)
@@ -111,9 +111,9 @@ class AsyncReadingCalls(ABC):
 
         return _pages(page)
 
-    async def stop_execution(self, execution_id: str) -> executions.StopExecutionResponse:
+    async def stop_execution(self, execution_id: str) -> execution_api.StopExecutionResponse:
         """Stops one execution; a recurring job's schedule goes on. Raises NotFound, FailedPrecondition."""
-        request = executions.StopExecutionRequest(execution_id=execution_id)
+        request = execution_api.StopExecutionRequest(execution_id=execution_id)
         return await self._call(self._executions.StopExecution, request)
 
     # ----------------------------------------------------------------------------------------------------------- tasks
@@ -122,24 +122,26 @@ class AsyncReadingCalls(ABC):
         """All tasks by name, without their counts by state. A page at a time."""
 
         async def page(token: str) -> tuple[Iterable[Task], str]:
-            answer = await self._call(self._tasks.ListTasks, tasks.ListTasksRequest(page_size=PAGE, page_token=token))
+            answer = await self._call(
+                self._tasks.ListTasks, task_api.ListTasksRequest(page_size=PAGE, page_token=token)
+            )
             return answer.items, answer.next_page_token
 
         return _pages(page)
 
     async def task(self, task: str) -> Task:
         """One task, with its jobs counted by state. Raises NotFound."""
-        return await self._call(self._tasks.GetTask, tasks.GetTaskRequest(task_id=task))
+        return await self._call(self._tasks.GetTask, task_api.GetTaskRequest(task_id=task))
 
-    async def explain_task(self, task: str) -> tasks.ExplainTaskResponse:
+    async def explain_task(self, task: str) -> task_api.ExplainTaskResponse:
         """Why the executions of a task wait. Raises NotFound."""
-        return await self._call(self._tasks.ExplainTask, tasks.ExplainTaskRequest(task_id=task))
+        return await self._call(self._tasks.ExplainTask, task_api.ExplainTaskRequest(task_id=task))
 
-    async def delete_task(self, task: str, *, force: bool = False) -> tasks.DeleteTaskResponse:
+    async def delete_task(self, task: str, *, force: bool = False) -> task_api.DeleteTaskResponse:
         """Deletes a task; with `force` also one that has jobs, and those with it. Made once. Raises NotFound,
         FailedPrecondition."""
         return await self._call(
-            self._tasks.DeleteTask, tasks.DeleteTaskRequest(task_id=task, force=force), repeat=False
+            self._tasks.DeleteTask, task_api.DeleteTaskRequest(task_id=task, force=force), repeat=False
         )
 
     # ------------------------------------------------------------------------------------------------------------ farm

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from easyq.spec import DurationLike, to_duration
-from easyq.v1 import execution_service_pb2 as executions
+from easyq.v1 import execution_service_pb2 as execution_api
 from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1 import job_service_pb2 as api
-from easyq.v1 import task_service_pb2 as tasks
+from easyq.v1 import task_service_pb2 as task_api
 from easyq.v1.job_pb2 import Execution, Failure, Job, Task
 from easyq.v1.spec_pb2 import JobSpec
 
@@ -119,7 +119,7 @@ class ReadingCalls(ABC):
 
     def execution(self, execution_id: str) -> Execution:
         """One execution. Raises NotFound, and InvalidArgument where the id is no UUID."""
-        return self._call(self._executions.GetExecution, executions.GetExecutionRequest(execution_id=execution_id))
+        return self._call(self._executions.GetExecution, execution_api.GetExecutionRequest(execution_id=execution_id))
 
     def executions(
         self, *, job_id: str = "", task: str = "", states: Sequence[Execution.State.ValueType] = ()
@@ -127,7 +127,7 @@ class ReadingCalls(ABC):
         """Executions, newest first; only of one job or task, or in some states, if given. A page at a time."""
 
         def page(token: str) -> tuple[Iterable[Execution], str]:
-            request = executions.ListExecutionsRequest(
+            request = execution_api.ListExecutionsRequest(
                 job_id=job_id, task_id=task, state=states, page_size=PAGE, page_token=token
             )
             answer = self._call(self._executions.ListExecutions, request)
@@ -135,9 +135,9 @@ class ReadingCalls(ABC):
 
         return _pages(page)
 
-    def stop_execution(self, execution_id: str) -> executions.StopExecutionResponse:
+    def stop_execution(self, execution_id: str) -> execution_api.StopExecutionResponse:
         """Stops one execution; a recurring job's schedule goes on. Raises NotFound, FailedPrecondition."""
-        request = executions.StopExecutionRequest(execution_id=execution_id)
+        request = execution_api.StopExecutionRequest(execution_id=execution_id)
         return self._call(self._executions.StopExecution, request)
 
     # ----------------------------------------------------------------------------------------------------------- tasks
@@ -146,23 +146,23 @@ class ReadingCalls(ABC):
         """All tasks by name, without their counts by state. A page at a time."""
 
         def page(token: str) -> tuple[Iterable[Task], str]:
-            answer = self._call(self._tasks.ListTasks, tasks.ListTasksRequest(page_size=PAGE, page_token=token))
+            answer = self._call(self._tasks.ListTasks, task_api.ListTasksRequest(page_size=PAGE, page_token=token))
             return answer.items, answer.next_page_token
 
         return _pages(page)
 
     def task(self, task: str) -> Task:
         """One task, with its jobs counted by state. Raises NotFound."""
-        return self._call(self._tasks.GetTask, tasks.GetTaskRequest(task_id=task))
+        return self._call(self._tasks.GetTask, task_api.GetTaskRequest(task_id=task))
 
-    def explain_task(self, task: str) -> tasks.ExplainTaskResponse:
+    def explain_task(self, task: str) -> task_api.ExplainTaskResponse:
         """Why the executions of a task wait. Raises NotFound."""
-        return self._call(self._tasks.ExplainTask, tasks.ExplainTaskRequest(task_id=task))
+        return self._call(self._tasks.ExplainTask, task_api.ExplainTaskRequest(task_id=task))
 
-    def delete_task(self, task: str, *, force: bool = False) -> tasks.DeleteTaskResponse:
+    def delete_task(self, task: str, *, force: bool = False) -> task_api.DeleteTaskResponse:
         """Deletes a task; with `force` also one that has jobs, and those with it. Made once. Raises NotFound,
         FailedPrecondition."""
-        return self._call(self._tasks.DeleteTask, tasks.DeleteTaskRequest(task_id=task, force=force), repeat=False)
+        return self._call(self._tasks.DeleteTask, task_api.DeleteTaskRequest(task_id=task, force=force), repeat=False)
 
     # ------------------------------------------------------------------------------------------------------------ farm
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from easyq.cli import exits
-from easyq.cli.checks import Check, Disk, of_disk, of_port, of_status, of_versions
+from easyq.cli.checks import Check, Disk, State, of_disk, of_port, of_status, of_versions
 from easyq.cli.frame import Out, Server, View, with_output, with_server
 from easyq.cli.plain import plain
 from easyq.cli.probe import Kind, look_at
@@ -31,6 +31,11 @@ _PORTS = ((10000, "rest"), (10001, "grpc"))
 _STYLES = {"ok": "good", "warn": "warn", "fail": "bad", "skip": "dim"}
 _LOCAL = ("127.", "localhost:", "[::1]", "unix:")
 _DEFAULT_SOCKET = "/var/run/docker.sock"
+_DOCKER: dict[type[Exception], str] = {
+    PermissionError: "add your user to the group docker, and log in again; or run it as root",
+    FileNotFoundError: "install Docker, or name another by DOCKER_HOST or `easyq up --docker-host`",
+    ConnectionRefusedError: "start it: systemctl start docker",
+}
 
 
 @click.command(short_help="Check server, Docker, Redis, store, ports, clock, versions, disk.")
@@ -124,12 +129,8 @@ def _docker(*, needed: bool) -> Iterator[Check]:
         told = _ask(host, "/version")
         info = _ask(host, "/info")
     except (OSError, ValueError, http.client.HTTPException) as error:
-        state = "fail" if needed else "warn"
-        todo = {
-            PermissionError: "add your user to the group docker, and log in again; or run it as root",
-            FileNotFoundError: "install Docker, or name another by DOCKER_HOST or `easyq up --docker-host`",
-            ConnectionRefusedError: "start it: systemctl start docker",
-        }.get(type(error), "see its log: journalctl -u docker")
+        state: State = "fail" if needed else "warn"
+        todo = _DOCKER.get(type(error), "see its log: journalctl -u docker")
         reason = getattr(error, "strerror", None) or str(error)
         yield Check(name="docker", state=state, message=f"no Docker Engine answers at {host}: {reason}", todo=todo)
         return

@@ -40,7 +40,7 @@ def to_yaml(tree: Any) -> str:
     return text.removesuffix("\n")
 
 
-def _field(message: Any, field: FieldDescriptor) -> Any:
+def _field(message: Any, field: Any) -> Any:
     value = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return dict(sorted(value.items()))
@@ -51,7 +51,7 @@ def _field(message: Any, field: FieldDescriptor) -> Any:
     return _value(value, field)
 
 
-def is_repeated(field: FieldDescriptor) -> bool:
+def is_repeated(field: Any) -> bool:
     """Whether it is a list, or a map."""
     # Newer versions of protobuf have `is_repeated` and warn of `label`; the oldest one that we take has only that.
     found = getattr(field, "is_repeated", None)

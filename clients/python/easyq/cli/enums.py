@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    _Type = click.ParamType[str]
+else:
+    # Older versions of click have it without a parameter.
+    _Type = click.ParamType
 
-class EnumName(click.ParamType):
+
+class EnumName(_Type):
     """The names of an enum's values, from a module that is imported when it is needed."""
 
     name = "name"

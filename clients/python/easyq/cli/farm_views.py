@@ -95,7 +95,9 @@ def queues_view(
         text = render(columns, [_pool_row(one, why) for one in pools], screen)
         if limits:
             columns = [Column("LIMIT OF TASKS", cut=True), Column("RUNNING", right=True), Column("MAX", right=True)]
-            rows = [[one.pattern, _full(one.running, one.max_running), str(one.max_running)] for one in limits]
+            rows: list[list[str | Cell]] = [
+                [one.pattern, _full(one.running, one.max_running), str(one.max_running)] for one in limits
+            ]
             text += ["", *render(columns, rows, screen)]
         if breakers:
             columns = [Column("BREAKER"), Column("SUBJECT", cut=True), Column("STATE"), Column("FAILURES", right=True)]

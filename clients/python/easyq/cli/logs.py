@@ -72,10 +72,12 @@ def _chunks(
     tail: int | None,
     streams: tuple[LogStream.Name.ValueType, ...],
 ) -> Iterator[LogChunk]:
-    target = _target(client, id_, attempt)
+    from easyq.v1.log_service_pb2 import LogChunk as Kind
+
+    job_id, execution_id = _target(client, id_, attempt)
     passed: dict[tuple[str, int], int] = defaultdict(int)
     if tail is not None:
-        events = client.logs(**target, streams=streams)
+        events = client.logs(job_id, execution_id=execution_id, streams=streams)
         yield from last_lines(_counted(events, passed), tail)
         if not follow:
             return
@@ -86,19 +88,21 @@ def _chunks(
         lost = True
         say(f"lost the connection, trying again: {error}")
 
-    for event in client.logs(**target, streams=streams, follow=follow, patience=_PATIENCE, on_break=on_break):
+    for event in client.logs(
+        job_id, execution_id=execution_id, streams=streams, follow=follow, patience=_PATIENCE, on_break=on_break
+    ):
         if lost:
             say("connected again")
             lost = False
-        if not hasattr(event, "data"):
+        if not isinstance(event, Kind):
             continue
         skip = passed[event.execution_id, event.stream] - event.offset
         if skip < len(event.data):
             yield _without(event, max(skip, 0))
 
 
-def _target(client: Client, id_: str, attempt: int | None) -> dict[str, str]:
-    """What the client's `logs` takes."""
+def _target(client: Client, id_: str, attempt: int | None) -> tuple[str, str]:
+    """The job, or the execution, whose output it is."""
     from easyq.errors import NotFound
 
     try:
@@ -106,20 +110,22 @@ def _target(client: Client, id_: str, attempt: int | None) -> dict[str, str]:
     except NotFound:
         if not is_uuid(id_):
             raise
-        return {"execution_id": client.execution(id_).execution_id}
+        return "", client.execution(id_).execution_id
     if attempt is None:
-        return {"job_id": id_}
+        return id_, ""
     found = next((one for one in job.executions if one.attempt == attempt), None)
     if found is None and job.execution_count > len(job.executions):
         found = next((one for one in client.executions(job_id=id_) if one.attempt == attempt), None)
     if found is None:
         fail(f"{id_} has no attempt {attempt}; it has had {job.execution_count}", exits.NOT_FOUND)
-    return {"execution_id": found.execution_id}
+    return "", found.execution_id
 
 
 def _counted(events: Iterable[LogChunk | LogEnd], passed: dict[tuple[str, int], int]) -> Iterator[LogChunk]:
+    from easyq.v1.log_service_pb2 import LogChunk as Kind
+
     for event in events:
-        if hasattr(event, "data"):
+        if isinstance(event, Kind):
             passed[event.execution_id, event.stream] = event.offset + len(event.data)
             yield event
 

@@ -180,11 +180,11 @@ def _scalar(node: Node, found: FieldDescriptor) -> Any:
         raise ValueError(f"must be a number, not {_named(node)}")
     if found.type == FieldDescriptor.TYPE_DOUBLE:
         return float(node.text)
-    number = float(node.text) if node.kind == "float" else int(node.text)
+    whole = Fraction(node.text)
     least, most = _RANGES[found.type]
-    if number != int(number) or not least <= number <= most:
+    if whole.denominator != 1 or not least <= whole <= most:
         raise ValueError(f"must be a whole number from {least} to {most}")
-    return int(number)
+    return int(whole)
 
 
 def _size(node: Node) -> int:

@@ -142,7 +142,7 @@ def _parse_yaml(text: str) -> list[Node]:
         raise TreeError("is not YAML: it contains a control character", line) from error
     except RecursionError as error:
         raise TreeError("is nested too deep", 1) from error
-    return [_Converter().node(one, 0) for one in composed if one is not None]
+    return [_Converter().node(one, 0) for one in composed]
 
 
 class _Converter:
@@ -178,7 +178,8 @@ def _at(node: Node, key: Any) -> Node:
 
 
 def _kind(found: Any) -> Kind:
-    if found.style is not None or found.tag == "tag:yaml.org,2002:binary":
+    # libyaml says "" of a plain scalar, the loader in Python None.
+    if found.style or found.tag == "tag:yaml.org,2002:binary":
         return "str"
     text = found.value
     if text in _NULLS:
