@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import containers, control_plane, flood, latency, report, schedules
+from bench import cli, containers, control_plane, flood, latency, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood")
+PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "cli")
 
 
 class Bench:
@@ -33,6 +33,7 @@ class Bench:
             "enqueue": self._enqueue,
             "schedules": self._schedules,
             "flood": self._flood,
+            "cli": self._cli,
         }
 
     def run(self, part: str) -> None:
@@ -75,6 +76,9 @@ class Bench:
     def _flood(self) -> None:
         with RedisServer(valkey_binary()) as redis:
             self.figures += flood.measure(redis, self._folder, self._runs)
+
+    def _cli(self) -> None:
+        self.figures += cli.measure(self._runs)
 
 
 def main() -> None:

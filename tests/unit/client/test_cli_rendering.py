@@ -2,6 +2,8 @@
 
 import json
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -117,7 +119,7 @@ def filled(descriptor: Any, random_: random.Random, depth: int = 0) -> Any:
     for field in descriptor.fields:
         if random_.random() < 0.2 or depth > 4:
             continue
-        one = lambda field=field: value(field, random_, depth)  # noqa: E731
+        one: Callable[[], Any] = partial(value, field, random_, depth)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             entries = getattr(message, field.name)
             if field.message_type.full_name.startswith("google."):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from easyq.cli import words
-from easyq.v1.farm_service_pb2 import Agent, Status
+
+if TYPE_CHECKING:
+    from easyq.v1.farm_service_pb2 import Agent, Status
 
 State = Literal["ok", "warn", "fail", "skip"]
 
@@ -86,8 +88,15 @@ def _problem_of(status: Status, subject: str) -> str:
     return next((one.message for one in status.problems if one.subject == subject), "")
 
 
+def _live(agents: Sequence[Agent]) -> list[Agent]:
+    # Imported late: the command's help needs no protobuf.
+    from easyq.v1.farm_service_pb2 import Agent as Kind
+
+    return [one for one in agents if one.state == Kind.LIVE]
+
+
 def _hosts(agents: Sequence[Agent]) -> Iterator[Check]:
-    live = [one for one in agents if one.state == Agent.LIVE]
+    live = _live(agents)
     able = [one for one in live if one.healthy and not one.HasField("cordoned_at") and not one.HasField("drained_at")]
     if able:
         slots = sum(one.slots for one in able)
@@ -121,9 +130,7 @@ def _problems(status: Status) -> Iterator[Check]:
 
 
 def _clock(agents: Sequence[Agent], now: float) -> Iterator[Check]:
-    beats = [
-        words.seconds_of(one.last_beat_at) for one in agents if one.state == Agent.LIVE and one.HasField("last_beat_at")
-    ]
+    beats = [words.seconds_of(one.last_beat_at) for one in _live(agents) if one.HasField("last_beat_at")]
     if not beats:
         yield Check(name="clock", state="skip", message="no beat of a host to compare with")
         return
