@@ -25,7 +25,7 @@ from easyq.cli.frame import (
     with_output,
     with_server,
 )
-from easyq.cli.stdio import is_terminal, progress, say
+from easyq.cli.stdio import is_terminal, progress, say, stdout_is_terminal
 
 if TYPE_CHECKING:
     from easyq.backlog import Submitted
@@ -197,7 +197,8 @@ def _many(server: Server, out: Out, file: str, task: str) -> None:
     from easyq.cli.document import to_json
 
     lines: dict[str, int] = {}
-    tally = _Tally(shown=is_terminal())
+    # Where ids scroll by, they tell how far it is.
+    tally = _Tally(shown=is_terminal() and not stdout_is_terminal())
     items = _streamed(file, task, lines, tally) if _is_streamed(file) else iter(_whole(file, task, lines))
     collected = []
     with server.calling() as client:
