@@ -165,7 +165,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
     ) -> None:
         self.stop()
 
-    def job(self, timeout: float = 10) -> FakeJob:
+    def job(self, timeout: float = 60) -> FakeJob:
         """The newest job, once there is one."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.jobs, timeout), "no job was submitted"

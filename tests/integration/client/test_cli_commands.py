@@ -23,7 +23,7 @@ from easyq.v1 import farm_service_pb2 as farm_api
 from easyq.v1 import job_service_pb2 as api
 from easyq.v1.farm_service_pb2 import Agent, Breaker, LimitStatus, PoolStatus
 from easyq.v1.job_pb2 import Failure, Job, Waiting
-from tests.fakes.public_api import status
+from tests.fakes.public_api import abort, status
 from tests.fakes.public_farm import FakeFarm, fake_farm
 from tests.support.waiting import wait_until
 
@@ -213,6 +213,26 @@ def test_stop_by_what_jobs_have_in_common_asks_first(farm: FakeFarm, easyq: Easy
     )
 
 
+def test_a_call_for_many_goes_on_until_it_is_through(
+    farm: FakeFarm, easyq: Easyq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.put("a", task="x", state="FAILED")
+    selected, late = farm._selected, [True, True]
+
+    def slow(request: Any, context: Any) -> list[Job]:
+        if not request.dry_run and late:
+            late.pop()
+            abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "there are more", reason="DEADLINE_EXCEEDED")
+        return selected(request, context)
+
+    monkeypatch.setattr(farm, "_selected", slow)
+    assert easyq.out("stop", "--task", "x", "-y") == "1 stopped, or being stopped\n"
+    late.append(True)
+    assert easyq.out("errors", "discard", "-y") == "1 discarded\n"
+    late.append(True)
+    assert easyq("errors", "retry", "-y") == (3, "", "easyq: there are more\n")
+
+
 def test_the_error_queue(farm: FakeFarm, easyq: Easyq) -> None:
     assert easyq.out("errors") == "no job gave up\n"
     job = farm.put("a", task="x", state="FAILED")
@@ -329,6 +349,14 @@ def test_apply_is_idempotent_and_tells_what_changes(
     [change, same] = json.loads(easyq.out("apply", "-f", path, "--json"))["items"]
     assert (change["action"], same["action"]) == ("changed", "unchanged")
     assert change["changes"] == [{"field": "spec.image", "before": "i:1", "after": "i:2"}]
+
+
+def test_a_job_that_was_stopped_is_told(farm: FakeFarm, easyq: Easyq, manifest: Callable[[str], str]) -> None:
+    path = manifest(MANIFEST)
+    easyq.out("apply", "-f", path)
+    farm.jobs[0].message.state = Job.STOPPED
+    told = easyq.out("apply", "-f", path).splitlines()[0]
+    assert told == "= a of t unchanged (it is STOPPED; to have it recur again: easyq delete a, then apply)"
 
 
 def test_prune_touches_its_own_set_only(farm: FakeFarm, easyq: Easyq, manifest: Callable[[str], str]) -> None:

@@ -132,8 +132,9 @@ def _planned(job: Wanted, found: Job | None, resolved: Any) -> _Done:
     if found is None:
         return _Done(task=job.task, job_id=job.job_id, action="created")
     changes = list(differences(to_tree(found.spec), resolved))
-    action = "changed" if changes else "unchanged"
-    return _Done(task=job.task, job_id=job.job_id, action=action, changes=changes, notes=_notes(found))
+    if changes:
+        return _Done(task=job.task, job_id=job.job_id, action="changed", changes=changes)
+    return _Done(task=job.task, job_id=job.job_id, action="unchanged", notes=_notes(found))
 
 
 def _applied(client: Client, job: Wanted, known: dict[str, Job | None], resolved: dict[str, Any]) -> _Done:
@@ -149,6 +150,7 @@ def _applied(client: Client, job: Wanted, known: dict[str, Job | None], resolved
     # A secret that changed is not seen in what the server shows, but in the revision.
     revised = found is None or answer.job.revision != found.revision
     done.action = "created" if answer.created else "changed" if revised else "unchanged"
+    done.notes = _notes(found) if found is not None and done.action == "unchanged" else []
     return done
 
 
@@ -156,7 +158,11 @@ def _notes(found: Job) -> list[str]:
     from easyq.cli.job_views import job_state
     from easyq.client import ENDED
 
-    return [f"it is {job_state(found).text}"] if found.state in ENDED else []
+    if found.state not in ENDED:
+        return []
+    # The same spec again changes nothing, so that it stays as it is.
+    again = f"; to have it recur again: easyq delete {found.job_id}, then apply" if found.spec.cron else ""
+    return [f"it is {job_state(found).text}{again}"]
 
 
 def _pruned(client: Client, manifest: Manifest, *, dry_run: bool) -> list[_Done]:

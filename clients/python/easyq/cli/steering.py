@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +13,8 @@ from easyq.cli.frame import Out, Server, View, duration, fail, for_each, pairs_o
 if TYPE_CHECKING:
     from easyq.client import Client
     from easyq.v1.job_service_pb2 import JobSelection
+
+Answer = TypeVar("Answer")
 
 _CHANGED_MIND = "nothing was done"
 
@@ -96,8 +98,11 @@ def stop(
         chosen = selection_of(states=state, **which)
         count = client.stop_jobs(chosen, dry_run=True).matched
         _many(count, "stop", dry_run=dry_run, yes=yes)
-        answer = client.stop_jobs(chosen)
-        _tell(f"{answer.stopped:,} stopped, {answer.stopping:,} are being stopped")
+        answer, rounds = _going_on(lambda: client.stop_jobs(chosen))
+        if rounds:
+            _tell(f"{count:,} stopped, or being stopped")
+        else:
+            _tell(f"{answer.stopped:,} stopped, {answer.stopping:,} are being stopped")
 
 
 def _stopped(client: Client, job: str) -> str:
@@ -117,6 +122,25 @@ def _many(count: int, verb: str, *, dry_run: bool, yes: bool) -> None:
         raise SystemExit(exits.OK)
     if not confirmed(f"{verb.capitalize()} {what}?", yes=yes):
         fail(_CHANGED_MIND)
+
+
+def _going_on(call: Callable[[], Answer]) -> tuple[Answer, int]:
+    """Makes a call for many until it is through with all of them; how often it had to be made again.
+
+    A call has a bounded time: where that passes, what was done is done, and the same call goes on. Not for retries: a job
+    that has failed again meanwhile would be retried twice.
+    """
+    from easyq.errors import DeadlineExceeded
+
+    rounds = 0
+    while True:
+        try:
+            return call(), rounds
+        except DeadlineExceeded as error:
+            # Without a reason it was not the server that said so.
+            if not error.reason:
+                raise
+            rounds += 1
 
 
 def _tell(line: str) -> None:
@@ -261,5 +285,7 @@ def discard_errors(*, server: Server, reason: tuple[str, ...], yes: bool, dry_ru
     """Delete all jobs of the error queue for which the conditions hold, with their logs; counts and asks first."""
     with server.calling() as client:
         chosen = selection_of(reasons=reason, **which)
-        _many(client.discard_errors(chosen, dry_run=True).matched, "discard", dry_run=dry_run, yes=yes)
-        _tell(f"{client.discard_errors(chosen).discarded:,} discarded")
+        count = client.discard_errors(chosen, dry_run=True).matched
+        _many(count, "discard", dry_run=dry_run, yes=yes)
+        answer, rounds = _going_on(lambda: client.discard_errors(chosen))
+        _tell(f"{count if rounds else answer.discarded:,} discarded")
