@@ -127,8 +127,8 @@ def _many(count: int, verb: str, *, dry_run: bool, yes: bool) -> None:
 def _going_on(call: Callable[[], Answer]) -> tuple[Answer, int]:
     """Makes a call for many until it is through with all of them; how often it had to be made again.
 
-    A call has a bounded time: where that passes, what was done is done, and the same call goes on. Not for retries: a job
-    that has failed again meanwhile would be retried twice.
+    A call has a bounded time: where that passes, what was done is done, and the same call goes on. Not for retries: a
+    job that has failed again meanwhile would be retried twice.
     """
     from easyq.errors import DeadlineExceeded
 
