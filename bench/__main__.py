@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import containers, control_plane, events, flood, latency, logs, report, schedules
+from bench import cli, containers, control_plane, events, flood, latency, logs, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "logs", "events")
+PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "logs", "events", "cli")
 
 
 class Bench:
@@ -35,6 +35,7 @@ class Bench:
             "flood": self._flood,
             "events": self._events,
             "logs": self._logs,
+            "cli": self._cli,
         }
 
     def run(self, part: str) -> None:
@@ -86,6 +87,9 @@ class Bench:
         with DockerHost(dockerd_binary(), "bench") as host:
             host.load_example_image()
             self.figures += logs.measure(host, self._runs)
+
+    def _cli(self) -> None:
+        self.figures += cli.measure(self._runs)
 
 
 def main() -> None:

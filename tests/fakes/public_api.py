@@ -140,10 +140,14 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         add_JobServiceServicer_to_server(self, server)
         add_LogServiceServicer_to_server(self, server)
         add_FarmServiceServicer_to_server(self, server)
+        self.add_more(server)
         self._port = server.add_insecure_port(f"127.0.0.1:{self._port}")
         server.start()
         self._server = server
         return self
+
+    def add_more(self, server: grpc.Server) -> None:
+        """For those who serve more than this does."""
 
     def stop(self) -> None:
         """Ends the server at once, its streams too; what it knows stays."""
@@ -161,7 +165,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
     ) -> None:
         self.stop()
 
-    def job(self, timeout: float = 10) -> FakeJob:
+    def job(self, timeout: float = 60) -> FakeJob:
         """The newest job, once there is one."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.jobs, timeout), "no job was submitted"

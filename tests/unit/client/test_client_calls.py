@@ -1,5 +1,6 @@
 """The client's calls on a channel of grpcio-testing: no socket, each answer given by hand."""
 
+import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -133,3 +134,24 @@ def test_jobs_come_page_after_page(wire: Wire) -> None:
     assert future.result(5) == ["a", "b", "c"]
     assert (first.task_id, list(first.state), first.page_token) == ("t", [Job.QUEUED, Job.RUNNING], "")
     assert second.page_token == "next"
+
+
+def test_both_clients_offer_the_same() -> None:
+    from easyq.aio import AsyncClient
+    from easyq.client import Client
+
+    assert {name for name in dir(Client) if name[0] != "_"} == {name for name in dir(AsyncClient) if name[0] != "_"}
+    for name in (
+        "submit",
+        "submit_many",
+        "put",
+        "jobs",
+        "wait",
+        "logs",
+        "run",
+        "error_queue",
+        "stop_jobs",
+        "executions",
+    ):
+        sync, by_asyncio = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
+        assert list(sync) == list(by_asyncio), name

@@ -53,6 +53,7 @@ class Server:
         return whole[: self.chance.randint(0, len(whole))] if self.chance.random() < 0.7 else whole
 
 
+# A busy machine is no reason to fail.
 @settings(deadline=None)
 @given(
     attempts=st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=30)), min_size=1, max_size=4),
