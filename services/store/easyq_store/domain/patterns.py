@@ -8,8 +8,8 @@ is refused.
 
 import re
 from collections.abc import Callable, Sequence
-from re import _constants as ops  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from re import _constants as ops  # type: ignore[attr-defined,unused-ignore]
+from re import _parser as parser  # type: ignore[attr-defined,unused-ignore]
 from typing import Any
 
 from easyq_chassis.errors import FieldProblem, InvalidArgument
