@@ -22,12 +22,14 @@ _MOST_WORDS = 2_000
 _MOST_EXPLAINED = 1_000
 # Seconds between two batches of news: the first of them waits for nothing, and under load fewer carry more.
 _PAUSE = 0.002
+# Seconds that a batch of news gets. Nobody waits for it, and what isn't told waits for the dispatcher's own reconcile.
+_NEWS_TIMEOUT = 5.0
 
 
 class DispatcherLink:
     """One dispatcher: its stream of news, and its answers.
 
-    `timeout`: seconds that news and words beside another answer get; `patience`: that what was asked for itself gets.
+    `timeout`: seconds that words beside another answer get; `patience`: that what was asked for itself gets.
     """
 
     def __init__(self, address: str, channel: grpc.aio.Channel, *, timeout: float, patience: float) -> None:
@@ -98,7 +100,7 @@ class DispatcherLink:
         self._upkeep.clear()
         self._batch += 1
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(_NEWS_TIMEOUT):
                 self._call = self._call or self._stub.Notify()
                 await self._call.write(request)
                 answer = await self._call.read()
