@@ -82,11 +82,18 @@ class OfSupervisor:
 
     def __init__(self, path: Path) -> None:
         source = ConfigFile({}, path)
-        options = source.options()
+        options = source.options(source.read())
         self.written: list[str] = [""]
         self.said: list[str] = []
+        self.refused = ""
         hosts = [DockerHost(url="unix:///s", pools=("p", "default"))]
-        self.reloader = Reloader(source, running=options, hosts=hosts, write=self.written.append, say=self.said.append)
+        self.reloader = Reloader(source, running=options, hosts=hosts, book=self, say=self.said.append)
+
+    def write_rules(self, text: str) -> None:
+        self.written.append(text)
+
+    def note_refused(self, words: str) -> None:
+        self.refused = words
 
     def reload(self) -> None:
         self.said.clear()
@@ -96,7 +103,8 @@ class OfSupervisor:
         return self.written[-1]
 
     def problem(self) -> str:
-        return next((line for line in self.said if line.startswith("REFUSED")), "")
+        assert any(line.startswith("REFUSED") for line in self.said) == bool(self.refused)
+        return self.refused
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {

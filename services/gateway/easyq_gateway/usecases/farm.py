@@ -21,7 +21,8 @@ T = TypeVar("T")
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
 
-    `own_problem` says what is wrong with the gateway's rules file; empty where nothing is.
+    `own_problem` says what is wrong with the gateway's rules file, and since when (ms since the epoch); empty where
+    nothing is.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Farm:
         agents: AgentRegister,
         dispatchers: Dispatchers,
         health: HealthChecks,
-        own_problem: Callable[[], str],
+        own_problem: Callable[[], tuple[str, int]],
         version: str,
         patience: float,
     ) -> None:
@@ -94,10 +95,10 @@ class Farm:
         for one in health:
             status.services.add(name=one.kind, address=one.address, healthy=one.healthy, message=one.message)
         _add_view(status, views)
-        own = self._own_problem()
-        # Dispatchers that have the same file say the same, and since when.
+        own, since_ms = self._own_problem()
+        # Dispatchers that have the same file say the same.
         if own and own not in {problem.message for problem in status.problems}:
-            status.problems.add(subject="rules", message=own)
+            convert.set_ms(status.problems.add(subject="rules", message=own), "since", since_ms)
         for problem in words.find_problems(services, known):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)
