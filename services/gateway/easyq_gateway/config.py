@@ -82,8 +82,8 @@ class GatewaySettings(ServiceSettings):
     default_timeout: float = Field(0.0, ge=0, le=315_360_000, description="Most seconds that it runs; 0: no bound.")
     rules: str = Field(
         "",
-        description="Rules file (TOML), of which this service takes [[default]]: `pattern` (a regex that the "
-        "task's whole name matches; the first that does holds) and any of retries, backoffMin, backoffFactor, "
+        description="Rules file (TOML), of which this service takes [[default]]: `pattern` (a regex, in RE2's syntax, "
+        "that the task's whole name matches; the first that does holds) and any of retries, backoffMin, backoffFactor, "
         "backoffMax, backoffJitter, backoffMaxElapsed, retryOn, infraRetries, timeout, stopGrace, priority, "
         "startDeadline. Read again when it changes, and on SIGHUP; one that is wrong, in whatever table, is refused, "
         "and the old stays.",

@@ -118,6 +118,7 @@ WRONG = {
     **{kind: (file_of(2).replace(table.format(2), table.format(-1)), f"{kind}[0].") for kind, table in TABLES.items()},
     "field": (file_of(2) + "max_running = 1\n", "retention[0].max_running"),
     "regex": (file_of(2).replace('pattern = "r"', 'pattern = "("'), "retention[0].pattern"),
+    "pattern": (file_of(2).replace('pattern = "d"', 'pattern = "(?=d)"'), "default[0].pattern '(?=d)' looks around"),
     "together": (file_of(2) + '[[default]]\npattern = "e"\nbackoffMin = 9\nbackoffMax = 1\n', "default[1].backoffMax"),
     "twice": (file_of(2) + TABLES["retention"].format(3), "retention[1].pattern"),
     "table": (file_of(2) + "[[pools]]\n", "'pools'"),
