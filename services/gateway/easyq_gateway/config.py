@@ -62,8 +62,12 @@ class GatewaySettings(ServiceSettings):
         3.0, gt=0, description="Seconds for which a call to a store or scheduler that is away is repeated; then 503."
     )
     stream_patience: float = Field(60.0, gt=0, description="The same for a reader of live output.")
-    explain_timeout: float = Field(0.3, gt=0, description="Seconds that dispatchers get to say why a job waits.")
-    status_timeout: float = Field(1.0, gt=0, description="Seconds that each service gets to answer for /status.")
+    explain_timeout: float = Field(
+        0.3, gt=0, description="Seconds that dispatchers get to say why a job waits, beside the job."
+    )
+    status_timeout: float = Field(
+        3.0, gt=0, description="Seconds that each service gets to answer for /status, and dispatchers for explain."
+    )
 
     redact_names: Names = Field(
         DEFAULT_SEGMENTS,

@@ -220,7 +220,7 @@ async def test_a_list_holds_up_nobody_where_a_dispatcher_hangs(start_gateway: St
     gateway.behind.dispatchers[0].answering.clear()
     async with asyncio.timeout(9):
         items = (await gateway.get("/jobs"))["items"]
-    assert [job["waiting"]["reason"] for job in items] == ["DISPATCHER_UNAVAILABLE"] * 3
+    assert [job["waiting"]["reason"] for job in items] == ["DISPATCHER_SLOW"] * 3
     gateway.behind.dispatchers[0].answering.set()
 
 
@@ -238,7 +238,9 @@ async def test_a_dispatcher_that_hangs_holds_up_nobody(start_gateway: Starter) -
     gateway.behind.dispatchers[0].answering.clear()
     async with asyncio.timeout(9):
         job = await gateway.get(answer["jobUrl"])
-    assert job["waiting"]["reason"] == "DISPATCHER_UNAVAILABLE"
+    assert job["waiting"]["reason"] == "DISPATCHER_SLOW"
+    assert "No dispatcher has answered within 0.1 s" in job["waiting"]["message"]
+    assert job["waiting"]["since"] == job["executions"][0]["queuedAt"]
     gateway.behind.dispatchers[0].answering.set()
 
 
