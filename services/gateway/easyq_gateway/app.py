@@ -242,7 +242,7 @@ class App:
             agents=self._store,
             dispatchers=self._dispatchers,
             health=self._health,
-            own_problem=lambda: self._rules.problem,
+            own_problem=lambda: (self._rules.problem, self._rules.problem_since_ms),
             version=self._version,
             patience=settings.status_timeout,
         )

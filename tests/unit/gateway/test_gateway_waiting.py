@@ -51,6 +51,14 @@ def test_no_dispatcher() -> None:
     assert "stored" in words.message
 
 
+def test_a_slow_dispatcher_is_not_told_as_absent() -> None:
+    words = without_dispatcher(QUEUED, slow_after=0.3)
+    assert words is not None
+    assert (words.reason, words.since_ms) == ("DISPATCHER_SLOW", 5)
+    assert "No dispatcher has answered within 0.3 s" in words.message
+    assert "can be reached" not in words.message
+
+
 def test_a_dispatcher_that_does_not_know_it() -> None:
     words = unexplained(QUEUED)
     assert words is not None

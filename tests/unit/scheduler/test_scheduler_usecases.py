@@ -1,21 +1,30 @@
 """Admission and rounds on fakes."""
 
+import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from structlog.testing import capture_logs
 
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.spec_pb2 import JobSpec
-from easyq_chassis.errors import InvalidArgument, Unavailable
+from easyq_chassis.errors import DeadlineExceeded, EasyQError, Internal, InvalidArgument, Unavailable
 from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest
 from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, PutJobResponse, StopHint, SubmitResult
 from easyq_internal.store.v1.records_pb2 import DueSchedule, Head
-from easyq_internal.store.v1.time_store_pb2 import DueExecution, FireSchedulesResponse, ScheduleDecision
+from easyq_internal.store.v1.time_store_pb2 import (
+    DueExecution,
+    FireSchedulesResponse,
+    ListDueResponse,
+    ScheduleDecision,
+)
 from easyq_scheduler.usecases.admitting import Admission
 from easyq_scheduler.usecases.recurring import Planner, ScheduleRound, decide, preview_schedule
 from easyq_scheduler.usecases.rounds import DueRound, ExpiryRound
+from easyq_scheduler.usecases.starting import StoreWait
 from tests.fakes.time_store import FakeTimeStore
 from tests.support.waiting import eventually
 
@@ -320,3 +329,55 @@ def test_a_preview_stores_nothing_and_tells_what_is_wrong() -> None:
     asked.spec.cron = "0 3 * *"
     asked.spec.time_zone = "Nowhere"
     assert [one.field for one in preview_schedule(asked, noon).problems] == ["cron", "timeZone"]
+
+
+class Sleepless(Clock):
+    """A clock on which each look at the time takes `step` ms."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def monotonic(self) -> float:
+        self.ms += self.step
+        return super().monotonic()
+
+
+class LateStore(FakeTimeStore):
+    """Fails as told, one look after the other, and answers then."""
+
+    def __init__(self, failures: Sequence[EasyQError]) -> None:
+        super().__init__()
+        self.failures = list(failures)
+
+    async def list_due(self, limit: int) -> ListDueResponse:
+        self.failure = self.failures.pop(0) if self.failures else None
+        return await super().list_due(limit)
+
+
+async def waited_for(*failures: EasyQError, step: int = 1) -> list[dict[str, Any]]:
+    """What is logged by a scheduler whose store fails so; each look takes `step` ms."""
+    wait = StoreWait(store=LateStore(failures), address="unix:/s", clock=Sleepless(step), pause=0.001)
+    with capture_logs() as lines:
+        await asyncio.wait_for(wait.until_there(), 10)
+    return [dict(line) for line in lines]
+
+
+async def test_a_store_that_starts_a_moment_later_is_waited_for_without_a_warning() -> None:
+    first, last = await waited_for(*[Unavailable("refused")] * 5)
+    assert (first["event"], first["log_level"], first["store"]) == ("waits_for_store", "info", "unix:/s")
+    assert (last["event"], last["log_level"]) == ("store_is_there", "info")
+
+
+async def test_a_store_that_stays_away_is_warned_of_at_a_bounded_rate() -> None:
+    lines = await waited_for(*[DeadlineExceeded("silent")] * 100, step=1_000)
+    assert lines[0]["event"] == "waits_for_store"
+    warnings = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["seconds"] for line in warnings] == [10, 20, 40, 80]
+    assert {(line["event"], line["error"]) for line in warnings} == {("still_waits_for_store", "silent")}
+
+
+@pytest.mark.parametrize("failures", [[], [Internal("a fault")]])
+async def test_a_store_that_answers_is_not_waited_for(failures: list[EasyQError]) -> None:
+    """Whatever it says: the loops tell what is wrong then."""
+    assert await waited_for(*failures) == []

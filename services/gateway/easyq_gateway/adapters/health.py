@@ -44,8 +44,9 @@ class GrpcHealthChecks:
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
-            message = from_rpc_error(error).message
-            return Health(kind=one.kind, address=one.address, healthy=False, answers=False, message=message)
+            slow = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            message = f"no answer within {self._timeout:g} s" if slow else from_rpc_error(error).message
+            return Health(kind=one.kind, address=one.address, healthy=False, answers=False, message=message, slow=slow)
         serving = answer.status == health_pb2.HealthCheckResponse.SERVING
         message = "" if serving else await _why(call)
         return Health(kind=one.kind, address=one.address, healthy=serving, answers=True, message=message)

@@ -83,12 +83,19 @@ def from_record(execution: Snapshot) -> Words | None:
     return Words(reason=reason, message=text, since_ms=execution.queued_at_ms, next_look_ms=execution.due_at_ms)
 
 
-def without_dispatcher(execution: Snapshot) -> Words | None:
-    """Returns what is to be said where no dispatcher answered."""
+def without_dispatcher(execution: Snapshot, *, slow_after: float | None = None) -> Words | None:
+    """Returns what is to be said where no dispatcher answered: none can be reached, or one that may be there did not
+    within `slow_after` seconds."""
     if execution.state == "ASSIGNED":
         return _assigned(execution)
     if execution.state != "QUEUED":
         return None
+    if slow_after is not None:
+        text = (
+            f"No dispatcher has answered within {slow_after:g} s, so that why it waits is not known now. The job is "
+            "stored; a dispatcher that is only busy runs it all the same. See /status."
+        )
+        return Words(reason="DISPATCHER_SLOW", message=text, since_ms=execution.queued_at_ms)
     text = "No dispatcher can be reached. The job is stored and runs once one is there again; see /status."
     return Words(reason="DISPATCHER_UNAVAILABLE", message=text, since_ms=execution.queued_at_ms)
 
