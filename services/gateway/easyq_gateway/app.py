@@ -167,6 +167,7 @@ class App:
         self._creating = Creating(
             checker=checker,
             schedules=schedules,
+            store=store,
             admitting=admitting,
             redactor=redactor,
             links=links,

@@ -32,7 +32,9 @@ class Admission(Protocol):
         ...
 
     async def put_job(self, request: job_store_pb2.PutJobRequest) -> job_store_pb2.PutJobResponse:
-        """Creates or replaces a job. Raises `FailedPrecondition` (another task's), `Aborted` (another revision)."""
+        """Creates or replaces a job. Raises `FailedPrecondition` (another task's), `Aborted` (another revision), and
+        `NotFound` where only the same was to be answered.
+        """
         ...
 
 
@@ -50,6 +52,10 @@ class Scheduler(Admission, Protocol):
 
 class JobStore(Admission, Protocol):
     """Jobs, executions and tasks as they are kept: nothing redacted, no `waiting`. Unknown ids raise `NotFound`."""
+
+    async def find_submitted(self, job: job_store_pb2.NewJob) -> job_store_pb2.SubmitAccepted:
+        """What `submit` answers where the job is there already, by its ids or its idempotency key; makes nothing."""
+        ...
 
     async def get_job(self, request: job_store_pb2.GetJobRequest) -> job_pb2.Job: ...
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from easyq_chassis.patterns import LONGEST, Pattern
@@ -25,6 +25,7 @@ PATTERNS = st.recursive(
 NASTY = [r"([a-z]+-?)+", r"(a+)+b", r"(a|a)*b", r"(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)b", r"(a?){100}a{100}b"]
 
 
+@settings(deadline=None)
 @given(pattern=PATTERNS, name=st.text(alphabet="ab1-.", min_size=1, max_size=6))
 @example(pattern="(a*)*", name="aa")
 @example(pattern="(^a|b$)*", name="ab")

@@ -89,7 +89,7 @@ DUE = 1_900_000_000_000
         ),
         (JobSnapshot(state="PAUSED", paused_ms=3), "PAUSED", "until it is resumed", 3, None),
         (JobSnapshot(state="ACTIVE", next_run_ms=DUE), "NOT_DUE", "next fire is due at 2030", None, DUE),
-        (JobSnapshot(state="ACTIVE", next_run_ms=DUE, waiting_fire_ms=9), "OVERLAP", "fire of 1970-01-01", 9, DUE),
+        (JobSnapshot(state="ACTIVE", next_run_ms=DUE, waiting_fire_ms=9), "OVERLAP", "Its run of 1970-01-01", 9, DUE),
     ],
 )
 def test_a_job_as_a_whole(job: JobSnapshot, reason: str, told: str, since: int | None, next_look: int | None) -> None:

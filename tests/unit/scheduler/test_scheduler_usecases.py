@@ -123,6 +123,17 @@ async def test_a_store_that_is_away_is_the_result_of_each_item(farm: Farm) -> No
     assert farm.hurries == 0
 
 
+async def test_a_new_job_whose_window_has_no_fire_is_refused(farm: Farm) -> None:
+    empty, some, hashed = recurring(1, "@hourly"), recurring(2, "@every 10s"), recurring(3, "H H 1 1 *")
+    for made in (empty, some, hashed):
+        made.spec.end_at.FromMilliseconds(farm.clock.ms + 10_000)
+    results = await farm.admission.submit([empty, some, hashed])
+    assert [[one.field for one in result.error.fields] for result in results] == [["endAt"], [], ["endAt"]]
+    assert results[1].WhichOneof("result") == "accepted"
+    # The times of one that is there may be counted from earlier: whoever puts it has asked already.
+    assert (await farm.admission.put(PutJobRequest(job=empty), 5.0)).created
+
+
 async def test_put_is_checked_and_passed_on(farm: Farm) -> None:
     assert (await farm.admission.put(PutJobRequest(job=job(1, ms=100)), 5.0)).created
     assert farm.hurries == 1
@@ -326,6 +337,16 @@ def test_a_preview_stores_nothing_and_tells_what_is_wrong() -> None:
     noon = 1_774_699_200_000  # 2026-03-28T12:00:00Z, the day before the clocks go forward in Berlin
     answer = preview_schedule(asked, noon)
     assert list(answer.fires) == [noon + 13 * 3_600_000, noon + 37 * 3_600_000]
+    asked.spec.end_at.FromMilliseconds(noon + 13 * 3_600_000)
+    assert list(preview_schedule(asked, noon).fires) == [noon + 13 * 3_600_000]
+    asked.spec.end_at.FromMilliseconds(noon + 13 * 3_600_000 - 1)
+    asked.spec.start_after.FromMilliseconds(noon + 1)
+    assert [one.field for one in preview_schedule(asked, noon).problems] == ["endAt", "startAfter"]
+    every = PreviewScheduleRequest(spec=JobSpec(cron="@every 1h"), anchor=noon - 1_800_000)
+    every.spec.end_at.FromMilliseconds(noon + 1_800_000)
+    assert not preview_schedule(every, noon).problems
+    every.anchor = 0
+    assert [one.field for one in preview_schedule(every, noon).problems] == ["endAt"]
     asked.spec.cron = "0 3 * *"
     asked.spec.time_zone = "Nowhere"
     assert [one.field for one in preview_schedule(asked, noon).problems] == ["cron", "timeZone"]

@@ -20,8 +20,10 @@ R = TypeVar("R")
 
 #: Seconds between two looks at a file. A change is taken within two of them, whether others follow or not.
 INTERVAL = 0.25
-# Looks for which a file may change without pause and still pass for one that is being written: 5 s.
-_LONGEST_UNREST = 20
+# While it changes from each look to the next it is read after so many of them, and then whenever as many have passed
+# as the last: whatever follows on a change, such as counting all jobs anew, is not to be done all the time. From there
+# on it does not pass any more for one that is being written.
+_UNREST = (2, 4, 8, 16)
 # After so many looks without a change it is read once more: a file system whose times are in seconds hides a change
 # that follows on another at once.
 _CHECKED_AFTER = 10
@@ -62,8 +64,9 @@ class Content:
 class WatchedFile:
     """Tells when a file has changed, and what it says then. Without a path it is empty, for ever.
 
-    A change is handed out once two looks have seen the same. While a file changes from each look to the next, every
-    second look hands it out all the same, as not `settled`; what stands there at last is handed out in any case.
+    A change is handed out once two looks have seen the same. While a file changes from each look to the next, the
+    second look hands it out all the same, and later ones ever more seldom, as not `settled`; what stands there at last
+    is handed out in any case.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -94,10 +97,12 @@ class WatchedFile:
             self._unrest = 0
         else:
             self._unrest += 1
-            # Many a writer empties the file first: that is not what it is to say.
-            if self._unrest < _LONGEST_UNREST and (self._unrest % 2 or not seen.size):
+            if self._unrest not in _UNREST and self._unrest % _UNREST[-1]:
                 return None
-        content = self._read(settled=not 0 < self._unrest < _LONGEST_UNREST)
+            # Many a writer empties the file first: that is not what it is to say.
+            if self._unrest < _UNREST[-1] and not seen.size:
+                return None
+        content = self._read(settled=not 0 < self._unrest < _UNREST[-1])
         if _told(content) == self._handed:
             return None
         self._handed = _told(content)

@@ -14,6 +14,7 @@ from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.errors import DeadlineExceeded, EasyQError, NotFound, Unavailable
 from easyq_chassis.loops import Loop
 from easyq_chassis.status import from_rpc_error
+from easyq_gateway.adapters.calls import answered
 from easyq_gateway.ports import Explained, Matching, none_answers
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.store.v1 import job_store_pb2, records_pb2
@@ -100,8 +101,9 @@ class DispatcherLink:
     async def ask(self, method: str, request: Any, *, patient: bool = True) -> Any:
         """Returns its answer to a call of its service, or the error that it ended with: `DeadlineExceeded` where it may
         be there, and did not answer in time."""
+        asked, timeout = getattr(self._stub, method), self.time_for(patient=patient)
         try:
-            return await getattr(self._stub, method)(request, timeout=self.time_for(patient=patient))
+            return await (await answered(asked, request, address=self.address, timeout=timeout))
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error)
 

@@ -41,7 +41,7 @@ class JobSnapshot:
     next_run_ms: int | None = None
     last_modified_ms: int | None = None
     paused_ms: int | None = None
-    # Nominal time of a fire that waits for the one before it to end.
+    # Nominal time of a fire that waits for the one before it to end; of a run asked for by hand, when that was.
     waiting_fire_ms: int | None = None
 
 
@@ -58,7 +58,7 @@ def of_job(job: JobSnapshot) -> Words | None:
     if job.state != "ACTIVE":
         return None
     if job.waiting_fire_ms is not None:
-        text = f"Its fire of {_date(job.waiting_fire_ms)} waits for the one before it to end."
+        text = f"Its run of {_date(job.waiting_fire_ms)} waits for the one before it to end."
         return Words(reason="OVERLAP", message=text, since_ms=job.waiting_fire_ms, next_look_ms=job.next_run_ms)
     if job.next_run_ms is None:
         return None

@@ -228,7 +228,13 @@ UPDATE execution SET needs = needs_of_spec(coalesce(
     WHERE state IN (1, 2, 3, 4) AND needs IS NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
+# What clients asked for, by which a repeat is known although the defaults are others meanwhile.
+_FOURTH = """
+ALTER TABLE job ADD COLUMN "asked" BLOB;                 -- NULL: not told
+ALTER TABLE old_spec ADD COLUMN "asked" BLOB;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
