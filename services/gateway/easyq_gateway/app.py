@@ -93,7 +93,7 @@ class App:
                     address,
                     self._channels[address],
                     timeout=settings.explain_timeout,
-                    patience=settings.status_timeout,
+                    patience=settings.patience,
                 )
                 for address in settings.dispatchers
             ]
@@ -150,7 +150,7 @@ class App:
                 *(neighbour("scheduler", address) for address in settings.schedulers),
                 *(neighbour("dispatcher", address) for address in settings.dispatchers),
             ],
-            timeout=settings.status_timeout,
+            timeout=settings.patience,
         )
 
     def _build_use_cases(self, requests: Gate, streams: Gate) -> None:
@@ -245,7 +245,7 @@ class App:
             health=self._health,
             own_problem=lambda: (self._rules.problem, self._rules.problem_since_ms),
             version=self._version,
-            patience=settings.status_timeout,
+            patience=settings.patience,
         )
 
     def _calls(self) -> Mapping[str, Call]:

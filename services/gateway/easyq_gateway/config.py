@@ -71,7 +71,10 @@ class GatewaySettings(ServiceSettings):
         0.3, gt=0, description="Seconds that dispatchers get to say why a job waits, beside the job."
     )
     status_timeout: float = Field(
-        3.0, gt=0, description="Seconds that each service gets to answer for /status, and dispatchers for explain."
+        3.0,
+        gt=0,
+        description="Seconds that each service gets to answer for /status, and dispatchers for explain; at most half "
+        "of request_timeout.",
     )
 
     redact_names: Names = Field(
@@ -98,6 +101,11 @@ class GatewaySettings(ServiceSettings):
         "and the old stays.",
     )
     default_on_lost: Literal["RERUN", "FAIL", "WAIT"] = Field("RERUN", description="What follows if its host is lost.")
+
+    @property
+    def patience(self) -> float:
+        """Seconds of `status_timeout` that leave a request the time to tell who did not answer."""
+        return min(self.status_timeout, self.request_timeout / 2)
 
     @field_validator(
         "watch_stores", "schedulers", "dispatchers", "allowed_hosts", "allowed_origins", "redact_names", mode="before"

@@ -15,14 +15,13 @@ from tests.chaos.nemesis.intents import Intent, intents
 from tests.support.farm import Rest, Witness
 
 _AWAY = (OSError, http.client.HTTPException, ValueError)
-# Beyond so many open jobs no more are sent: they should end soon after the last fault.
-MOST_OPEN = 30
 _WORKERS = 6
 
 
 class Load:
     """`opened` is told each job that was answered, `reopened` each that may run again; `count_open` says how many have
-    not ended yet. `pace`: jobs a second at most."""
+    not ended yet. `pace`: jobs a second at most. Beyond `most_open` open jobs no more are sent: they should end soon
+    after the last fault."""
 
     def __init__(
         self,
@@ -35,9 +34,11 @@ class Load:
         opened: Callable[[str, Intent], None],
         reopened: Callable[[str, Intent], None],
         count_open: Callable[[], int],
-        pace: float = 3.0,
+        pace: float,
+        most_open: int,
     ) -> None:
         self._pace = pace
+        self._most_open = most_open
         self._rest = rest
         self._witness = witness
         self._history = history
@@ -77,7 +78,7 @@ class Load:
     def _feed(self) -> None:
         batch: list[Intent] = []
         for intent in intents(self._seed, self._kinds):
-            while self._count_open() + self._under_way >= MOST_OPEN:
+            while self._count_open() + self._under_way >= self._most_open:
                 if self._ending.wait(0.1):
                     break
             if self._ending.wait(self._numbers.expovariate(self._pace)):

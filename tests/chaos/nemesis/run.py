@@ -28,6 +28,8 @@ from tests.support.farm import DockerObserver, Rest
 # 1,600 executions. So a run is bounded by how many there are in its end, and nobody asks more often than needed.
 _PACE, _MONGO_PACE = 3.0, 0.5
 _MONGO_MOST = 600
+# Open jobs beyond which no more are sent.
+_OPEN, _MONGO_OPEN = 30, 12
 _MONGO_SLOTS = 1
 # Seconds between two looks of the reader at what is open.
 _LOOK, _MONGO_LOOK = 0.4, 2.0
@@ -129,6 +131,7 @@ class Run:
             reopened=reader.reopened,
             count_open=reader.count_open,
             pace=_pace(self._minutes, mongo=self._mongo),
+            most_open=_MONGO_OPEN if self._mongo else _OPEN,
         )
         reader.retry = load.retry
         slots = _MONGO_SLOTS if self._mongo else SLOTS_RECURRING

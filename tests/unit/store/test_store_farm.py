@@ -124,6 +124,27 @@ async def test_a_stop_that_comes_under_an_assignment_takes_it_back() -> None:
     assert world.states() == "STOPPED STOPPED"
 
 
+async def test_an_assignment_that_a_hello_tells_its_agent_of_before_it_is_confirmed_is_no_refusal() -> None:
+    """The dispatcher would give its places to others, while the agent runs it."""
+    world = World(store=FakePersistence(atomic=False))
+    await world.hello()
+    execution_id = await world.submit()
+    orders: list[tuple[str, str, int]] = []
+
+    async def between(name: str) -> None:
+        if name == "change_job" and not orders:
+            orders.append(("", "", 0))
+            orders.extend(await world.hello())
+
+    world.store.between = between
+    assigned = await world.assign(execution_id)
+    assert orders[1:] == [("RUN", execution_id, 1)]
+    assert isinstance(assigned, assign.Assignment), assigned
+    made = world.execution(execution_id)
+    assert (made.state, made.epoch, made.session) == (ExecutionState.ASSIGNED, 1, 2)
+    assert assigned.execution == made
+
+
 async def test_a_run_from_start_to_end(world: World) -> None:
     await world.hello()
     execution_id = await world.submit()

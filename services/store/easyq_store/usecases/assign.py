@@ -95,12 +95,22 @@ async def _confirm(steps: Steps, ctx: Context, claim: Claim, execution: Executio
                 return await assignment(steps, confirmed, now=now, spec=spec)
             moved = await _moved(steps, claim)
     await take_back(steps, ctx, execution, stopping=moved is None, now=now)
+    stands = await steps.get_execution(execution.execution_id)
+    if moved is not Refusal.STALE_GENERATION and stands is not None and _is_told(stands, execution):
+        # Its agent was told of it meanwhile, by a hello or a beat: it is held, and must go on counting in its places.
+        return await assignment(steps, stands, now=now)
     return Refused(refusal=moved or Refusal.NOT_QUEUED)
 
 
 def _is_his(execution: Execution, claimed: Execution) -> bool:
     """Whether the assignment stands, and is confirmed."""
     same = (execution.epoch, execution.session) == (claimed.epoch, claimed.session)
+    return same and execution.held and not is_unconfirmed(execution)
+
+
+def _is_told(execution: Execution, claimed: Execution) -> bool:
+    """Whether the assignment stands, in whatever session of its agent, and somebody has confirmed it."""
+    same = (execution.epoch, execution.agent_id) == (claimed.epoch, claimed.agent_id)
     return same and execution.held and not is_unconfirmed(execution)
 
 
