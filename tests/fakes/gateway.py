@@ -71,6 +71,9 @@ class FakeStore(Operators):
         self.feed = FakeFeed()
         self.stats = Stats()
         self.queries: list[stats_pb2.QueryRequest] = []
+        self.lists: list[Any] = []
+        # Items after which a page of jobs ends, though there are more.
+        self.short_pages: int | None = None
         self.submits: list[job_store_pb2.NewJob] = []
         self.calls: list[str] = []
         # Submit answers only while this is set; `lose_answers` batches take effect and break the stream.
@@ -233,6 +236,7 @@ class FakeStore(Operators):
         return execution
 
     def list_jobs(self, request: job_service_pb2.ListJobsRequest) -> job_service_pb2.ListJobsResponse:
+        self.lists.append(request)
         labels = [label.partition("=") for label in request.label]
         found = [
             job
@@ -242,6 +246,8 @@ class FakeStore(Operators):
             and all(job.spec.labels.get(key) == value for key, _, value in labels)
             and _between(job, request)
         ]
+        if self.short_pages is not None:
+            request.page_size = min(request.page_size, self.short_pages)
         items, token = page(_ordered(found, request), request)
         return job_service_pb2.ListJobsResponse(items=items, next_page_token=token)
 
@@ -262,6 +268,7 @@ class FakeStore(Operators):
     def list_executions(
         self, request: execution_service_pb2.ListExecutionsRequest
     ) -> execution_service_pb2.ListExecutionsResponse:
+        self.lists.append(request)
         found = [
             execution
             for execution in reversed(self.executions.values())

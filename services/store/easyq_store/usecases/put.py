@@ -93,6 +93,7 @@ async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: i
             spec=new.spec,
             image=new.image,
             labels=new.labels,
+            metadata=new.metadata,
             last_modified_at=now,
             unsettled_since=now,
         )
@@ -150,6 +151,7 @@ def revive(job: Job, planned: Planned, *, now: int) -> Job:
         projected_write=1,
         pending=(planned,),
         failure=None,
+        last_end=None,
         schedule=None,
         fire_at=None,
         unsettled_since=now,

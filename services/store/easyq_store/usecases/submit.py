@@ -29,6 +29,7 @@ class NewJob:
     # What the records carry of the spec.
     image: str = ""
     labels: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     priority: int = 0
     timing: Timing = field(default_factory=Timing)
     needs: Needs | None = None
@@ -114,6 +115,7 @@ def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
         spec=new.spec,
         image=new.image,
         labels=new.labels,
+        metadata=new.metadata,
         idempotency_key=new.idempotency_key,
         first_execution_id=new.execution_id,
         created_at=now,
@@ -135,6 +137,7 @@ def new_recurring(new: NewJob, *, now: int) -> Job:
         spec=new.spec,
         image=new.image,
         labels=new.labels,
+        metadata=new.metadata,
         idempotency_key=new.idempotency_key,
         # Never made; it tells a repeat of the same call from another one.
         first_execution_id=new.execution_id,
