@@ -181,7 +181,9 @@ class MongoReads(MongoLookups):
         return await self._records(JOBS, either, sort=_NEWEST_FIRST, limit=limit)
 
     async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
-        return await self._records(JOBS, beginning("labels", prefix), sort=[("labels", 1)], limit=limit)
+        # Of one label: conditions on an array may else be met by several.
+        where: Document = {"labels": {"$elemMatch": beginning("labels", prefix)["labels"]}}
+        return await self._records(JOBS, where, sort=[("labels", 1)], limit=limit)
 
     # -------------------------------------------------------------------------------------------- the line and time
     async def queued_after(self, seq: int, limit: int) -> list[Head]:

@@ -112,10 +112,10 @@ def page(connection: sqlite3.Connection, table: RecordTable[R], walks: Sequence[
     found: list[R] = []
     stops: list[tuple[int, str]] = []
     for walk in walks:
-        some = [table.record(row) for row in connection.execute(*_statement(table, id_column, walk, asked))]
+        some = [table.record(row) for row in connection.execute(*statement(table, walk, asked))]
         found += some
-        if len(some) < asked.limit and (stop := _stop(connection, id_column, walk, asked)):
-            stops.append(stop)
+        if len(some) < asked.limit and walk.rest.parts and asked.examine is not None:
+            stops += connection.execute(*stop(table, walk, asked)).fetchall()
 
     def place(record: Any) -> tuple[int, str]:
         return record.created_at, getattr(record, id_column)
@@ -140,7 +140,9 @@ def _ordered(source: str, id_column: str, columns: str, walk: Walk, asked: Asked
     return f"SELECT {columns} FROM {source} WHERE {text} {order}", values  # noqa: S608 - our own words; values are bound
 
 
-def _statement(table: RecordTable[R], id_column: str, walk: Walk, asked: Asked) -> tuple[str, Values]:
+def statement(table: RecordTable[R], walk: Walk, asked: Asked) -> tuple[str, Values]:
+    """The statement that walks, with its values."""
+    id_column = f"{table.name}_id"
     text: str
     values: Values
     if not walk.rest.parts and walk.key == "row":
@@ -155,15 +157,11 @@ WHERE {walk.rest.text} LIMIT ?
     return outer, [*values, -1 if asked.examine is None else asked.examine, *walk.rest.values, asked.limit]
 
 
-def _stop(connection: sqlite3.Connection, id_column: str, walk: Walk, asked: Asked) -> tuple[int, str] | None:
-    """The place of the last record that may be looked at, if there are so many."""
-    if asked.examine is None or not walk.rest.parts:
-        return None
+def stop(table: RecordTable[R], walk: Walk, asked: Asked) -> tuple[str, Values]:
+    """The statement for the place of the last record that may be looked at, if there are so many."""
+    id_column = f"{table.name}_id"
     text, values = _ordered(walk.source, id_column, f"created_at, {id_column}", walk, asked)
-    stop: tuple[int, str] | None = connection.execute(
-        f"{text} LIMIT 1 OFFSET ?", [*values, asked.examine - 1]
-    ).fetchone()
-    return stop
+    return f"{text} LIMIT 1 OFFSET ?", [*values, (asked.examine or 1) - 1]
 
 
 # --------------------------------------------------------------------------------------------------------------- jobs
