@@ -237,7 +237,7 @@ class Reads(Lookups, Protocol):
     ) -> Found[Job]:
         """Jobs in their order, those behind `after` in it.
 
-        With `examine` about so many are looked at, at most, for each state, reason or image that is asked for.
+        With `examine` about so many are looked at, at most.
         """
 
     async def list_executions(

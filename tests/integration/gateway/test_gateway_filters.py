@@ -74,8 +74,8 @@ async def test_filters_go_with_the_next_page(gateway: Client) -> None:
     # Shorter than asked for: it took the store some time, and goes on only if that is asked for.
     assert len(page["items"]) == 2
     assert (await gateway.get(page["nextUrl"]))["nextUrl"] == ""
-    assert gateway.store.lists[-1].order == ListOrder.OLDEST
-    assert len(gateway.store.lists) == 2
+    asked = [request for request in gateway.store.lists if isinstance(request, ListJobsRequest)]
+    assert [request.order for request in asked] == [ListOrder.OLDEST] * 2
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,9 @@ async def test_a_page_that_looked_at_enough_goes_on(world: World) -> None:
 
         list_executions = list_jobs
 
+        async def log_ends(self, _: object) -> dict[str, tuple[int, int]]:
+            return {}
+
     class Store:
         reads = Reads()
 

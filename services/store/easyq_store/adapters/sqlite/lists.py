@@ -7,7 +7,7 @@ at one record at a time; a walk then ends after so many of them.
 import heapq
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from easyq_store.adapters.sqlite.rows import EXECUTIONS, JOBS, RecordTable
@@ -111,6 +111,8 @@ def page(connection: sqlite3.Connection, table: RecordTable[R], walks: Sequence[
     id_column = f"{table.name}_id"
     found: list[R] = []
     stops: list[tuple[int, str]] = []
+    if asked.examine is not None:
+        asked = replace(asked, examine=max(1, asked.examine // max(1, len(walks))))
     for walk in walks:
         some = [table.record(row) for row in connection.execute(*statement(table, walk, asked))]
         found += some
