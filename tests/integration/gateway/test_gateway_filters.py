@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1.execution_service_pb2 import ListExecutionsRequest
-from easyq.v1.job_pb2 import Execution, Job, ListOrder, Trigger
+from easyq.v1.job_pb2 import Execution, Failure, Job, ListOrder, Trigger
 from easyq.v1.job_service_pb2 import ListJobsRequest
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from tests.integration.gateway.conftest import Client
@@ -48,7 +48,7 @@ ASKED_TIMES = "createdAfter=1000&createdBefore=2000&endedAfter=3000&endedBefore=
             ListExecutionsRequest(
                 task_id="mail",
                 state=[Execution.FAILED],
-                reason=[1],
+                reason=[Failure.NONZERO_EXIT],
                 exit_code=[3, 137],
                 host="host-1",
                 trigger=[Trigger.RETRY],
@@ -105,7 +105,8 @@ async def test_what_is_refused(gateway: Client, path: str, field: str) -> None:
 
 async def test_what_is_refused_over_grpc(gateway: Client) -> None:
     stub: Any = JobServiceStub(gateway.channel)
-    for request in (ListJobsRequest(metadata=["x"]), ListJobsRequest(outcome=[99])):
+    unknown: Any = 99
+    for request in (ListJobsRequest(metadata=["x"]), ListJobsRequest(outcome=[unknown])):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.ListJobs(request)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -162,6 +162,8 @@ WHERE {walk.rest.text} LIMIT ?
 def stop(table: RecordTable[R], walk: Walk, asked: Asked) -> tuple[str, Values]:
     """The statement for the place of the last record that may be looked at, if there are so many."""
     id_column = f"{table.name}_id"
+    text: str
+    values: Values
     text, values = _ordered(walk.source, id_column, f"created_at, {id_column}", walk, asked)
     return f"{text} LIMIT 1 OFFSET ?", [*values, (asked.examine or 1) - 1]
 
