@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import containers, control_plane, events, flood, latency, report, schedules
+from bench import cli, containers, control_plane, events, flood, latency, logs, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "events")
+PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "logs", "events", "cli")
 
 
 class Bench:
@@ -34,6 +34,8 @@ class Bench:
             "schedules": self._schedules,
             "flood": self._flood,
             "events": self._events,
+            "logs": self._logs,
+            "cli": self._cli,
         }
 
     def run(self, part: str) -> None:
@@ -80,6 +82,14 @@ class Bench:
     def _events(self) -> None:
         with RedisServer(valkey_binary()) as redis:
             self.figures += events.measure(redis, self._folder, self._runs)
+
+    def _logs(self) -> None:
+        with DockerHost(dockerd_binary(), "bench") as host:
+            host.load_example_image()
+            self.figures += logs.measure(host, self._runs)
+
+    def _cli(self) -> None:
+        self.figures += cli.measure(self._runs)
 
 
 def main() -> None:

@@ -26,7 +26,15 @@ from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.log_service_pb2 import LogStream
 from easyq.v1.stats_pb2 import Stats
 from easyq_chassis.batching import answer_batches
-from easyq_chassis.errors import Aborted, FailedPrecondition, FieldProblem, InvalidArgument, NotFound, Unavailable
+from easyq_chassis.errors import (
+    Aborted,
+    EasyQError,
+    FailedPrecondition,
+    FieldProblem,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from easyq_chassis.server import GrpcServer
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
@@ -65,6 +73,9 @@ class FakeStore(Operators):
         self.order: list[str] = []
         self.keys: dict[tuple[str, str], str] = {}
         self.first: dict[str, str] = {}
+        # What was asked for: with the first spec of each job, and with its newest.
+        self.first_asked: dict[str, bytes] = {}
+        self.asked: dict[str, bytes] = {}
         self.agents: list[farm_service_pb2.Agent] = []
         self.wishes = 0
         self.output: dict[tuple[str, int], bytearray] = {}
@@ -82,6 +93,9 @@ class FakeStore(Operators):
         self.lose_answers = 0
         self.cut_logs_after: int | None = None
         self.open_readers = 0
+        self.follows: list[log_service_pb2.FollowLogsRequest] = []
+        # Raised to the next follower that has got what is stored.
+        self.follow_error: EasyQError | None = None
         self._changed = asyncio.Condition()
         self._seconds = 1_900_000_000
 
@@ -116,11 +130,7 @@ class FakeStore(Operators):
         key = (new.task_id, new.idempotency_key)
         known = self.keys.get(key) if new.idempotency_key else None
         if known is not None:
-            return job_store_pb2.SubmitResult(
-                accepted=job_store_pb2.SubmitAccepted(
-                    job_id=known, execution_id=self.first[known], replayed_spec=self.jobs[known].spec
-                )
-            )
+            return job_store_pb2.SubmitResult(accepted=self._replayed(known))
         if new.job_id in self.jobs and self.jobs[new.job_id].task_id != new.task_id:
             error = records_pb2.ItemError(
                 code=grpc.StatusCode.ALREADY_EXISTS.value[0], reason=ErrorReason.JOB_EXISTS, message="the id is taken"
@@ -131,6 +141,24 @@ class FakeStore(Operators):
         accepted = job_store_pb2.SubmitAccepted(job_id=new.job_id, execution_id=self.first[new.job_id])
         self._add_first(accepted, new)
         return job_store_pb2.SubmitResult(accepted=accepted)
+
+    def find_submitted(self, job: job_store_pb2.NewJob) -> job_store_pb2.FindSubmittedResponse:
+        known = self.keys.get((job.task_id, job.idempotency_key)) if job.idempotency_key else None
+        if job.job_id in self.jobs and self.first[job.job_id] in {"", job.execution_id}:
+            accepted = job_store_pb2.SubmitAccepted(job_id=job.job_id, execution_id=self.first[job.job_id])
+        elif known is not None:
+            accepted = self._replayed(known)
+        else:
+            raise NotFound("no such job was submitted")
+        return job_store_pb2.FindSubmittedResponse(accepted=accepted)
+
+    def _replayed(self, job_id: str) -> job_store_pb2.SubmitAccepted:
+        return job_store_pb2.SubmitAccepted(
+            job_id=job_id,
+            execution_id=self.first[job_id],
+            replayed_spec=self.jobs[job_id].spec,
+            replayed_asked=self.first_asked[job_id],
+        )
 
     def _add_first(self, answer: Any, new: job_store_pb2.NewJob) -> None:
         if new.spec.HasField("cron"):
@@ -145,6 +173,7 @@ class FakeStore(Operators):
         self._stamp(job.created_at)
         job.last_modified_at.CopyFrom(job.created_at)
         self.jobs[new.job_id] = job
+        self.first_asked[new.job_id] = self.asked[new.job_id] = new.asked
         self.order.append(new.job_id)
         if new.idempotency_key:
             self.keys[new.task_id, new.idempotency_key] = new.job_id
@@ -191,6 +220,13 @@ class FakeStore(Operators):
         new = request.job
         job = self.jobs.get(new.job_id)
         answer = job_store_pb2.PutJobResponse()
+        alike = job is not None and new.asked in {
+            self.asked[new.job_id],
+            job.spec.SerializeToString(deterministic=True),
+        }
+        alike = alike and new.asked != b""
+        if request.only_same and (job is None or job.task_id != new.task_id or not alike):
+            raise NotFound("there is no such job of this spec")
         if job is not None and job.task_id != new.task_id:
             raise FailedPrecondition("the job id belongs to another task", reason="JOB_EXISTS")
         if request.revision and (job is None or job.revision != request.revision):
@@ -199,7 +235,8 @@ class FakeStore(Operators):
             self._insert(new)
             answer.created = True
             self._add_first(answer, new)
-        elif job.spec != new.spec:
+        elif job.spec != new.spec and not alike:
+            self.asked[new.job_id] = new.asked
             job.spec.CopyFrom(new.spec)
             job.revision += 1
         answer.job.CopyFrom(self._shown(self.jobs[new.job_id], 20))
@@ -371,6 +408,85 @@ class FakeStore(Operators):
             async with self._changed:
                 await self._changed.wait()
 
+    async def follow(
+        self, request: log_service_pb2.FollowLogsRequest
+    ) -> AsyncIterator[log_service_pb2.FollowLogsResponse]:
+        """The same with beginnings, from a position or with the last lines of stdout."""
+        self.follows.append(request)
+        self._require_followed(request)
+        position, after = request.position, 0
+        if request.HasField("position") and not request.execution_id:
+            after = self.executions[position.execution_id].attempt - (0 if position.ended else 1)
+        elif request.HasField("tail") and not request.execution_id:
+            after = self._of_job(request.job_id)[-1].attempt - 1
+        last = False
+        while not last:
+            execution = await self._attempt_after(request, after)
+            if execution is None:
+                return
+            async for event in self._followed(execution, request):
+                yield event
+                last = event.end.job_ended or (bool(request.execution_id) and event.HasField("end"))
+            last = last or bool(request.execution_id)
+            after = execution.attempt
+
+    def _require_followed(self, request: log_service_pb2.FollowLogsRequest) -> None:
+        if request.execution_id:
+            self.get_execution(execution_service_pb2.GetExecutionRequest(execution_id=request.execution_id))
+        else:
+            self.job("", request.job_id)
+
+    async def _attempt_after(self, request: log_service_pb2.FollowLogsRequest, after: int) -> Execution | None:
+        if request.execution_id:
+            return self.executions[request.execution_id]
+        while True:
+            for execution in self._of_job(request.job_id):
+                if execution.attempt > after:
+                    return execution
+            if request.stored_only:
+                return None
+            async with self._changed:
+                await self._changed.wait()
+
+    async def _followed(
+        self, execution: Execution, request: log_service_pb2.FollowLogsRequest
+    ) -> AsyncIterator[log_service_pb2.FollowLogsResponse]:
+        id_, names = execution.execution_id, (LogStream.STDOUT, LogStream.STDERR)
+        at: dict[tuple[str, Any], int] = {(id_, name): 0 for name in names}
+        if request.position.execution_id == id_:
+            at = {
+                (id_, LogStream.STDOUT): request.position.stdout_offset,
+                (id_, LogStream.STDERR): request.position.stderr_offset,
+            }
+        elif request.HasField("tail"):
+            lines = bytes(self.output.get((id_, LogStream.STDOUT), b"")).splitlines(keepends=True)
+            at[id_, LogStream.STDOUT] = sum(map(len, lines[: max(0, len(lines) - request.tail)]))
+        begun = log_service_pb2.LogAttempt(
+            execution_id=id_,
+            attempt=execution.attempt,
+            stdout_offset=at[id_, LogStream.STDOUT],
+            stderr_offset=at[id_, LogStream.STDERR],
+        )
+        yield log_service_pb2.FollowLogsResponse(attempt=begun)
+        while True:
+            for stream in request.streams or names:
+                async for event in self._chunks(id_, stream, at):
+                    event.chunk.at.FromMilliseconds(self._seconds * 1000)
+                    yield log_service_pb2.FollowLogsResponse(chunk=event.chunk)
+            if self.follow_error is not None:
+                error, self.follow_error = self.follow_error, None
+                raise error
+            end = self._end(id_)
+            if end is not None:
+                end.attempt, end.complete = execution.attempt, execution.logs_complete
+                end.job_ended &= execution is self._of_job(execution.job_id)[-1]
+                yield log_service_pb2.FollowLogsResponse(end=end)
+                return
+            if request.stored_only:
+                return
+            async with self._changed:
+                await self._changed.wait()
+
     async def _chunks(
         self, execution_id: str, stream: Any, at: dict[tuple[str, Any], int]
     ) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
@@ -464,6 +580,9 @@ class StoreServicer(
         self.store.queries.append(request)
         return self.store.stats
 
+    async def FindSubmitted(self, request: Any, context: Any) -> Any:
+        return self._note("FindSubmitted", self.store.find_submitted(request.job))
+
     async def PutJob(self, request: Any, context: Any) -> Any:
         return self._note("PutJob", self.store.put(request))
 
@@ -549,6 +668,14 @@ class StoreServicer(
         self.store.open_readers += 1
         try:
             async for event in self.store.read(request):
+                yield event
+        finally:
+            self.store.open_readers -= 1
+
+    async def FollowLogs(self, request: Any, context: Any) -> Any:
+        self.store.open_readers += 1
+        try:
+            async for event in self.store.follow(request):
                 yield event
         finally:
             self.store.open_readers -= 1

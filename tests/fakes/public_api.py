@@ -22,7 +22,7 @@ from easyq.v1 import job_service_pb2 as api
 from easyq.v1.farm_service_pb2_grpc import FarmServiceServicer, add_FarmServiceServicer_to_server
 from easyq.v1.job_pb2 import Execution, Failure, Job, Waiting
 from easyq.v1.job_service_pb2_grpc import JobServiceServicer, add_JobServiceServicer_to_server
-from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream, ReadLogsRequest, ReadLogsResponse
+from easyq.v1.log_service_pb2 import FollowLogsRequest, FollowLogsResponse, LogAttempt, LogChunk, LogEnd, LogStream
 from easyq.v1.log_service_pb2_grpc import LogServiceServicer, add_LogServiceServicer_to_server
 
 STREAMS = (LogStream.STDOUT, LogStream.STDERR)
@@ -121,7 +121,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         #: Whether streams begin at the offsets that are asked for, or at 0 each time.
         self.honours_offsets = True
         self.chunk = 7
-        self.log_requests: list[ReadLogsRequest] = []
+        self.log_requests: list[FollowLogsRequest] = []
         self.agents: list[farm.Agent] = []
         #: Operators' and steering requests, as they came.
         self.asked: list[Any] = []
@@ -140,10 +140,14 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         add_JobServiceServicer_to_server(self, server)
         add_LogServiceServicer_to_server(self, server)
         add_FarmServiceServicer_to_server(self, server)
+        self.add_more(server)
         self._port = server.add_insecure_port(f"127.0.0.1:{self._port}")
         server.start()
         self._server = server
         return self
+
+    def add_more(self, server: grpc.Server) -> None:
+        """For those who serve more than this does."""
 
     def stop(self) -> None:
         """Ends the server at once, its streams too; what it knows stays."""
@@ -161,7 +165,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
     ) -> None:
         self.stop()
 
-    def job(self, timeout: float = 10) -> FakeJob:
+    def job(self, timeout: float = 60) -> FakeJob:
         """The newest job, once there is one."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.jobs, timeout), "no job was submitted"
@@ -277,7 +281,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
             job.message.state = job.message.state if state is None else state
             return job.snapshot()
 
-    def ReadLogs(self, request: ReadLogsRequest, context: Any) -> Iterator[ReadLogsResponse]:
+    def FollowLogs(self, request: FollowLogsRequest, context: Any) -> Iterator[FollowLogsResponse]:
         self.log_requests.append(request)
         left = self.breaks.popleft() if self.breaks else None
         for response in self._responses(request, context):
@@ -287,33 +291,41 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
                 left -= 1
             yield response
 
-    def _responses(self, request: ReadLogsRequest, context: Any) -> Iterator[ReadLogsResponse]:
+    def _responses(self, request: FollowLogsRequest, context: Any) -> Iterator[FollowLogsResponse]:
         with self.changed:
             job, index = self._position(request, context)
-        offsets = {LogStream.STDOUT: request.stdout_offset, LogStream.STDERR: request.stderr_offset}
-        if not self.honours_offsets:
+        position = request.position
+        offsets = {LogStream.STDOUT: position.stdout_offset, LogStream.STDERR: position.stderr_offset}
+        if not self.honours_offsets or position.ended:
             offsets = dict.fromkeys(STREAMS, 0)
+        begun = -1
         while context.is_active() and not self._stopping.is_set():
             with self.changed:
-                pieces = self._pieces(job, index, offsets, request)
                 attempt = job.attempts[index]
-                is_last = index == len(job.attempts) - 1
-                if not pieces and not attempt.ended:
-                    if not request.follow:
+                pieces = self._pieces(job, index, offsets, request)
+                ended, is_last = attempt.ended, index == len(job.attempts) - 1
+                job_ended = is_last and job.ended
+                if begun == index and not pieces and not ended:
+                    if request.stored_only:
                         return
                     self.changed.wait(0.5)
                     continue
+            if begun != index:
+                begun = index
+                yield FollowLogsResponse(attempt=LogAttempt(execution_id=attempt.execution.execution_id))
             yield from pieces
-            if pieces:
+            if pieces or not ended:
                 continue
-            yield ReadLogsResponse(end=_end(attempt.execution, job_ended=is_last and job.ended))
-            if request.execution_id or (is_last and (job.ended or not request.follow)):
+            yield FollowLogsResponse(end=_end(attempt.execution, job_ended=job_ended))
+            if request.execution_id or (is_last and (job_ended or request.stored_only)):
                 return
             with self.changed:
                 self.changed.wait_for(lambda: len(job.attempts) > index + 1 or self._stopping.is_set())  # noqa: B023
+            if self._stopping.is_set():
+                return
             index, offsets = index + 1, dict.fromkeys(STREAMS, 0)
 
-    def _pieces(self, job: FakeJob, index: int, offsets: dict[Any, int], request: Any) -> list[ReadLogsResponse]:
+    def _pieces(self, job: FakeJob, index: int, offsets: dict[Any, int], request: Any) -> list[FollowLogsResponse]:
         attempt = job.attempts[index]
         pieces = []
         for stream in request.streams or STREAMS:
@@ -322,16 +334,18 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
             if data:
                 offsets[stream] += len(data)
                 chunk = LogChunk(execution_id=attempt.execution.execution_id, stream=stream, offset=at, data=data)
-                pieces.append(ReadLogsResponse(chunk=chunk))
+                pieces.append(FollowLogsResponse(chunk=chunk))
         return pieces
 
-    def _position(self, request: ReadLogsRequest, context: Any) -> tuple[FakeJob, int]:
-        if request.job_id:
+    def _position(self, request: FollowLogsRequest, context: Any) -> tuple[FakeJob, int]:
+        wanted = request.execution_id or request.position.execution_id
+        if not wanted:
             return self._find(request.job_id, context), 0
         for job in self.jobs:
             for index, attempt in enumerate(job.attempts):
-                if attempt.execution.execution_id == request.execution_id:
-                    return job, index
+                if attempt.execution.execution_id == wanted:
+                    following = request.position.ended and index + 1 < len(job.attempts)
+                    return job, index + 1 if following else index
         abort(context, grpc.StatusCode.NOT_FOUND, "no such execution", reason="EXECUTION_NOT_FOUND")
         raise AssertionError
 

@@ -17,7 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from easyq.v1.execution_service_pb2 import GetExecutionRequest
 from easyq.v1.job_pb2 import Execution
-from easyq.v1.log_service_pb2 import LogStream, ReadLogsResponse
+from easyq.v1.log_service_pb2 import FollowLogsResponse, LogStream, ReadLogsResponse
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.batching import answer_batches
 from easyq_chassis.server import GrpcServer
@@ -392,6 +392,10 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
     async def ReadLogs(self, request: Any, context: Any) -> AsyncIterator[ReadLogsResponse]:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "agents do not read")
         yield ReadLogsResponse()
+
+    async def FollowLogs(self, request: Any, context: Any) -> AsyncIterator[FollowLogsResponse]:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "agents do not read")
+        yield FollowLogsResponse()
 
     async def _append_all(self, items: Any) -> list[logs.AppendResult]:
         self.chunks += items

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from easyq.aio import AsyncClient as AsyncClient
+    from easyq.backlog import Submitted as Submitted
     from easyq.client import Client as Client
     from easyq.client import RunResult as RunResult
     from easyq.durations import format_duration as format_duration
     from easyq.durations import parse_duration as parse_duration
     from easyq.errors import EasyQError as EasyQError
+    from easyq.reading import selection as selection
     from easyq.spec import job_spec as job_spec
 
     __version__: str
@@ -30,10 +32,12 @@ __all__ = [
     "Client",
     "EasyQError",
     "RunResult",
+    "Submitted",
     "__version__",
     "format_duration",
     "job_spec",
     "parse_duration",
+    "selection",
 ]
 
 _HOMES = {
@@ -41,9 +45,11 @@ _HOMES = {
     "Client": "easyq.client",
     "EasyQError": "easyq.errors",
     "RunResult": "easyq.client",
+    "Submitted": "easyq.backlog",
     "format_duration": "easyq.durations",
     "job_spec": "easyq.spec",
     "parse_duration": "easyq.durations",
+    "selection": "easyq.reading",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,39 +14,53 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from easyq import _rpc
-from easyq.client import DEFAULT_SERVER, DEFAULT_TASK, ENDED, PAGE, RunResult
-from easyq.cursor import Gap, LogCursor
+from easyq.aio_many import AsyncManySubmitter
+from easyq.aio_reading import AsyncReadingCalls
+from easyq.backlog import Submittable, Submitted
+from easyq.client import DEFAULT_SERVER, DEFAULT_TASK, ENDED, UNDER_WAY, RunResult
+from easyq.cursor import Gap, LogCursor, Since, since_of
 from easyq.errors import DeadlineExceeded, EasyQError
 from easyq.outage import PAUSES, Outage, wait_before_repeat
+from easyq.reading import PAGE, label_filters
 from easyq.spec import DurationLike, to_duration
 from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1 import job_service_pb2 as api
+from easyq.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
 from easyq.v1.job_pb2 import Job
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream
 from easyq.v1.log_service_pb2_grpc import LogServiceStub
 from easyq.v1.spec_pb2 import JobSpec
+from easyq.v1.task_service_pb2_grpc import TaskServiceStub
 
 Answer = TypeVar("Answer")
 
 
-class AsyncClient:
+class AsyncClient(AsyncReadingCalls):
     """Talks to one EasyQ farm; made and used within one running event loop.
 
     What is said of `easyq.Client` and its methods holds here too: errors, repeats, bounds.
     """
 
     def __init__(
-        self, server: str | None = None, *, timeout: float = 30.0, channel: grpc.aio.Channel | None = None
+        self,
+        server: str | None = None,
+        *,
+        timeout: float = 30.0,
+        repeats: bool = True,
+        channel: grpc.aio.Channel | None = None,
     ) -> None:
         self.server = server or os.environ.get("EASYQ_SERVER") or DEFAULT_SERVER
         self._timeout = timeout
+        self._repeats = repeats
         self._own = channel is None
         self._channel = channel or _rpc.open_aio_channel(self.server)
         self._jobs = JobServiceStub(self._channel)
         self._logs = LogServiceStub(self._channel)
         self._farm = FarmServiceStub(self._channel)
+        self._executions = ExecutionServiceStub(self._channel)
+        self._tasks = TaskServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,15 +85,43 @@ class AsyncClient:
         request = api.CreateJobRequest(task_id=task, spec=spec, idempotency_key=key)
         return await self._call(self._jobs.CreateJob, request)
 
+    def submit_many(
+        self,
+        jobs: Iterable[Submittable] | AsyncIterable[Submittable],
+        *,
+        task: str = DEFAULT_TASK,
+        under_way: int = UNDER_WAY,
+        patience: float = 60.0,
+    ) -> AsyncIterator[Submitted]:
+        """Enqueues as many jobs as `jobs` gives, and gives what became of each, in their order."""
+        many = AsyncManySubmitter(
+            jobs,
+            task=task,
+            most=under_way,
+            patience=patience,
+            open_stream=self._jobs.SubmitJobs,
+            server=self.server,
+        )
+        return many.results()
+
     async def get(self, job_id: str) -> Job:
         """The job with its newest 20 executions, oldest first."""
         return await self._call(self._jobs.GetJob, api.GetJobRequest(job_id=job_id))
 
-    async def jobs(self, *, task: str = "", states: Sequence[Job.State.ValueType] = ()) -> AsyncIterator[Job]:
-        """All jobs, newest first, without their executions; only of one task or in some states, if given."""
+    async def jobs(
+        self,
+        *,
+        task: str = "",
+        states: Sequence[Job.State.ValueType] = (),
+        labels: Mapping[str, str] | None = None,
+        page: int = PAGE,
+    ) -> AsyncIterator[Job]:
+        """All jobs, newest first, without their executions; only of one task, in some states, with labels, if given."""
         token: str | None = None
         while token != "":
-            request = api.ListJobsRequest(task_id=task, state=states, page_size=PAGE, page_token=token or "")
+            request = api.ListJobsRequest(
+                task_id=task, state=states, label=label_filters(labels), page_size=page, page_token=token or ""
+            )
             answer = await self._call(self._jobs.ListJobs, request)
             for job in answer.items:
                 yield job
@@ -113,11 +155,22 @@ class AsyncClient:
         execution_id: str = "",
         follow: bool = False,
         streams: tuple[LogStream.Name.ValueType, ...] = (),
+        tail: int | None = None,
+        since: Since | None = None,
+        timestamps: bool = False,
         patience: float = 60.0,
         on_break: Callable[[EasyQError], None] | None = None,
     ) -> AsyncIterator[LogChunk | LogEnd]:
         """The output of a job, attempt after attempt, or of one execution; with `follow` until the end."""
-        cursor = LogCursor(job_id=job_id, execution_id=execution_id, follow=follow, streams=streams)
+        cursor = LogCursor(
+            job_id=job_id,
+            execution_id=execution_id,
+            follow=follow,
+            streams=streams,
+            tail=tail,
+            since=since_of(since),
+            timestamps=timestamps,
+        )
         outage = Outage(patience)
         while not cursor.ended:
             try:
@@ -231,7 +284,7 @@ class AsyncClient:
 
     async def _read(self, cursor: LogCursor) -> AsyncIterator[LogChunk | LogEnd | None]:
         """One stream: what is new in each answer."""
-        call: Any = self._logs.ReadLogs(cursor.request())
+        call: Any = self._logs.FollowLogs(cursor.request())
         try:
             async for response in call:
                 yield cursor.accept(response)
@@ -241,7 +294,7 @@ class AsyncClient:
             call.cancel()
 
     async def _call(self, method: Callable[..., Awaitable[Answer]], request: Message, *, repeat: bool = True) -> Answer:
-        for pause in (*PAUSES, None) if repeat else (None,):
+        for pause in (*PAUSES, None) if repeat and self._repeats else (None,):
             try:
                 return await method(request, timeout=self._timeout)
             except grpc.aio.AioRpcError as problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -14,10 +14,14 @@ import grpc
 from google.protobuf.message import Message
 
 from easyq import _rpc
-from easyq.cursor import Gap, LogCursor
+from easyq.backlog import Submittable, Submitted
+from easyq.cursor import Gap, LogCursor, Since, since_of
 from easyq.errors import DeadlineExceeded, EasyQError
+from easyq.many import ManySubmitter
 from easyq.operators import OperatorCalls
 from easyq.outage import PAUSES, Outage, wait_before_repeat
+from easyq.reading import PAGE, ReadingCalls, label_filters
+from easyq.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.job_service_pb2 import (
@@ -32,6 +36,7 @@ from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream
 from easyq.v1.log_service_pb2_grpc import LogServiceStub
 from easyq.v1.spec_pb2 import JobSpec
+from easyq.v1.task_service_pb2_grpc import TaskServiceStub
 
 Answer = TypeVar("Answer")
 
@@ -41,8 +46,8 @@ DEFAULT_TASK = "run"
 #: States that a job does not leave by itself.
 ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXPIRED})
 
-#: Jobs that are asked for at once where all are listed.
-PAGE = 500
+#: Jobs that `submit_many` has under way at once.
+UNDER_WAY = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,28 +67,38 @@ class RunResult:
         return None
 
 
-class Client(OperatorCalls):
+class Client(OperatorCalls, ReadingCalls):
     """Talks to one EasyQ farm.
 
     Every method raises a class of `easyq.errors`. Calls that may be repeated without harm, which is all of them but
-    `trigger`, `retry` and `delete`, are repeated for about 1.5 s while the server can't be reached.
+    `trigger`, `retry`, `delete` and their likes for many, are repeated for about 1.5 s while the server can't be
+    reached.
     """
 
     def __init__(
-        self, server: str | None = None, *, timeout: float = 30.0, channel: grpc.Channel | None = None
+        self,
+        server: str | None = None,
+        *,
+        timeout: float = 30.0,
+        repeats: bool = True,
+        channel: grpc.Channel | None = None,
     ) -> None:
         """`server` is `host:port` or `unix:/path`; by default EASYQ_SERVER, else 127.0.0.1:10001.
 
-        `timeout` is the most seconds for one attempt of one call; streams of output have none. `channel` is for those
+        `timeout` is the most seconds for one attempt of one call; streams have none. With
+        `repeats=False` no call is repeated, for those who would rather know at once. `channel` is for those
         who need one of their own (TLS, tests); it is not closed by this client.
         """
         self.server = server or os.environ.get("EASYQ_SERVER") or DEFAULT_SERVER
         self._timeout = timeout
+        self._repeats = repeats
         self._own = channel is None
         self._channel = channel or _rpc.open_channel(self.server)
         self._jobs = JobServiceStub(self._channel)
         self._logs = LogServiceStub(self._channel)
         self._farm = FarmServiceStub(self._channel)
+        self._executions = ExecutionServiceStub(self._channel)
+        self._tasks = TaskServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -110,18 +125,53 @@ class Client(OperatorCalls):
         key = idempotency_key or uuid.uuid4().hex
         return self._call(self._jobs.CreateJob, CreateJobRequest(task_id=task, spec=spec, idempotency_key=key))
 
+    def submit_many(
+        self,
+        jobs: Iterable[Submittable],
+        *,
+        task: str = DEFAULT_TASK,
+        under_way: int = UNDER_WAY,
+        patience: float = 60.0,
+    ) -> Iterator[Submitted]:
+        """Enqueues as many jobs as `jobs` gives, and gives what became of each, in their order.
+
+        A job is a spec, a (task, spec), or a BatchItem with a key of its own. One that is refused has an `error` and
+        keeps none of the others back. At most `under_way` jobs are held at a time, however many come; `jobs` is read in
+        a thread of its own, and no further ahead than that. Where the connection breaks it is made anew, and what has
+        no answer yet is sent again under the same keys, so that nothing is enqueued twice; an outage that lasts longer
+        than `patience` seconds is raised, as is what `jobs` itself raises. Nothing is sent before the first `next`.
+        """
+        many = ManySubmitter(
+            jobs,
+            task=task,
+            most=under_way,
+            patience=patience,
+            open_stream=self._jobs.SubmitJobs,
+            server=self.server,
+        )
+        return many.results()
+
     def get(self, job_id: str) -> Job:
         """The job with its newest 20 executions, oldest first. Raises NotFound."""
         return self._call(self._jobs.GetJob, GetJobRequest(job_id=job_id))
 
-    def jobs(self, *, task: str = "", states: Sequence[Job.State.ValueType] = ()) -> Iterator[Job]:
-        """All jobs, newest first, without their executions; only of one task or in some states, if given.
+    def jobs(
+        self,
+        *,
+        task: str = "",
+        states: Sequence[Job.State.ValueType] = (),
+        labels: Mapping[str, str] | None = None,
+        page: int = PAGE,
+    ) -> Iterator[Job]:
+        """All jobs, newest first, without their executions; only of one task, in some states or with labels, if given.
 
-        Asks for a page at a time, so that jobs may change state between two pages.
+        Asks for `page` of them at a time (at most 1,000), so that jobs may change state between two pages.
         """
         token: str | None = None
         while token != "":
-            request = ListJobsRequest(task_id=task, state=states, page_size=PAGE, page_token=token or "")
+            request = ListJobsRequest(
+                task_id=task, state=states, label=label_filters(labels), page_size=page, page_token=token or ""
+            )
             answer = self._call(self._jobs.ListJobs, request)
             yield from answer.items
             token = answer.next_page_token
@@ -156,16 +206,30 @@ class Client(OperatorCalls):
         execution_id: str = "",
         follow: bool = False,
         streams: tuple[LogStream.Name.ValueType, ...] = (),
+        tail: int | None = None,
+        since: Since | None = None,
+        timestamps: bool = False,
         patience: float = 60.0,
         on_break: Callable[[EasyQError], None] | None = None,
     ) -> Iterator[LogChunk | LogEnd]:
         """The output of a job, attempt after attempt, or of one execution; with `follow` until the end.
 
+        `tail` begins with the last so many lines (of a job: of its newest execution), `since` with what was stored
+        since a time, or so long ago (`"10m"`). With `timestamps` the `at` of a chunk holds for all of its bytes.
+
         Gives a LogChunk for each piece, in order per stream, and a LogEnd for each execution that has ended. Where the
         connection breaks it is made anew and goes on at the next byte: nothing is lost or doubled. `on_break` is told
         once of each outage; one that lasts longer than `patience` seconds is raised. Raises NotFound.
         """
-        cursor = LogCursor(job_id=job_id, execution_id=execution_id, follow=follow, streams=streams)
+        cursor = LogCursor(
+            job_id=job_id,
+            execution_id=execution_id,
+            follow=follow,
+            streams=streams,
+            tail=tail,
+            since=since_of(since),
+            timestamps=timestamps,
+        )
         outage = Outage(patience)
         while not cursor.ended:
             try:
@@ -216,7 +280,7 @@ class Client(OperatorCalls):
 
     def _read(self, cursor: LogCursor) -> Iterator[LogChunk | LogEnd | None]:
         """One stream: what is new in each answer."""
-        call = self._logs.ReadLogs(cursor.request())
+        call = self._logs.FollowLogs(cursor.request())
         try:
             for response in call:
                 yield cursor.accept(response)
@@ -226,7 +290,7 @@ class Client(OperatorCalls):
             call.cancel()
 
     def _call(self, method: Callable[..., Answer], request: Message, *, repeat: bool = True) -> Answer:
-        for pause in (*PAUSES, None) if repeat else (None,):
+        for pause in (*PAUSES, None) if repeat and self._repeats else (None,):
             try:
                 return method(request, timeout=self._timeout)
             except grpc.RpcError as problem:

@@ -17,7 +17,7 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps what handlers raise. Streaming handlers must be async generators, unary ones coroutines.
+    """Maps what handlers raise. Streaming handlers are async generators, or coroutines that write to the context.
 
     A method's handler is wrapped once, not at each call, with what the interceptors behind this one made of it: they
     decide by the method alone.
@@ -65,11 +65,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
         async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             result = inner(request, context)
-            if not hasattr(result, "__aiter__"):
-                # Reflection's and health's own handlers write to the context themselves.
-                await result
-                return
             try:
+                if not hasattr(result, "__aiter__"):
+                    # It writes to the context itself.
+                    await result
+                    return
                 async for response in result:
                     yield response
             except Exception as error:  # noqa: BLE001 - as above

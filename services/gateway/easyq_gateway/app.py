@@ -36,10 +36,12 @@ from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Links, all_bindings
 from easyq_gateway.interceptor import EdgeInterceptor
-from easyq_gateway.rest.byhand import ByHand, Route
+from easyq_gateway.rest.byhand import ByHand
 from easyq_gateway.rest.documentation import Documentation
 from easyq_gateway.rest.events import Events
 from easyq_gateway.rest.large import Large
+from easyq_gateway.rest.live import Live
+from easyq_gateway.rest.routes import Route
 from easyq_gateway.rest.server import RestServer
 from easyq_gateway.rest.transcoder import Call, Transcoder
 from easyq_gateway.servicer import ExecutionServicer, FarmServicer, JobServicer, LogServicer, TaskServicer
@@ -54,6 +56,7 @@ from easyq_gateway.usecases.deleting import Deleting
 from easyq_gateway.usecases.explaining import Explaining
 from easyq_gateway.usecases.farm import Farm
 from easyq_gateway.usecases.feed import Feed
+from easyq_gateway.usecases.following import Following
 from easyq_gateway.usecases.logs import Logs
 from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
@@ -166,6 +169,7 @@ class App:
         self._creating = Creating(
             checker=checker,
             schedules=schedules,
+            store=store,
             admitting=admitting,
             redactor=redactor,
             links=links,
@@ -232,13 +236,9 @@ class App:
 
     def _build_views(self, checker: Checker, clock: Clock) -> None:
         settings = self._settings
-        self._logs = Logs(
-            checker=checker,
-            jobs=self._store,
-            logs=GrpcLogStore(self._channels[settings.store]),
-            clock=clock,
-            patience=settings.stream_patience,
-        )
+        logs = GrpcLogStore(self._channels[settings.store])
+        self._logs = Logs(checker=checker, jobs=self._store, logs=logs, clock=clock, patience=settings.stream_patience)
+        self._following = Following(checker=checker, logs=logs, clock=clock, patience=settings.stream_patience)
         self._statistics = Statistics(
             checker=checker,
             stats=GrpcStatsStore(self._channels[settings.store], patience=settings.store_patience),
@@ -251,7 +251,7 @@ class App:
             agents=self._store,
             dispatchers=self._dispatchers,
             health=self._health,
-            own_problem=lambda: self._rules.problem,
+            own_problem=lambda: (self._rules.problem, self._rules.problem_since_ms),
             version=self._version,
             patience=settings.status_timeout,
         )
@@ -337,7 +337,7 @@ class App:
             matchings=self._matchings,
             explaining=self._explaining,
         )
-        logs = LogServicer(logs=self._logs)
+        logs = LogServicer(logs=self._logs, following=self._following)
         events = EventServicer(watching=self._watching)
         for register, servicer, name in (
             (job_service_pb2_grpc.add_JobServiceServicer_to_server, job, "JobService"),
@@ -352,7 +352,8 @@ class App:
 
     def _rest_server(self, requests: Gate, streams: Gate, bodies: Gate) -> RestServer:
         settings = self._settings
-        byhand = ByHand(logs=self._logs, farm=self._farm, version=self._version)
+        live = Live(logs=self._logs, following=self._following)
+        byhand = ByHand(logs=self._logs, live=live, farm=self._farm, version=self._version)
         bound = settings.rest_listen.rpartition(":")[0]
         return RestServer(
             settings.rest_listen,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from typing import Any, TypeAlias
@@ -11,12 +12,15 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from easyq_chassis.channel import remaining_deadline
-from easyq_chassis.errors import InvalidArgument
+from easyq_chassis.errors import InvalidArgument, ResourceExhausted
 from easyq_gateway.deadline import within
 from easyq_gateway.gate import Gate
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Streaming: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
+# A reader that takes no message for so many seconds is let go, or it would hold its place for ever.
+_STALLED = 60.0
+
 Unary: TypeAlias = Callable[[AsyncIterator[Any], Context], Awaitable[Any]]
 
 
@@ -71,12 +75,16 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _stream(self, inner: Streaming) -> Streaming:
-        async def guarded(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    def _stream(self, inner: Streaming) -> Unary:
+        async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
             request = await self._in_time(requests, context)
             with self._streams.entered():
                 async for response in inner(request, context):
-                    yield response
+                    try:
+                        async with asyncio.timeout(_STALLED):
+                            await context.write(response)
+                    except TimeoutError:
+                        raise ResourceExhausted(f"the reader took nothing for {_STALLED:g} s") from None
 
         return guarded
 

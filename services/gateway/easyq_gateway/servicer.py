@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -27,6 +28,7 @@ from easyq_gateway.usecases.creating import Creating
 from easyq_gateway.usecases.deleting import Deleting
 from easyq_gateway.usecases.explaining import Explaining
 from easyq_gateway.usecases.farm import Farm
+from easyq_gateway.usecases.following import Following
 from easyq_gateway.usecases.logs import Logs
 from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
@@ -298,11 +300,19 @@ class FarmServicer(farm_service_pb2_grpc.FarmServiceServicer):
 class LogServicer(log_service_pb2_grpc.LogServiceServicer):
     """easyq.v1.LogService."""
 
-    def __init__(self, *, logs: Logs) -> None:
+    def __init__(self, *, logs: Logs, following: Following) -> None:
         self._logs = logs
+        self._following = following
 
     async def ReadLogs(
         self, request: log_service_pb2.ReadLogsRequest, context: Context
     ) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
         async for event in self._logs.read(request):
             yield event
+
+    async def FollowLogs(
+        self, request: log_service_pb2.FollowLogsRequest, context: Context
+    ) -> AsyncIterator[log_service_pb2.FollowLogsResponse]:
+        async with aclosing(self._following.follow(request)) as events:
+            async for event in events:
+                yield event

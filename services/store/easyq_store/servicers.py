@@ -13,7 +13,7 @@ from easyq.v1.execution_service_pb2 import (
 from easyq.v1.farm_service_pb2 import ListAgentsRequest, ListAgentsResponse, SearchRequest, SearchResponse
 from easyq.v1.job_pb2 import Execution, Job, Task
 from easyq.v1.job_service_pb2 import ListErrorsRequest, ListErrorsResponse, ListJobsRequest, ListJobsResponse
-from easyq.v1.log_service_pb2 import ReadLogsRequest, ReadLogsResponse
+from easyq.v1.log_service_pb2 import FollowLogsRequest, FollowLogsResponse, ReadLogsRequest, ReadLogsResponse
 from easyq.v1.task_service_pb2 import GetTaskRequest, ListTasksRequest, ListTasksResponse
 from easyq_chassis.batching import answer_batches
 from easyq_chassis.errors import EasyQError
@@ -80,9 +80,13 @@ class JobStoreServicer(JobStoreServiceServicer):
         now = self._ctx.clock.now()
         return [jobs.submit_result(result, now=now) for result in results]
 
+    async def FindSubmitted(self, request: job_pb.FindSubmittedRequest, context: Call) -> job_pb.FindSubmittedResponse:
+        found = await submit.find_submitted(self._ctx, jobs.new_job(request.job))
+        return job_pb.FindSubmittedResponse(accepted=jobs.accepted(found, now=self._ctx.clock.now()))
+
     async def PutJob(self, request: job_pb.PutJobRequest, context: Call) -> job_pb.PutJobResponse:
         new = jobs.new_job(request.job)
-        done = await put.put_job(self._ctx, new, request.revision)
+        done = await put.put_job(self._ctx, new, request.revision, only_same=request.only_same)
         view = await look.get_job(self._ctx, new.task_id, new.job_id, _EXECUTIONS)
         return jobs.put_response(done, view, now=self._ctx.clock.now())
 
@@ -294,7 +298,13 @@ class LogStoreServicer(LogStoreServiceServicer):
 
     async def ReadLogs(self, request: ReadLogsRequest, context: Call) -> AsyncIterator[ReadLogsResponse]:
         async for told in read_logs.read_logs(self._ctx, logs.wanted(request), self._pace):
-            yield logs.event(told)
+            if not isinstance(told, read_logs.Begun):
+                yield logs.event(told)
+
+    async def FollowLogs(self, request: FollowLogsRequest, context: Call) -> AsyncIterator[FollowLogsResponse]:
+        wanted = logs.followed(request, now=self._ctx.clock.now())
+        async for told in read_logs.read_logs(self._ctx, wanted, self._pace):
+            yield logs.follow_event(told)
 
 
 class TimeStoreServicer(TimeStoreServiceServicer):

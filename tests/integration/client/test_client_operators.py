@@ -1,4 +1,4 @@
-"""What operators do, by the client and by `easyq agents`, against a gateway on a socket."""
+"""What operators do, by the client and by `easyq hosts`, against a gateway on a socket."""
 
 import json
 from collections.abc import Iterator
@@ -92,25 +92,32 @@ def test_what_is_harmless_is_repeated_and_nothing_else(client: Client, gateway: 
 
 
 def easyq(capfd: pytest.CaptureFixture[str], *arguments: str, answer: str | None = None) -> tuple[Result, str, str]:
-    """`easyq agents …`: how it ended, its stdout and its stderr."""
-    outcome = CliRunner().invoke(root, ["agents", *arguments], prog_name="easyq", input=answer)
+    """`easyq hosts …`: how it ended, its stdout and its stderr."""
+    outcome = CliRunner().invoke(root, ["hosts", *arguments], prog_name="easyq", input=answer)
     written = capfd.readouterr()
     return outcome, outcome.stdout + written.out, outcome.stderr + written.err
 
 
-def test_a_list_of_agents(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
-    outcome, out, _ = easyq(capfd, "--server", gateway.address)
-    assert outcome.exit_code == 0
-    assert out.splitlines() == [
-        "AGENT    STATE   RUNNING  SLOTS  POOLS        REMARK",
-        "host-1   LIVE    2        4      default,big",
-        "host-22  PARKED  0        0      -            Docker Engine does not answer",
-    ]
+def test_a_list_of_hosts(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--server", gateway.address], ["ls", "--server", gateway.address]):
+        outcome, out, _ = easyq(capfd, *arguments)
+        assert outcome.exit_code == 0
+        assert out.splitlines() == [
+            "HOST     STATE   RUNNING  SLOTS  POOLS        REMARK",
+            "host-1   LIVE          2      4  default,big",
+            "host-22  PARKED        0      0  -            Docker Engine does not answer",
+        ]
 
 
 def test_a_list_for_programs(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
     _, out, _ = easyq(capfd, "--server", gateway.address, "--json")
-    assert [json.loads(line)["agentId"] for line in out.splitlines()] == ["host-1", "host-22"]
+    assert [agent["agentId"] for agent in json.loads(out)["items"]] == ["host-1", "host-22"]
+
+
+def test_the_old_name(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["agents", "--server", gateway.address, "cordon", "host-1"]
+    assert CliRunner().invoke(root, arguments, prog_name="easyq").exit_code == 0
+    assert capfd.readouterr().out == "host-1 takes nothing new; it runs 2\n"
 
 
 def test_commands(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +140,7 @@ def test_remarks(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> Non
     gateway.agents[1].drained_at.GetCurrentTime()
     gateway.agents.append(Agent(agent_id="host-3", state=9, message="x" * 100))  # type: ignore[arg-type]
     _, out, _ = easyq(capfd, "--server", gateway.address)
-    assert [line.split()[-1] for line in out.splitlines()[1:]] == ["cordoned", "drains", "x" * 59 + "…"]
+    assert [line.split()[-1] for line in out.splitlines()[1:]] == ["cordoned", "drains", "x" * 100]
 
 
 def test_a_host_is_given_up_only_after_a_yes(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +156,7 @@ def test_a_host_is_given_up_only_after_a_yes(gateway: FakeGateway, capfd: pytest
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["cordon", "nobody"], 1, "easyq: there is no such agent"),
+        (["cordon", "nobody"], 4, "easyq: there is no such agent"),
         (["cordon"], 2, "Missing argument 'NAME'"),
         (["cordon", "\udcff"], 2, "is not valid UTF-8"),
         (["drain", "host-1", "--deadline", "soon"], 2, "'soon' is not a duration"),
@@ -166,6 +173,6 @@ def test_refusals(
 
 def test_nobody_answers(capfd: pytest.CaptureFixture[str]) -> None:
     outcome, out, err = easyq(capfd, "--server", "127.0.0.1:1")
-    assert (outcome.exit_code, out) == (1, "")
+    assert (outcome.exit_code, out) == (3, "")
     assert "can't reach EasyQ at 127.0.0.1:1" in err
     assert "`easyq up` starts an EasyQ" in err

@@ -108,7 +108,7 @@ def test_it_goes_on_after_a_restart_of_the_server(gateway: FakeGateway, client: 
     job.end()
     follower.finish()
     assert follower.bytes_of(LogStream.STDOUT) == b"before meanwhile after"
-    assert gateway.log_requests[-1].stdout_offset == 7
+    assert gateway.log_requests[-1].position.stdout_offset == 7
 
 
 def test_patience_ends(gateway: FakeGateway, client: Client) -> None:

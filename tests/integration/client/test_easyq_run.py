@@ -62,7 +62,7 @@ class Run:
         self.process.send_signal(number)
 
     def end(self) -> int:
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from easyq.v1.log_service_pb2 import LogStream, ReadLogsRequest
+from easyq.v1.log_service_pb2 import FollowLogsRequest, LogPosition, LogStream, ReadLogsRequest
 from easyq_internal.store.v1 import records_pb2 as records
 from easyq_internal.store.v1 import time_store_pb2 as time_pb
 from easyq_internal.store.v1.log_store_pb2 import AppendResult
@@ -74,6 +75,32 @@ async def test_live_output_and_the_end(store: Client, running: Any) -> None:
     response = await asyncio.wait_for(call.read(), 5)
     assert (response.end.state, response.end.exit_code, response.end.job_ended) == ("FAILED", 3, True)
     assert await asyncio.wait_for(call.read(), 5) is grpc.aio.EOF
+
+
+async def test_following_from_a_place(store: Client, running: Any) -> None:
+    id_ = running.execution_id
+    for number in range(5):
+        await store.append.call(chunk(id_, number * 2, b"%d\n" % number))
+    call = store.logs.FollowLogs(FollowLogsRequest(job_id=running.job_id, tail=2))
+    begun, first = [await asyncio.wait_for(call.read(), 10) for _ in range(2)]
+    assert (begun.attempt.execution_id, begun.attempt.attempt, begun.attempt.stdout_offset) == (id_, 1, 6)
+    assert (first.chunk.offset, first.chunk.data) == (6, b"3\n4\n")
+    assert first.chunk.at.seconds > 0
+    await store.append.call(chunk(id_, 10, b"5\n"))
+    assert (await asyncio.wait_for(call.read(), 10)).chunk.data == b"5\n"
+    await store.say(id_, 1, finish=records.Finish(outcome=EXITED, exit_code=0, stdout_size=12))
+    end = (await asyncio.wait_for(call.read(), 10)).end
+    assert (end.state, end.attempt, end.job_ended, end.complete) == ("SUCCEEDED", 1, True, True)
+    assert await asyncio.wait_for(call.read(), 10) is grpc.aio.EOF
+
+    async def stored(**wanted: Any) -> list[Any]:
+        request = FollowLogsRequest(job_id=running.job_id, stored_only=True, **wanted)
+        return [event.chunk.data async for event in store.logs.FollowLogs(request) if event.HasField("chunk")]
+
+    assert await stored(since_ago=Duration(seconds=600)) == [b"0\n1\n2\n3\n4\n5\n"]
+    assert await stored(since=Timestamp(seconds=4_000_000_000)) == []
+    assert b"".join(await stored(timestamps=True)) == b"0\n1\n2\n3\n4\n5\n"
+    assert await stored(position=LogPosition(execution_id=id_, stdout_offset=11)) == [b"\n"]
 
 
 async def test_a_reader_that_goes_away_leaves_nothing_behind(app: Any, store: Client, running: Any) -> None:

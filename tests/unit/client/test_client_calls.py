@@ -1,5 +1,6 @@
 """The client's calls on a channel of grpcio-testing: no socket, each answer given by hand."""
 
+import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,11 +120,17 @@ def test_wait_asks_until_the_job_has_ended(wire: Wire) -> None:
 
 
 def test_wait_gives_up_after_its_timeout(wire: Wire) -> None:
-    future = wire.start(lambda: wire.client.wait("j", timeout=0.01))
-    wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
+    future = wire.start(lambda: wire.client.wait("j", timeout=0))
     wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
     with pytest.raises(errors.DeadlineExceeded, match="still RUNNING"):
         future.result(5)
+
+
+def test_wait_asks_again_while_time_is_left(wire: Wire) -> None:
+    future = wire.start(lambda: wire.client.wait("j", timeout=5))
+    wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
+    wire.answer("GetJob", Job(job_id="j", state=Job.SUCCEEDED))
+    assert future.result(5).state == Job.SUCCEEDED
 
 
 def test_jobs_come_page_after_page(wire: Wire) -> None:
@@ -133,3 +140,24 @@ def test_jobs_come_page_after_page(wire: Wire) -> None:
     assert future.result(5) == ["a", "b", "c"]
     assert (first.task_id, list(first.state), first.page_token) == ("t", [Job.QUEUED, Job.RUNNING], "")
     assert second.page_token == "next"
+
+
+def test_both_clients_offer_the_same() -> None:
+    from easyq.aio import AsyncClient
+    from easyq.client import Client
+
+    assert {name for name in dir(Client) if name[0] != "_"} == {name for name in dir(AsyncClient) if name[0] != "_"}
+    for name in (
+        "submit",
+        "submit_many",
+        "put",
+        "jobs",
+        "wait",
+        "logs",
+        "run",
+        "error_queue",
+        "stop_jobs",
+        "executions",
+    ):
+        sync, by_asyncio = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
+        assert list(sync) == list(by_asyncio), name

@@ -53,6 +53,13 @@ def test_help_imports_neither_grpc_nor_any_command() -> None:
     assert not {name for name in modules if name.split(".")[0] in {"grpc", "google", "easyq_supervisor", "pydantic"}}
 
 
+@pytest.mark.parametrize("command", ["ps", "submit", "hosts", "apply", "doctor", "errors", "logs", "completion"])
+def test_help_of_a_command_imports_neither_grpc_nor_yaml(command: str) -> None:
+    modules = imported_by(f"from easyq.cli.group import root; root(['{command}', '--help'])")
+    heavy = {"grpc", "google", "yaml", "asyncio", "easyq_supervisor", "pydantic", "rich"}
+    assert not {name for name in modules if name.split(".")[0] in heavy}
+
+
 def test_the_messages_alone_cost_no_click_and_no_client() -> None:
     modules = imported_by("import easyq.v1.job_pb2")
     assert not modules & {"click", "grpc", "easyq.client", "easyq.cli"}
@@ -79,18 +86,20 @@ def test_help_lists_own_and_installed_commands(installed: Callable[..., None]) -
     assert "gateway" not in text
 
 
-def test_a_command_of_the_server_says_what_it_needs(installed: Callable[..., None]) -> None:
+def test_a_command_of_the_server_says_what_it_needs(
+    installed: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
     installed()
-    outcome = invoke("up")
-    assert outcome.exit_code == 1
-    assert outcome.output == "Error: easyq up needs the server: pip install easyq-server\n"
+    assert invoke("up").exit_code == 1
+    assert capfd.readouterr().err == "easyq: easyq up needs the server: pip install easyq-server\n"
 
 
-def test_a_command_that_can_not_be_imported_says_so_in_a_line(installed: Callable[..., None]) -> None:
+def test_a_command_that_can_not_be_imported_says_so_in_a_line(
+    installed: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
     installed(up="no_such_module:up")
-    outcome = invoke("up")
-    assert outcome.exit_code == 1
-    assert "easyq up can't be loaded: No module named 'no_such_module'" in outcome.output
+    assert invoke("up").exit_code == 1
+    assert "easyq up can't be loaded: No module named 'no_such_module'" in capfd.readouterr().err
 
 
 def test_an_unknown_command_is_a_usage_error(installed: Callable[..., None]) -> None:
@@ -104,9 +113,57 @@ def test_an_entry_point_is_a_click_command_or_a_function_of_arguments(installed:
     assert json.loads(invoke("two", "--help", "-x", "--", "a").output)[:2] == ["--help", "-x"]
 
 
-def test_versions() -> None:
-    lines = invoke("version").output.splitlines()
-    assert lines[0].startswith("easyq-client ")
+def test_versions(capfd: pytest.CaptureFixture[str]) -> None:
+    assert invoke("version", "--client").exit_code == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["easyq-client", "easyq-server"]
+    assert invoke("--version").output.startswith("easyq ")
+
+
+def test_every_command_is_in_the_help_and_can_be_loaded(installed: Callable[..., None]) -> None:
+    installed()
+    text = invoke("--help").output
+    context = click.Context(root)
+    for name in (*group._OWN, *group.ALIASES):
+        command = root.get_command(context, name)
+        assert command is not None
+        assert command.help, name
+        assert name in text
+
+
+def test_usage_errors_are_one_line_that_says_where_to_read_more(capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        (["frobnicate"], "easyq: No such command 'frobnicate'. (easyq --help tells more)"),
+        (["get"], "easyq: Missing argument 'ID'. (easyq get --help tells more)"),
+        (["ps", "--state", "tired"], "'tired' is none of SCHEDULED, QUEUED"),
+        (["ps", "-l", "nothing"], "'nothing' is not KEY=VALUE"),
+        (["hosts", "drain", "h", "--deadline", "soon"], "'soon' is not a duration"),
+        (["get", "\udcff"], "is not valid UTF-8"),
+        (["ps", "--server", "a b"], "'a b' is no address: write HOST:PORT"),
+        (["ps", "--server", "http://h:1"], "has no scheme; write 'h:1'"),
+        (["ps", "--server", "h:1", "--context", "c"], "exclude each other"),
+        (["ps", "--context", "nobody"], "there is no context 'nobody'"),
+        (["explain"], "name one of: a job, --task NAME, --pool NAME"),
+        (["stop"], "name jobs, or say which"),
+        (["stop", "j", "--task", "t"], "not both"),
+        (["errors", "--task", "t", "discard"], "conditions go behind `discard`"),
+        (["submit"], "name an image, or a file"),
+        (["submit", "i", "--at", "soon"], "is not a time with an offset"),
+        (["submit", "i", "--in", "1s", "--cron", "@daily"], "exclude each other"),
+        (["submit", "-f", "/nowhere.yaml"], "/nowhere.yaml: No such file or directory"),
+        (["apply", "-f", "/nowhere.yaml"], "/nowhere.yaml: No such file or directory"),
+        (["completion", "tcsh"], "'tcsh' is not one of"),
+    ):
+        assert invoke(*arguments).exit_code == 2, arguments
+        captured = capfd.readouterr()
+        assert said in captured.err, arguments
+        assert (captured.err.count("\n"), captured.out) == (1, ""), arguments
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts_of_completion(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert invoke("completion", shell).exit_code == 0
+    assert f"_EASYQ_COMPLETE={shell}_complete" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,22 @@
 
 import random
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyq.cursor import Gap, LogCursor
-from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream, ReadLogsRequest, ReadLogsResponse
+from easyq.cursor import Gap, LogCursor, since_of
+from easyq.v1.log_service_pb2 import (
+    FollowLogsRequest,
+    FollowLogsResponse,
+    LogAttempt,
+    LogChunk,
+    LogEnd,
+    LogPosition,
+    LogStream,
+)
 
 STREAMS = (LogStream.STDOUT, LogStream.STDERR)
 
@@ -21,22 +30,26 @@ class Server:
     chance: random.Random
     honours_offsets: bool
 
-    def answers(self, request: ReadLogsRequest) -> list[ReadLogsResponse]:
-        first = int(request.execution_id.removeprefix("e")) if request.execution_id else 0
-        whole: list[ReadLogsResponse] = []
-        for index in range(first, first + 1 if request.execution_id else len(self.attempts)):
+    def answers(self, request: FollowLogsRequest) -> list[FollowLogsResponse]:
+        position = request.position
+        first = int(position.execution_id.removeprefix("e")) + position.ended if position.execution_id else 0
+        first = min(first, len(self.attempts) - 1)
+        whole: list[FollowLogsResponse] = []
+        for index in range(first, len(self.attempts)):
             offsets = [0, 0]
-            if index == first and self.honours_offsets:
-                offsets = [request.stdout_offset, request.stderr_offset]
+            if index == first and self.honours_offsets and not position.ended:
+                offsets = [position.stdout_offset, position.stderr_offset]
+            begun = LogAttempt(execution_id=f"e{index}", stdout_offset=offsets[0], stderr_offset=offsets[1])
+            whole.append(FollowLogsResponse(attempt=begun))
             while any(offsets[n] < len(self.attempts[index][n]) for n in (0, 1)):
                 n = self.chance.randrange(2)
                 data = self.attempts[index][n][offsets[n] : offsets[n] + self.chance.randint(1, 5)]
                 if data:
                     chunk = LogChunk(execution_id=f"e{index}", stream=STREAMS[n], offset=offsets[n], data=data)
-                    whole.append(ReadLogsResponse(chunk=chunk))
+                    whole.append(FollowLogsResponse(chunk=chunk))
                     offsets[n] += len(data)
             last = index == len(self.attempts) - 1
-            whole.append(ReadLogsResponse(end=LogEnd(execution_id=f"e{index}", job_ended=last)))
+            whole.append(FollowLogsResponse(end=LogEnd(execution_id=f"e{index}", job_ended=last)))
         return whole[: self.chance.randint(0, len(whole))] if self.chance.random() < 0.7 else whole
 
 
@@ -70,7 +83,7 @@ def test_every_byte_once_and_in_order_over_any_breaks(
 def test_one_execution_ends_with_it() -> None:
     cursor = LogCursor(execution_id="e0")
     assert cursor.request().execution_id == "e0"
-    assert cursor.accept(ReadLogsResponse(end=LogEnd(execution_id="e0", state="FAILED"))) is not None
+    assert cursor.accept(FollowLogsResponse(end=LogEnd(execution_id="e0", state="FAILED"))) is not None
     assert cursor.ended
 
 
@@ -78,8 +91,28 @@ def test_missing_bytes_are_not_passed_over() -> None:
     cursor = LogCursor(job_id="j")
     chunk = LogChunk(execution_id="e0", stream=LogStream.STDOUT, offset=3, data=b"x")
     with pytest.raises(Gap, match="0 to 3"):
-        cursor.accept(ReadLogsResponse(chunk=chunk))
+        cursor.accept(FollowLogsResponse(chunk=chunk))
 
 
 def test_an_empty_answer_is_nothing() -> None:
-    assert LogCursor(job_id="j").accept(ReadLogsResponse()) is None
+    assert LogCursor(job_id="j").accept(FollowLogsResponse()) is None
+
+
+def test_it_begins_where_the_server_says() -> None:
+    cursor = LogCursor(job_id="j", tail=2)
+    assert cursor.request() == FollowLogsRequest(job_id="j", tail=2)
+    attempt = LogAttempt(execution_id="e1", attempt=2, stdout_offset=7)
+    assert cursor.accept(FollowLogsResponse(attempt=attempt)) is None
+    chunk = LogChunk(execution_id="e1", stream=LogStream.STDOUT, offset=7, data=b"x\n")
+    assert cursor.accept(FollowLogsResponse(chunk=chunk)) == chunk
+    assert cursor.request().position == LogPosition(execution_id="e1", stdout_offset=9)
+    cursor.accept(FollowLogsResponse(end=LogEnd(execution_id="e1")))
+    assert cursor.request().position == LogPosition(execution_id="e1", stdout_offset=9, ended=True)
+
+
+def test_since_is_a_time_or_how_long_ago() -> None:
+    time = datetime(2030, 1, 31, 8, tzinfo=timezone(timedelta(hours=2)))
+    assert LogCursor(job_id="j", since=since_of(time)).request().since.seconds == 1_896_069_600
+    assert LogCursor(job_id="j", since=since_of("10m")).request().since_ago.seconds == 600
+    assert LogCursor(job_id="j", since=since_of(timedelta(hours=1))).request().since_ago.seconds == 3600
+    assert since_of(None) is None

@@ -15,7 +15,7 @@ from easyq_store.domain.records import LogChunk
 from easyq_store.domain.states import Outcome, Stream
 from easyq_store.usecases import report, stop
 from easyq_store.usecases.append import append
-from easyq_store.usecases.read_logs import CHUNK_BYTES, Ended, Pace, Wanted, read_logs
+from easyq_store.usecases.read_logs import CHUNK_BYTES, Begun, Ended, Pace, Wanted, read_logs
 from easyq_store.usecases.retain import removing_logs
 from tests.support.store_world import World, ended, exited
 
@@ -53,7 +53,7 @@ async def read(world: World, pace: Pace = QUICK, **wanted: object) -> list[tuple
     async for event in read_logs(world.ctx, Wanted(**wanted), pace):  # type: ignore[arg-type]
         if isinstance(event, LogChunk):
             events.append((event.stream.name, event.offset, event.data))
-        else:
+        elif isinstance(event, Ended):
             events.append((event.execution.state.name, event.job_ended))
     return events
 
@@ -179,7 +179,8 @@ async def test_reading_what_runs_without_following_ends_without_an_end(world: Wo
 
 async def follow(world: World, pace: Pace, **wanted: object) -> AsyncIterator[LogChunk | Ended]:
     async for event in read_logs(world.ctx, Wanted(follow=True, **wanted), pace):  # type: ignore[arg-type]
-        yield event
+        if not isinstance(event, Begun):
+            yield event
 
 
 async def test_a_follower_sees_bytes_as_they_come_and_the_end_after_them(world: World, running: str) -> None:

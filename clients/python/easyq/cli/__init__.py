@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from easyq.cli import interrupts
@@ -12,13 +13,16 @@ def main() -> None:
     # First of all: importing takes long enough for a Ctrl-C.
     interrupts.leave_at_once()
     from easyq.cli.group import root
-    from easyq.cli.stdio import OWN_FAILURE, drop_output, failed_in_echo, say
+    from easyq.cli.stdio import BROKEN_PIPE, OWN_FAILURE, drop_output, failed_in_echo, say
 
     try:
         root(prog_name="easyq")
     except OSError as error:
         if not failed_in_echo(error):
             raise
+        if error.errno == errno.EPIPE:
+            drop_output()
+            sys.exit(BROKEN_PIPE)
         say(f"could not write: {error.strerror}")
         drop_output()
         sys.exit(OWN_FAILURE)

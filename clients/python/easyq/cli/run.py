@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from easyq.cli import interrupts
+from easyq.cli.contexts import ContextError
 from easyq.cli.env import EnvError, collect, is_text
+from easyq.cli.frame import Server, told, with_server
 from easyq.cli.sentences import sentence
 from easyq.cli.stdio import OWN_FAILURE, OutputGone, StdOutput, is_terminal, occupy_closed, print_line, say
 
@@ -75,18 +77,12 @@ def _duration(_ctx: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option("-w", "--workdir", default="", help="Working directory in the container.")
 @click.option("-u", "--user", default="", help="User: name or uid, optionally :group.")
 @click.option("--network", default="", help="Network to join.")
-@click.option(
-    "--server",
-    envvar="EASYQ_SERVER",
-    default="127.0.0.1:10001",
-    show_default=True,
-    show_envvar=True,
-    help="EasyQ's gRPC address.",
-)
 @click.option("-d", "--detach", is_flag=True, help="Print the job's id and leave.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; the output goes to stderr.")
+@with_server
 def run(
     *,
+    server: Server,
     image: str,
     command: tuple[str, ...],
     task: str,
@@ -98,7 +94,6 @@ def run(
     workdir: str,
     user: str,
     network: str,
-    server: str,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -140,11 +135,15 @@ def run(
     )
     if timeout is not None:
         spec.timeout.FromMilliseconds(timeout)
-    with Client(server) as client:
+    try:
+        address = server.find().server
+    except ContextError as error:
+        _fail(str(error))
+    with Client(address) as client:
         try:
             code = _detach(client, spec, task, as_json) if detach else _follow(client, spec, task, as_json)
         except EasyQError as error:
-            _fail(sentence(error))
+            _fail(told(error, address))
     sys.exit(code)
 
 

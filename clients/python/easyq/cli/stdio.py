@@ -11,13 +11,15 @@ import select
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from easyq.cli.plain import plain, sentence_of
+
 if TYPE_CHECKING:
     from easyq.v1.log_service_pb2 import LogChunk
 
 #: EasyQ itself failed, as docker's 125.
 OWN_FAILURE = 125
-# As a shell shows a program that wrote into a closed pipe.
-_BROKEN_PIPE = 141
+#: As a shell shows a program that wrote into a closed pipe.
+BROKEN_PIPE = 141
 
 _STDOUT, _STDERR = 1, 2
 
@@ -44,15 +46,36 @@ class StdOutput:
         _write(_STDERR if to_stderr else _STDOUT, chunk.data)
 
 
-def print_line(text: str) -> None:
+def print_line(text: str, *, end: str = "\n") -> None:
     """A line of our own for stdout. Raises OutputGone."""
-    _write(_STDOUT, f"{text}\n".encode())
+    _write(_STDOUT, f"{text}{end}".encode(errors="backslashreplace"))
 
 
 def say(text: str) -> None:
-    """A line for a person, on stderr; dropped where that can't be written."""
+    """A line for a person, on stderr; dropped where that can't be written. Safe for terminals, whoever wrote it."""
     with suppress(OutputGone):
-        _write(_STDERR, f"easyq: {text}\n".encode(errors="backslashreplace"))
+        _write(_STDERR, f"easyq: {sentence_of(text)}\n".encode(errors="backslashreplace"))
+
+
+def progress(text: str) -> None:
+    """Replaces the line that tells how far something is; for terminals only. Ends with an empty text."""
+    with suppress(OutputGone):
+        _write(_STDERR, f"\r{plain(text)}\x1b[K".encode(errors="backslashreplace"))
+
+
+def stdout_is_terminal() -> bool:
+    """Whether a person sees what is printed."""
+    return os.isatty(_STDOUT)
+
+
+def columns() -> int:
+    """Width of the terminal that stdout is."""
+    try:
+        found = os.get_terminal_size(_STDOUT).columns
+    except OSError:
+        found = 0
+    text = os.environ.get("COLUMNS", "")
+    return int(text) if text.isascii() and text.isdecimal() and int(text) else found or 80
 
 
 def is_terminal() -> bool:
@@ -93,7 +116,7 @@ def _write(number: int, data: bytes) -> None:
         except BlockingIOError:
             select.select([], [number], [])  # whoever shares the other end has made it non-blocking
         except BrokenPipeError as error:
-            raise OutputGone("nobody reads the output any more", exit_code=_BROKEN_PIPE) from error
+            raise OutputGone("nobody reads the output any more", exit_code=BROKEN_PIPE) from error
         except OSError as error:
             name = "stdout" if number == _STDOUT else "stderr"
             raise OutputGone(f"could not write to {name}: {error.strerror}") from error

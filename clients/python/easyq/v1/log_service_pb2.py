@@ -23,9 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from easyq._vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65\x61syq/v1/log_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\"<\n\tLogStream\"/\n\x04Name\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\n\n\x06STDOUT\x10\x01\x12\n\n\x06STDERR\x10\x02\"\xc3\x01\n\x0fReadLogsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12:\n\x07streams\x18\x03 \x03(\x0e\x32\x18.easyq.v1.LogStream.NameB\x0f\xbaH\x0c\x92\x01\t\x10\x02\"\x05\x82\x01\x02\x10\x01\x12\x1e\n\rstdout_offset\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rstderr_offset\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x0e\n\x06\x66ollow\x18\x06 \x01(\x08\"a\n\x10ReadLogsResponse\x12#\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x12.easyq.v1.LogChunkH\x00\x12\x1f\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x10.easyq.v1.LogEndH\x00\x42\x07\n\x05\x65vent\"h\n\x08LogChunk\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12(\n\x06stream\x18\x02 \x01(\x0e\x32\x18.easyq.v1.LogStream.Name\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"f\n\x06LogEnd\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tjob_ended\x18\x04 \x01(\x08\x42\x0c\n\n_exit_code2Q\n\nLogService\x12\x43\n\x08ReadLogs\x12\x19.easyq.v1.ReadLogsRequest\x1a\x1a.easyq.v1.ReadLogsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65\x61syq/v1/log_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"<\n\tLogStream\"/\n\x04Name\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\n\n\x06STDOUT\x10\x01\x12\n\n\x06STDERR\x10\x02\"\xc3\x01\n\x0fReadLogsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12:\n\x07streams\x18\x03 \x03(\x0e\x32\x18.easyq.v1.LogStream.NameB\x0f\xbaH\x0c\x92\x01\t\x10\x02\"\x05\x82\x01\x02\x10\x01\x12\x1e\n\rstdout_offset\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rstderr_offset\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x0e\n\x06\x66ollow\x18\x06 \x01(\x08\"a\n\x10ReadLogsResponse\x12#\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x12.easyq.v1.LogChunkH\x00\x12\x1f\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x10.easyq.v1.LogEndH\x00\x42\x07\n\x05\x65vent\"\x90\x01\n\x08LogChunk\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12(\n\x06stream\x18\x02 \x01(\x0e\x32\x18.easyq.v1.LogStream.Name\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x01\n\x06LogEnd\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tjob_ended\x18\x04 \x01(\x08\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x10\n\x08\x63omplete\x18\x06 \x01(\x08\x42\x0c\n\n_exit_code\"\xd1\x02\n\x11\x46ollowLogsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12:\n\x07streams\x18\x03 \x03(\x0e\x32\x18.easyq.v1.LogStream.NameB\x0f\xbaH\x0c\x92\x01\t\x10\x02\"\x05\x82\x01\x02\x10\x01\x12\'\n\x08position\x18\x04 \x01(\x0b\x32\x15.easyq.v1.LogPosition\x12\x1c\n\x04tail\x18\x05 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06H\x00\x88\x01\x01\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\tsince_ago\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00\x12\x12\n\ntimestamps\x18\x08 \x01(\x08\x12\x13\n\x0bstored_only\x18\t \x01(\x08\x42\x07\n\x05_tail\"r\n\x0bLogPosition\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x1e\n\rstdout_offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rstderr_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\r\n\x05\x65nded\x18\x04 \x01(\x08\"\x8c\x01\n\x12\x46ollowLogsResponse\x12\'\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x14.easyq.v1.LogAttemptH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.easyq.v1.LogChunkH\x00\x12\x1f\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x10.easyq.v1.LogEndH\x00\x42\x07\n\x05\x65vent\"a\n\nLogAttempt\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x15\n\rstdout_offset\x18\x03 \x01(\x03\x12\x15\n\rstderr_offset\x18\x04 \x01(\x03\x32\x9c\x01\n\nLogService\x12\x43\n\x08ReadLogs\x12\x19.easyq.v1.ReadLogsRequest\x1a\x1a.easyq.v1.ReadLogsResponse0\x01\x12I\n\nFollowLogs\x12\x1b.easyq.v1.FollowLogsRequest\x1a\x1c.easyq.v1.FollowLogsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,18 +40,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READLOGSREQUEST'].fields_by_name['stdout_offset']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_READLOGSREQUEST'].fields_by_name['stderr_offset']._loaded_options = None
   _globals['_READLOGSREQUEST'].fields_by_name['stderr_offset']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_LOGSTREAM']._serialized_start=69
-  _globals['_LOGSTREAM']._serialized_end=129
-  _globals['_LOGSTREAM_NAME']._serialized_start=82
-  _globals['_LOGSTREAM_NAME']._serialized_end=129
-  _globals['_READLOGSREQUEST']._serialized_start=132
-  _globals['_READLOGSREQUEST']._serialized_end=327
-  _globals['_READLOGSRESPONSE']._serialized_start=329
-  _globals['_READLOGSRESPONSE']._serialized_end=426
-  _globals['_LOGCHUNK']._serialized_start=428
-  _globals['_LOGCHUNK']._serialized_end=532
-  _globals['_LOGEND']._serialized_start=534
-  _globals['_LOGEND']._serialized_end=636
-  _globals['_LOGSERVICE']._serialized_start=638
-  _globals['_LOGSERVICE']._serialized_end=719
+  _globals['_FOLLOWLOGSREQUEST'].fields_by_name['streams']._loaded_options = None
+  _globals['_FOLLOWLOGSREQUEST'].fields_by_name['streams']._serialized_options = b'\272H\014\222\001\t\020\002\"\005\202\001\002\020\001'
+  _globals['_FOLLOWLOGSREQUEST'].fields_by_name['tail']._loaded_options = None
+  _globals['_FOLLOWLOGSREQUEST'].fields_by_name['tail']._serialized_options = b'\272H\006*\004\030\240\215\006'
+  _globals['_FOLLOWLOGSREQUEST'].fields_by_name['since_ago']._loaded_options = None
+  _globals['_FOLLOWLOGSREQUEST'].fields_by_name['since_ago']._serialized_options = b'\272H\005\252\001\0022\000'
+  _globals['_LOGPOSITION'].fields_by_name['stdout_offset']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['stdout_offset']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LOGPOSITION'].fields_by_name['stderr_offset']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['stderr_offset']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LOGSTREAM']._serialized_start=134
+  _globals['_LOGSTREAM']._serialized_end=194
+  _globals['_LOGSTREAM_NAME']._serialized_start=147
+  _globals['_LOGSTREAM_NAME']._serialized_end=194
+  _globals['_READLOGSREQUEST']._serialized_start=197
+  _globals['_READLOGSREQUEST']._serialized_end=392
+  _globals['_READLOGSRESPONSE']._serialized_start=394
+  _globals['_READLOGSRESPONSE']._serialized_end=491
+  _globals['_LOGCHUNK']._serialized_start=494
+  _globals['_LOGCHUNK']._serialized_end=638
+  _globals['_LOGEND']._serialized_start=641
+  _globals['_LOGEND']._serialized_end=778
+  _globals['_FOLLOWLOGSREQUEST']._serialized_start=781
+  _globals['_FOLLOWLOGSREQUEST']._serialized_end=1118
+  _globals['_LOGPOSITION']._serialized_start=1120
+  _globals['_LOGPOSITION']._serialized_end=1234
+  _globals['_FOLLOWLOGSRESPONSE']._serialized_start=1237
+  _globals['_FOLLOWLOGSRESPONSE']._serialized_end=1377
+  _globals['_LOGATTEMPT']._serialized_start=1379
+  _globals['_LOGATTEMPT']._serialized_end=1476
+  _globals['_LOGSERVICE']._serialized_start=1479
+  _globals['_LOGSERVICE']._serialized_end=1635
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,9 @@ Output of containers. REST serves the same bytes under …/stdout, …/stderr, �
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -129,11 +131,16 @@ class LogChunk(_message.Message):
     STREAM_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     stream: Global___LogStream.Name.ValueType
     offset: _builtins.int
     """Offset of its first byte in the stream."""
     data: _builtins.bytes
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When its first byte was stored, by the store's clock."""
+
     def __init__(
         self,
         *,
@@ -141,10 +148,11 @@ class LogChunk(_message.Message):
         stream: Global___LogStream.Name.ValueType = ...,
         offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "execution_id", b"execution_id", "offset", b"offset", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "data", b"data", "execution_id", b"execution_id", "offset", b"offset", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -158,12 +166,18 @@ class LogEnd(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     JOB_ENDED_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     state: _builtins.str
     """Name of the execution's state."""
     exit_code: _builtins.int
     job_ended: _builtins.bool
     """The job has ended too: no attempt follows."""
+    attempt: _builtins.int
+    """Counted from 1 over the executions of the job."""
+    complete: _builtins.bool
+    """All that it wrote is stored, up to its limit."""
     def __init__(
         self,
         *,
@@ -171,13 +185,180 @@ class LogEnd(_message.Message):
         state: _builtins.str = ...,
         exit_code: _builtins.int | None = ...,
         job_ended: _builtins.bool = ...,
+        attempt: _builtins.int = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "execution_id", b"execution_id", "exit_code", b"exit_code", "job_ended", b"job_ended", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "attempt", b"attempt", "complete", b"complete", "execution_id", b"execution_id", "exit_code", b"exit_code", "job_ended", b"job_ended", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___LogEnd: _TypeAlias = LogEnd  # noqa: Y015
+
+@_typing.final
+class FollowLogsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    SINCE_AGO_FIELD_NUMBER: _builtins.int
+    TIMESTAMPS_FIELD_NUMBER: _builtins.int
+    STORED_ONLY_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Follows this job, attempt after attempt. Either this or `execution_id`."""
+    execution_id: _builtins.str
+    """Follows this execution alone."""
+    tail: _builtins.int
+    """Begins with the last so many lines that are stored, of both streams together; of a job those of its newest
+    execution. 0: with what comes from now on. At most 8 MiB are looked through: of longer lines there are fewer.
+    Unset: from the beginning. With `since` as well, the later beginning counts.
+    """
+    timestamps: _builtins.bool
+    """Each chunk holds only bytes that were stored at one time, so that `at` holds for all of them."""
+    stored_only: _builtins.bool
+    """Ends with what is stored now."""
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedScalarFieldContainer[Global___LogStream.Name.ValueType]:
+        """Only these; empty: both."""
+
+    @_builtins.property
+    def position(self) -> Global___LogPosition:
+        """Where an earlier reader was: everything after it follows. `tail` and `since` count only without it."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Begins with the line in which the first byte that was stored since then stands; of a job in the first attempt that
+        had not ended by then.
+        """
+
+    @_builtins.property
+    def since_ago(self) -> _duration_pb2.Duration:
+        """The same, so long before now by the store's clock. Only one of the two may be set."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        execution_id: _builtins.str = ...,
+        streams: _abc.Iterable[Global___LogStream.Name.ValueType] | None = ...,
+        position: Global___LogPosition | None = ...,
+        tail: _builtins.int | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        since_ago: _duration_pb2.Duration | None = ...,
+        timestamps: _builtins.bool = ...,
+        stored_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "position", b"position", "since", b"since", "since_ago", b"since_ago", "tail", b"tail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "execution_id", b"execution_id", "job_id", b"job_id", "position", b"position", "since", b"since", "since_ago", b"since_ago", "stored_only", b"stored_only", "streams", b"streams", "tail", b"tail", "timestamps", b"timestamps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
+    _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
+
+Global___FollowLogsRequest: _TypeAlias = FollowLogsRequest  # noqa: Y015
+
+@_typing.final
+class LogPosition(_message.Message):
+    """How far the output of a job or of an execution was read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
+    STDERR_OFFSET_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    stdout_offset: _builtins.int
+    """Next byte of each stream."""
+    stderr_offset: _builtins.int
+    ended: _builtins.bool
+    """Its end was told too: the next attempt follows."""
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        stdout_offset: _builtins.int = ...,
+        stderr_offset: _builtins.int = ...,
+        ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "execution_id", b"execution_id", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogPosition: _TypeAlias = LogPosition  # noqa: Y015
+
+@_typing.final
+class FollowLogsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempt(self) -> Global___LogAttempt:
+        """The output of an execution follows, from these offsets on."""
+
+    @_builtins.property
+    def chunk(self) -> Global___LogChunk: ...
+    @_builtins.property
+    def end(self) -> Global___LogEnd:
+        """The execution has ended, and all of its output was sent."""
+
+    def __init__(
+        self,
+        *,
+        attempt: Global___LogAttempt | None = ...,
+        chunk: Global___LogChunk | None = ...,
+        end: Global___LogEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunk", b"chunk", "end", b"end", "event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunk", b"chunk", "end", b"end", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["attempt", "chunk", "end"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___FollowLogsResponse: _TypeAlias = FollowLogsResponse  # noqa: Y015
+
+@_typing.final
+class LogAttempt(_message.Message):
+    """An execution whose output follows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
+    STDERR_OFFSET_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    attempt: _builtins.int
+    """Counted from 1 over the executions of the job."""
+    stdout_offset: _builtins.int
+    """First byte of each stream that follows: above 0 by `position`, `tail` or `since`."""
+    stderr_offset: _builtins.int
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        stdout_offset: _builtins.int = ...,
+        stderr_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "execution_id", b"execution_id", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogAttempt: _TypeAlias = LogAttempt  # noqa: Y015

@@ -39,6 +39,11 @@ class LogServiceStub(object):
                 request_serializer=easyq_dot_v1_dot_log__service__pb2.ReadLogsRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_log__service__pb2.ReadLogsResponse.FromString,
                 _registered_method=True)
+        self.FollowLogs = channel.unary_stream(
+                '/easyq.v1.LogService/FollowLogs',
+                request_serializer=easyq_dot_v1_dot_log__service__pb2.FollowLogsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_log__service__pb2.FollowLogsResponse.FromString,
+                _registered_method=True)
 
 
 class LogServiceServicer(object):
@@ -52,6 +57,16 @@ class LogServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FollowLogs(self, request, context):
+        """Output as it comes, after what is stored, in order per stream, until the execution or the job with all its attempts
+        has ended. It is sent at the reader's pace: a slow reader gets all of it, and slows nobody; one that takes nothing
+        for a minute is let go with RESOURCE_EXHAUSTED. Whoever was cut off goes on by `position`, without loss or doubling.
+        Errors: NOT_FOUND, ABORTED (the output was removed while it was read), UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +74,11 @@ def add_LogServiceServicer_to_server(servicer, server):
                     servicer.ReadLogs,
                     request_deserializer=easyq_dot_v1_dot_log__service__pb2.ReadLogsRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_log__service__pb2.ReadLogsResponse.SerializeToString,
+            ),
+            'FollowLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.FollowLogs,
+                    request_deserializer=easyq_dot_v1_dot_log__service__pb2.FollowLogsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_log__service__pb2.FollowLogsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +108,33 @@ class LogService(object):
             '/easyq.v1.LogService/ReadLogs',
             easyq_dot_v1_dot_log__service__pb2.ReadLogsRequest.SerializeToString,
             easyq_dot_v1_dot_log__service__pb2.ReadLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/easyq.v1.LogService/FollowLogs',
+            easyq_dot_v1_dot_log__service__pb2.FollowLogsRequest.SerializeToString,
+            easyq_dot_v1_dot_log__service__pb2.FollowLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,12 @@ class LogServiceStub:
     """Stored output, then (with `follow`) live output until the execution ends, in order per stream. Without an
     execution id it follows the job: attempt after attempt. Errors: NOT_FOUND.
     """
+    FollowLogs: _grpc.UnaryStreamMultiCallable[_log_service_pb2.FollowLogsRequest, _log_service_pb2.FollowLogsResponse]
+    """Output as it comes, after what is stored, in order per stream, until the execution or the job with all its attempts
+    has ended. It is sent at the reader's pace: a slow reader gets all of it, and slows nobody; one that takes nothing
+    for a minute is let go with RESOURCE_EXHAUSTED. Whoever was cut off goes on by `position`, without loss or doubling.
+    Errors: NOT_FOUND, ABORTED (the output was removed while it was read), UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class LogServiceAsyncStub(LogServiceStub):
@@ -42,6 +48,12 @@ class LogServiceAsyncStub(LogServiceStub):
     ReadLogs: _aio.UnaryStreamMultiCallable[_log_service_pb2.ReadLogsRequest, _log_service_pb2.ReadLogsResponse]  # type: ignore[assignment]
     """Stored output, then (with `follow`) live output until the execution ends, in order per stream. Without an
     execution id it follows the job: attempt after attempt. Errors: NOT_FOUND.
+    """
+    FollowLogs: _aio.UnaryStreamMultiCallable[_log_service_pb2.FollowLogsRequest, _log_service_pb2.FollowLogsResponse]  # type: ignore[assignment]
+    """Output as it comes, after what is stored, in order per stream, until the execution or the job with all its attempts
+    has ended. It is sent at the reader's pace: a slow reader gets all of it, and slows nobody; one that takes nothing
+    for a minute is let go with RESOURCE_EXHAUSTED. Whoever was cut off goes on by `position`, without loss or doubling.
+    Errors: NOT_FOUND, ABORTED (the output was removed while it was read), UNAVAILABLE.
     """
 
 class LogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -53,6 +65,18 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_log_service_pb2.ReadLogsResponse], _abc.AsyncIterator[_log_service_pb2.ReadLogsResponse]]:
         """Stored output, then (with `follow`) live output until the execution ends, in order per stream. Without an
         execution id it follows the job: attempt after attempt. Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def FollowLogs(
+        self,
+        request: _log_service_pb2.FollowLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_log_service_pb2.FollowLogsResponse], _abc.AsyncIterator[_log_service_pb2.FollowLogsResponse]]:
+        """Output as it comes, after what is stored, in order per stream, until the execution or the job with all its attempts
+        has ended. It is sent at the reader's pace: a slow reader gets all of it, and slows nobody; one that takes nothing
+        for a minute is let go with RESOURCE_EXHAUSTED. Whoever was cut off goes on by `position`, without loss or doubling.
+        Errors: NOT_FOUND, ABORTED (the output was removed while it was read), UNAVAILABLE.
         """
 
 def add_LogServiceServicer_to_server(servicer: LogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

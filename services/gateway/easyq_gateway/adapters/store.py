@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -39,6 +40,11 @@ class GrpcJobStore(GrpcAdmission):
         self._stub: Any = job_store_pb2_grpc.JobStoreServiceStub(channel)
         self._farm: Any = farm_store_pb2_grpc.FarmStoreServiceStub(channel)
         super().__init__("store", self._stub, patience=patience)
+
+    async def find_submitted(self, job: job_store_pb2.NewJob) -> job_store_pb2.SubmitAccepted:
+        request = job_store_pb2.FindSubmittedRequest(job=job)
+        answer: job_store_pb2.FindSubmittedResponse = await self._call(self._stub.FindSubmitted, request)
+        return answer.accepted
 
     async def get_job(self, request: job_store_pb2.GetJobRequest) -> job_pb2.Job:
         job: job_pb2.Job = await self._call(self._stub.GetJob, request)
@@ -164,12 +170,24 @@ class GrpcLogStore:
     async def read_logs(
         self, request: log_service_pb2.ReadLogsRequest
     ) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
-        call = self._stub.ReadLogs(request)
-        try:
-            async for event in call:
+        async with aclosing(_events(self._stub.ReadLogs(request))) as events:
+            async for event in events:
                 yield event
-        except grpc.aio.AioRpcError as error:
-            told = from_rpc_error(error)
-            raise (without_echo(told) if isinstance(told, NotFound) else told) from error
-        finally:
-            call.cancel()
+
+    async def follow_logs(
+        self, request: log_service_pb2.FollowLogsRequest
+    ) -> AsyncGenerator[log_service_pb2.FollowLogsResponse]:
+        async with aclosing(_events(self._stub.FollowLogs(request))) as events:
+            async for event in events:
+                yield event
+
+
+async def _events(call: Any) -> AsyncGenerator[Any]:
+    try:
+        async for event in call:
+            yield event
+    except grpc.aio.AioRpcError as error:
+        told = from_rpc_error(error)
+        raise (without_echo(told) if isinstance(told, NotFound) else told) from error
+    finally:
+        call.cancel()

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from easyq_gateway.http_rules import Variable
+from google.protobuf.descriptor import Descriptor
+
+from easyq.v1.event_service_pb2 import Event, WatchRequest
+from easyq_gateway import places
+from easyq_gateway.openapi import forms
 from easyq_gateway.openapi.rules import Schema
-
-Segments = tuple[str | Variable, ...]
-
-_JOB: Segments = ("jobs", Variable("job_id"))
-_TASK: Segments = ("tasks", Variable("task_id"))
-_EXECUTION: Segments = ("executions", Variable("execution_id"))
-_OUTPUT_PLACES: tuple[Segments, ...] = (
-    (*_TASK, *_JOB, *_EXECUTION),
-    (*_JOB, *_EXECUTION),
-    _EXECUTION,
-    (*_TASK, *_JOB),
-    _JOB,
-)
+from easyq_gateway.places import Place
 
 _TEXT: Schema = {"text/plain": {"schema": {"type": "string"}}}
 _HTML: Schema = {"text/html": {"schema": {"type": "string"}}}
+_SSE: Schema = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def _json(**properties: Schema) -> Schema:
@@ -32,16 +25,22 @@ def _json(**properties: Schema) -> Schema:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hand:
-    """A GET at one or several places. `parameters` are OpenAPI's; `errors` are statuses besides those of any call."""
+    """A GET at one or several places. `parameters` are OpenAPI's; the fields of the message `request` are some too, but
+    for those that the place has. `data` is what its events hold, as JSON. `others` are answers without a body, `errors`
+    statuses besides those of any call.
+    """
 
     name: str
     tag: str
-    places: tuple[Segments, ...]
+    places: tuple[Place, ...]
     words: str
     content: Schema
+    data: Descriptor | None = None
+    request: Descriptor | None = None
     parameters: tuple[Schema, ...] = ()
     headers: Schema = field(default_factory=dict)
     partial: bool = False
+    others: Schema = field(default_factory=dict)
     errors: tuple[int, ...] = ()
 
 
@@ -50,13 +49,40 @@ def _query(name: str, words: str, schema: Schema) -> Schema:
 
 
 _OFFSET = _query("offset", "First byte wanted. Not together with a Range.", {"type": "integer", "minimum": 0})
-_RANGE: Schema = {
-    "name": "Range",
-    "in": "header",
-    "description": "Bytes wanted, as `bytes=0-499` or `bytes=-500`; the answer is 206. "
-    "What is no such range is ignored.",
-    "schema": {"type": "string"},
-}
+
+
+def _header(name: str, words: str) -> Schema:
+    return {"name": name, "in": "header", "description": words, "schema": {"type": "string"}}
+
+
+def _flag(name: str, words: str) -> Schema:
+    return _query(name, words, {"anyOf": [{"type": "boolean"}, {"type": "integer", "enum": [0, 1]}]})
+
+
+_RANGE = _header(
+    "Range", "Bytes wanted, as `bytes=0-499` or `bytes=-500`; the answer is 206. What is no such range is ignored."
+)
+# Which part of the output.
+_LINES: Schema = {"type": "integer", "minimum": 0, "maximum": 100_000}
+_PART: tuple[Schema, ...] = (
+    _query(
+        "tail",
+        "The last so many lines that are stored, of both streams together; of live output 0: only what comes. "
+        "At most 8 MiB are looked through.",
+        {"anyOf": [_LINES, {"type": "string", "enum": ["all"]}]},
+    ),
+    _query(
+        "since",
+        "From the line on in which the first byte that was stored since then stands: a duration back from now, "
+        "unix seconds, or a time in RFC 3339.",
+        {"anyOf": [*forms.TIMESTAMP_TAKEN["anyOf"], forms.duration_taken({})["anyOf"][0]]},
+    ),
+    _flag("timestamps", "Each line begins with the time at which its first byte was stored."),
+)
+_DOWNLOAD = _flag("download", "To be saved as a file.")
+_POSITION = "Where to go on: the id of the last event that was read. `tail` and `since` then don't count."
+_FROM = _query("from", _POSITION, {"type": "string"})
+_LAST_LOG = _header("Last-Event-ID", f"{_POSITION} Stronger than `from`.")
 
 
 def _text_header(words: str, **more: object) -> Schema:
@@ -72,14 +98,18 @@ _OUTPUT_HEADERS: Schema = {
 _NEWEST = "At a job's place: of its newest execution."
 
 
+def _below(found: Iterable[Place], name: str) -> tuple[Place, ...]:
+    return tuple((*place, name) for place in found)
+
+
 def _stored(stream: str) -> Hand:
     return Hand(
         name=f"get{stream.capitalize()}",
         tag="Log",
-        places=tuple((*place, stream) for place in _OUTPUT_PLACES),
+        places=_below(places.OUTPUT, stream),
         words=f"The stored bytes of {stream}. {_NEWEST}",
         content=_TEXT,
-        parameters=(_OFFSET, _RANGE),
+        parameters=(_OFFSET, _RANGE, *_PART, _DOWNLOAD),
         headers={**_OUTPUT_HEADERS, "Accept-Ranges": _text_header("`bytes`.")},
         partial=True,
         errors=(404, 409, 416),
@@ -93,19 +123,62 @@ BY_HAND: tuple[Hand, ...] = (
     Hand(
         name="getLogs",
         tag="Log",
-        places=tuple((*place, "logs") for place in _OUTPUT_PLACES),
+        places=_below(places.OUTPUT, "logs"),
         words=f"The stored bytes of both streams, in the order in which they were stored. {_NEWEST}",
         content=_TEXT,
+        parameters=(*_PART, _DOWNLOAD),
         headers=_OUTPUT_HEADERS,
         errors=(404, 409),
     ),
     Hand(
         name="streamLogs",
         tag="Log",
-        places=tuple((*place, "stream") for place in _OUTPUT_PLACES),
+        places=_below(places.OUTPUT, "stream"),
         words="Both streams as they come, until the execution has ended; at a job's place: until the job has, with all "
-        "its attempts.",
-        content=_TEXT,
+        "its attempts. What is stored comes first.",
+        content={**_TEXT, **_SSE},
+        parameters=(
+            *_PART,
+            _FROM,
+            _LAST_LOG,
+            _query(
+                "format",
+                "`text`, or `sse`: Server-Sent Events, also by `Accept: text/event-stream`.",
+                {"type": "string", "enum": ["text", "sse"]},
+            ),
+            _DOWNLOAD,
+        ),
+        others={"204": {"description": "Server-Sent Events: the reader has had all of it."}},
+        errors=(404, 409),
+    ),
+    Hand(
+        name="followLogs",
+        tag="Log",
+        places=_below(places.OUTPUT, "ws"),
+        words="The same over WebSocket: events as JSON in text frames.",
+        content={},
+        parameters=(
+            *_PART,
+            _FROM,
+            _LAST_LOG,
+            _flag(
+                "binary",
+                "Output comes in binary frames: a byte for the stream (1, 2), eight for the offset, the bytes.",
+            ),
+        ),
+        others={"101": {"description": "The connection speaks WebSocket from here on."}},
+        errors=(404, 409, 426),
+    ),
+    Hand(
+        name="watch",
+        tag="Event",
+        places=_below(places.EVENTS, "events"),
+        words="Changes as Server-Sent Events, until the caller has enough: of the farm, of a task's jobs, or of a job. "
+        "The present state of a job, and of what is open of a task, comes first. The data of each is an `Event`.",
+        content=_SSE,
+        data=Event.DESCRIPTOR,
+        request=WatchRequest.DESCRIPTOR,
+        parameters=(_header("Last-Event-ID", "As `lastEventId`, and stronger."),),
         errors=(404,),
     ),
     Hand(
@@ -140,8 +213,8 @@ BY_HAND: tuple[Hand, ...] = (
 )
 
 
-def places() -> Iterator[tuple[Hand, Segments, int]]:
-    """Yields each place with the operation there, and its number among that operation's places, from 0."""
+def operations() -> Iterator[tuple[Hand, Place, int]]:
+    """Yields each operation with one of its places, and that place's number among them, from 0."""
     for hand in BY_HAND:
         for number, place in enumerate(hand.places):
             yield hand, place, number

@@ -14,6 +14,7 @@ from easyq_gateway.openapi import byhand, errors, examples
 from easyq_gateway.openapi.comments import Comments
 from easyq_gateway.openapi.rules import Schema, is_required, keywords, rules_of
 from easyq_gateway.openapi.schemas import Schemas
+from easyq_gateway.places import Place
 
 _ABOUT = (
     "EasyQ runs containers: each job is a container run, with retries, schedules and limits around it.\n\n"
@@ -39,7 +40,7 @@ class Document:
         bindings = all_bindings()
         for binding, number in _numbered(bindings):
             self._add(binding.segments, binding.verb, self._operation(binding, number))
-        for hand, place, number in byhand.places():
+        for hand, place, number in byhand.operations():
             self._add(place, "GET", self._by_hand(hand, place, number))
         error_body = self._schemas.shown(job_service_pb2.ErrorBody.DESCRIPTOR)
         return {
@@ -67,6 +68,7 @@ class Document:
         services = {binding.method.containing_service.full_name: None for binding in bindings}
         told = {_tag(name): self._comments.get(name, "") for name in services}
         told["Log"] = "Output of containers."
+        told["Event"] = "What changes, as it changes."
         told["Service"] = "The service itself."
         return [{"name": name, **({"description": words} if words else {})} for name, words in told.items()]
 
@@ -99,8 +101,10 @@ class Document:
     def _query_parameters(self, binding: Binding) -> Iterator[Schema]:
         if binding.body == "*":
             return
-        taken = {*binding.variables, binding.body}
-        for parameter in parameters(binding.method.input_type, taken).values():
+        yield from self._fields_in_query(binding.method.input_type, {*binding.variables, binding.body})
+
+    def _fields_in_query(self, message: Descriptor, taken: Iterable[str]) -> Iterator[Schema]:
+        for parameter in parameters(message, taken).values():
             made = self._parameter(parameter.field, "query")
             yield {**made, "required": True} if is_required(parameter.field) else made
 
@@ -134,21 +138,25 @@ class Document:
         return {"required": True, "content": {"application/json": content}}
 
     # --------------------------------------------------------------------------------------------------------- by hand
-    def _by_hand(self, hand: byhand.Hand, place: byhand.Segments, number: int) -> Schema:
+    def _by_hand(self, hand: byhand.Hand, place: Place, number: int) -> Schema:
         answer: Schema = {"description": "Done.", "content": hand.content}
+        if hand.data is not None:
+            data = self._schemas.shown(hand.data)
+            answer["content"] = {kind: {**one, "x-event-data": data} for kind, one in hand.content.items()}
         if hand.headers:
             answer["headers"] = hand.headers
-        answers: dict[str, Any] = {"200": answer}
+        answers: dict[str, Any] = {**({"200": answer} if hand.content else {}), **hand.others}
         if hand.partial:
             ranged = {"Content-Range": {"description": "As `bytes 0-499/1234`.", "schema": {"type": "string"}}}
             answers["206"] = {**answer, "description": "A part.", "headers": {**hand.headers, **ranged}}
         fields = [segment.field for segment in place if isinstance(segment, Variable)]
+        asked = () if hand.request is None else self._fields_in_query(hand.request, fields)
         return {
             "operationId": _operation_id(hand.name, number),
             "tags": [hand.tag],
             **_worded(hand.words),
             "x-rpc": hand.name,
-            "parameters": [*(_place_parameter(field) for field in fields), *hand.parameters],
+            "parameters": [*(_place_parameter(field) for field in fields), *asked, *hand.parameters],
             "responses": {**answers, **errors.references((*errors.ALWAYS, *hand.errors))},
         }
 

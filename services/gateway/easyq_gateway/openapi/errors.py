@@ -105,6 +105,13 @@ KINDS: tuple[Kind, ...] = (
         reasons=("INVALID_FIELDS",),
     ),
     Kind(
+        status=426,
+        name="UpgradeRequired",
+        words="The path speaks WebSocket, and the request did not ask for it.",
+        codes=("INVALID_ARGUMENT",),
+        reasons=("INVALID_FIELDS",),
+    ),
+    Kind(
         status=429,
         name="Overloaded",
         words="Too many requests at once.",

@@ -2,65 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from aiohttp import web
 
 from easyq.v1 import job_pb2, log_service_pb2
 from easyq_chassis.errors import EasyQError, InvalidArgument
 from easyq_chassis.logs import get_logger
-from easyq_gateway.codec.query import BadQuery, split_query
+from easyq_gateway import places
 from easyq_gateway.convert import refusal, state_name
-from easyq_gateway.domain.problems import Problems, key_path
+from easyq_gateway.domain.problems import Problems
 from easyq_gateway.domain.ranges import ByteRange, Unsatisfiable, parse_range
-from easyq_gateway.http_rules import Variable
+from easyq_gateway.rest import pace
 from easyq_gateway.rest.answers import COMMON_HEADERS, Refused, json_answer
+from easyq_gateway.rest.live import TEXT, Live, disposition
+from easyq_gateway.rest.log_query import PART
 from easyq_gateway.rest.requests import target_of
+from easyq_gateway.rest.routes import Route, read_query
 from easyq_gateway.usecases.farm import Farm
 from easyq_gateway.usecases.logs import Logs
 
-Handler: TypeAlias = Callable[[web.BaseRequest, dict[str, str]], Awaitable[web.StreamResponse]]
-
 STDOUT, STDERR = log_service_pb2.LogStream.STDOUT, log_service_pb2.LogStream.STDERR
-_TEXT = "text/plain; charset=utf-8"
-# A reader that takes nothing for so long is let go, or it would hold its place for ever.
-_STALLED = 60.0
 _LARGEST_OFFSET = 2**63
-
-_JOB = ("jobs", Variable("job_id"))
-_TASK = ("tasks", Variable("task_id"))
-_EXECUTION = ("executions", Variable("execution_id"))
-#: Where output is found: a job's is that of its newest execution.
-_PLACES: tuple[tuple[str | Variable, ...], ...] = (
-    _JOB,
-    (*_TASK, *_JOB),
-    _EXECUTION,
-    (*_JOB, *_EXECUTION),
-    (*_TASK, *_JOB, *_EXECUTION),
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Route:
-    """One route. `streams`: it may take as long as it likes. `guarded`: it counts against the bounds."""
-
-    verb: str
-    segments: tuple[str | Variable, ...]
-    handler: Handler
-    streams: bool = False
-    guarded: bool = True
+_NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 
 
 class ByHand:
     """The handlers."""
 
-    def __init__(self, *, logs: Logs, farm: Farm, version: str) -> None:
+    def __init__(self, *, logs: Logs, live: Live, farm: Farm, version: str) -> None:
         self._logs = logs
+        self._live = live
         self._farm = farm
         self._version = version
         self._log = get_logger()
@@ -69,11 +44,12 @@ class ByHand:
         """Yields every route that stands by hand."""
         yield Route(verb="GET", segments=("",), handler=self._root)
         yield Route(verb="GET", segments=("healthcheck",), handler=self._healthcheck, guarded=False)
-        for place in _PLACES:
+        for place in places.OUTPUT:
             yield Route(verb="GET", segments=(*place, "stdout"), handler=self._stdout, streams=True)
             yield Route(verb="GET", segments=(*place, "stderr"), handler=self._stderr, streams=True)
             yield Route(verb="GET", segments=(*place, "logs"), handler=self._both, streams=True)
-            yield Route(verb="GET", segments=(*place, "stream"), handler=self._live, streams=True)
+            yield Route(verb="GET", segments=(*place, "stream"), handler=self._live.stream, streams=True)
+            yield Route(verb="GET", segments=(*place, "ws"), handler=self._live.socket, streams=True)
 
     async def _root(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
         read_query(request, ())
@@ -93,12 +69,18 @@ class ByHand:
     async def _one(
         self, request: web.BaseRequest, where: dict[str, str], stream: log_service_pb2.LogStream.Name.ValueType
     ) -> web.StreamResponse:
-        """The stored bytes of one stream: all, from `offset`, or a Range of them."""
-        offset = _offset(read_query(request, ("offset",)))
+        """The stored bytes of one stream: all, from `offset`, a Range of them, or the last lines."""
+        query = read_query(request, ("offset", *PART, "download"))
+        offset = _offset(query)
         execution = await self._find(where)
+        saved = disposition(query, execution, where, _NAMES[stream])
+        if any(name in query for name in PART):
+            if offset is not None:
+                raise InvalidArgument("offset goes with none of tail, since and timestamps")
+            return await self._live.stored(request, query, _headers(execution, (stream,)) | saved, execution, (stream,))
         size = execution.stderr_bytes if stream == STDERR else execution.stdout_bytes
         wanted = _wanted(request, offset, size)
-        headers = _headers(execution, (stream,))
+        headers = _headers(execution, (stream,)) | saved
         headers["Accept-Ranges"] = "bytes"
         headers["Content-Length"] = str(len(wanted))
         partial = wanted.ranged
@@ -109,24 +91,15 @@ class ByHand:
         return await self._send(request, headers, chunks, status=status, length=len(wanted), begin=True)
 
     async def _both(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
-        """The stored bytes of both streams, chunk by chunk."""
-        read_query(request, ())
+        """The stored bytes of both streams, chunk by chunk: all, or the last lines."""
+        query = read_query(request, (*PART, "download"))
         execution = await self._find(where)
+        headers = _headers(execution, (STDOUT, STDERR)) | disposition(query, execution, where, "logs")
+        if any(name in query for name in PART):
+            return await self._live.stored(request, query, headers, execution, (STDOUT, STDERR))
         asked = log_service_pb2.ReadLogsRequest(execution_id=execution.execution_id)
         chunks = _data(self._logs.read(asked))
-        return await self._send(request, _headers(execution, (STDOUT, STDERR)), chunks, begin=True)
-
-    async def _live(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
-        """Both streams as they come, until the execution, or the job with all its attempts, has ended."""
-        read_query(request, ())
-        execution = await self._find(where)
-        asked = log_service_pb2.ReadLogsRequest(follow=True)
-        if where.get("execution_id"):
-            asked.execution_id = execution.execution_id
-        else:
-            asked.job_id = execution.job_id
-        headers = {"Content-Type": _TEXT, "X-Accel-Buffering": "no"}
-        return await self._send(request, headers, _data(self._logs.read(asked)))
+        return await self._send(request, headers, chunks, begin=True)
 
     async def _find(self, where: Mapping[str, str]) -> job_pb2.Execution:
         return await self._logs.find(where.get("task_id", ""), where.get("job_id", ""), where.get("execution_id", ""))
@@ -154,12 +127,11 @@ class ByHand:
             if request.method != "HEAD":
                 async with aclosing(chunks):
                     async for chunk in chunks:
-                        async with asyncio.timeout(_STALLED):
-                            await response.write(chunk)
+                        await pace.taken(request, response.write(chunk))
                         sent += len(chunk)
                 if length is not None and sent != length:
                     raise ConnectionAbortedError(f"{sent} of {length} bytes were found")
-        except (EasyQError, TimeoutError, ConnectionAbortedError) as error:
+        except (EasyQError, pace.Stalled, ConnectionAbortedError) as error:
             self._log.warning("output_cut_off", path=target_of(request).path, sent=sent, error=str(error))
             raise ConnectionResetError("the answer was cut off") from error
         await response.write_eof()
@@ -196,7 +168,7 @@ def _wanted(request: web.BaseRequest, offset: int | None, size: int) -> _Wanted:
 def _headers(execution: job_pb2.Execution, streams: tuple[int, ...]) -> dict[str, str]:
     truncated = (STDOUT in streams and execution.stdout_truncated) or (STDERR in streams and execution.stderr_truncated)
     return {
-        "Content-Type": _TEXT,
+        "Content-Type": TEXT,
         "X-EasyQ-Execution-Id": execution.execution_id,
         "X-EasyQ-State": state_name(execution),
         "X-EasyQ-Logs-Complete": str(execution.logs_complete).lower(),
@@ -222,29 +194,6 @@ async def _data(events: AsyncIterator[log_service_pb2.ReadLogsResponse]) -> Asyn
     async for event in events:
         if event.HasField("chunk") and event.chunk.data:
             yield event.chunk.data
-
-
-def read_query(request: web.BaseRequest, known: tuple[str, ...]) -> dict[str, str]:
-    """Returns the parameters. Raises `InvalidArgument` for unknown and repeated ones."""
-    problems = Problems()
-    found: dict[str, str] = {}
-    try:
-        pairs = split_query(target_of(request).query)
-    except BadQuery as error:
-        raise InvalidArgument(str(error)) from None
-    for name, value in pairs:
-        if name not in known:
-            problems.add(name if name.isidentifier() and len(name) <= 64 else key_path("", name), _unknown(known))
-        elif name in found:
-            problems.add(name, "is there more than once")
-        found[name] = value
-    if problems:
-        raise refusal(problems)
-    return found
-
-
-def _unknown(known: tuple[str, ...]) -> str:
-    return f"is not a query parameter of this path, which takes {', '.join(known) or 'none'}"
 
 
 def _offset(query: Mapping[str, str]) -> int | None:

@@ -46,8 +46,8 @@ class _Connection(web.RequestHandler):
         if self._request_count != heads:
             self._body = self._messages[-1][1]
             self._disarm()
-        # Some clients send an empty line after a body; it begins no head.
-        elif not of_body and self._head_timer is None and data.strip(b"\r\n"):
+        # Some clients send an empty line after a body; it begins no head. Nor does what a WebSocket sends.
+        elif not of_body and not self._upgraded and self._head_timer is None and data.strip(b"\r\n"):
             self._arm()
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -11,7 +11,7 @@ from easyq_gateway.openapi.comments import load_comments
 from easyq_gateway.openapi.document import Document
 from easyq_gateway.openapi.page import render, style
 from easyq_gateway.rest.answers import COMMON_HEADERS, json_answer
-from easyq_gateway.rest.byhand import Route, read_query
+from easyq_gateway.rest.routes import Route, read_query
 
 _PAGE_HEADERS: Mapping[str, str] = {
     **COMMON_HEADERS,

@@ -11,42 +11,36 @@ from aiohttp import web
 from easyq.v1.event_service_pb2 import WatchRequest
 from easyq_chassis.errors import EasyQError, InvalidArgument
 from easyq_chassis.logs import get_logger
+from easyq_gateway import places
 from easyq_gateway.codec.query import BadQuery, fill_from_query, parameters, split_query
 from easyq_gateway.codec.scalars import check_text
 from easyq_gateway.domain.problems import Problems
-from easyq_gateway.http_rules import Variable
+from easyq_gateway.rest import pace
 from easyq_gateway.rest.answers import COMMON_HEADERS
-from easyq_gateway.rest.byhand import Route
 from easyq_gateway.rest.requests import target_of
+from easyq_gateway.rest.routes import Route
 from easyq_gateway.usecases.feed import Entry
 from easyq_gateway.usecases.watching import Watching
 
-# Seconds of silence after which a comment is sent, so that nobody on the way takes the connection for dead.
-BEAT = 15.0
-# A reader that takes nothing for so long is let go.
-_STALLED = 60.0
 # The first bytes: browsers come again a second after a connection has ended.
 _BEGIN = b"retry: 1000\n\n"
 _COMMENT = b":\n\n"
 _HEADERS = {**COMMON_HEADERS, "Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
 
-_JOB = ("jobs", Variable("job_id"))
-_TASK = ("tasks", Variable("task_id"))
-_PLACES: tuple[tuple[str | Variable, ...], ...] = ((), _TASK, _JOB, (*_TASK, *_JOB))
 _JSON_NAMES = {field.name: field.json_name for field in WatchRequest.DESCRIPTOR.fields}
 
 
 class Events:
     """The handlers."""
 
-    def __init__(self, *, watching: Watching, beat: float = BEAT) -> None:
+    def __init__(self, *, watching: Watching, beat: float = pace.QUIET) -> None:
         self._watching = watching
         self._beat = beat
         self._log = get_logger()
 
     def routes(self) -> Iterator[Route]:
         """Yields the routes."""
-        for place in _PLACES:
+        for place in places.EVENTS:
             yield Route(verb="GET", segments=(*place, "events"), handler=self._watch, streams=True)
 
     async def _watch(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
@@ -79,7 +73,8 @@ class Events:
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
-    async with asyncio.timeout(_STALLED):
+    # Cheaper than `pace.taken`, and enough: what is written at once is small.
+    async with asyncio.timeout(pace.STALLED):
         await response.write(data)
 
 

@@ -16,10 +16,10 @@ from easyq_gateway.deadline import within
 from easyq_gateway.domain.hosts import OriginRules
 from easyq_gateway.gate import Gate
 from easyq_gateway.rest.answers import Refused, error_answer
-from easyq_gateway.rest.byhand import Route
 from easyq_gateway.rest.connection import Server
 from easyq_gateway.rest.requests import target_of
 from easyq_gateway.rest.router import Router
+from easyq_gateway.rest.routes import Route
 
 # After a refusal the rest of a body is read for so long, or the client would miss the answer.
 _LINGER = 2.0

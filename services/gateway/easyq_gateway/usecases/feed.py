@@ -17,7 +17,7 @@ from easyq.v1.event_service_pb2 import Event, EventKind
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_gateway.codec.encode import to_tree
-from easyq_gateway.domain import positions
+from easyq_gateway.domain import feed_positions
 from easyq_gateway.ports import FeedSource
 from easyq_internal.store.v1 import feed_pb2
 
@@ -77,7 +77,7 @@ class Feed:
     @property
     def position(self) -> str:
         """Where a watcher is that has everything."""
-        return positions.show(self._heads)
+        return feed_positions.show(self._heads)
 
     async def watch(
         self, *, task_id: str = "", job_id: str = "", kinds: Collection[int] = (), after: str = ""
@@ -161,7 +161,7 @@ class Feed:
 
     # --------------------------------------------------------------------------------------------------------- inside
     def _go_on(self, watcher: Watcher, after: str) -> None:
-        seen = positions.read(after)
+        seen = feed_positions.read(after)
         if seen is None or seen.keys() != self._heads.keys():
             watcher.lose()
             return

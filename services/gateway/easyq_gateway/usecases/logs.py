@@ -15,6 +15,8 @@ from easyq_internal.store.v1 import job_store_pb2
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+_JOB = job_pb2.Job
+_ENDED = frozenset({_JOB.SUCCEEDED, _JOB.FAILED, _JOB.TIMED_OUT, _JOB.STOPPED, _JOB.EXPIRED})
 
 
 class Logs:
@@ -85,6 +87,12 @@ class Logs:
         if not job.executions:
             raise NotFound(f"job {job_id} has no execution", reason="EXECUTION_NOT_FOUND")
         return job.executions[-1]
+
+    async def is_last(self, task_id: str, job_id: str, execution_id: str) -> bool:
+        """Returns whether the job has ended with this execution. Raises `NotFound`."""
+        job = await self._jobs.get_job(job_store_pb2.GetJobRequest(task_id=task_id, job_id=job_id, executions=1))
+        newest = job.executions[-1].execution_id if job.executions else ""
+        return newest == execution_id and job.state in _ENDED
 
 
 class Delivered:

@@ -255,6 +255,9 @@ class ObservedSteps:
     def get_spec(self, job_id: str, revision: int) -> Coroutine[Any, Any, bytes | None]:
         return self._inner.get_spec(job_id, revision)
 
+    def get_asked(self, job_id: str, revision: int) -> Coroutine[Any, Any, bytes | None]:
+        return self._inner.get_asked(job_id, revision)
+
     def get_execution(self, execution_id: str) -> Coroutine[Any, Any, Execution | None]:
         return self._inner.get_execution(execution_id)
 
@@ -282,8 +285,10 @@ class ObservedSteps:
     def log_end(self, execution_id: str, stream: Stream) -> Coroutine[Any, Any, int]:
         return self._inner.log_end(execution_id, stream)
 
-    def keep_spec(self, job_id: str, revision: int, spec: bytes) -> Coroutine[Any, Any, None]:
-        return self._inner.keep_spec(job_id, revision, spec)
+    def keep_spec(
+        self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None
+    ) -> Coroutine[Any, Any, None]:
+        return self._inner.keep_spec(job_id, revision, spec, asked)
 
     def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> Coroutine[Any, Any, None]:
         return self._inner.keep_skips(job_id, skips)

@@ -1,17 +1,25 @@
 """Log bytes."""
 
 from easyq.v1.job_pb2 import Execution as ExecutionMessage
+from easyq.v1.log_service_pb2 import (
+    FollowLogsRequest,
+    FollowLogsResponse,
+    LogAttempt,
+    LogEnd,
+    LogStream,
+    ReadLogsRequest,
+    ReadLogsResponse,
+)
 from easyq.v1.log_service_pb2 import LogChunk as LogChunkMessage
-from easyq.v1.log_service_pb2 import LogEnd, LogStream, ReadLogsRequest, ReadLogsResponse
 from easyq_chassis.errors import FieldProblem, InvalidArgument
 from easyq_internal.store.v1.log_store_pb2 import AppendResult
 from easyq_internal.store.v1.records_pb2 import Chunk
-from easyq_store.convert.basics import members
+from easyq_store.convert.basics import duration_ms, members, timestamp, timestamp_ms
 from easyq_store.domain.logs import Piece
 from easyq_store.domain.records import LogChunk
 from easyq_store.domain.states import Stream
 from easyq_store.usecases.append import Appended
-from easyq_store.usecases.read_logs import Ended, Wanted
+from easyq_store.usecases.read_logs import Begun, Ended, Position, Wanted
 
 
 def piece(chunk: Chunk) -> Piece:
@@ -36,9 +44,7 @@ def append_result(appended: Appended) -> AppendResult:
 
 def wanted(request: ReadLogsRequest) -> Wanted:
     """Which logs are asked for. Errors: INVALID_ARGUMENT (neither a job nor an execution)."""
-    if not request.job_id and not request.execution_id:
-        problem = FieldProblem(field="jobId", message="is required unless executionId is given")
-        raise InvalidArgument("a job or an execution must be named", fields=[problem])
+    _require_name(request)
     return Wanted(
         job_id=request.job_id,
         execution_id=request.execution_id,
@@ -49,23 +55,83 @@ def wanted(request: ReadLogsRequest) -> Wanted:
     )
 
 
+def followed(request: FollowLogsRequest, *, now: int) -> Wanted:
+    """Which logs a follower asks for at `now` (ms). Errors: INVALID_ARGUMENT (neither a job nor an execution)."""
+    _require_name(request)
+    since = timestamp_ms(request.since) if request.HasField("since") else None
+    if request.HasField("since_ago"):
+        since = now - duration_ms(request.since_ago)
+    return Wanted(
+        job_id=request.job_id,
+        execution_id=request.execution_id,
+        streams=members(Stream, request.streams, "streams"),
+        follow=not request.stored_only,
+        position=_position(request),
+        tail=request.tail if request.HasField("tail") else None,
+        since=since,
+        exact=request.timestamps,
+        begins=True,
+    )
+
+
+def _position(request: FollowLogsRequest) -> Position | None:
+    if not request.HasField("position"):
+        return None
+    position = request.position
+    return Position(
+        execution_id=position.execution_id,
+        stdout_offset=position.stdout_offset,
+        stderr_offset=position.stderr_offset,
+        ended=position.ended,
+    )
+
+
+def _require_name(request: ReadLogsRequest | FollowLogsRequest) -> None:
+    if not request.job_id and not request.execution_id:
+        problem = FieldProblem(field="jobId", message="is required unless executionId is given")
+        raise InvalidArgument("a job or an execution must be named", fields=[problem])
+
+
 def event(told: LogChunk | Ended) -> ReadLogsResponse:
     """Bytes, or an end."""
     if isinstance(told, LogChunk):
-        return ReadLogsResponse(
-            chunk=LogChunkMessage(
-                execution_id=told.execution_id,
-                stream=LogStream.Name.ValueType(told.stream),
-                offset=told.offset,
-                data=told.data,
-            )
+        return ReadLogsResponse(chunk=_chunk(told))
+    return ReadLogsResponse(end=_end(told))
+
+
+def follow_event(told: LogChunk | Begun | Ended) -> FollowLogsResponse:
+    """A beginning, bytes, or an end."""
+    if isinstance(told, LogChunk):
+        return FollowLogsResponse(chunk=_chunk(told))
+    if isinstance(told, Ended):
+        return FollowLogsResponse(end=_end(told))
+    return FollowLogsResponse(
+        attempt=LogAttempt(
+            execution_id=told.execution.execution_id,
+            attempt=told.execution.attempt,
+            stdout_offset=told.stdout_offset,
+            stderr_offset=told.stderr_offset,
         )
-    execution = told.execution
-    return ReadLogsResponse(
-        end=LogEnd(
-            execution_id=execution.execution_id,
-            state=ExecutionMessage.State.Name(ExecutionMessage.State.ValueType(execution.state)),
-            exit_code=execution.exit_code,
-            job_ended=told.job_ended,
-        )
+    )
+
+
+def _chunk(chunk: LogChunk) -> LogChunkMessage:
+    return LogChunkMessage(
+        execution_id=chunk.execution_id,
+        stream=LogStream.Name.ValueType(chunk.stream),
+        offset=chunk.offset,
+        data=chunk.data,
+        at=timestamp(chunk.at),
+    )
+
+
+def _end(ended: Ended) -> LogEnd:
+    execution = ended.execution
+    return LogEnd(
+        execution_id=execution.execution_id,
+        state=ExecutionMessage.State.Name(ExecutionMessage.State.ValueType(execution.state)),
+        exit_code=execution.exit_code,
+        job_ended=ended.job_ended,
+        attempt=execution.attempt,
+        complete=execution.logs_complete,
     )

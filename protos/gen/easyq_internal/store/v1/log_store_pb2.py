@@ -26,7 +26,7 @@ from easyq.v1 import log_service_pb2 as easyq_dot_v1_dot_log__service__pb2
 from easyq_internal.store.v1 import records_pb2 as easyq__internal_dot_store_dot_v1_dot_records__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'easyq_internal/store/v1/log_store.proto\x12\x17\x65\x61syq_internal.store.v1\x1a\x1a\x65\x61syq/v1/log_service.proto\x1a%easyq_internal/store/v1/records.proto\"M\n\rAppendRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x1e.easyq_internal.store.v1.Chunk\"W\n\x0e\x41ppendResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12\x36\n\x07results\x18\x02 \x03(\x0b\x32%.easyq_internal.store.v1.AppendResult\"\xa3\x01\n\x0c\x41ppendResult\x12\x43\n\x07verdict\x18\x01 \x01(\x0e\x32\x32.easyq_internal.store.v1.AppendResult.Verdict.Kind\x12\x0e\n\x06stored\x18\x02 \x01(\x03\x1a>\n\x07Verdict\"3\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x06\n\x02OK\x10\x01\x12\x07\n\x03GAP\x10\x02\x12\t\n\x05STALE\x10\x03\x32\xb5\x01\n\x0fLogStoreService\x12]\n\x06\x41ppend\x12&.easyq_internal.store.v1.AppendRequest\x1a\'.easyq_internal.store.v1.AppendResponse(\x01\x30\x01\x12\x43\n\x08ReadLogs\x12\x19.easyq.v1.ReadLogsRequest\x1a\x1a.easyq.v1.ReadLogsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'easyq_internal/store/v1/log_store.proto\x12\x17\x65\x61syq_internal.store.v1\x1a\x1a\x65\x61syq/v1/log_service.proto\x1a%easyq_internal/store/v1/records.proto\"M\n\rAppendRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x1e.easyq_internal.store.v1.Chunk\"W\n\x0e\x41ppendResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12\x36\n\x07results\x18\x02 \x03(\x0b\x32%.easyq_internal.store.v1.AppendResult\"\xa3\x01\n\x0c\x41ppendResult\x12\x43\n\x07verdict\x18\x01 \x01(\x0e\x32\x32.easyq_internal.store.v1.AppendResult.Verdict.Kind\x12\x0e\n\x06stored\x18\x02 \x01(\x03\x1a>\n\x07Verdict\"3\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x06\n\x02OK\x10\x01\x12\x07\n\x03GAP\x10\x02\x12\t\n\x05STALE\x10\x03\x32\x80\x02\n\x0fLogStoreService\x12]\n\x06\x41ppend\x12&.easyq_internal.store.v1.AppendRequest\x1a\'.easyq_internal.store.v1.AppendResponse(\x01\x30\x01\x12\x43\n\x08ReadLogs\x12\x19.easyq.v1.ReadLogsRequest\x1a\x1a.easyq.v1.ReadLogsResponse0\x01\x12I\n\nFollowLogs\x12\x1b.easyq.v1.FollowLogsRequest\x1a\x1c.easyq.v1.FollowLogsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,5 +44,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPENDRESULT_VERDICT_KIND']._serialized_start=416
   _globals['_APPENDRESULT_VERDICT_KIND']._serialized_end=467
   _globals['_LOGSTORESERVICE']._serialized_start=470
-  _globals['_LOGSTORESERVICE']._serialized_end=651
+  _globals['_LOGSTORESERVICE']._serialized_end=726
 # @@protoc_insertion_point(module_scope)

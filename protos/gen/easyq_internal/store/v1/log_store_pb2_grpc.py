@@ -45,6 +45,11 @@ class LogStoreServiceStub(object):
                 request_serializer=easyq_dot_v1_dot_log__service__pb2.ReadLogsRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_log__service__pb2.ReadLogsResponse.FromString,
                 _registered_method=True)
+        self.FollowLogs = channel.unary_stream(
+                '/easyq_internal.store.v1.LogStoreService/FollowLogs',
+                request_serializer=easyq_dot_v1_dot_log__service__pb2.FollowLogsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_log__service__pb2.FollowLogsResponse.FromString,
+                _registered_method=True)
 
 
 class LogStoreServiceServicer(object):
@@ -65,6 +70,13 @@ class LogStoreServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FollowLogs(self, request, context):
+        """The same with the beginnings of executions, from a place that the reader chooses; sent at its pace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LogStoreServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_LogStoreServiceServicer_to_server(servicer, server):
                     servicer.ReadLogs,
                     request_deserializer=easyq_dot_v1_dot_log__service__pb2.ReadLogsRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_log__service__pb2.ReadLogsResponse.SerializeToString,
+            ),
+            'FollowLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.FollowLogs,
+                    request_deserializer=easyq_dot_v1_dot_log__service__pb2.FollowLogsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_log__service__pb2.FollowLogsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -133,6 +150,33 @@ class LogStoreService(object):
             '/easyq_internal.store.v1.LogStoreService/ReadLogs',
             easyq_dot_v1_dot_log__service__pb2.ReadLogsRequest.SerializeToString,
             easyq_dot_v1_dot_log__service__pb2.ReadLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/easyq_internal.store.v1.LogStoreService/FollowLogs',
+            easyq_dot_v1_dot_log__service__pb2.FollowLogsRequest.SerializeToString,
+            easyq_dot_v1_dot_log__service__pb2.FollowLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

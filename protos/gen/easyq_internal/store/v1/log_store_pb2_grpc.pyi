@@ -38,6 +38,8 @@ class LogStoreServiceStub:
     """
     ReadLogs: _grpc.UnaryStreamMultiCallable[_log_service_pb2.ReadLogsRequest, _log_service_pb2.ReadLogsResponse]
     """Stored bytes, then (with `follow`) those that come, until the execution (or the job) has ended."""
+    FollowLogs: _grpc.UnaryStreamMultiCallable[_log_service_pb2.FollowLogsRequest, _log_service_pb2.FollowLogsResponse]
+    """The same with the beginnings of executions, from a place that the reader chooses; sent at its pace."""
 
 @_typing.type_check_only
 class LogStoreServiceAsyncStub(LogStoreServiceStub):
@@ -48,6 +50,8 @@ class LogStoreServiceAsyncStub(LogStoreServiceStub):
     """
     ReadLogs: _aio.UnaryStreamMultiCallable[_log_service_pb2.ReadLogsRequest, _log_service_pb2.ReadLogsResponse]  # type: ignore[assignment]
     """Stored bytes, then (with `follow`) those that come, until the execution (or the job) has ended."""
+    FollowLogs: _aio.UnaryStreamMultiCallable[_log_service_pb2.FollowLogsRequest, _log_service_pb2.FollowLogsResponse]  # type: ignore[assignment]
+    """The same with the beginnings of executions, from a place that the reader chooses; sent at its pace."""
 
 class LogStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -67,5 +71,13 @@ class LogStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_log_service_pb2.ReadLogsResponse], _abc.AsyncIterator[_log_service_pb2.ReadLogsResponse]]:
         """Stored bytes, then (with `follow`) those that come, until the execution (or the job) has ended."""
+
+    @_abc_1.abstractmethod
+    def FollowLogs(
+        self,
+        request: _log_service_pb2.FollowLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_log_service_pb2.FollowLogsResponse], _abc.AsyncIterator[_log_service_pb2.FollowLogsResponse]]:
+        """The same with the beginnings of executions, from a place that the reader chooses; sent at its pace."""
 
 def add_LogStoreServiceServicer_to_server(servicer: LogStoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,7 +2,7 @@
 
 import pytest
 
-from easyq_gateway.domain.positions import read, show
+from easyq_gateway.domain.feed_positions import read, show
 
 
 @pytest.mark.parametrize("position", [{"a1": 0}, {"b2": 17, "a1": 3}, {f"{n:x}" * 12: 10**17 for n in range(9)}])

@@ -1,0 +1,204 @@
+"""What `easyq doctor` makes of what it finds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from easyq.cli import words
+
+if TYPE_CHECKING:
+    from easyq.v1.farm_service_pb2 import Agent, Status
+
+State = Literal["ok", "warn", "fail", "skip"]
+
+_LEAST_FREE = 2 * 1024**3
+_LEAST_SHARE = 0.05
+_MOST_SKEW = 2.0
+# An agent beats every 5 s.
+_LONGEST_SILENCE = 20.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing that was looked at: how it is, and what to do (empty: nothing)."""
+
+    name: str
+    state: State
+    message: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disk:
+    """Room where something is kept, in bytes."""
+
+    what: str
+    path: str
+    free: int
+    total: int
+
+
+def of_status(status: Status, now: float) -> Iterator[Check]:
+    """What the server tells of itself."""
+    if status.accepting and status.running:
+        yield Check(name="server", state="ok", message="accepts jobs, and would run them")
+    elif status.accepting:
+        yield Check(
+            name="server",
+            state="fail",
+            message="accepts jobs, but nothing would run them",
+            todo="see what is told below",
+        )
+    else:
+        yield Check(name="server", state="fail", message="refuses jobs", todo="see what is told below")
+    yield from _services(status)
+    yield from _hosts(status.agents)
+    yield from _problems(status)
+    yield from _clock(status.agents, now)
+
+
+def _services(status: Status) -> Iterator[Check]:
+    for service in status.services:
+        name = "store" if service.name == "store" else service.name
+        if service.healthy:
+            yield Check(name=name, state="ok", message=f"answers at {service.address}")
+        else:
+            yield Check(
+                name=name,
+                state="fail",
+                message=f"{service.address}: {service.message or 'does not answer'}",
+                todo=_problem_of(status, service.name) or f"start it (`easyq {service.name}`) or see its log",
+            )
+    # Only dispatchers talk to Redis, and they say so where they can't.
+    dispatchers = [service for service in status.services if service.name == "dispatcher"]
+    if dispatchers and any(service.healthy for service in dispatchers):
+        yield Check(name="redis", state="ok", message="a dispatcher works with it")
+    elif dispatchers:
+        yield Check(
+            name="redis",
+            state="warn",
+            message="not known while no dispatcher works",
+            todo="see the dispatcher's problem first; it names Redis where that is the cause",
+        )
+
+
+def _problem_of(status: Status, subject: str) -> str:
+    return next((one.message for one in status.problems if one.subject == subject), "")
+
+
+def _live(agents: Sequence[Agent]) -> list[Agent]:
+    # Imported late: the command's help needs no protobuf.
+    from easyq.v1.farm_service_pb2 import Agent as Kind
+
+    return [one for one in agents if one.state == Kind.LIVE]
+
+
+def _hosts(agents: Sequence[Agent]) -> Iterator[Check]:
+    live = _live(agents)
+    able = [one for one in live if one.healthy and not one.HasField("cordoned_at") and not one.HasField("drained_at")]
+    if able:
+        slots = sum(one.slots for one in able)
+        yield Check(
+            name="hosts",
+            state="ok",
+            message=f"{words.count(len(able), 'host')} with {words.count(slots, 'slot')} take work",
+        )
+    else:
+        yield Check(
+            name="hosts",
+            state="fail",
+            message=f"none of {words.count(len(agents), 'host')} takes work",
+            todo="start `easyq runner` beside a Docker Engine, or take one back (`easyq hosts uncordon NAME`)",
+        )
+
+
+def _problems(status: Status) -> Iterator[Check]:
+    services = {service.name for service in status.services}
+    for one in status.problems:
+        if one.subject not in services:
+            text, _, todo = one.message.partition(": ")
+            yield Check(name=one.subject or "farm", state="warn", message=text, todo=todo)
+    for breaker in status.breakers:
+        yield Check(
+            name="breaker",
+            state="warn",
+            message=f"{breaker.subject}: {words.count(breaker.failures, 'failure')} in a row, {breaker.cause}",
+            todo="mend the cause; one job at a time tries again by itself",
+        )
+
+
+def _clock(agents: Sequence[Agent], now: float) -> Iterator[Check]:
+    beats = [words.seconds_of(one.last_beat_at) for one in _live(agents) if one.HasField("last_beat_at")]
+    if not beats:
+        yield Check(name="clock", state="skip", message="no beat of a host to compare with")
+        return
+    behind = max(beats) - now
+    if behind > _MOST_SKEW:
+        yield Check(
+            name="clock",
+            state="warn",
+            message=f"this machine's clock is {words.span(behind)} behind the store's",
+            todo="set both by NTP (`timedatectl set-ntp true`)",
+        )
+    elif -behind > _LONGEST_SILENCE:
+        yield Check(
+            name="clock",
+            state="warn",
+            message=f"the newest beat is {words.span(-behind)} old",
+            todo="this clock is ahead of the store's (set both by NTP), or the hosts are silent",
+        )
+    else:
+        yield Check(name="clock", state="ok", message="agrees with the store's")
+
+
+def of_versions(client: str, server: str, agents: Sequence[Agent]) -> Iterator[Check]:
+    """Whether all speak the same version."""
+    others = sorted({one.version for one in agents if one.version and one.version != server})
+    if client != server:
+        yield Check(
+            name="versions",
+            state="warn",
+            message=f"client {client}, server {server}",
+            todo="install the same version here: pip install --upgrade easyq-client",
+        )
+    elif others:
+        names = ", ".join(sorted(one.agent_id for one in agents if one.version in others)[:3])
+        yield Check(
+            name="versions",
+            state="warn",
+            message=f"server {server}, but {', '.join(others)} on {names}",
+            todo="drain these hosts one by one, and start their runners anew with the server's version",
+        )
+    else:
+        yield Check(name="versions", state="ok", message=f"{server} everywhere")
+
+
+def of_disk(disk: Disk) -> Check:
+    """Whether there is room left."""
+    text = f"{disk.what}: {words.size(disk.free)} of {words.size(disk.total)} free at {disk.path}"
+    if disk.free < _LEAST_FREE // 10:
+        return Check(name="disk", state="fail", message=text, todo=f"make room at {disk.path} now")
+    if disk.free < _LEAST_FREE or disk.free < disk.total * _LEAST_SHARE:
+        return Check(
+            name="disk",
+            state="warn",
+            message=text,
+            todo=f"make room at {disk.path} (docker system prune; easyq up --image-cache bounds images)",
+        )
+    return Check(name="disk", state="ok", message=text)
+
+
+def of_port(port: int, what: str, *, taken: bool, by_easyq: bool) -> Check:
+    """Whether `easyq up` could have its port."""
+    if by_easyq:
+        return Check(name="ports", state="ok", message=f"{port} ({what}): EasyQ has it")
+    if taken:
+        return Check(
+            name="ports",
+            state="warn",
+            message=f"{port} ({what}): another program has it",
+            todo=f"end that program, or choose another port: easyq up --{what}-port N",
+        )
+    return Check(name="ports", state="ok", message=f"{port} ({what}): free")

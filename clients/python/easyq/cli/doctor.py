@@ -1,0 +1,185 @@
+"""`easyq doctor`: what is wrong, and what to do. Looks only; changes nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from easyq.cli import exits
+from easyq.cli.checks import Check, Disk, State, of_disk, of_port, of_status, of_versions
+from easyq.cli.frame import Out, Server, View, with_output, with_server
+from easyq.cli.plain import plain
+from easyq.cli.probe import Kind, look_at
+from easyq.cli.table import Screen, paint, wrap
+
+if TYPE_CHECKING:
+    from easyq.v1.farm_service_pb2 import Status
+
+_TIMEOUT = 3.0
+_PORTS = ((10000, "rest"), (10001, "grpc"))
+_STYLES = {"ok": "good", "warn": "warn", "fail": "bad", "skip": "dim"}
+_LOCAL = ("127.", "localhost:", "[::1]", "unix:")
+_DEFAULT_SOCKET = "/var/run/docker.sock"
+_DOCKER: dict[type[Exception], str] = {
+    PermissionError: "add your user to the group docker, and log in again; or run it as root",
+    FileNotFoundError: "install Docker, or name another by DOCKER_HOST or `easyq up --docker-host`",
+    ConnectionRefusedError: "start it: systemctl start docker",
+}
+
+
+@click.command(short_help="Check server, Docker, Redis, store, ports, clock, versions, disk.")
+@with_output()
+@with_server
+def doctor(*, server: Server, out: Out) -> None:
+    """Check the server and this machine, and say for each thing that is wrong what to do.
+
+    Docker, ports and disk are this machine's, and looked at where the server is here (or none answers); the rest is
+    told by the server. Exits with 1 where anything fails.
+    """
+    choice = server.choice
+    found = list(_checks(choice.server, choice.source))
+    failed = any(one.state == "fail" for one in found)
+    tree = {
+        "ok": not failed,
+        "server": choice.server,
+        "checks": [
+            {"name": one.name, "state": one.state, "message": one.message, "todo": one.todo or None} for one in found
+        ],
+    }
+    out.print(View(tree, lambda screen: _lines(found, screen)))
+    sys.exit(exits.FAILED if failed else exits.OK)
+
+
+def _lines(found: list[Check], screen: Screen) -> list[str]:
+    lines = []
+    wide = max(len(plain(one.name)) for one in found)
+    for one in found:
+        indent = " " * (6 + wide + 2)
+        room = None if screen.columns is None else max(20, screen.columns - len(indent))
+        first, *rest = wrap(plain(one.message), room)
+        lines.append(f"{paint(one.state.ljust(4), _STYLES[one.state], screen)}  {plain(one.name).ljust(wide)}  {first}")
+        lines += [indent + line for line in rest]
+        if one.todo:
+            first, *rest = wrap("→ " + plain(one.todo), room)
+            lines += [indent + first, *(f"{indent}  {line}" for line in rest)]
+    bad = sum(one.state == "fail" for one in found)
+    odd = sum(one.state == "warn" for one in found)
+    lines += ["", "all is well" if not bad + odd else f"{bad} failed, {odd} to look at"]
+    return lines
+
+
+def _checks(address: str, source: str) -> Iterator[Check]:
+    status, reached = _reach(address, source)
+    yield reached
+    if status is not None:
+        yield from of_status(status, time.time())
+        yield from of_versions(version("easyq-client"), status.version, status.agents)
+    if status is not None and not address.startswith(_LOCAL):
+        yield Check(name="docker", state="skip", message="the server is elsewhere: each host's is told above")
+        return
+    yield _server_here()
+    yield from _docker(needed=status is None or not status.running)
+    if status is None:
+        for port, what in _PORTS:
+            sight = look_at(f"127.0.0.1:{port}", 1.0)
+            yield of_port(port, what, taken=sight.kind is not Kind.REFUSED, by_easyq=False)
+    yield from _disks()
+
+
+def _reach(address: str, source: str) -> tuple[Status | None, Check]:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from easyq.cli.sentences import sentence
+    from easyq.client import Client
+    from easyq.errors import EasyQError
+
+    try:
+        with Client(address, timeout=_TIMEOUT, repeats=False) as client:
+            status = client.status()
+    except EasyQError as error:
+        words = look_at(address).words(address) or sentence(error)
+        text, _, todo = words.partition("; ")
+        if not todo:
+            todo = "start one on this machine: easyq up" if address.startswith(_LOCAL) else "is the address right?"
+        return None, Check(name="address", state="fail", message=f"{text} (from {source})", todo=todo)
+    return status, Check(name="address", state="ok", message=f"EasyQ {status.version} answers at {address} ({source})")
+
+
+def _server_here() -> Check:
+    try:
+        return Check(name="install", state="ok", message=f"easyq-server {version('easyq-server')} is installed here")
+    except PackageNotFoundError:
+        return Check(name="install", state="skip", message="easyq-server is not installed here; only servers need it")
+
+
+def _docker(*, needed: bool) -> Iterator[Check]:
+    """The Docker Engine that the docker command would use here."""
+    host = os.environ.get("DOCKER_HOST") or f"unix://{_DEFAULT_SOCKET}"
+    try:
+        told = _ask(host, "/version")
+        info = _ask(host, "/info")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        state: State = "fail" if needed else "warn"
+        todo = _DOCKER.get(type(error), "see its log: journalctl -u docker")
+        reason = getattr(error, "strerror", None) or str(error)
+        yield Check(name="docker", state=state, message=f"no Docker Engine answers at {host}: {reason}", todo=todo)
+        return
+    yield Check(name="docker", state="ok", message=f"Docker Engine {told.get('Version', '?')} answers at {host}")
+    root = str(info.get("DockerRootDir", ""))
+    if root and host.startswith("unix:"):
+        yield from _disk("Docker's images", root)
+
+
+def _ask(host: str, path: str) -> dict[str, Any]:
+    """One GET. Raises OSError, ValueError, HTTPException."""
+    kind, _, rest = host.partition("://")
+    if kind == "unix":
+        connection: http.client.HTTPConnection = _UnixConnection(rest)
+    elif kind in {"tcp", "http"}:
+        connection = http.client.HTTPConnection(rest.strip("/"), timeout=_TIMEOUT)
+    else:
+        raise ValueError(f"doctor can't look at {kind}://")
+    try:
+        connection.request("GET", path, headers={"Host": "docker"})
+        answer = json.loads(connection.getresponse().read(4 * 1024 * 1024))
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) else {}
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_TIMEOUT)
+        self.sock.connect(self._path)
+
+
+def _disks() -> Iterator[Check]:
+    # Where `easyq up` keeps everything unless it is told otherwise.
+    yield from _disk("EasyQ's data", str(Path("~/.easyq").expanduser()))
+    yield from _disk("temporary files", os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - only looked at
+
+
+def _disk(what: str, path: str) -> Iterator[Check]:
+    at = Path(path)
+    while not at.exists() and at != at.parent:
+        at = at.parent
+    try:
+        usage = shutil.disk_usage(at)
+    except OSError:
+        return
+    yield of_disk(Disk(what=what, path=path, free=usage.free, total=usage.total))
