@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from easyq_chassis.errors import EasyQError, Unavailable
-from easyq_store.domain.images import matches
+from easyq_store.domain.images import is_named, matches
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import WAITING, ExecutionState, JobState, Stream
-from easyq_store.ports import MOST_SKIPS, ExecutionFilter, Inserted, JobFilter, Place, Plan
+from easyq_store.domain.stats import Cell, add
+from easyq_store.ports import MOST_SKIPS, ExecutionFilter, Found, Inserted, JobFilter, Place, Plan
 
 R = TypeVar("R")
 Listed = TypeVar("Listed", Job, Execution)
@@ -35,6 +36,8 @@ class Tables:
     skips: dict[str, list[Skip]] = field(default_factory=dict)
     # Tasks that go with the last of their jobs.
     doomed_tasks: set[str] = field(default_factory=set)
+    # By span, task and time.
+    stats: dict[tuple[int, str, int], dict[str, int]] = field(default_factory=dict)
     generation: int = 0
     clock: int = 0
     last_seq: int = 0
@@ -51,6 +54,7 @@ class Tables:
             chunks={key: list(chunks) for key, chunks in self.chunks.items()},
             skips={job_id: list(skips) for job_id, skips in self.skips.items()},
             doomed_tasks=set(self.doomed_tasks),
+            stats={key: dict(counts) for key, counts in self.stats.items()},
             generation=self.generation,
             clock=self.clock,
             last_seq=self.last_seq,
@@ -279,6 +283,19 @@ class FakeSteps(FakeLookups):
             del tables.tasks[task_id]
             tables.doomed_tasks.discard(task_id)
 
+    async def add_stats(self, cells: Sequence[Cell]) -> None:
+        for cell in cells:
+            await self._step("add_stats")
+            add(self._tables().stats.setdefault((cell.span, cell.task_id, cell.at), {}), cell.counts)
+
+    async def delete_stats(self, span: int, before: int, limit: int) -> int:
+        await self._step("delete_stats")
+        stats = self._tables().stats
+        old = [key for key in stats if key[0] == span and key[2] < before][:limit]
+        for key in old:
+            del stats[key]
+        return len(old)
+
     async def raise_clock(self, mark: int) -> int:
         await self._step("raise_clock")
         self._tables().clock = max(self._tables().clock, mark)
@@ -292,20 +309,28 @@ class FakeSteps(FakeLookups):
 class FakeReads(FakeLookups):
     """Reads outside plans."""
 
-    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
+    async def list_jobs(
+        self, where: JobFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Job]:
         found = (
             job
             for job in self._tables().jobs.values()
             if (not where.task_id or job.task_id == where.task_id)
             and (not where.states or job.state in where.states)
             and set(where.labels) <= set(job.labels)
+            and set(where.metadata) <= set(job.metadata)
             and (not where.reasons or (job.failure is not None and job.failure.reason in where.reasons))
+            and (not where.ends or job.last_end in where.ends)
+            and is_named(job.image, where.image)
             and not (where.kept_only and job.delete_requested)
             and _within(job.created_at, where.created_from, where.created_before)
+            and _ended_within(job.last_modified_at if job.ended else None, where)
         )
-        return _page(found, lambda j: (j.created_at, j.job_id), after, limit, oldest=where.oldest)
+        return Found(_page(found, lambda j: (j.created_at, j.job_id), after, limit, oldest=where.oldest))
 
-    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
+    async def list_executions(
+        self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Execution]:
         found = (
             e
             for e in self._tables().executions.values()
@@ -313,9 +338,25 @@ class FakeReads(FakeLookups):
             and (not where.job_id or e.job_id == where.job_id)
             and (not where.states or e.state in where.states)
             and (not where.reasons or (e.failure is not None and e.failure.reason in where.reasons))
+            and (not where.exit_codes or e.exit_code in where.exit_codes)
+            and (not where.agent_id or e.agent_id == where.agent_id)
+            and (not where.triggers or e.trigger in where.triggers)
+            and is_named(e.image, where.image)
             and _within(e.created_at, where.created_from, where.created_before)
+            and _ended_within(e.finished_at, where)
         )
-        return _page(found, lambda e: (e.created_at, e.execution_id), after, limit, oldest=where.oldest)
+        return Found(_page(found, lambda e: (e.created_at, e.execution_id), after, limit, oldest=where.oldest))
+
+    async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
+        jobs = self._tables().jobs.values()
+        return [job for job in jobs if any(label.startswith(prefix) for label in job.labels)][:limit]
+
+    async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
+        return [
+            Cell(span=span, at=at, task_id=task_id, counts=dict(counts))
+            for (s, t, at), counts in sorted(self._tables().stats.items())
+            if (s, t) == (span, task_id) and start <= at < end
+        ]
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         return sorted(self._of(job_id), key=lambda e: -e.attempt)[:limit]
@@ -564,6 +605,12 @@ def _look_away(_: Job | Execution | None, __: Job | Execution) -> None:
 
 def _within(at: int, from_: int | None, before: int | None) -> bool:
     return (from_ is None or at >= from_) and (before is None or at < before)
+
+
+def _ended_within(at: int | None, where: JobFilter | ExecutionFilter) -> bool:
+    if where.ended_from is None and where.ended_before is None:
+        return True
+    return at is not None and _within(at, where.ended_from, where.ended_before)
 
 
 def _page(

@@ -26,6 +26,7 @@ from easyq_gateway.adapters.admission import Schedulers
 from easyq_gateway.adapters.dispatchers import DispatcherLink, GrpcDispatchers
 from easyq_gateway.adapters.feed import GrpcFeedSource
 from easyq_gateway.adapters.health import GrpcHealthChecks, Neighbour
+from easyq_gateway.adapters.stats import GrpcStatsStore
 from easyq_gateway.adapters.store import GrpcJobStore, GrpcLogStore
 from easyq_gateway.config import GatewaySettings
 from easyq_gateway.default_rules import parser
@@ -64,6 +65,7 @@ from easyq_gateway.usecases.reading import Reading
 from easyq_gateway.usecases.recurring import Recurring
 from easyq_gateway.usecases.replacing import Replacing
 from easyq_gateway.usecases.schedules import Schedules
+from easyq_gateway.usecases.stats import Statistics
 from easyq_gateway.usecases.steering import Steering
 from easyq_gateway.usecases.upkeep import Upkeep
 from easyq_gateway.usecases.watching import Watching
@@ -237,6 +239,12 @@ class App:
         logs = GrpcLogStore(self._channels[settings.store])
         self._logs = Logs(checker=checker, jobs=self._store, logs=logs, clock=clock, patience=settings.stream_patience)
         self._following = Following(checker=checker, logs=logs, clock=clock, patience=settings.stream_patience)
+        self._statistics = Statistics(
+            checker=checker,
+            stats=GrpcStatsStore(self._channels[settings.store], patience=settings.store_patience),
+            store=self._store,
+            clock=clock,
+        )
         self._farm = Farm(
             checker=checker,
             store=self._store,
@@ -273,6 +281,7 @@ class App:
             "ExecutionService.StopExecution": self._steering.stop_execution,
             "TaskService.GetTask": self._reading.get_task,
             "TaskService.ExplainTask": self._explaining.task,
+            "TaskService.GetTaskStats": self._statistics.of_task,
             "TaskService.DeleteTask": self._deleting.delete_task,
             "TaskService.ListTasks": self._reading.list_tasks,
             "FarmService.GetStatus": self._farm.status,
@@ -287,6 +296,7 @@ class App:
             "FarmService.ListLimits": self._matchings.list_limits,
             "FarmService.ListBreakers": self._matchings.list_breakers,
             "FarmService.ResetBreaker": self._matchings.reset_breaker,
+            "FarmService.GetStats": self._statistics.of_farm,
             "FarmService.Search": self._reading.search,
         }
 
@@ -313,10 +323,16 @@ class App:
             many=self._many,
         )
         execution = ExecutionServicer(reading=self._reading, steering=self._steering)
-        task = TaskServicer(reading=self._reading, explaining=self._explaining, deleting=self._deleting)
+        task = TaskServicer(
+            reading=self._reading,
+            statistics=self._statistics,
+            explaining=self._explaining,
+            deleting=self._deleting,
+        )
         farm = FarmServicer(
             farm=self._farm,
             reading=self._reading,
+            statistics=self._statistics,
             upkeep=self._upkeep,
             matchings=self._matchings,
             explaining=self._explaining,

@@ -22,7 +22,7 @@ R = TypeVar("R", Job, Execution, Agent)
 Document = dict[str, Any]
 
 # Of the documents that this program writes. Raised together with a migration in `mongo_schema`.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,6 +200,11 @@ def needs(stored: Document | None) -> Needs | None:
     """What stands under `needs` in an execution's document."""
     decoded: Needs | None = None if stored is None else _NEEDS.decode(stored)
     return decoded
+
+
+def stats_id(span: int, task_id: str, at: int) -> str:
+    """The `_id` of a cell of statistics: those of a task are in the order of their times."""
+    return f"{span}:{task_id}:{at:016}"
 
 
 def spec_id(job_id: str, revision: int) -> str:

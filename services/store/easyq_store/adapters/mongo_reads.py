@@ -5,13 +5,25 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from easyq_store.adapters.mongo_conditions import beginning, listed
-from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, Document, needs, skip_record, spec_id
+from easyq_store.adapters.mongo_documents import (
+    AGENTS,
+    EXECUTIONS,
+    JOBS,
+    Document,
+    Kind,
+    R,
+    needs,
+    skip_record,
+    spec_id,
+    stats_id,
+)
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_lookups import MongoLookups, Sort, chunk_id, chunk_ids
 from easyq_store.adapters.mongo_schema import QUEUE_SEQ
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
-from easyq_store.ports import ExecutionFilter, JobFilter, Place
+from easyq_store.domain.stats import Cell
+from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -30,17 +42,41 @@ class MongoReads(MongoLookups):
     """`easyq_store.ports.Reads`."""
 
     # -------------------------------------------------------------------------------------------------------- lists
-    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
-        conditions = listed(where, after)
-        if where.labels:
-            conditions["labels"] = where.labels[0] if len(where.labels) == 1 else {"$all": list(where.labels)}
-        return await self._records(JOBS, conditions, sort=_order(where), limit=limit)
+    async def list_jobs(
+        self, where: JobFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Job]:
+        return await self._list(JOBS, where, after, limit, examine)
 
-    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
-        conditions = listed(where, after)
-        if where.job_id:
-            conditions["jobId"] = where.job_id
-        return await self._records(EXECUTIONS, conditions, sort=_order(where), limit=limit)
+    async def list_executions(
+        self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Execution]:
+        return await self._list(EXECUTIONS, where, after, limit, examine)
+
+    async def _list(
+        self,
+        kind: Kind[R],
+        where: JobFilter | ExecutionFilter,
+        after: Place | None,
+        limit: int,
+        examine: int | None,
+    ) -> Found[R]:
+        walk, rest = listed(where, after)
+        sort = _order(where)
+        if not rest or examine is None:
+            both = {"$and": [walk, rest]} if walk and rest else walk or rest
+            return Found(await self._records(kind, both, sort=sort, limit=limit))
+        if limit <= 0:
+            return Found()
+        stages: list[Document] = [{"$match": walk}, {"$sort": dict(sort)}, {"$limit": examine}]
+        stages += [{"$match": rest}, {"$limit": limit}]
+        collection = self._database()[kind.collection]
+        with translated():
+            found = await (await collection.aggregate(stages)).to_list()
+            records = [kind.decode(document) for document in found]
+            if len(records) == limit:
+                return Found(records)
+            last = await collection.find_one(walk, ("createdAt",), sort=sort, skip=examine - 1)
+        return Found(records, Place(created_at=last["createdAt"], id=last["_id"]) if last else None)
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         return await self._records(EXECUTIONS, {"jobId": job_id}, sort=[("attempt", -1)], limit=limit)
@@ -143,6 +179,11 @@ class MongoReads(MongoLookups):
         either = {"$or": [beginning("image", prefix), beginning("shortImage", prefix)]}
         return await self._records(JOBS, either, sort=_NEWEST_FIRST, limit=limit)
 
+    async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
+        # Of one label: conditions on an array may else be met by several.
+        where: Document = {"labels": {"$elemMatch": beginning("labels", prefix)["labels"]}}
+        return await self._records(JOBS, where, sort=[("labels", 1)], limit=limit)
+
     # -------------------------------------------------------------------------------------------- the line and time
     async def queued_after(self, seq: int, limit: int) -> list[Head]:
         return await self._heads({"lineSeq": {"$gt": seq}}, [("lineSeq", 1)], limit)
@@ -218,6 +259,11 @@ class MongoReads(MongoLookups):
     async def skips(self, job_id: str, limit: int) -> list[Skip]:
         found = await self._all("skips", {"jobId": job_id}, sort=[("_id", -1)], limit=limit)
         return [skip_record(document) for document in found]
+
+    async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
+        ids = {"$gte": stats_id(span, task_id, start), "$lt": stats_id(span, task_id, end)}
+        found = await self._all("stats", {"_id": ids}, sort=[("_id", 1)])
+        return [Cell(span=span, task_id=task_id, at=cell["at"], counts=cell["counts"]) for cell in found]
 
     async def agents(self) -> list[Agent]:
         return await self._records(AGENTS, {}, sort=[("_id", 1)])

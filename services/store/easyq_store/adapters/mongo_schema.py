@@ -6,6 +6,7 @@
 `executions`  one document an execution, `_id` the execution's id
 `agents`      one document an agent, `_id` the agent's id
 `skips`       fires that did not run, `_id` is `<job id>:<first, 16 digits>:<reason>`
+`stats`       counters of a minute or an hour, of a task or the farm, `_id` is `<span>:<task>:<at, 16 digits>`
 `chunks`      log bytes, `_id` is `<execution id>:<stream>:<offset, 16 digits>`, so that its own index orders them
 `meta`        `schema` {version} · `queueSeq`, `generation`, `clock` {value}
 
@@ -63,6 +64,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         # A task's newest job and number of jobs as well.
         _index("taskNewest", "taskId", *_NEWEST_FIRST),
         _index("labelNewest", "labels", *_NEWEST_FIRST),
+        _index("metadataNewest", "metadata", *_NEWEST_FIRST),
         # Those that failed for a reason, of whom there are as many as retention keeps; a page sorts them.
         _index("reason", "failure.reason", sparse=True),
         # Search by image; `shortImage` only where it isn't the image itself.
@@ -95,6 +97,10 @@ INDEXES: dict[str, list[IndexModel]] = {
     "tasks": [
         # Tasks that go with the last of their jobs; those that have none are shown to nobody.
         _index("deletedAt", "deletedAt", sparse=True),
+    ],
+    "stats": [
+        # Retention.
+        _index("age", "span", "at"),
     ],
     "skips": [
         # The newest of a job.
@@ -132,6 +138,13 @@ async def _third(database: Database) -> None:
             await database.executions.update_one(same, {"$set": {"needs": needs_document(needs)}})
 
 
+async def _fourth(database: Database) -> None:
+    """Jobs know how their newest attempt ended."""
+    for state, end in ((5, 5), (6, 6), (7, 7), (8, 8), (9, 10)):
+        where: Document = {"state": state, "lastEnd": {"$exists": False}}
+        await database.jobs.update_many(where, {"$set": {"lastEnd": end}})
+
+
 async def _make_retainable(database: Database) -> None:
     """What has ended is found by retention."""
     ended: Document = {"state": {"$in": [5, 6, 7, 8, 9]}, "endedOf": {"$exists": False}}
@@ -145,7 +158,7 @@ async def _make_retainable(database: Database) -> None:
             await database.executions.update_one({"_id": execution["_id"]}, {"$set": fields})
 
 
-MIGRATIONS: Sequence[Migration] = (_second, _third)
+MIGRATIONS: Sequence[Migration] = (_second, _third, _fourth)
 
 
 async def bring_forward(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:

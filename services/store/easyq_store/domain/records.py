@@ -136,6 +136,8 @@ class Job:
     image: str
     # Each `key=value`, sorted.
     labels: tuple[str, ...] = ()
+    # What lists find it by in its metadata: each `path=value`, sorted.
+    metadata: tuple[str, ...] = ()
     # Unique within the task; empty: none.
     idempotency_key: str = ""
     first_execution_id: str
@@ -154,6 +156,8 @@ class Job:
     unsettled_since: int | None = None
     # Why its newest attempt that has ended did not succeed; None once one did, or a new series began.
     failure: Failure | None = None
+    # How that attempt ended, success included; None while none has, or where a new series began.
+    last_end: ExecutionState | None = None
     # It is to be deleted once nothing of it is open.
     delete_requested: bool = False
     schedule: Schedule | None = None

@@ -103,6 +103,7 @@ async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: i
             asked=new.asked,
             image=new.image,
             labels=new.labels,
+            metadata=new.metadata,
             last_modified_at=now,
             unsettled_since=now,
         )
@@ -160,6 +161,7 @@ def revive(job: Job, planned: Planned, *, now: int) -> Job:
         projected_write=1,
         pending=(planned,),
         failure=None,
+        last_end=None,
         schedule=None,
         fire_at=None,
         unsettled_since=now,

@@ -31,6 +31,7 @@ class NewJob:
     # What the records carry of the spec.
     image: str = ""
     labels: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     priority: int = 0
     timing: Timing = field(default_factory=Timing)
     needs: Needs | None = None
@@ -133,6 +134,7 @@ def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
         asked=new.asked,
         image=new.image,
         labels=new.labels,
+        metadata=new.metadata,
         idempotency_key=new.idempotency_key,
         first_execution_id=new.execution_id,
         created_at=now,
@@ -155,6 +157,7 @@ def new_recurring(new: NewJob, *, now: int) -> Job:
         asked=new.asked,
         image=new.image,
         labels=new.labels,
+        metadata=new.metadata,
         idempotency_key=new.idempotency_key,
         # Never made; it tells a repeat of the same call from another one.
         first_execution_id=new.execution_id,

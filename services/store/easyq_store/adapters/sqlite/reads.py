@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -9,17 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from easyq_store.adapters.sqlite import lists, rows
+from easyq_store.adapters.sqlite import lists, rows, stats
 from easyq_store.adapters.sqlite.connect import connect
 from easyq_store.adapters.sqlite.errors import translating
 from easyq_store.adapters.sqlite.lookups import Tables
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
-from easyq_store.ports import ExecutionFilter, JobFilter, Place
+from easyq_store.domain.stats import Cell
+from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
 
 R = TypeVar("R")
 
+# Labels that a search looks at.
+_MOST_LABELS = 20
 _THREADS = 2
 # Sorts after every text that begins with what stands before it.
 _LAST = "\U0010ffff"
@@ -157,27 +161,17 @@ class SqliteReads:
     async def log_end(self, execution_id: str, stream: Stream) -> int:
         return await self._read(lambda t: t.log_end(execution_id, stream))
 
-    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
-        queries = lists.jobs(where, after, limit)
-        return await self._read(
-            lambda t: _first(
-                (JOBS.record(row) for query in queries for row in t.connection.execute(*query)),
-                lambda job: (job.created_at, job.job_id),
-                limit,
-                oldest=where.oldest,
-            )
-        )
+    async def list_jobs(
+        self, where: JobFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Job]:
+        asked = lists.Asked(after=after, limit=limit, examine=examine, oldest=where.oldest)
+        return await self._read(lambda t: lists.job_page(t.connection, where, asked))
 
-    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
-        queries = lists.executions(where, after, limit)
-        return await self._read(
-            lambda t: _first(
-                (EXECUTIONS.record(row) for query in queries for row in t.connection.execute(*query)),
-                lambda e: (e.created_at, e.execution_id),
-                limit,
-                oldest=where.oldest,
-            )
-        )
+    async def list_executions(
+        self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Execution]:
+        asked = lists.Asked(after=after, limit=limit, examine=examine, oldest=where.oldest)
+        return await self._read(lambda t: lists.execution_page(t.connection, where, asked))
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         statement = f"{EXECUTIONS.select} WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
@@ -257,6 +251,27 @@ class SqliteReads:
 
         return await self._read(read)
 
+    async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
+        def read(tables: Tables) -> list[Job]:
+            found: dict[str, Job] = {}
+            label, last = prefix, prefix + _LAST
+            # One that is the prefix itself, then the others.
+            labels = [prefix]
+            while len(labels) < _MOST_LABELS:
+                (label,) = tables.connection.execute(lists.NEXT_LABEL, (label, last)).fetchone()
+                if label is None:
+                    break
+                labels.append(label)
+            for label in labels:
+                for row in tables.connection.execute(lists.JOBS_BY_LABEL, (label, limit - len(found))):
+                    job = JOBS.record(row)
+                    found[job.job_id] = job
+                if len(found) >= limit:
+                    break
+            return list(found.values())
+
+        return await self._read(read)
+
     async def queued_after(self, seq: int, limit: int) -> list[Head]:
         return [_head(row) for row in await self._rows(_QUEUED_AFTER, seq, limit)]
 
@@ -303,6 +318,13 @@ class SqliteReads:
 
     async def skips(self, job_id: str, limit: int) -> list[Skip]:
         return await self._read(lambda t: t.skips(job_id, limit))
+
+    async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
+        def read(tables: Tables) -> list[Cell]:
+            found = tables.connection.execute(stats.RANGE, (span, task_id, start, end))
+            return [Cell(span=span, task_id=task_id, at=at, counts=json.loads(counts)) for at, counts in found]
+
+        return await self._read(read)
 
     async def agents(self) -> list[Agent]:
         return [AGENTS.record(row) for row in await self._rows(f"{AGENTS.select} ORDER BY agent_id")]
