@@ -11,12 +11,14 @@ from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
+from easyq_internal.store.v1.delivery_store_pb2_grpc import add_DeliveryStoreServiceServicer_to_server
 from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServicer_to_server
 from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServicer_to_server
 from easyq_internal.store.v1.log_store_pb2_grpc import add_LogStoreServiceServicer_to_server
 from easyq_internal.store.v1.time_store_pb2_grpc import add_TimeStoreServiceServicer_to_server
 from easyq_store.backends import persistence
 from easyq_store.config import StoreSettings
+from easyq_store.convert.notices import targets_of
 from easyq_store.convert.spec import policy_of
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
@@ -24,6 +26,7 @@ from easyq_store.domain.retention import Retention
 from easyq_store.failures import DatabaseGone
 from easyq_store.loops import ClockRound, LostRound
 from easyq_store.retention_rules import parser
+from easyq_store.servicer_deliveries import DeliveryStoreServicer
 from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.news import News
@@ -48,6 +51,7 @@ class App:
             clock=StoreClock(SystemClock()),
             share=random.random,
             policy_of=policy_of,
+            targets_of=targets_of,
             news=News(),
         )
         self._server = GrpcServer(settings.listen)
@@ -65,6 +69,7 @@ class App:
             (add_FarmStoreServiceServicer_to_server, FarmStoreServicer(ctx), "FarmStoreService"),
             (add_LogStoreServiceServicer_to_server, LogStoreServicer(ctx, pace), "LogStoreService"),
             (add_TimeStoreServiceServicer_to_server, TimeStoreServicer(ctx), "TimeStoreService"),
+            (add_DeliveryStoreServiceServicer_to_server, DeliveryStoreServicer(ctx), "DeliveryStoreService"),
         ]
 
     def _build_loops(self) -> list[Loop]:
