@@ -30,12 +30,14 @@ from easyq_chassis.server import GrpcServer
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import (
+    delivery_store_pb2_grpc,
     farm_store_pb2_grpc,
     job_store_pb2,
     job_store_pb2_grpc,
     log_store_pb2_grpc,
     records_pb2,
 )
+from tests.fakes.gateway_deliveries import FakeDeliveries
 from tests.fakes.gateway_operators import ENDED, Operators, preview
 
 EXECUTION_ENDED = frozenset(
@@ -62,6 +64,7 @@ class FakeStore(Operators):
         self.first: dict[str, str] = {}
         self.agents: list[farm_service_pb2.Agent] = []
         self.wishes = 0
+        self.deliveries = FakeDeliveries()  # type: ignore[abstract]
         self.output: dict[tuple[str, int], bytearray] = {}
         self.submits: list[job_store_pb2.NewJob] = []
         self.calls: list[str] = []
@@ -669,6 +672,11 @@ class Behind:
                 farm_store_pb2_grpc.add_FarmStoreServiceServicer_to_server, servicer, f"{package}.FarmStoreService"
             )
             server.add(log_store_pb2_grpc.add_LogStoreServiceServicer_to_server, servicer, f"{package}.LogStoreService")
+            server.add(
+                delivery_store_pb2_grpc.add_DeliveryStoreServiceServicer_to_server,
+                self.store.deliveries,
+                f"{package}.DeliveryStoreService",
+            )
         elif name.startswith("scheduler"):
             server.add(
                 scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,

@@ -59,7 +59,7 @@ Global___Webhooks: _TypeAlias = Webhooks  # noqa: Y015
 
 @_typing.final
 class Webhook(_message.Message):
-    """One receiver. In REST a string is its `url` alone."""
+    """One receiver."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

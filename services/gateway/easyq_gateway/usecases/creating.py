@@ -55,7 +55,7 @@ class Creating:
         if not request.validate_only:
             return await self.accept(request)
         self._checker.resolve(request.task_id, request.spec)
-        convert.redact_envs(request.spec.envs, self._redactor)
+        convert.redact_spec(request.spec, self._redactor)
         response = job_service_pb2.CreateJobResponse(task_id=request.task_id, spec=request.spec)
         for nominal in fires:
             response.next_fires.add().FromMilliseconds(nominal)
