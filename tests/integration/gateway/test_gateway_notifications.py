@@ -14,18 +14,18 @@ from easyq.v1.spec_pb2 import JobSpec
 from tests.integration.gateway.conftest import SPEC, Client
 
 CANARY = "c4n4ry-7f3e"
-HOOK = {
+HOOK: dict[str, Any] = {
     "url": f"https://bob:{CANARY}@hook.test/x?token={CANARY}&a=1",
     "headers": {"X-Api": CANARY},
     "secret": CANARY,
 }
-SHOWN = {
+SHOWN: dict[str, Any] = {
     "url": "https://bob:[redacted]@hook.test/x?token=[redacted]&a=1",
     "headers": {"X-Api": "[redacted]"},
     "secret": "[redacted]",
     "secretName": "",
 }
-WISH = {
+WISH: dict[str, Any] = {
     "webhooks": {"fails": [HOOK], "finishes": [{"url": "http://other.test/", "secretName": "ops"}]},
     "notify": {"fails": ["ops@example.org"]},
 }

@@ -32,6 +32,9 @@ class GrpcDeliveries:
         try:
             return await self._stub.ClaimDeliveries(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                # A store of an older version, which an upgrade reaches later: it has none.
+                return ClaimDeliveriesResponse()
             raise from_rpc_error(error) from error
 
     async def record(self, request: RecordDeliveryRequest) -> None:
