@@ -111,12 +111,12 @@ async def test_due_ones_share_by_lanes_those_that_wait_longest_first(store: Pers
 
 
 async def test_a_long_lane_hides_no_other(store: Persistence) -> None:
-    await put(store, *(delivery(f"slow-{n:04}", lane="slow:80", next_at=T0 + n) for n in range(1_200)))
+    await put(store, *(delivery(f"slow-{n:04}", lane="slow:80", next_at=T0 + n) for n in range(520)))
     await put(store, delivery("fast", lane="fast:80", next_at=T0 + 5_000))
     found = await store.reads.due_deliveries(T0 + 9_000, 3, 50, full=set())
     assert sorted(each.delivery_id for each in found) == ["fast", "slow-0000", "slow-0001", "slow-0002"]
     many = await store.reads.due_deliveries(T0 + 9_000, 1_000, 1_000, full=set())
-    assert len({each.delivery_id for each in many}) == 1_000
+    assert len({each.delivery_id for each in many}) == 521
 
 
 async def test_they_go_with_their_execution(store: Persistence) -> None:

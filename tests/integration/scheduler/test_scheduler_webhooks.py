@@ -310,11 +310,12 @@ async def test_https_is_checked(sending: Sending, certificates: Certificates) ->
 # ---------------------------------------------------------------------- deaths of schedulers
 
 
+@pytest.mark.timeout(300)
 async def test_a_scheduler_that_dies_between_sending_and_recording_is_made_up_for(sending: Sending) -> None:
     async with http_receiver() as hook:
         ended = sending.scheduler_process("scheduler.after_send=kill@1", notify_timeout=0.5)
         job_id = await sending.end_job(**fails(hook.url))
-        await eventually(lambda: ended() is not None, 60)
+        await eventually(lambda: ended() is not None, 120)
         assert len(hook.calls) == 1
         assert (await sending.one(job_id)).state == Delivery.PENDING
         await sending.scheduler()

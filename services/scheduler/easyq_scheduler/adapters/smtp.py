@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,33 +50,38 @@ class MailSender:
         self._redactor = redactor
 
     async def send(self, item: ClaimedDelivery) -> Answer:
-        server = self._server
-        if not server.host:
+        if not self._server.host:
             return Answer(error="no mail server is set (smtp_host)")
         message = self._message(item)
         try:
-            await aiosmtplib.send(
-                message,
-                sender=parseaddr(server.sender)[1],
-                recipients=[item.address],
-                hostname=server.host,
-                port=server.port or PORTS[server.tls],
-                username=server.user or None,
-                password=server.password if server.user else None,
-                use_tls=server.tls == "tls",
-                start_tls=server.tls == "starttls",
-                tls_context=None if server.tls == "none" else self._tls,
-                timeout=self._timeout,
-            )
+            # The library's own timeout is for each step.
+            async with asyncio.timeout(self._timeout):
+                await self._hand_over(message, item.address)
         except aiosmtplib.SMTPRecipientsRefused as error:
             return _refused(error.recipients[0])
         except aiosmtplib.SMTPResponseException as error:
             return _refused(error)
-        except aiosmtplib.SMTPTimeoutError:
+        except (aiosmtplib.SMTPTimeoutError, TimeoutError):
             return Answer(error=f"the mail server did not answer within {self._timeout:g} s")
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return Answer(error=f"the mail server can't be used: {_reason(error)}"[:200])
         return Answer(delivered=True, code=250)
+
+    async def _hand_over(self, message: EmailMessage, address: str) -> None:
+        server = self._server
+        await aiosmtplib.send(
+            message,
+            sender=parseaddr(server.sender)[1],
+            recipients=[address],
+            hostname=server.host,
+            port=server.port or PORTS[server.tls],
+            username=server.user or None,
+            password=server.password if server.user else None,
+            use_tls=server.tls == "tls",
+            start_tls=server.tls == "starttls",
+            tls_context=None if server.tls == "none" else self._tls,
+            timeout=self._timeout,
+        )
 
     def _message(self, item: ClaimedDelivery) -> EmailMessage:
         notice = convert.notice_of(item, public_url=self._public_url, redactor=self._redactor)
