@@ -62,6 +62,9 @@ class FakeStore(Operators):
         self.order: list[str] = []
         self.keys: dict[tuple[str, str], str] = {}
         self.first: dict[str, str] = {}
+        # What was asked for: with the first spec of each job, and with its newest.
+        self.first_asked: dict[str, bytes] = {}
+        self.asked: dict[str, bytes] = {}
         self.agents: list[farm_service_pb2.Agent] = []
         self.wishes = 0
         self.deliveries = FakeDeliveries()  # type: ignore[abstract]
@@ -107,11 +110,7 @@ class FakeStore(Operators):
         key = (new.task_id, new.idempotency_key)
         known = self.keys.get(key) if new.idempotency_key else None
         if known is not None:
-            return job_store_pb2.SubmitResult(
-                accepted=job_store_pb2.SubmitAccepted(
-                    job_id=known, execution_id=self.first[known], replayed_spec=self.jobs[known].spec
-                )
-            )
+            return job_store_pb2.SubmitResult(accepted=self._replayed(known))
         if new.job_id in self.jobs and self.jobs[new.job_id].task_id != new.task_id:
             error = records_pb2.ItemError(
                 code=grpc.StatusCode.ALREADY_EXISTS.value[0], reason=ErrorReason.JOB_EXISTS, message="the id is taken"
@@ -122,6 +121,24 @@ class FakeStore(Operators):
         accepted = job_store_pb2.SubmitAccepted(job_id=new.job_id, execution_id=self.first[new.job_id])
         self._add_first(accepted, new)
         return job_store_pb2.SubmitResult(accepted=accepted)
+
+    def find_submitted(self, job: job_store_pb2.NewJob) -> job_store_pb2.FindSubmittedResponse:
+        known = self.keys.get((job.task_id, job.idempotency_key)) if job.idempotency_key else None
+        if job.job_id in self.jobs and self.first[job.job_id] in {"", job.execution_id}:
+            accepted = job_store_pb2.SubmitAccepted(job_id=job.job_id, execution_id=self.first[job.job_id])
+        elif known is not None:
+            accepted = self._replayed(known)
+        else:
+            raise NotFound("no such job was submitted")
+        return job_store_pb2.FindSubmittedResponse(accepted=accepted)
+
+    def _replayed(self, job_id: str) -> job_store_pb2.SubmitAccepted:
+        return job_store_pb2.SubmitAccepted(
+            job_id=job_id,
+            execution_id=self.first[job_id],
+            replayed_spec=self.jobs[job_id].spec,
+            replayed_asked=self.first_asked[job_id],
+        )
 
     def _add_first(self, answer: Any, new: job_store_pb2.NewJob) -> None:
         if new.spec.HasField("cron"):
@@ -136,6 +153,7 @@ class FakeStore(Operators):
         self._stamp(job.created_at)
         job.last_modified_at.CopyFrom(job.created_at)
         self.jobs[new.job_id] = job
+        self.first_asked[new.job_id] = self.asked[new.job_id] = new.asked
         self.order.append(new.job_id)
         if new.idempotency_key:
             self.keys[new.task_id, new.idempotency_key] = new.job_id
@@ -182,6 +200,13 @@ class FakeStore(Operators):
         new = request.job
         job = self.jobs.get(new.job_id)
         answer = job_store_pb2.PutJobResponse()
+        alike = job is not None and new.asked in {
+            self.asked[new.job_id],
+            job.spec.SerializeToString(deterministic=True),
+        }
+        alike = alike and new.asked != b""
+        if request.only_same and (job is None or job.task_id != new.task_id or not alike):
+            raise NotFound("there is no such job of this spec")
         if job is not None and job.task_id != new.task_id:
             raise FailedPrecondition("the job id belongs to another task", reason="JOB_EXISTS")
         if request.revision and (job is None or job.revision != request.revision):
@@ -190,7 +215,8 @@ class FakeStore(Operators):
             self._insert(new)
             answer.created = True
             self._add_first(answer, new)
-        elif job.spec != new.spec:
+        elif job.spec != new.spec and not alike:
+            self.asked[new.job_id] = new.asked
             job.spec.CopyFrom(new.spec)
             job.revision += 1
         answer.job.CopyFrom(self._shown(self.jobs[new.job_id], 20))
@@ -439,6 +465,9 @@ class StoreServicer(
 
         async for response in answer_batches(request_iterator, handle, job_store_pb2.SubmitResponse):
             yield response
+
+    async def FindSubmitted(self, request: Any, context: Any) -> Any:
+        return self._note("FindSubmitted", self.store.find_submitted(request.job))
 
     async def PutJob(self, request: Any, context: Any) -> Any:
         return self._note("PutJob", self.store.put(request))

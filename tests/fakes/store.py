@@ -38,6 +38,7 @@ class Tables:
 
     jobs: dict[str, Job] = field(default_factory=dict)
     specs: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    asked: dict[tuple[str, int], bytes | None] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Tables:
         return Tables(
             jobs=dict(self.jobs),
             specs=dict(self.specs),
+            asked=dict(self.asked),
             tasks=dict(self.tasks),
             executions=dict(self.executions),
             agents=dict(self.agents),
@@ -90,6 +92,12 @@ class FakeLookups:
         if job is not None and job.revision == revision:
             return job.spec
         return self._tables().specs.get((job_id, revision))
+
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        job = self._tables().jobs.get(job_id)
+        if job is not None and job.revision == revision:
+            return job.asked
+        return self._tables().asked.get((job_id, revision))
 
     async def get_execution(self, execution_id: str) -> Execution | None:
         return self._tables().executions.get(execution_id)
@@ -176,9 +184,10 @@ class FakeSteps(FakeLookups):
         self._watch(old, new)
         return new
 
-    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None) -> None:
         await self._step("keep_spec")
         self._tables().specs.setdefault((job_id, revision), spec)
+        self._tables().asked.setdefault((job_id, revision), asked)
 
     async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
         for skip in skips:
@@ -287,6 +296,7 @@ class FakeSteps(FakeLookups):
             return False
         del tables.jobs[job.job_id]
         tables.specs = {key: spec for key, spec in tables.specs.items() if key[0] != job.job_id}
+        tables.asked = {key: asked for key, asked in tables.asked.items() if key[0] != job.job_id}
         tables.skips.pop(job.job_id, None)
         left = [j.created_at for j in tables.jobs.values() if j.task_id == job.task_id]
         task = tables.tasks[job.task_id]

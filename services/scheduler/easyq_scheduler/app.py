@@ -27,11 +27,14 @@ from easyq_scheduler.usecases.admitting import Admission
 from easyq_scheduler.usecases.delivering import Bounds, DeliveryRound
 from easyq_scheduler.usecases.recurring import Planner, ScheduleRound
 from easyq_scheduler.usecases.rounds import DueRound, ExpiryRound
+from easyq_scheduler.usecases.starting import StoreWait
 
 # A round that could change nothing pauses for this many seconds at least.
 _SHORTEST_PAUSE = 0.02
 # Seconds, beyond those of an attempt, in which its result can be recorded before somebody else takes it up.
 _TO_RECORD = 10.0
+# Seconds between two looks at whether the store is there yet.
+_START_PAUSE = 0.25
 
 
 class App:
@@ -65,6 +68,8 @@ class App:
         expiry = ExpiryRound(
             store=store, page=settings.page, longest=settings.expiry_interval, shortest=_SHORTEST_PAUSE
         )
+        self._wait = StoreWait(store=store, address=settings.store, clock=clock, pause=_START_PAUSE)
+        self._beginning: asyncio.Task[None] | None = None
         self._due_loop = Loop("due", self._due_round, settings.poll_interval)
         self._schedule_loop = Loop("schedules", schedules.run_once, settings.poll_interval)
         self._expiry_loop = Loop("expiry", expiry.run_once, settings.expiry_interval)
@@ -104,16 +109,16 @@ class App:
         return self._server.address
 
     async def start(self) -> None:
-        """Serves, and starts the loops. Raises Unavailable if the address can't be bound."""
+        """Serves; the loops start once the store is there. Raises Unavailable if the address can't be bound."""
         await self._server.start()
-        self._due_loop.start()
-        self._schedule_loop.start()
-        self._expiry_loop.start()
-        self._delivery_loop.start()
+        self._beginning = asyncio.create_task(self._begin(), name="begin")
 
     async def stop(self) -> None:
         """Takes in nothing more, and ends in order."""
         await self._server.stop(self._grace)
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)
         loops = (self._due_loop, self._schedule_loop, self._expiry_loop, self._delivery_loop)
         await asyncio.gather(*(loop.stop() for loop in loops))
         await self._deliveries.close(self._grace)
@@ -121,6 +126,13 @@ class App:
         await asyncio.gather(self._sink.close(), self._news.close())
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
+
+    async def _begin(self) -> None:
+        await self._wait.until_there()
+        self._due_loop.start()
+        self._schedule_loop.start()
+        self._expiry_loop.start()
+        self._delivery_loop.start()
 
     def _wake_deliveries(self) -> None:
         self._delivery_loop.wake()

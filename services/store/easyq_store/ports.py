@@ -62,6 +62,9 @@ class Lookups(Protocol):
     async def get_spec(self, job_id: str, revision: int) -> bytes | None:
         """Serialized spec of one revision of a job: the present one, or one kept aside."""
 
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        """What was asked for with that spec; None too where that was not told."""
+
     async def get_execution(self, execution_id: str) -> Execution | None:
         """The execution, or None."""
 
@@ -112,8 +115,8 @@ class Steps(Lookups, Protocol):
     async def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Job | None:
         """Changes a job."""
 
-    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
-        """Keeps an old revision's spec aside; nothing happens if it is kept already."""
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None) -> None:
+        """Keeps an old revision's spec aside, and what was asked for; nothing happens if it is kept already."""
 
     async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
         """Keeps skips of a job; nothing happens to one (by first and reason) that is kept already.

@@ -244,6 +244,23 @@ async def test_changes_beside_each_other_all_count(store: Persistence) -> None:
     assert (changed.attempts, changed.write_no) == (20, 21)
 
 
+async def test_what_was_asked_for_stays_with_its_spec(store: Persistence) -> None:
+    async def plan(steps: Steps) -> None:
+        await steps.insert_job(job(spec=b"one", asked=b"a"))
+        assert await steps.get_asked("job-1", 1) == b"a"
+        await steps.keep_spec("job-1", 1, b"one", b"a")
+        await steps.change_job("job-1", lambda old: replace(old, spec=b"two", asked=b"b", revision=2))
+        await steps.keep_spec("job-1", 2, b"two", b"b")
+        await steps.change_job("job-1", lambda old: replace(old, spec=b"three", asked=None, revision=3))
+
+    await store.run(plan)
+    assert [await store.reads.get_asked("job-1", revision) for revision in (1, 2, 3, 4)] == [b"a", b"b", None, None]
+    assert await store.reads.get_asked("nobody", 1) is None
+    kept = await store.reads.get_job("job-1")
+    assert kept is not None
+    assert kept.asked is None
+
+
 async def test_old_specs_stay_where_they_were_kept(store: Persistence) -> None:
     async def plan(steps: Steps) -> None:
         await steps.insert_job(job(spec=b"one"))
@@ -255,6 +272,7 @@ async def test_old_specs_stay_where_they_were_kept(store: Persistence) -> None:
     assert await store.reads.get_spec("job-1", 1) == b"one"
     assert await store.reads.get_spec("job-1", 2) == b"two"
     assert await store.reads.get_spec("job-1", 3) is None
+    assert await store.reads.get_asked("job-1", 1) is None
     wanted = [("job-1", 1), ("job-1", 2), ("job-1", 3), ("nobody", 1)]
     assert await store.reads.specs(wanted) == {("job-1", 1): b"one", ("job-1", 2): b"two"}
     assert await store.reads.specs([]) == {}

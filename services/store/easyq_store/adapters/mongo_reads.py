@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from easyq_store.adapters.mongo_conditions import beginning, listed
@@ -36,6 +36,7 @@ from easyq_store.domain.states import JobState, Stream
 from easyq_store.ports import ExecutionFilter, JobFilter, Place
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _NEWEST_FIRST: Sort = [("createdAt", -1), ("_id", -1)]
 
@@ -96,19 +97,17 @@ class MongoReads(MongoLookups):
     async def count_jobs(self, task_id: str = "") -> Mapping[JobState, int]:
         # Each a count of index entries, without a document read.
         of_task: Document = {"taskId": task_id} if task_id else {}
-        counts = await _beside(self._count("jobs", {**of_task, "state": state.value}) for state in JobState)
+        counts = await _beside(lambda state: self._count("jobs", {**of_task, "state": state.value}), JobState)
         return {state: count for state, count in zip(JobState, counts, strict=True) if count}
 
     async def task_ids(self, after: str, limit: int) -> list[str]:
         return await self._ids("tasks", {"_id": {"$gt": after}}, [("_id", 1)], limit)
 
     async def count_open(self, task_id: str) -> tuple[int, int]:
-        queued, held = await _beside(
-            [
-                self._count("executions", {"lineTask": task_id}),
-                # Those held are few.
-                self._count("executions", {"heldBy": {"$exists": True}, "taskId": task_id}, hint="heldBy"),
-            ]
+        queued, held = await asyncio.gather(
+            self._count("executions", {"lineTask": task_id}),
+            # Those held are few.
+            self._count("executions", {"heldBy": {"$exists": True}, "taskId": task_id}, hint="heldBy"),
         )
         return queued, held
 
@@ -127,7 +126,7 @@ class MongoReads(MongoLookups):
         tasks: list[Task] = []
         while limit > len(tasks):
             found = await self._all("tasks", where, sort=[("_id", 1)], limit=limit - len(tasks))
-            tasks += [task for task in await _beside(self._task(document) for document in found) if task is not None]
+            tasks += [task for task in await _beside(self._task, found) if task is not None]
             if not found:
                 break
             where = {"$and": [where, {"_id": {"$gt": found[-1]["_id"]}}]}
@@ -321,7 +320,7 @@ class MongoReads(MongoLookups):
             stdout = await self.log_end(execution_id, Stream.STDOUT)
             return stdout, await self.log_end(execution_id, Stream.STDERR)
 
-        found = await _beside(ends(execution_id) for execution_id in execution_ids)
+        found = await _beside(ends, execution_ids)
         return {id_: pair for id_, pair in zip(execution_ids, found, strict=True) if pair != (0, 0)}
 
     async def read_chunks(self, execution_id: str, stream: Stream, offset: int, max_bytes: int) -> list[LogChunk]:
@@ -367,12 +366,15 @@ def _chunk(execution_id: str, stream: Stream, document: Document) -> LogChunk:
     )
 
 
-async def _beside(questions: Iterable[Awaitable[T]]) -> list[T]:
-    """The answers in their order, with a bound on how many are asked at once."""
+async def _beside(ask: Callable[[Item], Awaitable[T]], items: Iterable[Item]) -> list[T]:
+    """The answers in their order, with a bound on how many are asked at once.
+
+    A question is made when its turn comes: whoever is cancelled before leaves none that was made and never asked.
+    """
     gate = asyncio.Semaphore(_BESIDE)
 
-    async def ask(question: Awaitable[T]) -> T:
+    async def one(item: Item) -> T:
         async with gate:
-            return await question
+            return await ask(item)
 
-    return await asyncio.gather(*(ask(question) for question in questions))
+    return await asyncio.gather(*(one(item) for item in items))

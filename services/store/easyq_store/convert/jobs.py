@@ -40,6 +40,7 @@ def new_job(message: pb.NewJob) -> NewJob:
         execution_id=message.execution_id,
         spec=serialized(spec),
         idempotency_key=message.idempotency_key,
+        asked=message.asked or None,
         image=spec.image,
         labels=labels_of(spec),
         priority=spec.priority,
@@ -53,16 +54,20 @@ def submit_result(result: Accepted | EasyQError, *, now: int) -> pb.SubmitResult
     """What became of one new job. `now`: the store's clock, for those whose fires are to be planned."""
     if isinstance(result, EasyQError):
         return pb.SubmitResult(error=item_error(result))
+    return pb.SubmitResult(accepted=accepted(result, now=now))
+
+
+def accepted(result: Accepted, *, now: int) -> pb.SubmitAccepted:
+    """A new job, or the one that was there."""
     replayed = None if result.replayed_spec is None else JobSpec.FromString(result.replayed_spec)
-    return pb.SubmitResult(
-        accepted=pb.SubmitAccepted(
-            job_id=result.job_id,
-            execution_id=result.execution_id,
-            replayed_spec=replayed,
-            ready=head(result.ready),
-            schedule=due_schedule(result.unplanned),
-            now=now if result.unplanned is not None else 0,
-        )
+    return pb.SubmitAccepted(
+        job_id=result.job_id,
+        execution_id=result.execution_id,
+        replayed_spec=replayed,
+        replayed_asked=result.replayed_asked or b"",
+        ready=head(result.ready),
+        schedule=due_schedule(result.unplanned),
+        now=now if result.unplanned is not None else 0,
     )
 
 

@@ -134,6 +134,8 @@ class Job:
     revision: int = 1
     # Serialized `easyq.v1.JobSpec` of this revision, deterministic, defaults resolved. Older ones are kept aside.
     spec: bytes
+    # What a client asked for with it, serialized alike, before any default; None: it was not told.
+    asked: bytes | None = None
     image: str
     # Each `key=value`, sorted.
     labels: tuple[str, ...] = ()

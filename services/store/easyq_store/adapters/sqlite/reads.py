@@ -161,6 +161,9 @@ class SqliteReads:
     async def get_spec(self, job_id: str, revision: int) -> bytes | None:
         return await self._read(lambda t: t.spec(job_id, revision))
 
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        return await self._read(lambda t: t.asked(job_id, revision))
+
     async def get_execution(self, execution_id: str) -> Execution | None:
         return await self._read(lambda t: t.execution(execution_id))
 

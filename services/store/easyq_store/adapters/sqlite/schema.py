@@ -228,8 +228,14 @@ UPDATE execution SET needs = needs_of_spec(coalesce(
     WHERE state IN (1, 2, 3, 4) AND needs IS NULL;
 """
 
+# What clients asked for, by which a repeat is known although the defaults are others meanwhile.
+_FOURTH = """
+ALTER TABLE job ADD COLUMN "asked" BLOB;                 -- NULL: not told
+ALTER TABLE old_spec ADD COLUMN "asked" BLOB;
+"""
+
 # Notifications.
-_DELIVERIES = """
+_FIFTH = """
 CREATE TABLE delivery (
     "delivery_id" TEXT PRIMARY KEY,
     "execution_id" TEXT NOT NULL,
@@ -261,7 +267,7 @@ CREATE INDEX delivery_lane ON delivery (lane, next_at, delivery_id) WHERE next_a
 CREATE INDEX delivery_next ON delivery (next_at) WHERE next_at IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _DELIVERIES)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:

@@ -15,7 +15,7 @@ from easyq_store.ports import MOST_SKIPS, Inserted
 SET_META = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2"
 _LABEL = "INSERT INTO job_label (label, created_at, job_id) VALUES (?, ?, ?)"
 _UNLABEL = "DELETE FROM job_label WHERE label = ? AND created_at = ? AND job_id = ?"
-_KEEP_SPEC = "INSERT OR IGNORE INTO old_spec (job_id, revision, spec) VALUES (?, ?, ?)"
+_KEEP_SPEC = "INSERT OR IGNORE INTO old_spec (job_id, revision, spec, asked) VALUES (?, ?, ?, ?)"
 _SKIP = "INSERT OR IGNORE INTO skip (job_id, first, last, count, reason, decided_at) VALUES (?, ?, ?, ?, ?, ?)"
 _OLD_SKIPS = """
 DELETE FROM skip WHERE job_id = ?1 AND (first, reason) <=
@@ -83,6 +83,9 @@ class SqliteSteps:
     async def get_spec(self, job_id: str, revision: int) -> bytes | None:
         return self._tables.spec(job_id, revision)
 
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        return self._tables.asked(job_id, revision)
+
     async def get_execution(self, execution_id: str) -> Execution | None:
         return self._tables.execution(execution_id)
 
@@ -144,8 +147,8 @@ class SqliteSteps:
             self._tally.job_moved(new.task_id, new.image, old.state, new.state)
         return new
 
-    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
-        self._connection.execute(_KEEP_SPEC, (job_id, revision, spec))
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None) -> None:
+        self._connection.execute(_KEEP_SPEC, (job_id, revision, spec, asked))
 
     async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
         self._connection.executemany(
