@@ -34,8 +34,11 @@ _PORTS = {"http": 80, "https": 443}
 def targets_of(spec: bytes) -> tuple[Target, ...]:
     """Whom a serialized spec wants to be told.
 
-    Every end of every job asks, and nearly none has any: those are told by a search for two bytes, without parsing.
+    Every end of every job asks, and nearly none has any: those are told by a search for bytes, without parsing. First
+    for single ones, which is many times as fast, and which texts seldom hold.
     """
+    if _TAGS[0][0] not in spec and _TAGS[1][0] not in spec:
+        return ()
     if _TAGS[0] not in spec and _TAGS[1] not in spec:
         return ()
     return _remembered(spec) if len(spec) <= _REMEMBERED_BYTES else _parsed(spec)
