@@ -39,6 +39,7 @@ from easyq_chassis.server import GrpcServer
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import (
+    delivery_store_pb2_grpc,
     farm_store_pb2_grpc,
     feed_pb2_grpc,
     job_store_pb2,
@@ -48,6 +49,7 @@ from easyq_internal.store.v1 import (
     stats_pb2,
     stats_pb2_grpc,
 )
+from tests.fakes.gateway_deliveries import FakeDeliveries
 from tests.fakes.gateway_feed import FakeFeed
 from tests.fakes.gateway_operators import ENDED, Operators, preview
 
@@ -78,6 +80,7 @@ class FakeStore(Operators):
         self.asked: dict[str, bytes] = {}
         self.agents: list[farm_service_pb2.Agent] = []
         self.wishes = 0
+        self.deliveries = FakeDeliveries()  # type: ignore[abstract]
         self.output: dict[tuple[str, int], bytearray] = {}
         self.feed = FakeFeed()
         self.stats = Stats()
@@ -825,6 +828,11 @@ class Behind:
             server.add(log_store_pb2_grpc.add_LogStoreServiceServicer_to_server, servicer, f"{package}.LogStoreService")
             server.add(stats_pb2_grpc.add_StatsServiceServicer_to_server, servicer, f"{package}.StatsService")
             server.add(feed_pb2_grpc.add_FeedServiceServicer_to_server, self.store.feed, f"{package}.FeedService")
+            server.add(
+                delivery_store_pb2_grpc.add_DeliveryStoreServiceServicer_to_server,
+                self.store.deliveries,
+                f"{package}.DeliveryStoreService",
+            )
         elif name.startswith("scheduler"):
             server.add(
                 scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,

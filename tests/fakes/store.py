@@ -7,13 +7,25 @@ from typing import TypeVar
 
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_store.domain.images import is_named, matches
-from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
+from easyq_store.domain.records import (
+    Agent,
+    Delivery,
+    DueDelivery,
+    DueHead,
+    Execution,
+    Head,
+    HeldHead,
+    Job,
+    LogChunk,
+    Skip,
+    Task,
+)
 from easyq_store.domain.states import WAITING, ExecutionState, JobState, Stream
 from easyq_store.domain.stats import Cell, add
 from easyq_store.ports import MOST_SKIPS, ExecutionFilter, Found, Inserted, JobFilter, Place, Plan
 
 R = TypeVar("R")
-Listed = TypeVar("Listed", Job, Execution)
+Listed = TypeVar("Listed", Job, Execution, Delivery)
 
 # Called with a step's name before it takes effect; may wait (others go first) or raise (the process died here).
 Between = Callable[[str], Awaitable[None]]
@@ -31,6 +43,7 @@ class Tables:
     tasks: dict[str, Task] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
     chunks: dict[tuple[str, Stream], list[LogChunk]] = field(default_factory=dict)
     # Of each job, newest first.
     skips: dict[str, list[Skip]] = field(default_factory=dict)
@@ -51,6 +64,7 @@ class Tables:
             tasks=dict(self.tasks),
             executions=dict(self.executions),
             agents=dict(self.agents),
+            deliveries=dict(self.deliveries),
             chunks={key: list(chunks) for key, chunks in self.chunks.items()},
             skips={job_id: list(skips) for job_id, skips in self.skips.items()},
             doomed_tasks=set(self.doomed_tasks),
@@ -111,6 +125,9 @@ class FakeLookups:
 
     async def get_agent(self, agent_id: str) -> Agent | None:
         return self._tables().agents.get(agent_id)
+
+    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+        return self._tables().deliveries.get(delivery_id)
 
     async def generation(self) -> int:
         return self._tables().generation
@@ -221,6 +238,22 @@ class FakeSteps(FakeLookups):
         self._tables().agents[agent_id] = new = replace(new, write_no=old.write_no + 1)
         return new
 
+    async def insert_delivery(self, delivery: Delivery) -> bool:
+        await self._step("insert_delivery")
+        return self._tables().deliveries.setdefault(delivery.delivery_id, delivery) is delivery
+
+    async def change_delivery(self, delivery_id: str, decide: Callable[[Delivery], Delivery]) -> Delivery | None:
+        await self._step("change_delivery")
+        old = self._tables().deliveries.get(delivery_id)
+        if old is None or (new := decide(old)) is old:
+            return old
+        self._tables().deliveries[delivery_id] = new = replace(new, write_no=old.write_no + 1)
+        return new
+
+    async def delete_delivery(self, delivery_id: str) -> None:
+        await self._step("delete_delivery")
+        self._tables().deliveries.pop(delivery_id, None)
+
     async def raise_generation(self, from_: int) -> bool:
         await self._step("raise_generation")
         if self._tables().generation != from_:
@@ -253,6 +286,10 @@ class FakeSteps(FakeLookups):
         if stored is None or stored.write_no != execution.write_no:
             return False
         del self._tables().executions[execution.execution_id]
+        tables = self._tables()
+        tables.deliveries = {
+            id_: each for id_, each in tables.deliveries.items() if each.execution_id != execution.execution_id
+        }
         return True
 
     async def delete_job(self, job: Job) -> bool:
@@ -489,6 +526,26 @@ class FakeReads(FakeLookups):
 
     async def skips(self, job_id: str, limit: int) -> list[Skip]:
         return self._tables().skips.get(job_id, [])[:limit]
+
+    async def deliveries_of(self, job_id: str, after: Place | None, limit: int) -> list[Delivery]:
+        found = (d for d in self._tables().deliveries.values() if d.job_id == job_id)
+        return _page(found, lambda d: (d.created_at, d.delivery_id), after, limit)
+
+    async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
+        found = [
+            (d.next_at, d.delivery_id, d.lane)
+            for d in self._tables().deliveries.values()
+            if d.next_at is not None and d.next_at <= now and d.lane not in full
+        ]
+        lanes: dict[str, list[str]] = {}
+        for _, delivery_id, lane in sorted(found):
+            lanes.setdefault(lane, []).append(delivery_id)
+        due = [DueDelivery(delivery_id=id_, lane=lane) for lane, ids in lanes.items() for id_ in ids[:per_lane]]
+        return due[:limit]
+
+    async def next_delivery(self, after: int) -> int | None:
+        times = (d.next_at for d in self._tables().deliveries.values() if d.next_at is not None)
+        return min((at for at in times if at > after), default=None)
 
     async def agents(self) -> list[Agent]:
         return [agent for _, agent in sorted(self._tables().agents.items())]

@@ -3,8 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
-from easyq_store.domain.records import Agent, Execution, Job, LogChunk
-from easyq_store.domain.states import AgentState, ExecutionState, JobState, Stream, Trigger
+from easyq_store.domain.records import Agent, Delivery, Execution, Job, LogChunk
+from easyq_store.domain.states import (
+    AgentState,
+    ExecutionState,
+    JobState,
+    NoticeChannel,
+    NoticeEvent,
+    Stream,
+    Trigger,
+)
 
 T0 = 1_700_000_000_000
 
@@ -62,4 +70,23 @@ def agent(agent_id: str = "host-a", **fields: Any) -> Agent:
 def chunk(data: bytes, offset: int = 0, **fields: Any) -> LogChunk:
     """Bytes of stdout of `job-1-1`."""
     made = LogChunk(execution_id="job-1-1", stream=Stream.STDOUT, offset=offset, data=data, at=T0)
+    return replace(made, **fields)
+
+
+def delivery(delivery_id: str = "d-1", **fields: Any) -> Delivery:
+    """A webhook of the end of `job-1-1`, due at once."""
+    made = Delivery(
+        delivery_id=delivery_id,
+        execution_id="job-1-1",
+        job_id="job-1",
+        task_id="mail",
+        event=NoticeEvent.FAILS,
+        channel=NoticeChannel.WEBHOOK,
+        target=b"\x0a\x12http://hook.test/x",
+        lane="hook.test:80",
+        outcome=JobState.FAILED,
+        created_at=T0,
+        armed_at=T0,
+        next_at=T0,
+    )
     return replace(made, **fields)

@@ -9,6 +9,7 @@ from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.errors import EasyQError
 from easyq_internal.store.v1.job_store_pb2 import NewJob
 from easyq_store.convert import jobs as convert_jobs
+from easyq_store.convert.notices import targets_of
 from easyq_store.convert.spec import policy_of
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.decide import End
@@ -16,7 +17,7 @@ from easyq_store.domain.logs import Piece
 from easyq_store.domain.lost import LostWatch
 from easyq_store.domain.moves import Claim, LogSizes
 from easyq_store.domain.reconcile import Item
-from easyq_store.domain.records import Execution, Failure, Job, Skip
+from easyq_store.domain.records import Delivery, Execution, Failure, Job, Skip
 from easyq_store.domain.recurring import Fire, FireDecision
 from easyq_store.domain.sessions import Beat, Hello
 from easyq_store.domain.states import Outcome, Phase, Stream
@@ -60,6 +61,8 @@ class World:
     machine: Machine = field(default_factory=Machine)
     share: Callable[[], float] = lambda: 0.0
     sessions: dict[str, int] = field(default_factory=dict)
+    # What all specs have besides.
+    extra: dict[str, Any] = field(default_factory=dict)
     ctx: Context = field(init=False)
     lost: LostRound = field(init=False)
 
@@ -73,6 +76,7 @@ class World:
             clock=StoreClock(self.machine, self.store.tables.clock),
             share=self._share,
             policy_of=policy_of,
+            targets_of=targets_of,
             news=News(),
         )
         self.lost = LostRound(self.ctx, LostWatch(5.0))
@@ -109,7 +113,7 @@ class World:
         **spec: Any,
     ) -> New:
         """A new job as the edge makes it."""
-        made = JobSpec(**{"image": "echo:1", **spec})
+        made = JobSpec(**{"image": "echo:1", **self.extra, **spec})
         return convert_jobs.new_job(
             NewJob(
                 task_id=task,
@@ -226,6 +230,12 @@ class World:
         """Its executions by attempt."""
         found = [e for e in self.store.tables.executions.values() if e.job_id == job_id]
         return sorted(found, key=lambda e: e.attempt)
+
+    def deliveries(self, job_id: str = "job") -> list[Delivery]:
+        """Notifications of its ends: by their executions' attempts, then by event and kind."""
+        order = {e.execution_id: e.attempt for e in self.attempts(job_id)}
+        found = [d for d in self.store.tables.deliveries.values() if d.job_id == job_id]
+        return sorted(found, key=lambda d: (order.get(d.execution_id, 0), d.event, d.channel, d.delivery_id))
 
     def states(self, job_id: str = "job") -> str:
         """The job's state, then those of its attempts."""

@@ -14,6 +14,7 @@ from easyq.v1 import (
     farm_service_pb2_grpc,
     job_service_pb2_grpc,
     log_service_pb2_grpc,
+    notification_service_pb2_grpc,
     task_service_pb2_grpc,
 )
 from easyq_chassis import ids
@@ -23,6 +24,7 @@ from easyq_chassis.loops import Loop
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_gateway.adapters.admission import Schedulers
+from easyq_gateway.adapters.deliveries import GrpcDeliveries
 from easyq_gateway.adapters.dispatchers import DispatcherLink, GrpcDispatchers
 from easyq_gateway.adapters.feed import GrpcFeedSource
 from easyq_gateway.adapters.health import GrpcHealthChecks, Neighbour
@@ -46,6 +48,7 @@ from easyq_gateway.rest.server import RestServer
 from easyq_gateway.rest.transcoder import Call, Transcoder
 from easyq_gateway.servicer import ExecutionServicer, FarmServicer, JobServicer, LogServicer, TaskServicer
 from easyq_gateway.servicer_events import EventServicer
+from easyq_gateway.servicer_notifications import NotificationServicer
 from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.awaiting import Awaiting
 from easyq_gateway.usecases.batching import Batching
@@ -60,6 +63,7 @@ from easyq_gateway.usecases.following import Following
 from easyq_gateway.usecases.logs import Logs
 from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
+from easyq_gateway.usecases.notifications import Notifications
 from easyq_gateway.usecases.presenting import Presenter
 from easyq_gateway.usecases.reading import Reading
 from easyq_gateway.usecases.recurring import Recurring
@@ -207,6 +211,12 @@ class App:
             clock=clock,
             new_execution_id=new_execution_id,
         )
+        self._notifications = Notifications(
+            checker=checker,
+            deliveries=GrpcDeliveries(self._channels[settings.store], patience=settings.store_patience),
+            redactor=redactor,
+            links=links,
+        )
         self._deleting = Deleting(checker=checker, store=store, dispatchers=dispatchers)
         self._many = Many(checker=checker, store=store, dispatchers=dispatchers, presenter=presenter, links=links)
         self._upkeep = Upkeep(checker=checker, agents=store, dispatchers=dispatchers)
@@ -298,6 +308,8 @@ class App:
             "FarmService.ResetBreaker": self._matchings.reset_breaker,
             "FarmService.GetStats": self._statistics.of_farm,
             "FarmService.Search": self._reading.search,
+            "NotificationService.ListDeliveries": self._notifications.list_deliveries,
+            "NotificationService.ResendDelivery": self._notifications.resend,
         }
 
     def _grpc_server(self, requests: Gate, streams: Gate, bodies: Gate) -> GrpcServer:
@@ -339,6 +351,7 @@ class App:
         )
         logs = LogServicer(logs=self._logs, following=self._following)
         events = EventServicer(watching=self._watching)
+        notifications = NotificationServicer(notifications=self._notifications)
         for register, servicer, name in (
             (job_service_pb2_grpc.add_JobServiceServicer_to_server, job, "JobService"),
             (execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server, execution, "ExecutionService"),
@@ -346,6 +359,11 @@ class App:
             (farm_service_pb2_grpc.add_FarmServiceServicer_to_server, farm, "FarmService"),
             (log_service_pb2_grpc.add_LogServiceServicer_to_server, logs, "LogService"),
             (event_service_pb2_grpc.add_EventServiceServicer_to_server, events, "EventService"),
+            (
+                notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
+                notifications,
+                "NotificationService",
+            ),
         ):
             server.add(register, servicer, f"{_PACKAGE}{name}")
         return server

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from easyq.v1 import job_pb2, job_service_pb2, spec_pb2
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq_chassis.errors import EasyQError, FieldProblem, InvalidArgument, error_class
+from easyq_gateway import convert_receivers
 from easyq_gateway.domain import problems as found
 from easyq_gateway.domain.defaults import Defaults, default_backoff_max, default_pull
 from easyq_gateway.domain.problems import Problem, member_path
@@ -72,6 +73,7 @@ def facts_of(spec: spec_pb2.JobSpec, defaults: Defaults, *, recurs: bool | None 
         of_recurring=() if recurs else _of_recurring(spec, defaults),
         start_after_ms=ms_of(spec, "start_after"),
         end_at_ms=ms_of(spec, "end_at"),
+        hooks=convert_receivers.hook_facts(spec) if spec.HasField("webhooks") else (),
     )
 
 
@@ -214,9 +216,15 @@ def level(one: spec_pb2.JobSpec, other: spec_pb2.JobSpec) -> None:
 
 def redact_job(job: job_pb2.Job, redactor: Redactor) -> None:
     """Hides the secrets of a job and of its executions, in place."""
-    redact_envs(job.spec.envs, redactor)
+    redact_spec(job.spec, redactor)
     for execution in job.executions:
         redact_envs(execution.envs, redactor)
+
+
+def redact_spec(spec: spec_pb2.JobSpec, redactor: Redactor) -> None:
+    """Hides the secrets of a spec, in place."""
+    redact_envs(spec.envs, redactor)
+    convert_receivers.redact(spec, redactor)
 
 
 def redact_envs(envs: Any, redactor: Redactor) -> None:

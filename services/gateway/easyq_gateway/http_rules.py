@@ -13,7 +13,13 @@ from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDe
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from easyq.v1 import execution_service_pb2, farm_service_pb2, job_service_pb2, task_service_pb2
+from easyq.v1 import (
+    execution_service_pb2,
+    farm_service_pb2,
+    job_service_pb2,
+    notification_service_pb2,
+    task_service_pb2,
+)
 from easyq_gateway.codec.wellknown import show_timestamp
 
 #: The files whose services are served as REST.
@@ -22,6 +28,7 @@ FILES: tuple[FileDescriptor, ...] = (
     execution_service_pb2.DESCRIPTOR,
     task_service_pb2.DESCRIPTOR,
     farm_service_pb2.DESCRIPTOR,
+    notification_service_pb2.DESCRIPTOR,
 )
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _VERBS = ("get", "put", "post", "delete", "patch")

@@ -16,6 +16,7 @@ from easyq.v1 import (
     job_pb2,
     job_service_pb2,
     log_service_pb2,
+    notification_service_pb2,
     stats_pb2,
     task_service_pb2,
 )
@@ -132,6 +133,18 @@ class AgentRegister(Protocol):
     async def declare_dead(self, agent_id: str) -> farm_store_pb2.DeclareDeadResponse:
         """Says that a host is gone for good. A repeat is harmless."""
         ...
+
+
+class Deliveries(Protocol):
+    """Notifications as they are kept, nothing redacted. Unknown ids raise `NotFound`."""
+
+    async def list_deliveries(
+        self, request: notification_service_pb2.ListDeliveriesRequest
+    ) -> notification_service_pb2.ListDeliveriesResponse: ...
+
+    async def resend_delivery(
+        self, request: notification_service_pb2.ResendDeliveryRequest
+    ) -> notification_service_pb2.ResendDeliveryResponse: ...
 
 
 class LogStore(Protocol):

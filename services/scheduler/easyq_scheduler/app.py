@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import ssl
+from importlib.metadata import version
 
 from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.loops import Loop
+from easyq_chassis.redaction import Redactor
 from easyq_chassis.server import GrpcServer
 from easyq_internal.scheduler.v1.scheduler_pb2_grpc import add_SchedulerServiceServicer_to_server
+from easyq_scheduler.adapters.deliveries import GrpcDeliveries
 from easyq_scheduler.adapters.dispatchers import GrpcReadyNews
+from easyq_scheduler.adapters.secrets_file import SecretsFile
+from easyq_scheduler.adapters.smtp import MailSender, MailServer
 from easyq_scheduler.adapters.store import IDEMPOTENT, GrpcJobSink, GrpcTimeStore
+from easyq_scheduler.adapters.webhooks import WebhookSender
 from easyq_scheduler.config import SchedulerSettings
+from easyq_scheduler.domain.tries import Tries
 from easyq_scheduler.servicer import SchedulerServicer
 from easyq_scheduler.usecases.admitting import Admission
+from easyq_scheduler.usecases.delivering import Bounds, DeliveryRound
 from easyq_scheduler.usecases.recurring import Planner, ScheduleRound
 from easyq_scheduler.usecases.rounds import DueRound, ExpiryRound
 from easyq_scheduler.usecases.starting import StoreWait
 
 # A round that could change nothing pauses for this many seconds at least.
 _SHORTEST_PAUSE = 0.02
+# Seconds, beyond those of an attempt, in which its result can be recorded before somebody else takes it up.
+_TO_RECORD = 10.0
 # Seconds between two looks at whether the store is there yet.
 _START_PAUSE = 0.25
 
@@ -61,6 +73,9 @@ class App:
         self._due_loop = Loop("due", self._due_round, settings.poll_interval)
         self._schedule_loop = Loop("schedules", schedules.run_once, settings.poll_interval)
         self._expiry_loop = Loop("expiry", expiry.run_once, settings.expiry_interval)
+        self._webhooks = _webhooks(settings, clock)
+        self._deliveries = self._build_deliveries(settings)
+        self._delivery_loop = Loop("deliveries", self._deliveries.run_once, settings.notify_interval)
         admission = Admission(
             sink=self._sink, planner=planner, clock=clock, longest=settings.poll_interval, hurry=self._hurry
         )
@@ -69,6 +84,23 @@ class App:
             add_SchedulerServiceServicer_to_server,
             SchedulerServicer(admission=admission, wake=self._wake, clock=clock, call_timeout=settings.call_timeout),
             "easyq_internal.scheduler.v1.SchedulerService",
+        )
+
+    def _build_deliveries(self, settings: SchedulerSettings) -> DeliveryRound:
+        return DeliveryRound(
+            store=GrpcDeliveries(self._store_channel, timeout=settings.call_timeout),
+            senders={"webhook": self._webhooks, "address": _mails(settings)},
+            tries=Tries(
+                first=settings.notify_first_retry, longest=settings.notify_longest_retry, age=settings.notify_max_age
+            ),
+            bounds=Bounds(
+                workers=settings.notify_workers,
+                per_lane=settings.notify_per_host,
+                lease=2 * settings.notify_timeout + _TO_RECORD,
+            ),
+            share=random.random,
+            longest=settings.notify_interval,
+            room=self._wake_deliveries,
         )
 
     @property
@@ -87,7 +119,10 @@ class App:
         if self._beginning is not None:
             self._beginning.cancel()
             await asyncio.gather(self._beginning, return_exceptions=True)
-        await asyncio.gather(self._due_loop.stop(), self._schedule_loop.stop(), self._expiry_loop.stop())
+        loops = (self._due_loop, self._schedule_loop, self._expiry_loop, self._delivery_loop)
+        await asyncio.gather(*(loop.stop() for loop in loops))
+        await self._deliveries.close(self._grace)
+        await self._webhooks.close()
         await asyncio.gather(self._sink.close(), self._news.close())
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
@@ -97,6 +132,10 @@ class App:
         self._due_loop.start()
         self._schedule_loop.start()
         self._expiry_loop.start()
+        self._delivery_loop.start()
+
+    def _wake_deliveries(self) -> None:
+        self._delivery_loop.wake()
 
     def _hurry(self) -> None:
         self._due_loop.wake()
@@ -115,6 +154,39 @@ class App:
             raise
         await self._server.set_serving(True)
         return pause
+
+
+def _webhooks(settings: SchedulerSettings, clock: SystemClock) -> WebhookSender:
+    return WebhookSender(
+        guard=settings.guard,
+        redirects=settings.webhook_redirects,
+        timeout=settings.notify_timeout,
+        tls=ssl.create_default_context(cafile=settings.webhook_ca or None),
+        secrets=SecretsFile(settings.webhook_secrets),
+        public_url=settings.public_url,
+        redactor=Redactor.of(settings.redact_names),
+        clock=clock,
+        agent=f"EasyQ/{version('easyq-server')}",
+    )
+
+
+def _mails(settings: SchedulerSettings) -> MailSender:
+    server = MailServer(
+        host=settings.smtp_host,
+        port=settings.smtp_port,
+        tls=settings.smtp_tls,
+        user=settings.smtp_user,
+        password=settings.mail_password,
+        sender=settings.smtp_from,
+    )
+    return MailSender(
+        server,
+        timeout=settings.notify_timeout,
+        tls=ssl.create_default_context(cafile=settings.smtp_ca or None),
+        public_url=settings.public_url,
+        farm=settings.farm,
+        redactor=Redactor.of(settings.redact_names),
+    )
 
 
 async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:

@@ -6,10 +6,11 @@ those messages; only the timing of a spec is looked at (`convert.timing_of`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from easyq_internal.store.v1 import job_store_pb2, records_pb2, time_store_pb2
+from easyq_internal.store.v1 import delivery_store_pb2, job_store_pb2, records_pb2, time_store_pb2
+from easyq_scheduler.domain.hook import Answer
 
 
 class JobSink(Protocol):
@@ -55,4 +56,26 @@ class ReadyNews(Protocol):
 
     def announce(self, heads: Sequence[records_pb2.Head], stops: Sequence[job_store_pb2.StopHint] = ()) -> None:
         """Tells every dispatcher that these are ready, and these to be stopped. Never waits and never fails."""
+        ...
+
+
+class Deliveries(Protocol):
+    """The store's notifications. Any call may raise Unavailable."""
+
+    async def claim(
+        self, *, limit: int, lease: float, per_lane: int, under_way: Mapping[str, int]
+    ) -> delivery_store_pb2.ClaimDeliveriesResponse:
+        """Takes up to `limit` due ones for `lease` seconds: with those `under_way`, at most `per_lane` of a lane."""
+        ...
+
+    async def record(self, request: delivery_store_pb2.RecordDeliveryRequest) -> None:
+        """Tells what became of an attempt; a repeat is harmless."""
+        ...
+
+
+class Sender(Protocol):
+    """A way to a receiver."""
+
+    async def send(self, item: delivery_store_pb2.ClaimedDelivery) -> Answer:
+        """Makes one attempt, within a time of its own."""
         ...

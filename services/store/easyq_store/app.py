@@ -13,6 +13,7 @@ from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
+from easyq_internal.store.v1.delivery_store_pb2_grpc import add_DeliveryStoreServiceServicer_to_server
 from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServicer_to_server
 from easyq_internal.store.v1.feed_pb2_grpc import add_FeedServiceServicer_to_server
 from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServicer_to_server
@@ -22,6 +23,7 @@ from easyq_internal.store.v1.time_store_pb2_grpc import add_TimeStoreServiceServ
 from easyq_store.adapters.observed import ObservedPersistence
 from easyq_store.backends import persistence
 from easyq_store.config import StoreSettings
+from easyq_store.convert.notices import targets_of
 from easyq_store.convert.spec import policy_of
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
@@ -29,6 +31,7 @@ from easyq_store.domain.retention import Retention
 from easyq_store.failures import DatabaseGone
 from easyq_store.loops import ClockRound, LostRound
 from easyq_store.retention_rules import parser
+from easyq_store.servicer_deliveries import DeliveryStoreServicer
 from easyq_store.servicer_feed import FeedServicer
 from easyq_store.servicer_stats import StatsServicer
 from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
@@ -62,6 +65,7 @@ class App:
             clock=clock,
             share=random.random,
             policy_of=policy_of,
+            targets_of=targets_of,
             news=News(),
         )
         self._server = GrpcServer(settings.listen)
@@ -81,6 +85,7 @@ class App:
             (add_TimeStoreServiceServicer_to_server, TimeStoreServicer(ctx), "TimeStoreService"),
             (add_StatsServiceServicer_to_server, StatsServicer(ctx), "StatsService"),
             (add_FeedServiceServicer_to_server, FeedServicer(self._feed, self._persistence.ready), "FeedService"),
+            (add_DeliveryStoreServiceServicer_to_server, DeliveryStoreServicer(ctx), "DeliveryStoreService"),
         ]
 
     def _build_loops(self) -> list[Loop]:

@@ -20,6 +20,8 @@ from typing import Protocol, TypeVar
 from easyq_chassis.errors import EasyQError
 from easyq_store.domain.records import (
     Agent,
+    Delivery,
+    DueDelivery,
     DueHead,
     Execution,
     Head,
@@ -85,6 +87,9 @@ class Lookups(Protocol):
     async def get_agent(self, agent_id: str) -> Agent | None:
         """The agent, or None."""
 
+    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+        """The delivery, or None."""
+
     async def generation(self) -> int:
         """Which filling of Redis is valid. 0 at first."""
 
@@ -135,6 +140,15 @@ class Steps(Lookups, Protocol):
     async def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Agent | None:
         """Changes an agent."""
 
+    async def insert_delivery(self, delivery: Delivery) -> bool:
+        """Inserts a delivery; False (and nothing changed) if there is one with this id."""
+
+    async def change_delivery(self, delivery_id: str, decide: Callable[[Delivery], Delivery]) -> Delivery | None:
+        """Changes a delivery."""
+
+    async def delete_delivery(self, delivery_id: str) -> None:
+        """Deletes a delivery, if there is one."""
+
     async def raise_generation(self, from_: int) -> bool:
         """Raises the generation by one if it is `from_`; whether it did."""
 
@@ -145,7 +159,10 @@ class Steps(Lookups, Protocol):
         """Deletes up to `limit` of an execution's chunks; how many. Fewer than `limit`: none is left."""
 
     async def delete_execution(self, execution: Execution) -> bool:
-        """Deletes an execution, without its chunks, if it is as it was read; False if it was changed since."""
+        """Deletes an execution with its deliveries, without its chunks, if it is as it was read.
+
+        False if it was changed since.
+        """
 
     async def delete_job(self, job: Job) -> bool:
         """Deletes a job with its old specs and skips, without its executions, if it is as it was read.
@@ -340,6 +357,18 @@ class Reads(Lookups, Protocol):
 
     async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
         """The cells of a task (of the farm, with an empty one) with start <= at < end, by at."""
+
+    async def deliveries_of(self, job_id: str, after: Place | None, limit: int) -> list[Delivery]:
+        """A job's deliveries newest first, by (created_at, delivery_id) descending."""
+
+    async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
+        """Deliveries with next_at <= now: at most `per_lane` of each lane, by next_at, and none of the `full` ones.
+
+        First those of the lanes that wait longest. Cheap however many of one lane, or of a full one, are due.
+        """
+
+    async def next_delivery(self, after: int) -> int | None:
+        """The lowest next_at above `after` of a delivery."""
 
     async def agents(self) -> list[Agent]:
         """All agents by id."""

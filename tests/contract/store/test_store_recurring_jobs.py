@@ -10,6 +10,7 @@ from easyq.v1.spec_pb2 import JobSpec, Overlap
 from easyq_chassis.errors import EasyQError, FailedPrecondition
 from easyq_internal.store.v1.job_store_pb2 import NewJob
 from easyq_store.convert import jobs as convert_jobs
+from easyq_store.convert.notices import targets_of
 from easyq_store.convert.spec import policy_of
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.moves import Claim
@@ -35,7 +36,12 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.ctx = Context(
-            store=self.store, clock=StoreClock(self.machine), share=lambda: 0.0, policy_of=policy_of, news=News()
+            store=self.store,
+            clock=StoreClock(self.machine),
+            share=lambda: 0.0,
+            policy_of=policy_of,
+            targets_of=targets_of,
+            news=News(),
         )
 
     def new(self, overlap: Overlap.Mode.ValueType, *, retries: int = 0, cron: str = "* * * * *") -> submit.NewJob:

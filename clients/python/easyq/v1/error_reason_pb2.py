@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61syq/v1/error_reason.proto\x12\x08\x65\x61syq.v1\"\xa0\x04\n\x0b\x45rrorReason\"\x90\x04\n\x04\x43ode\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x12\n\x0eINVALID_FIELDS\x10\x01\x12\x12\n\x0eMALFORMED_BODY\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x13\n\x0fROUTE_NOT_FOUND\x10\x04\x12\x16\n\x12METHOD_NOT_ALLOWED\x10\x05\x12\x1a\n\x16UNSUPPORTED_MEDIA_TYPE\x10\x06\x12\x16\n\x12ORIGIN_NOT_ALLOWED\x10\x07\x12\x12\n\x0eTASK_NOT_FOUND\x10\n\x12\x11\n\rJOB_NOT_FOUND\x10\x0b\x12\x17\n\x13\x45XECUTION_NOT_FOUND\x10\x0c\x12\x13\n\x0f\x41GENT_NOT_FOUND\x10\r\x12\x12\n\x0ePOOL_NOT_FOUND\x10\x0e\x12\x18\n\x14IDEMPOTENCY_CONFLICT\x10\x14\x12\x0e\n\nJOB_EXISTS\x10\x15\x12\x15\n\x11REVISION_MISMATCH\x10\x16\x12\x11\n\rILLEGAL_STATE\x10\x17\x12\t\n\x05STALE\x10\x18\x12\x11\n\rNOT_RECURRING\x10\x19\x12\x0b\n\x07OVERLAP\x10\x1a\x12\x0f\n\x0bNEEDS_FORCE\x10\x1b\x12\r\n\tDISK_FULL\x10\x1c\x12\x0e\n\nOVERLOADED\x10\x1e\x12\x0f\n\x0bUNAVAILABLE\x10\x1f\x12\x15\n\x11\x44\x45\x41\x44LINE_EXCEEDED\x10 \x12\x0c\n\x08INTERNAL\x10(\x12\x11\n\rNOT_SUPPORTED\x10)b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61syq/v1/error_reason.proto\x12\x08\x65\x61syq.v1\"\xb8\x04\n\x0b\x45rrorReason\"\xa8\x04\n\x04\x43ode\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x12\n\x0eINVALID_FIELDS\x10\x01\x12\x12\n\x0eMALFORMED_BODY\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x13\n\x0fROUTE_NOT_FOUND\x10\x04\x12\x16\n\x12METHOD_NOT_ALLOWED\x10\x05\x12\x1a\n\x16UNSUPPORTED_MEDIA_TYPE\x10\x06\x12\x16\n\x12ORIGIN_NOT_ALLOWED\x10\x07\x12\x12\n\x0eTASK_NOT_FOUND\x10\n\x12\x11\n\rJOB_NOT_FOUND\x10\x0b\x12\x17\n\x13\x45XECUTION_NOT_FOUND\x10\x0c\x12\x13\n\x0f\x41GENT_NOT_FOUND\x10\r\x12\x12\n\x0ePOOL_NOT_FOUND\x10\x0e\x12\x16\n\x12\x44\x45LIVERY_NOT_FOUND\x10\x0f\x12\x18\n\x14IDEMPOTENCY_CONFLICT\x10\x14\x12\x0e\n\nJOB_EXISTS\x10\x15\x12\x15\n\x11REVISION_MISMATCH\x10\x16\x12\x11\n\rILLEGAL_STATE\x10\x17\x12\t\n\x05STALE\x10\x18\x12\x11\n\rNOT_RECURRING\x10\x19\x12\x0b\n\x07OVERLAP\x10\x1a\x12\x0f\n\x0bNEEDS_FORCE\x10\x1b\x12\r\n\tDISK_FULL\x10\x1c\x12\x0e\n\nOVERLOADED\x10\x1e\x12\x0f\n\x0bUNAVAILABLE\x10\x1f\x12\x15\n\x11\x44\x45\x41\x44LINE_EXCEEDED\x10 \x12\x0c\n\x08INTERNAL\x10(\x12\x11\n\rNOT_SUPPORTED\x10)b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'easyq.v1.error_reason_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=42
-  _globals['_ERRORREASON']._serialized_end=586
+  _globals['_ERRORREASON']._serialized_end=610
   _globals['_ERRORREASON_CODE']._serialized_start=58
-  _globals['_ERRORREASON_CODE']._serialized_end=586
+  _globals['_ERRORREASON_CODE']._serialized_end=610
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,7 @@ class ErrorReason(_message.Message):
         EXECUTION_NOT_FOUND: ErrorReason._Code.ValueType  # 12
         AGENT_NOT_FOUND: ErrorReason._Code.ValueType  # 13
         POOL_NOT_FOUND: ErrorReason._Code.ValueType  # 14
+        DELIVERY_NOT_FOUND: ErrorReason._Code.ValueType  # 15
         IDEMPOTENCY_CONFLICT: ErrorReason._Code.ValueType  # 20
         """The idempotency key was used with another body."""
         JOB_EXISTS: ErrorReason._Code.ValueType  # 21
@@ -99,6 +100,7 @@ class ErrorReason(_message.Message):
     EXECUTION_NOT_FOUND: ErrorReason.Code.ValueType  # 12
     AGENT_NOT_FOUND: ErrorReason.Code.ValueType  # 13
     POOL_NOT_FOUND: ErrorReason.Code.ValueType  # 14
+    DELIVERY_NOT_FOUND: ErrorReason.Code.ValueType  # 15
     IDEMPOTENCY_CONFLICT: ErrorReason.Code.ValueType  # 20
     """The idempotency key was used with another body."""
     JOB_EXISTS: ErrorReason.Code.ValueType  # 21

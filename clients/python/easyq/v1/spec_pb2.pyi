@@ -4,6 +4,7 @@ isort:skip_file
 What a user asks for: one container run, and the rules around it."""
 
 from collections import abc as _abc
+from easyq.v1 import notify_pb2 as _notify_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -130,6 +131,8 @@ class JobSpec(_message.Message):
     DEVICES_FIELD_NUMBER: _builtins.int
     LOG_LIMIT_FIELD_NUMBER: _builtins.int
     AGENT_LABELS_FIELD_NUMBER: _builtins.int
+    NOTIFY_FIELD_NUMBER: _builtins.int
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """Image reference as `docker pull` takes it: `[registry[:port]/]name[:tag][@digest]`. Required, at most 512 bytes."""
     cron: _builtins.str
@@ -276,6 +279,14 @@ class JobSpec(_message.Message):
     def agent_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Runs only on agents that have all of these labels with these values. At most 16; keys as for `labels`."""
 
+    @_builtins.property
+    def notify(self) -> _notify_pb2.Notify:
+        """E-mails at its end. Unset: none."""
+
+    @_builtins.property
+    def webhooks(self) -> _notify_pb2.Webhooks:
+        """HTTP calls at its end. Unset: none."""
+
     def __init__(
         self,
         *,
@@ -319,10 +330,12 @@ class JobSpec(_message.Message):
         devices: _abc.Iterable[_builtins.str] | None = ...,
         log_limit: _builtins.int | None = ...,
         agent_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        notify: _notify_pb2.Notify | None = ...,
+        webhooks: _notify_pb2.Webhooks | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "backoff", b"backoff", "cron", b"cron", "end_at", b"end_at", "expiration", b"expiration", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "log_limit", b"log_limit", "metadata", b"metadata", "misfire_deadline", b"misfire_deadline", "priority", b"priority", "privileged", b"privileged", "resources", b"resources", "retries", b"retries", "schedule", b"schedule", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "backoff", b"backoff", "cron", b"cron", "end_at", b"end_at", "expiration", b"expiration", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "log_limit", b"log_limit", "metadata", b"metadata", "misfire_deadline", b"misfire_deadline", "notify", b"notify", "priority", b"priority", "privileged", b"privileged", "resources", b"resources", "retries", b"retries", "schedule", b"schedule", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "timeout", b"timeout", "webhooks", b"webhooks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "agent_labels", b"agent_labels", "backoff", b"backoff", "command", b"command", "cron", b"cron", "devices", b"devices", "end_at", b"end_at", "entrypoint", b"entrypoint", "envs", b"envs", "expiration", b"expiration", "image", b"image", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "labels", b"labels", "log_limit", b"log_limit", "max_runs", b"max_runs", "metadata", b"metadata", "misfire", b"misfire", "misfire_deadline", b"misfire_deadline", "mounts", b"mounts", "network", b"network", "on_lost", b"on_lost", "overlap", b"overlap", "platform", b"platform", "priority", b"priority", "privileged", b"privileged", "pull", b"pull", "resources", b"resources", "retries", b"retries", "retry_on", b"retry_on", "schedule", b"schedule", "shm_size", b"shm_size", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "time_zone", b"time_zone", "timeout", b"timeout", "user", b"user", "workdir", b"workdir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "agent_labels", b"agent_labels", "backoff", b"backoff", "command", b"command", "cron", b"cron", "devices", b"devices", "end_at", b"end_at", "entrypoint", b"entrypoint", "envs", b"envs", "expiration", b"expiration", "image", b"image", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "labels", b"labels", "log_limit", b"log_limit", "max_runs", b"max_runs", "metadata", b"metadata", "misfire", b"misfire", "misfire_deadline", b"misfire_deadline", "mounts", b"mounts", "network", b"network", "notify", b"notify", "on_lost", b"on_lost", "overlap", b"overlap", "platform", b"platform", "priority", b"priority", "privileged", b"privileged", "pull", b"pull", "resources", b"resources", "retries", b"retries", "retry_on", b"retry_on", "schedule", b"schedule", "shm_size", b"shm_size", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "time_zone", b"time_zone", "timeout", b"timeout", "user", b"user", "webhooks", b"webhooks", "workdir", b"workdir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__infra_retries: _TypeAlias = _typing.Literal["infra_retries"]  # noqa: Y015
     _WhichOneofArgType__infra_retries: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries"]  # noqa: Y015

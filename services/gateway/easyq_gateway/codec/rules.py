@@ -27,6 +27,13 @@ PATTERNS: dict[str, str] = {
     r"^([a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?)?$": "must be a platform: os/arch[/variant], as linux/amd64",
     r"^/dev/[^\s:\x00]+(:/[^\s:\x00]+(:[rwm]{1,3})?)?$": "must be a device: /dev/x[:/dev/y[:rwm]]",
     r"^[^=]+=.*$": "must be key=value",
+    r"^[hH][tT][tT][pP][sS]?://[\x21-\x7e]+$": "must be http:// or https://, printable ASCII without spaces",
+    r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$": "must be a name that HTTP has for headers: letters, digits, `-`, `_`",
+    r"^[\x20-\x7e\t]*$": "must be printable ASCII",
+    r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$": _NAME,
+    r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$": (
+        "must be an e-mail address: name@example.org"
+    ),
 }
 
 _REQUIRED = frozenset({"required", "string.min_bytes", "string.min_len"})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from easyq_gateway.domain.images import parse_image
 from easyq_gateway.domain.problems import TOO_LARGE, Problem, key_path
+from easyq_gateway.domain.receivers import HookFacts, check_hooks
 from easyq_gateway.domain.redaction import Redactor
 
 #: Of a spec, serialized.
@@ -55,6 +56,7 @@ class SpecFacts:
     of_recurring: Sequence[str] = ()
     start_after_ms: int | None = None
     end_at_ms: int | None = None
+    hooks: Sequence[HookFacts] = ()
 
 
 def check_spec(facts: SpecFacts, *, now_ms: int, redactor: Redactor, default_min_ms: int) -> Iterator[Problem]:
@@ -77,6 +79,8 @@ def check_spec(facts: SpecFacts, *, now_ms: int, redactor: Redactor, default_min
     yield from _check_mounts(facts.mounts)
     yield from _check_times(facts, now_ms)
     yield from _check_schedule(facts, now_ms)
+    if facts.hooks:
+        yield from check_hooks(facts.hooks, redactor)
 
 
 def _check_image(image: str) -> Iterator[Problem]:

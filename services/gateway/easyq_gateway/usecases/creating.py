@@ -65,7 +65,7 @@ class Creating:
             return await self.accept(request)
         fires = await self._schedules.require(request, found, count=_SHOWN_FIRES)
         self._checker.resolve(request.task_id, request.spec)
-        convert.redact_envs(request.spec.envs, self._redactor)
+        convert.redact_spec(request.spec, self._redactor)
         response = job_service_pb2.CreateJobResponse(task_id=request.task_id, spec=request.spec)
         for nominal in fires:
             response.next_fires.add().FromMilliseconds(nominal)

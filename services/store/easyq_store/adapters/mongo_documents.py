@@ -15,10 +15,10 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from easyq_chassis.errors import FailedPrecondition
 from easyq_store.domain.images import short_name
-from easyq_store.domain.records import Agent, Execution, Job, Needs, Skip
+from easyq_store.domain.records import Agent, Delivery, Execution, Job, Needs, Skip
 from easyq_store.domain.states import ExecutionState
 
-R = TypeVar("R", Job, Execution, Agent)
+R = TypeVar("R", Job, Execution, Agent, Delivery)
 Document = dict[str, Any]
 
 # Of the documents that this program writes. Raised together with a migration in `mongo_schema`.
@@ -189,6 +189,10 @@ def _of_open_series(execution: Execution) -> bool:
     return not execution.ended or (execution.next is not None and execution.unsettled_since is not None)
 
 
+def _derive_delivery(delivery: Delivery) -> Document:
+    return {"waitsIn": delivery.lane if delivery.next_at is not None else None}
+
+
 def _derive_agent(_: Agent) -> Document:
     return {}
 
@@ -232,3 +236,4 @@ def skip_record(document: Document) -> Skip:
 JOBS = Kind(Job, "jobs", "job_id", _derive_job)
 EXECUTIONS = Kind(Execution, "executions", "execution_id", _derive_execution)
 AGENTS = Kind(Agent, "agents", "agent_id", _derive_agent)
+DELIVERIES = Kind(Delivery, "deliveries", "delivery_id", _derive_delivery)

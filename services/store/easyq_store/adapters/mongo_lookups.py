@@ -5,6 +5,7 @@ from typing import Any
 
 from easyq_store.adapters.mongo_documents import (
     AGENTS,
+    DELIVERIES,
     EXECUTIONS,
     JOBS,
     Document,
@@ -15,7 +16,7 @@ from easyq_store.adapters.mongo_documents import (
 )
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_schema import GENERATION, Database
-from easyq_store.domain.records import Agent, Execution, Job
+from easyq_store.domain.records import Agent, Delivery, Execution, Job
 from easyq_store.domain.states import Stream
 
 # What is asked for in one go at most, where a port's list has no limit of its own.
@@ -72,6 +73,9 @@ class MongoLookups:
 
     async def get_agent(self, agent_id: str) -> Agent | None:
         return await self._record(AGENTS, {"_id": agent_id})
+
+    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+        return await self._record(DELIVERIES, {"_id": delivery_id})
 
     async def generation(self) -> int:
         return await self._counter(GENERATION)

@@ -1,12 +1,14 @@
 """Reads outside plans, on MongoDB. Each says by its shape which index of `mongo_schema` serves it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from easyq_store.adapters.mongo_conditions import beginning, listed
 from easyq_store.adapters.mongo_documents import (
     AGENTS,
+    DELIVERIES,
     EXECUTIONS,
     JOBS,
     Document,
@@ -20,7 +22,19 @@ from easyq_store.adapters.mongo_documents import (
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_lookups import MongoLookups, Sort, chunk_id, chunk_ids
 from easyq_store.adapters.mongo_schema import QUEUE_SEQ
-from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
+from easyq_store.domain.records import (
+    Agent,
+    Delivery,
+    DueDelivery,
+    DueHead,
+    Execution,
+    Head,
+    HeldHead,
+    Job,
+    LogChunk,
+    Skip,
+    Task,
+)
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.domain.stats import Cell
 from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
@@ -33,6 +47,8 @@ _OLDEST_FIRST: Sort = [("createdAt", 1), ("_id", 1)]
 
 # Questions on the wire at once for the sake of one answer.
 _BESIDE = 16
+# Deliveries looked at in one go.
+_DELIVERIES = 500
 # Chunks read in one go.
 _MOST_CHUNKS = 1000
 _USUAL_CHUNK = 64 * 1024
@@ -264,6 +280,37 @@ class MongoReads(MongoLookups):
         ids = {"$gte": stats_id(span, task_id, start), "$lt": stats_id(span, task_id, end)}
         found = await self._all("stats", {"_id": ids}, sort=[("_id", 1)])
         return [Cell(span=span, task_id=task_id, at=cell["at"], counts=cell["counts"]) for cell in found]
+
+    async def deliveries_of(self, job_id: str, after: Place | None, limit: int) -> list[Delivery]:
+        where: Document = {"jobId": job_id}
+        if after is not None:
+            where["createdAt"] = {"$lte": after.created_at}
+            where["$or"] = [{"createdAt": {"$lt": after.created_at}}, {"_id": {"$lt": after.id}}]
+        return await self._records(DELIVERIES, where, sort=_NEWEST_FIRST, limit=limit)
+
+    async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
+        due: list[DueDelivery] = []
+        taken: Counter[str] = Counter()
+        while len(due) < limit:
+            # Each look leaves out the lanes that have had their share: so a long one hides no others.
+            done = {*full, *(lane for lane, count in taken.items() if count >= per_lane)}
+            where: Document = {"nextAt": {"$lte": now}}
+            if done:
+                where["waitsIn"] = {"$nin": sorted(done)}
+            known = {each.delivery_id for each in due}
+            size = _DELIVERIES + len(known)
+            found = await self._all("deliveries", where, sort=[("nextAt", 1)], limit=size, only=("waitsIn", "nextAt"))
+            for document in found:
+                lane = document["waitsIn"]
+                if document["_id"] not in known and taken[lane] < per_lane:
+                    taken[lane] += 1
+                    due.append(DueDelivery(delivery_id=document["_id"], lane=lane))
+            if len(found) < size:
+                break
+        return due[:limit]
+
+    async def next_delivery(self, after: int) -> int | None:
+        return await self._lowest("deliveries", "nextAt", after)
 
     async def agents(self) -> list[Agent]:
         return await self._records(AGENTS, {}, sort=[("_id", 1)])

@@ -5,6 +5,7 @@
 `tasks`       one document a task, `_id` the task's id; what else a task shows is read from its jobs
 `executions`  one document an execution, `_id` the execution's id
 `agents`      one document an agent, `_id` the agent's id
+`deliveries`  one document a notification, `_id` the delivery's id
 `skips`       fires that did not run, `_id` is `<job id>:<first, 16 digits>:<reason>`
 `stats`       counters of a minute or an hour, of a task or the farm, `_id` is `<span>:<task>:<at, 16 digits>`
 `chunks`      log bytes, `_id` is `<execution id>:<stream>:<offset, 16 digits>`, so that its own index orders them
@@ -93,6 +94,13 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("stateNewest", "state", *_NEWEST_FIRST),
         _index("taskNewest", "taskId", *_NEWEST_FIRST),
         _index("reason", "failure.reason", sparse=True),
+    ],
+    "deliveries": [
+        # A job's, newest first; an execution's, which go with it.
+        _index("jobNewest", "jobId", *_NEWEST_FIRST),
+        _index("execution", "executionId"),
+        # What is to be sent: `waitsIn` is the lane, both only while PENDING.
+        _index("due", "nextAt", "waitsIn", sparse=True),
     ],
     "tasks": [
         # Tasks that go with the last of their jobs; those that have none are shown to nobody.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_store.adapters.mongo_documents import (
     AGENTS,
+    DELIVERIES,
     EXECUTIONS,
     JOBS,
     SCHEMA_VERSION,
@@ -19,7 +20,7 @@ from easyq_store.adapters.mongo_documents import (
 from easyq_store.adapters.mongo_lookups import MongoLookups, chunk_id
 from easyq_store.adapters.mongo_schema import Database
 from easyq_store.adapters.mongo_writes import MongoWrites
-from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip
+from easyq_store.domain.records import Agent, Delivery, Execution, Job, LogChunk, Skip
 from easyq_store.domain.stats import Cell
 from easyq_store.ports import Inserted
 
@@ -85,6 +86,15 @@ class MongoSteps(MongoLookups):
     async def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Agent | None:
         return await self._change(AGENTS, agent_id, decide)
 
+    async def insert_delivery(self, delivery: Delivery) -> bool:
+        return await self._writes.insert(DELIVERIES.collection, DELIVERIES.encode(delivery))
+
+    async def change_delivery(self, delivery_id: str, decide: Callable[[Delivery], Delivery]) -> Delivery | None:
+        return await self._change(DELIVERIES, delivery_id, decide)
+
+    async def delete_delivery(self, delivery_id: str) -> None:
+        await self._writes.delete(DELIVERIES.collection, {"_id": delivery_id})
+
     async def raise_generation(self, from_: int) -> bool:
         return await self._writes.raise_generation(from_)
 
@@ -102,6 +112,8 @@ class MongoSteps(MongoLookups):
         return await self._writes.delete_chunks(execution_id, limit)
 
     async def delete_execution(self, execution: Execution) -> bool:
+        # The execution comes last: while it is there, a sweep knows what is left.
+        await self._writes.delete(DELIVERIES.collection, {"executionId": execution.execution_id})
         return await self._delete(EXECUTIONS, execution.execution_id, execution)
 
     async def delete_job(self, job: Job) -> bool:

@@ -107,6 +107,11 @@ class MongoWrites:
             answer = await self._database[kind.collection].delete_one({"_id": record_id, "writeNo": write_no})
         return answer.deleted_count == 1
 
+    async def delete(self, collection: str, where: Document) -> None:
+        """Deletes all documents of which this holds."""
+        with translated():
+            await self._database[collection].delete_many(where)
+
     async def delete_chunks(self, execution_id: str, limit: int) -> int:
         """Deletes up to `limit` chunks of an execution; how many."""
         chunks = self._database.chunks

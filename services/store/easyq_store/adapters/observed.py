@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_store.domain.changes import Note
-from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip
+from easyq_store.domain.records import Agent, Delivery, Execution, Job, LogChunk, Skip
 from easyq_store.domain.states import Stream
 from easyq_store.domain.stats import Cell
 from easyq_store.ports import Inserted, Persistence, Plan, Reads, Steps
@@ -279,6 +279,9 @@ class ObservedSteps:
     def get_agent(self, agent_id: str) -> Coroutine[Any, Any, Agent | None]:
         return self._inner.get_agent(agent_id)
 
+    def get_delivery(self, delivery_id: str) -> Coroutine[Any, Any, Delivery | None]:
+        return self._inner.get_delivery(delivery_id)
+
     def generation(self) -> Coroutine[Any, Any, int]:
         return self._inner.generation()
 
@@ -298,6 +301,17 @@ class ObservedSteps:
 
     def raise_generation(self, from_: int) -> Coroutine[Any, Any, bool]:
         return self._inner.raise_generation(from_)
+
+    def insert_delivery(self, delivery: Delivery) -> Coroutine[Any, Any, bool]:
+        return self._inner.insert_delivery(delivery)
+
+    def change_delivery(
+        self, delivery_id: str, decide: Callable[[Delivery], Delivery]
+    ) -> Coroutine[Any, Any, Delivery | None]:
+        return self._inner.change_delivery(delivery_id, decide)
+
+    def delete_delivery(self, delivery_id: str) -> Coroutine[Any, Any, None]:
+        return self._inner.delete_delivery(delivery_id)
 
     def insert_chunk(self, chunk: LogChunk) -> Coroutine[Any, Any, bool]:
         return self._inner.insert_chunk(chunk)

@@ -10,6 +10,7 @@ from easyq_internal.store.v1 import farm_store_pb2 as pb
 from easyq_internal.store.v1 import records_pb2 as records
 from easyq_store.convert.basics import duration, duration_ms, failure_of, head, needs, ready, timestamp
 from easyq_store.convert.logs import piece
+from easyq_store.convert.spec import without_notices
 from easyq_store.domain.decide import End
 from easyq_store.domain.moves import Claim, LogSizes
 from easyq_store.domain.reconcile import Item, Order
@@ -137,7 +138,7 @@ def assignment(needed: Assignment) -> records.Assignment:
         job_id=execution.job_id,
         attempt=execution.attempt,
         fence=execution.fence,
-        spec=JobSpec.FromString(needed.spec),
+        spec=without_notices(JobSpec.FromString(needed.spec)),
         start_within=duration(needed.start_within_ms),
         stdout_offset=needed.stdout_offset,
         stderr_offset=needed.stderr_offset,

@@ -29,6 +29,13 @@ def serialized(spec: JobSpec) -> bytes:
     return spec.SerializeToString(deterministic=True)
 
 
+def without_notices(spec: JobSpec) -> JobSpec:
+    """The spec as those may have it who run it: in place, without receivers and their secrets."""
+    spec.ClearField("notify")
+    spec.ClearField("webhooks")
+    return spec
+
+
 def timing_of(spec: JobSpec) -> Timing:
     """When it is due, and until when it may start."""
     schedule = spec.WhichOneof("schedule")

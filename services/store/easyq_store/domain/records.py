@@ -13,9 +13,12 @@ from easyq_store.domain.states import (
     JOB_ENDED,
     WAITING,
     AgentState,
+    DeliveryState,
     ExecutionState,
     FailureReason,
     JobState,
+    NoticeChannel,
+    NoticeEvent,
     Outcome,
     SkipReason,
     Stream,
@@ -343,6 +346,52 @@ class DueHead:
     execution_id: str
     epoch: int
     due_at: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One notification of a job's end to one receiver: inserted with that end, sent until it is taken or given up."""
+
+    # Follows from the end and the receiver, so that it is made once: the same for each attempt.
+    delivery_id: str
+    # Whose end it tells; it is deleted with it.
+    execution_id: str
+    job_id: str
+    task_id: str
+    event: NoticeEvent
+    channel: NoticeChannel
+    # Serialized `easyq.v1.Webhook`; of an e-mail, the address.
+    target: bytes
+    # Deliveries of one lane (a host and its port, or e-mail) share a bound.
+    lane: str
+    state: DeliveryState = DeliveryState.PENDING
+    # How the job ended.
+    outcome: JobState
+    # When the execution ended.
+    created_at: int
+    # Since when tries count: when it was made, or last sent again by hand.
+    armed_at: int
+    # Attempts that were begun, in all and since then.
+    attempts: int = 0
+    tries: int = 0
+    # When it is to be sent; only while PENDING. While somebody sends it, when that one's lease ends.
+    next_at: int | None = None
+    # Until then it is somebody's; None: nobody sends it.
+    claimed_until: int | None = None
+    last_attempt_at: int | None = None
+    delivered_at: int | None = None
+    # What the last attempt that got one was answered with; why the last attempt failed.
+    response_code: int | None = None
+    error: str = ""
+    write_no: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueDelivery:
+    """A delivery that is to be sent, as much of it as choosing needs."""
+
+    delivery_id: str
+    lane: str
 
 
 Wide = TypeVar("Wide", Job, Execution)

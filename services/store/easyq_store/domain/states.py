@@ -122,6 +122,29 @@ class Stream(IntEnum):
     STDERR = 2
 
 
+class NoticeEvent(IntEnum):
+    """Which wish of a spec a notification comes from. Numbers of `easyq.v1.Delivery.Event.Kind`."""
+
+    SUCCEEDS = 1
+    FAILS = 2
+    FINISHES = 3
+
+
+class NoticeChannel(IntEnum):
+    """How a notification goes. Numbers of `easyq.v1.Delivery.Channel.Kind`."""
+
+    WEBHOOK = 1
+    EMAIL = 2
+
+
+class DeliveryState(IntEnum):
+    """How far a notification is. Numbers of `easyq.v1.Delivery.State`."""
+
+    PENDING = 1
+    DELIVERED = 2
+    FAILED = 3
+
+
 class Phase(IntEnum):
     """How far an agent is with an execution. Numbers of `easyq_internal.store.v1.Held.Phase.Name`."""
 

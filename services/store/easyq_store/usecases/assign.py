@@ -22,7 +22,8 @@ from easyq_store.domain.sessions import takes_nothing_new
 from easyq_store.domain.states import ExecutionState, Stream
 from easyq_store.ports import Plan, Steps
 from easyq_store.usecases.context import Context
-from easyq_store.usecases.follow import change_execution, follow_up, settle_execution
+from easyq_store.usecases.follow import change_execution, follow_up
+from easyq_store.usecases.settle import settle_execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

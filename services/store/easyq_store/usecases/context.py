@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from easyq_store.domain.clock import StoreClock
+from easyq_store.domain.notices import Target
 from easyq_store.domain.policy import Policy
 from easyq_store.ports import Persistence
 from easyq_store.usecases.news import News
@@ -19,6 +20,8 @@ class Context:
     share: Callable[[], float]
     # Reads the policy out of a serialized spec.
     policy_of: Callable[[bytes], Policy]
+    # Reads out of it whom to tell at the end.
+    targets_of: Callable[[bytes], tuple[Target, ...]]
     news: News
     # Recurring jobs that may have more executions by now than are kept.
     overdue: set[str] = field(default_factory=set)

@@ -12,8 +12,10 @@ from easyq_store.domain.records import Execution, Job
 from easyq_store.ports import Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.insert import catch_up, insert_planned
+from easyq_store.usecases.notify import note_end
 from easyq_store.usecases.purge import IN_PASSING, purge, purge_execution
 from easyq_store.usecases.series import number, settle_recurring
+from easyq_store.usecases.settle import settle_execution
 
 # Of so many executions of a recurring job, one has retention look at it.
 _NOW_AND_THEN = 16
@@ -57,6 +59,8 @@ async def follow_up(
         return ended if successor is None else project(ended, successor, now=now)
 
     job = await steps.change_job(execution.job_id, told)
+    if job is not None:
+        await note_end(steps, ctx, job, execution, now=now)
     if job is not None and job.schedule is not None and execution.ended:
         job, successor = await _go_on(steps, ctx, job, execution, now=now)
     await settle_execution(steps, execution)
@@ -78,24 +82,12 @@ async def _clear_away(steps: Steps, ctx: Context, job: Job | None, ended: Execut
         await purge_execution(steps, stored)
 
 
-async def settle_execution(steps: Steps, execution: Execution) -> Execution | None:
-    """Takes the mark off an execution after whose change nothing is missing any more; returns it as it stands."""
-    if execution.unsettled_since is None:
-        return execution
-    return await steps.change_execution(execution.execution_id, lambda old: _settled(old, execution))
-
-
 async def _go_on(steps: Steps, ctx: Context, job: Job, ended: Execution, *, now: int) -> tuple[Job, Execution | None]:
     """What follows the end of an execution of a recurring job: its successor, or a fire that waits for it."""
     if ended.next is not None:
         await number(steps, job.job_id, ended.next, now=now)
     job, _ = await settle_recurring(steps, ctx, job, now=now)
     return job, await steps.get_execution(ended.next.execution_id) if ended.next is not None else None
-
-
-def _settled(old: Execution, seen: Execution) -> Execution:
-    # Whoever changed it since has marked it anew, and has what follows still before them.
-    return replace(old, unsettled_since=None) if old.write_no == seen.write_no else old
 
 
 async def settle_job(steps: Steps, ctx: Context, job: Job, *, now: int) -> tuple[Job, list[Execution]]:

@@ -55,7 +55,7 @@ async def get_job(ctx: Context, task_id: str, job_id: str, executions: int) -> J
     """The job with so many of its newest executions. Errors: NOT_FOUND."""
     job = await job_of(ctx.store.reads, task_id, job_id)
     newest = await ctx.store.reads.executions_of(job_id, executions) if executions else []
-    views = await _views(ctx.store.reads, newest[::-1], known=job)
+    views = await execution_views(ctx.store.reads, newest[::-1], known=job)
     skips = await ctx.store.reads.skips(job_id, _SKIPS) if job.schedule is not None else []
     return JobView(job=job, executions=tuple(views), skips=tuple(skips[::-1]))
 
@@ -63,7 +63,7 @@ async def get_job(ctx: Context, task_id: str, job_id: str, executions: int) -> J
 async def get_execution(ctx: Context, task_id: str, job_id: str, execution_id: str) -> ExecutionView:
     """Errors: NOT_FOUND."""
     execution = await execution_of(ctx.store.reads, task_id, job_id, execution_id)
-    return (await _views(ctx.store.reads, [execution]))[0]
+    return (await execution_views(ctx.store.reads, [execution]))[0]
 
 
 async def list_jobs(ctx: Context, where: JobFilter, token: str, size: int) -> tuple[list[JobView], str]:
@@ -75,7 +75,7 @@ async def list_jobs(ctx: Context, where: JobFilter, token: str, size: int) -> tu
 
 async def list_waiting(ctx: Context, task_id: str, limit: int) -> list[ExecutionView]:
     """The first QUEUED executions of a task, in order."""
-    return await _views(ctx.store.reads, await ctx.store.reads.waiting(task_id, limit))
+    return await execution_views(ctx.store.reads, await ctx.store.reads.waiting(task_id, limit))
 
 
 async def list_executions(
@@ -84,7 +84,7 @@ async def list_executions(
     """A page of executions, and the next page's token. Errors: INVALID_ARGUMENT."""
     found = await ctx.store.reads.list_executions(where, _place(token, where), size + 1, examine=EXAMINED)
     page, following = _page(found, size, where, lambda e: (e.created_at, e.execution_id))
-    return await _views(ctx.store.reads, page), following
+    return await execution_views(ctx.store.reads, page), following
 
 
 async def get_task(ctx: Context, task_id: str) -> TaskView:
@@ -134,7 +134,10 @@ async def load_of(reads: Reads, agent: Agent) -> tuple[int, Needs]:
     return len(held), Needs(cpu_millis=cpu_millis, memory=memory, gpus=gpus)
 
 
-async def _views(reads: Reads, executions: Sequence[Execution], known: Job | None = None) -> list[ExecutionView]:
+async def execution_views(
+    reads: Reads, executions: Sequence[Execution], known: Job | None = None
+) -> list[ExecutionView]:
+    """Executions with what is shown of their specs and logs; `known` is a job whose present spec need not be read."""
     keys = {(e.job_id, e.spec_revision) for e in executions}
     specs: dict[tuple[str, int], bytes] = {}
     if known is not None:

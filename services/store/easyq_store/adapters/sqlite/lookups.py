@@ -4,8 +4,8 @@ import sqlite3
 from typing import Any
 
 from easyq_store.adapters.sqlite import rows
-from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
-from easyq_store.domain.records import Agent, Execution, Job, Skip
+from easyq_store.adapters.sqlite.rows import AGENTS, DELIVERIES, EXECUTIONS, JOBS
+from easyq_store.domain.records import Agent, Delivery, Execution, Job, Skip
 from easyq_store.domain.states import Stream
 
 _JOB_BY_KEY = f"{JOBS.select} WHERE task_id = ? AND idempotency_key = ? AND idempotency_key <> ''"
@@ -69,6 +69,10 @@ class Tables:
     def agent(self, agent_id: str) -> Agent | None:
         row = self._one(AGENTS.by_key, agent_id)
         return None if row is None else AGENTS.record(row)
+
+    def delivery(self, delivery_id: str) -> Delivery | None:
+        row = self._one(DELIVERIES.by_key, delivery_id)
+        return None if row is None else DELIVERIES.record(row)
 
     def meta(self, name: str) -> int:
         row = self._one(_META, name)

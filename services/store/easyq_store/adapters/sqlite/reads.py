@@ -14,8 +14,20 @@ from easyq_store.adapters.sqlite import lists, rows, stats
 from easyq_store.adapters.sqlite.connect import connect
 from easyq_store.adapters.sqlite.errors import translating
 from easyq_store.adapters.sqlite.lookups import Tables
-from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
-from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
+from easyq_store.adapters.sqlite.rows import AGENTS, DELIVERIES, EXECUTIONS, JOBS
+from easyq_store.domain.records import (
+    Agent,
+    Delivery,
+    DueDelivery,
+    DueHead,
+    Execution,
+    Head,
+    HeldHead,
+    Job,
+    LogChunk,
+    Skip,
+    Task,
+)
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.domain.stats import Cell
 from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
@@ -27,6 +39,8 @@ _MOST_LABELS = 20
 _THREADS = 2
 # Sorts after every text that begins with what stands before it.
 _LAST = "\U0010ffff"
+# Later than every time.
+_LAST_TIME = 2**63 - 1
 
 _HEAD = "SELECT execution_id, task_id, priority, queue_seq, epoch, needs, image FROM execution"
 _QUEUED_AFTER = f"{_HEAD} INDEXED BY execution_seq WHERE state = 2 AND queue_seq > ? ORDER BY queue_seq LIMIT ?"
@@ -74,6 +88,27 @@ _DUE_SCHEDULES = (
     f"{JOBS.select} INDEXED BY job_fire WHERE fire_at IS NOT NULL AND fire_at <= ? ORDER BY fire_at LIMIT ?"
 )
 _NEXT_SCHEDULE = "SELECT min(fire_at) FROM job INDEXED BY job_fire WHERE fire_at IS NOT NULL AND fire_at > ?"
+# Skips from one lane to the next: costs two searches in the index for each lane, however much waits in it.
+_LANES = """
+WITH RECURSIVE found (lane) AS (
+    SELECT (SELECT min(lane) FROM delivery INDEXED BY delivery_lane WHERE next_at IS NOT NULL)
+    UNION ALL
+    SELECT (SELECT min(lane) FROM delivery INDEXED BY delivery_lane WHERE next_at IS NOT NULL AND lane > found.lane)
+    FROM found WHERE found.lane IS NOT NULL
+)
+SELECT lane, (SELECT min(next_at) FROM delivery INDEXED BY delivery_lane
+              WHERE next_at IS NOT NULL AND lane = found.lane) AS oldest
+FROM found WHERE lane IS NOT NULL AND oldest <= ? ORDER BY oldest, lane
+"""
+_DUE_IN_LANE = (
+    "SELECT delivery_id FROM delivery INDEXED BY delivery_lane"
+    " WHERE next_at IS NOT NULL AND lane = ? AND next_at <= ? ORDER BY next_at, delivery_id LIMIT ?"
+)
+_NEXT_DELIVERY = "SELECT min(next_at) FROM delivery INDEXED BY delivery_next WHERE next_at IS NOT NULL AND next_at > ?"
+_DELIVERIES_OF = (
+    f"{DELIVERIES.select} WHERE job_id = ? AND (created_at, delivery_id) < (?, ?)"
+    " ORDER BY created_at DESC, delivery_id DESC LIMIT ?"
+)
 _COUNT_OPEN = """
 SELECT (SELECT count(*) FROM execution INDEXED BY execution_queue WHERE state = 2 AND task_id = ?1),
        (SELECT count(*) FROM execution INDEXED BY execution_held WHERE state IN (3, 4) AND task_id = ?1)
@@ -325,6 +360,32 @@ class SqliteReads:
             return [Cell(span=span, task_id=task_id, at=at, counts=json.loads(counts)) for at, counts in found]
 
         return await self._read(read)
+
+    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+        return await self._read(lambda t: t.delivery(delivery_id))
+
+    async def deliveries_of(self, job_id: str, after: Place | None, limit: int) -> list[Delivery]:
+        place = (_LAST_TIME, "") if after is None else (after.created_at, after.id)
+        return [DELIVERIES.record(row) for row in await self._rows(_DELIVERIES_OF, job_id, *place, limit)]
+
+    async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
+        def read(tables: Tables) -> list[DueDelivery]:
+            due: list[DueDelivery] = []
+            for lane, _ in tables.connection.execute(_LANES, (now,)):
+                if lane in full:
+                    continue
+                if len(due) >= limit:
+                    break
+                most = min(per_lane, limit - len(due))
+                found = tables.connection.execute(_DUE_IN_LANE, (lane, now, most))
+                due += [DueDelivery(delivery_id=id_, lane=lane) for (id_,) in found]
+            return due
+
+        return await self._read(read)
+
+    async def next_delivery(self, after: int) -> int | None:
+        ((next_at,),) = await self._rows(_NEXT_DELIVERY, after)
+        return None if next_at is None else int(next_at)
 
     async def agents(self) -> list[Agent]:
         return [AGENTS.record(row) for row in await self._rows(f"{AGENTS.select} ORDER BY agent_id")]

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from easyq_store.domain.records import (
     Agent,
+    Delivery,
     Execution,
     Failure,
     Job,
@@ -22,16 +23,19 @@ from easyq_store.domain.records import (
 )
 from easyq_store.domain.states import (
     AgentState,
+    DeliveryState,
     ExecutionState,
     FailureReason,
     JobState,
+    NoticeChannel,
+    NoticeEvent,
     Outcome,
     SkipReason,
     Stream,
     Trigger,
 )
 
-Record = TypeVar("Record", Job, Execution, Agent)
+Record = TypeVar("Record", Job, Execution, Agent, Delivery)
 
 # What sqlite3 reads and writes.
 Value = str | int | bytes | None
@@ -273,6 +277,14 @@ AGENTS = RecordTable(
     dump={"state": int, "pools": _dump_list, "labels": _dump_list, "healthy": int, "declared_dead": int},
     load={"state": AgentState, "pools": _load_list, "labels": _load_pairs, "healthy": bool, "declared_dead": bool},
     load_null=frozenset({"pools", "labels"}),
+)
+
+DELIVERIES = RecordTable(
+    "delivery",
+    Delivery,
+    "delivery_id",
+    dump={"event": int, "channel": int, "state": int, "outcome": int},
+    load={"event": NoticeEvent, "channel": NoticeChannel, "state": DeliveryState, "outcome": JobState},
 )
 
 TASK_SELECT = "SELECT task_id, created_at, last_job_at, job_count FROM task"

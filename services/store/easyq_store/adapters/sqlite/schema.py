@@ -265,7 +265,40 @@ CREATE INDEX execution_exit ON execution (exit_code, created_at, execution_id)
     WHERE exit_code IS NOT NULL AND exit_code <> 0;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+# Notifications.
+_SEVENTH = """
+CREATE TABLE delivery (
+    "delivery_id" TEXT PRIMARY KEY,
+    "execution_id" TEXT NOT NULL,
+    "job_id" TEXT NOT NULL,
+    "task_id" TEXT NOT NULL,
+    "event" INTEGER NOT NULL,
+    "channel" INTEGER NOT NULL,
+    "target" BLOB NOT NULL,
+    "lane" TEXT NOT NULL,
+    "state" INTEGER NOT NULL,
+    "outcome" INTEGER NOT NULL,
+    "created_at" INTEGER NOT NULL,
+    "armed_at" INTEGER NOT NULL,
+    "attempts" INTEGER NOT NULL,
+    "tries" INTEGER NOT NULL,
+    "next_at" INTEGER,
+    "claimed_until" INTEGER,
+    "last_attempt_at" INTEGER,
+    "delivered_at" INTEGER,
+    "response_code" INTEGER,
+    "error" TEXT NOT NULL,
+    "write_no" INTEGER NOT NULL
+) WITHOUT ROWID;
+-- A job's, newest first; an execution's, which go with it.
+CREATE INDEX delivery_job ON delivery (job_id, created_at, delivery_id);
+CREATE INDEX delivery_execution ON delivery (execution_id);
+-- What is to be sent: of each lane, by skipping from lane to lane; the next one over all.
+CREATE INDEX delivery_lane ON delivery (lane, next_at, delivery_id) WHERE next_at IS NOT NULL;
+CREATE INDEX delivery_next ON delivery (next_at) WHERE next_at IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:

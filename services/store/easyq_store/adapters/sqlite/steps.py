@@ -7,9 +7,9 @@ from dataclasses import replace
 from easyq_chassis.errors import Internal
 from easyq_store.adapters.sqlite import stats
 from easyq_store.adapters.sqlite.lookups import Tables
-from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
+from easyq_store.adapters.sqlite.rows import AGENTS, DELIVERIES, EXECUTIONS, JOBS
 from easyq_store.adapters.sqlite.tally import Tally
-from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip, evolve
+from easyq_store.domain.records import Agent, Delivery, Execution, Job, LogChunk, Skip, evolve
 from easyq_store.domain.states import Stream
 from easyq_store.domain.stats import Cell
 from easyq_store.ports import MOST_SKIPS, Inserted
@@ -30,6 +30,8 @@ _DELETE_CHUNKS = """
 DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE execution_id = ? LIMIT ?)
 """
 _DELETE_EXECUTION = "DELETE FROM execution WHERE execution_id = ? AND write_no = ?"
+_DELETE_DELIVERIES = "DELETE FROM delivery WHERE execution_id = ?"
+_DELETE_DELIVERY = "DELETE FROM delivery WHERE delivery_id = ?"
 _DELETE_JOB = "DELETE FROM job WHERE job_id = ? AND write_no = ?"
 _DELETE_SPECS = "DELETE FROM old_spec WHERE job_id = ?"
 _DELETE_SKIPS = "DELETE FROM skip WHERE job_id = ?"
@@ -114,6 +116,9 @@ class SqliteSteps:
                 self._agents[agent_id] = agent
         return agent
 
+    async def get_delivery(self, delivery_id: str) -> Delivery | None:
+        return self._tables.delivery(delivery_id)
+
     async def generation(self) -> int:
         if self._generation is None:
             self._generation = self._tables.meta("generation")
@@ -182,6 +187,20 @@ class SqliteSteps:
         self._agents[agent_id] = new
         return new
 
+    async def insert_delivery(self, delivery: Delivery) -> bool:
+        return self._insert(DELIVERIES.insert, DELIVERIES.row(delivery))
+
+    async def change_delivery(self, delivery_id: str, decide: Callable[[Delivery], Delivery]) -> Delivery | None:
+        old = self._tables.delivery(delivery_id)
+        if old is None or (decided := decide(old)) is old:
+            return old
+        new = replace(decided, write_no=old.write_no + 1)
+        self._connection.execute(*DELIVERIES.update(old, new))
+        return new
+
+    async def delete_delivery(self, delivery_id: str) -> None:
+        self._connection.execute(_DELETE_DELIVERY, (delivery_id,))
+
     async def raise_generation(self, from_: int) -> bool:
         if self._tables.meta("generation") != from_:
             return False
@@ -199,7 +218,10 @@ class SqliteSteps:
         return self._connection.execute(_DELETE_CHUNKS, (execution_id, limit)).rowcount
 
     async def delete_execution(self, execution: Execution) -> bool:
-        return self._deleted(_DELETE_EXECUTION, execution.execution_id, execution.write_no)
+        if not self._deleted(_DELETE_EXECUTION, execution.execution_id, execution.write_no):
+            return False
+        self._connection.execute(_DELETE_DELIVERIES, (execution.execution_id,))
+        return True
 
     async def delete_job(self, job: Job) -> bool:
         if not self._deleted(_DELETE_JOB, job.job_id, job.write_no):

@@ -1,0 +1,138 @@
+"""Receivers of webhooks: rules that the schema can't say, and how they are shown. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from easyq_gateway.domain.problems import Problem, key_path
+from easyq_gateway.domain.redaction import MARKER, Redactor
+
+_URL = re.compile(
+    r"[hH][tT][tT][pP][sS]?://(?:(?P<user>[^@/?#]*)@)?(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[^\[\]@:/?#]{1,253})"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>[/?#].*)?"
+)
+_PARAMETER = re.compile(r"([?&;])([^=&;#]{1,128})=([^&;#]+)")
+# Set by EasyQ, or by what HTTP is made of.
+_OURS = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+_MARKED = "is the mark of a value that was not shown, and none is stored for it; send the value itself"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HookFacts:
+    """One receiver. `path` is where it stands in the spec."""
+
+    path: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secret: str = ""
+    secret_name: str = ""
+
+
+def check_hooks(hooks: Sequence[HookFacts], redactor: Redactor) -> Iterator[Problem]:
+    """Yields what is wrong, with paths relative to the spec."""
+    for hook in hooks:
+        yield from _check_url(hook, redactor)
+        yield from _check_headers(hook)
+        if hook.secret and hook.secret_name:
+            yield Problem(path=f"{hook.path}.secretName", message="only one of secret and secretName may be set")
+        if hook.secret == MARKER:
+            yield Problem(path=f"{hook.path}.secret", message=_MARKED)
+
+
+def _check_url(hook: HookFacts, redactor: Redactor) -> Iterator[Problem]:
+    path = f"{hook.path}.url"
+    match = _URL.fullmatch(hook.url)
+    if match is None:
+        # Its pattern, where it has not even that, is the schema's.
+        yield Problem(path=path, message="must be http://host[:port]/… or https://host[:port]/…")
+    elif match["port"] and not 0 < int(match["port"]) < 65_536:
+        yield Problem(path=path, message="has a port that is none")
+    elif match["user"] and any(name.lower() == "authorization" for name in hook.headers):
+        yield Problem(path=path, message="names a user, and headers an Authorization: only one can be sent")
+    if is_marked_url(hook.url, redactor):
+        yield Problem(path=path, message=_MARKED)
+
+
+def _check_headers(hook: HookFacts) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for name, value in hook.headers.items():
+        path, lower = key_path(f"{hook.path}.headers", name), name.lower()
+        if lower in _OURS or lower.startswith("easyq-"):
+            yield Problem(path=path, message="is set by EasyQ")
+        elif lower in seen:
+            yield Problem(path=path, message="is there more than once, in other letters")
+        elif value == MARKER:
+            yield Problem(path=path, message=_MARKED)
+        seen.add(lower)
+
+
+def show_url(url: str, redactor: Redactor) -> str:
+    """The URL without its password, and without values of secret-looking parameters."""
+
+    def show(match: re.Match[str]) -> str:
+        return f"{match[1]}{match[2]}={MARKER}" if redactor.secret_name(match[2]) else match[0]
+
+    head, mark, query = redactor.show("", url).partition("?")
+    return f"{head}{_PARAMETER.sub(show, mark + query)}" if mark else head
+
+
+def is_marked_url(url: str, redactor: Redactor) -> bool:
+    """Whether something of the URL stands for what was not shown."""
+    return MARKER in url and show_url(url, redactor) == url
+
+
+def show_hook(hook: HookFacts, redactor: Redactor) -> HookFacts:
+    """The receiver as it may be shown: no header's value is."""
+    return replace(
+        hook,
+        url=show_url(hook.url, redactor),
+        headers={name: MARKER if value else value for name, value in hook.headers.items()},
+        secret=MARKER if hook.secret else "",
+    )
+
+
+def is_marked(hook: HookFacts, redactor: Redactor) -> bool:
+    """Whether something of the receiver stands for what was not shown."""
+    return hook.secret == MARKER or MARKER in hook.headers.values() or is_marked_url(hook.url, redactor)
+
+
+def restored(hook: HookFacts, stored: Sequence[HookFacts], redactor: Redactor) -> HookFacts:
+    """The receiver with the stored values in place of marks.
+
+    `stored` are those of the same event. Only one that is shown with the very same URL gives its values: they were
+    meant for that server, and no other is to get them.
+    """
+    if not is_marked(hook, redactor):
+        return hook
+    # The one in the same place first.
+    near = sorted(stored, key=lambda known: known.path != hook.path)
+    known = next((one for one in near if show_url(one.url, redactor) == show_url(hook.url, redactor)), None)
+    if known is None:
+        return hook
+    headers = {
+        name: known.headers.get(name, value) if value == MARKER else value for name, value in hook.headers.items()
+    }
+    return replace(
+        hook,
+        url=known.url if is_marked_url(hook.url, redactor) else hook.url,
+        headers=headers,
+        secret=(known.secret or MARKER) if hook.secret == MARKER else hook.secret,
+    )
