@@ -529,7 +529,7 @@ class FakeReads(FakeLookups):
 
     async def deliveries_of(self, job_id: str, after: Place | None, limit: int) -> list[Delivery]:
         found = (d for d in self._tables().deliveries.values() if d.job_id == job_id)
-        return _page(found, lambda d: (d.created_at, d.delivery_id), after, limit)
+        return _page(found, lambda d: (d.created_at, d.delivery_id), after, limit, oldest=False)
 
     async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
         found = [

@@ -46,6 +46,17 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
             "jitter": "5m",
         },
     ),
+    "told": (
+        "Who is told how it ended",
+        {
+            **_HELLO,
+            "webhooks": {
+                "fails": [{"url": "https://ops.example.org/bad", "secretName": "ops"}],
+                "finishes": [{"url": "https://ops.example.org/any", "headers": {"X-Team": "mail"}}],
+            },
+            "notify": {"fails": ["ops@example.org"]},
+        },
+    ),
 }
 
 _SELECTION = {"selection": {"taskId": "mail", "state": ["QUEUED"], "olderThan": "1h"}, "dryRun": True}
@@ -77,6 +88,7 @@ PATH_VALUES: dict[str, str] = {
     "task_id": "mail",
     "job_id": "6565f1a2b3c4d5e6f7a8b9c0",
     "execution_id": "018c0f7e-5b7a-7c33-9d63-1c2f3a4b5c6d",
+    "delivery_id": "0b1f0f3e-52f5-5a51-9d0f-0d1f4a3f7a10",
     "agent_id": "host-1",
     "name": "default",
 }

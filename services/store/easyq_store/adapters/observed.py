@@ -333,12 +333,40 @@ class ObservedSteps:
 
 
 class CountedSteps(ObservedSteps):
-    """Notes only what counts: jobs that are made, and the way of executions."""
+    """Notes only what counts, at the least cost: jobs and executions that are made, and executions in another state.
+
+    Nobody asks here what was under way when a plan failed, so that is not kept.
+    """
 
     __slots__ = ()
 
+    async def insert_job(self, job: Job) -> Inserted:
+        done = await self._inner.insert_job(job)
+        if done is Inserted.DONE:
+            self._log.notes.append((None, job))
+        return done
+
     def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Coroutine[Any, Any, Job | None]:
         return self._inner.change_job(job_id, decide)
+
+    async def insert_execution(self, execution: Execution) -> bool:
+        done = await self._inner.insert_execution(execution)
+        if done:
+            self._log.notes.append((None, execution))
+        return done
+
+    async def change_execution(self, execution_id: str, decide: Callable[[Execution], Execution]) -> Execution | None:
+        before: Execution | None = None
+
+        def noticed(old: Execution) -> Execution:
+            nonlocal before
+            before = old
+            return decide(old)
+
+        after = await self._inner.change_execution(execution_id, noticed)
+        if before is not None and after is not None and after.state is not before.state:
+            self._log.notes.append((before, after))
+        return after
 
     def insert_agent(self, agent: Agent) -> Coroutine[Any, Any, bool]:
         return self._inner.insert_agent(agent)
