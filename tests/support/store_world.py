@@ -9,7 +9,7 @@ from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.errors import EasyQError
 from easyq_internal.store.v1.job_store_pb2 import NewJob
 from easyq_store.convert import jobs as convert_jobs
-from easyq_store.convert.spec import policy_of
+from easyq_store.convert.spec import policy_of, same_request
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.decide import End
 from easyq_store.domain.logs import Piece
@@ -73,6 +73,7 @@ class World:
             clock=StoreClock(self.machine, self.store.tables.clock),
             share=self._share,
             policy_of=policy_of,
+            same_request=same_request,
             news=News(),
         )
         self.lost = LostRound(self.ctx, LostWatch(5.0))

@@ -17,7 +17,7 @@ from easyq_internal.store.v1.log_store_pb2_grpc import add_LogStoreServiceServic
 from easyq_internal.store.v1.time_store_pb2_grpc import add_TimeStoreServiceServicer_to_server
 from easyq_store.backends import persistence
 from easyq_store.config import StoreSettings
-from easyq_store.convert.spec import policy_of
+from easyq_store.convert.spec import policy_of, same_request
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
 from easyq_store.domain.retention import Retention
@@ -48,6 +48,7 @@ class App:
             clock=StoreClock(SystemClock()),
             share=random.random,
             policy_of=policy_of,
+            same_request=same_request,
             news=News(),
         )
         self._server = GrpcServer(settings.listen)

@@ -19,6 +19,8 @@ class Context:
     share: Callable[[], float]
     # Reads the policy out of a serialized spec.
     policy_of: Callable[[bytes], Policy]
+    # Whether two requests are the same, each by what was asked for (None: not told) and the spec that it came to.
+    same_request: Callable[[tuple[bytes | None, bytes], tuple[bytes | None, bytes]], bool]
     news: News
     # Recurring jobs that may have more executions by now than are kept.
     overdue: set[str] = field(default_factory=set)
