@@ -36,6 +36,7 @@ from easyq_chassis.errors import (
     Unavailable,
 )
 from easyq_chassis.server import GrpcServer
+from easyq_chassis.wishes import same, wish
 from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import (
@@ -133,6 +134,8 @@ class FakeStore(Operators):
         key = (new.task_id, new.idempotency_key)
         known = self.keys.get(key) if new.idempotency_key else None
         if known is not None:
+            if self.jobs[known].revision == 1 and self._learn(known, new):
+                self.first_asked[known] = new.asked
             return job_store_pb2.SubmitResult(accepted=self._replayed(known))
         if new.job_id in self.jobs and self.jobs[new.job_id].task_id != new.task_id:
             error = records_pb2.ItemError(
@@ -162,6 +165,12 @@ class FakeStore(Operators):
             replayed_spec=self.jobs[job_id].spec,
             replayed_asked=self.first_asked[job_id],
         )
+
+    def _learn(self, job_id: str, new: job_store_pb2.NewJob) -> bool:
+        if self.asked[job_id] or self.jobs[job_id].spec != new.spec:
+            return False
+        self.asked[job_id] = new.asked
+        return True
 
     def _add_first(self, answer: Any, new: job_store_pb2.NewJob) -> None:
         if new.spec.HasField("cron"):
@@ -223,11 +232,7 @@ class FakeStore(Operators):
         new = request.job
         job = self.jobs.get(new.job_id)
         answer = job_store_pb2.PutJobResponse()
-        alike = job is not None and new.asked in {
-            self.asked[new.job_id],
-            job.spec.SerializeToString(deterministic=True),
-        }
-        alike = alike and new.asked != b""
+        alike = job is not None and same(wish(new.asked, new.spec), wish(self.asked[new.job_id], job.spec))
         if request.only_same and (job is None or job.task_id != new.task_id or not alike):
             raise NotFound("there is no such job of this spec")
         if job is not None and job.task_id != new.task_id:
@@ -238,7 +243,10 @@ class FakeStore(Operators):
             self._insert(new)
             answer.created = True
             self._add_first(answer, new)
-        elif job.spec != new.spec and not alike:
+        elif alike:
+            if not request.only_same:
+                self._learn(new.job_id, new)
+        else:
             self.asked[new.job_id] = new.asked
             job.spec.CopyFrom(new.spec)
             job.revision += 1

@@ -271,7 +271,7 @@ def preview(request: scheduler_pb2.PreviewScheduleRequest, now_ms: int) -> sched
         answer.problems.add(field="timeZone", message="is not a time zone")
     begin = max(request.anchor, request.cursor) or now_ms
     first = (max(begin, spec.start_after.ToMilliseconds() - 1) // HOUR_MS + 1) * HOUR_MS
-    if not answer.problems and spec.HasField("end_at") and spec.end_at.ToMilliseconds() < first:
+    if not answer.problems and not request.anchor and spec.HasField("end_at") and spec.end_at.ToMilliseconds() < first:
         answer.problems.add(field="endAt", message="is before the first fire")
     if not answer.problems:
         answer.fires.extend(first + index * HOUR_MS for index in range(request.count))

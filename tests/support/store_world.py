@@ -10,7 +10,7 @@ from easyq_chassis.errors import EasyQError
 from easyq_internal.store.v1.job_store_pb2 import NewJob
 from easyq_store.convert import jobs as convert_jobs
 from easyq_store.convert.notices import targets_of
-from easyq_store.convert.spec import policy_of
+from easyq_store.convert.spec import policy_of, same_request
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.decide import End
 from easyq_store.domain.logs import Piece
@@ -77,6 +77,7 @@ class World:
             share=self._share,
             policy_of=policy_of,
             targets_of=targets_of,
+            same_request=same_request,
             news=News(),
         )
         self.lost = LostRound(self.ctx, LostWatch(5.0))

@@ -1,8 +1,8 @@
 """Regexes that a task's whole name has to match, in time that no pattern can blow up.
 
 They are RE2's, which follows all ways through a pattern at once: a name of n characters takes at most n steps over the
-pattern's states. Python's own matcher goes back and tries again instead, which takes ages for some patterns, and holds
-the whole process meanwhile.
+pattern's states, and a pattern has a bounded number of those. Python's own matcher goes back and tries again instead,
+which takes ages for some patterns, and holds the whole process meanwhile.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import re2
 
 #: Most characters of a pattern.
 LONGEST = 1_024
-# Bytes that a compiled pattern may take: some 10,000 states, over which a name of 128 characters goes in milliseconds.
-# RE2 keeps the last 128 patterns by itself.
-_MOST_MEMORY = 256 * 1024
+#: Most states of a compiled pattern. The worst of 2,000 take a name of 128 characters 1 ms; more take as much longer.
+MOST_STATES = 2_000
+# Bytes that a compiled pattern may take, of which some are for what it learns while it matches. RE2 compiles no pattern
+# of many times `MOST_STATES` in it, and keeps the last 128 by itself.
+_MOST_MEMORY = 128 * 1024
 _SHOWN = 40
 # RE2 refuses more than 1,000 repeats, and takes a count of nine digits for plain characters.
 _DIGITS = 4
@@ -68,15 +70,20 @@ def _compiled(text: str) -> Any:
     # Only whether a name matches is ever asked, not where.
     options.never_capture = True
     try:
-        return re2.compile(text.encode(), options)
+        regex = re2.compile(text.encode(), options)
     except UnicodeEncodeError as error:
         raise ValueError("has characters that are none of Unicode's") from error
     except re2.error as error:
         raise ValueError(f"is no regex that RE2 takes: {_words(error)}") from error
+    if regex.programsize > MOST_STATES:
+        raise ValueError(f"is too large: it has {regex.programsize} states, of at most {MOST_STATES}")
+    return regex
 
 
 def _words(error: Exception) -> str:
     """What the library says, which quotes the pattern."""
     told = error.args[0]
     text = told.decode(errors="replace") if isinstance(told, bytes) else str(told)
+    if text.startswith("pattern too large"):
+        return f"pattern too large, of at most {MOST_STATES} states"
     return "".join(char if char.isprintable() else "?" for char in text[: 2 * _SHOWN])

@@ -203,14 +203,6 @@ def asked(spec: spec_pb2.JobSpec) -> bytes:
     return spec.SerializeToString(deterministic=True)
 
 
-def level(one: spec_pb2.JobSpec, other: spec_pb2.JobSpec) -> None:
-    """Gives both the parts that either has, in place: what is in them is compared, and not that they are there."""
-    for field, _ in (*one.ListFields(), *other.ListFields()):
-        if isinstance(getattr(one, field.name), (spec_pb2.Backoff, spec_pb2.Resources)):
-            for spec in (one, other):
-                getattr(spec, field.name).SetInParent()
-
-
 # -------------------------------------------------------------------------------------------------------- redaction
 
 

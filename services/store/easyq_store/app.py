@@ -24,7 +24,7 @@ from easyq_store.adapters.observed import ObservedPersistence
 from easyq_store.backends import persistence
 from easyq_store.config import StoreSettings
 from easyq_store.convert.notices import targets_of
-from easyq_store.convert.spec import policy_of
+from easyq_store.convert.spec import policy_of, same_request
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
 from easyq_store.domain.retention import Retention
@@ -66,6 +66,7 @@ class App:
             share=random.random,
             policy_of=policy_of,
             targets_of=targets_of,
+            same_request=same_request,
             news=News(),
         )
         self._server = GrpcServer(settings.listen)

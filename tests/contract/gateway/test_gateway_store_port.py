@@ -4,19 +4,24 @@ import asyncio
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from easyq.v1.execution_service_pb2 import GetExecutionRequest, ListExecutionsRequest
 from easyq.v1.farm_service_pb2 import SearchRequest
 from easyq.v1.job_pb2 import Execution, Job, Trigger
 from easyq.v1.job_service_pb2 import ListJobsRequest, StopJobResponse
 from easyq.v1.log_service_pb2 import FollowLogsRequest, LogPosition, ReadLogsRequest
+from easyq.v1.spec_pb2 import JobSpec, Pull, Resources
 from easyq.v1.task_service_pb2 import GetTaskRequest, ListTasksRequest
 from easyq_chassis import ids
 from easyq_chassis.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
 from easyq_gateway import convert
 from easyq_gateway.usecases.waits import waiting_executions
-from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, RetryJobRequest, StopJobRequest
+from easyq_internal.store.v1.job_store_pb2 import GetJobRequest, NewJob, PutJobRequest, RetryJobRequest, StopJobRequest
 from tests.contract.gateway.conftest import Ports, new_job, refused, spec
+
+# Merged into what was asked for.
+SPELLED_OUT = JobSpec(priority=0, pull=Pull.MISSING, privileged=False, resources=Resources()).SerializeToString()
 
 
 async def test_a_job_is_there_once_it_is_accepted(ports: Ports) -> None:
@@ -92,21 +97,44 @@ async def test_what_was_asked_for_is_known_again(ports: Ports) -> None:
 
 
 async def test_put_of_the_same_request(ports: Ports) -> None:
-    await ports.jobs.put_job(PutJobRequest(job=new_job(job_id="nightly", asked=b"asked")))
-    other_defaults = new_job(job_id="nightly", asked=b"asked", retries=3)
-    as_shown = new_job(job_id="nightly", asked=convert.asked(spec()), retries=3)
+    asked, other = (convert.asked(JobSpec(image="busybox:1", command=["true"], user=user)) for user in ("", "x"))
+    await ports.jobs.put_job(PutJobRequest(job=new_job(job_id="nightly", asked=asked)))
+    other_defaults = new_job(job_id="nightly", asked=asked, retries=3)
+    spelled_out = new_job(job_id="nightly", asked=convert.asked(JobSpec.FromString(asked + SPELLED_OUT)), retries=3)
+    as_shown = new_job(job_id="nightly", asked=convert.asked(spec()), timeout=Duration(seconds=5))
     for request in (
         PutJobRequest(job=other_defaults),
         PutJobRequest(job=as_shown),
         PutJobRequest(job=other_defaults, only_same=True, revision=1),
         PutJobRequest(job=as_shown, only_same=True),
+        PutJobRequest(job=spelled_out),
+        PutJobRequest(job=spelled_out, only_same=True),
     ):
         same = await ports.jobs.put_job(request)
         assert (same.created, same.job.revision, same.job.spec.retries) == (False, 1, 0)
-    for other in (new_job(job_id="nightly", asked=b"x"), new_job(asked=b"asked"), new_job("t", job_id="nightly")):
-        assert isinstance(await refused(ports.jobs.put_job(PutJobRequest(job=other, only_same=True))), NotFound)
-    changed = await ports.jobs.put_job(PutJobRequest(job=new_job(job_id="nightly", asked=b"x", retries=3)))
+    for unlike in (
+        new_job(job_id="nightly", asked=other, user="x"),
+        new_job(asked=asked),
+        new_job("t", job_id="nightly"),
+    ):
+        assert isinstance(await refused(ports.jobs.put_job(PutJobRequest(job=unlike, only_same=True))), NotFound)
+    newer = new_job(job_id="nightly", asked=other, retries=3, user="x")
+    changed = await ports.jobs.put_job(PutJobRequest(job=newer))
     assert (changed.job.revision, changed.job.spec.retries) == (2, 3)
+
+
+async def test_what_was_asked_for_is_learnt_from_a_repeat(ports: Ports) -> None:
+    asked = convert.asked(JobSpec(image="busybox:1", command=["true"]))
+    made = await ports.jobs.submit(new_job(job_id="nightly", key="k"))
+    await ports.jobs.submit(new_job(job_id="plain"))
+    before = await ports.jobs.get_job(GetJobRequest(task_id="mail", job_id="nightly"))
+    again = await ports.jobs.submit(new_job(key="k", asked=asked))
+    assert (again.job_id, again.replayed_asked) == (made.job_id, asked)
+    assert await ports.jobs.get_job(GetJobRequest(task_id="mail", job_id="nightly")) == before
+    for job_id in ("nightly", "plain"):
+        await ports.jobs.put_job(PutJobRequest(job=new_job(job_id=job_id, asked=asked)))
+        same = await ports.jobs.put_job(PutJobRequest(job=new_job(job_id=job_id, asked=asked, retries=3)))
+        assert (same.job.revision, same.job.spec.retries) == (1, 0)
 
 
 async def test_pages_are_complete_and_newest_first(ports: Ports) -> None:

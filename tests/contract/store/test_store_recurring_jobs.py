@@ -11,7 +11,7 @@ from easyq_chassis.errors import EasyQError, FailedPrecondition
 from easyq_internal.store.v1.job_store_pb2 import NewJob
 from easyq_store.convert import jobs as convert_jobs
 from easyq_store.convert.notices import targets_of
-from easyq_store.convert.spec import policy_of
+from easyq_store.convert.spec import policy_of, same_request
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.moves import Claim
 from easyq_store.domain.recurring import Fire, FireDecision, fire_id
@@ -41,6 +41,7 @@ class Rig:
             share=lambda: 0.0,
             policy_of=policy_of,
             targets_of=targets_of,
+            same_request=same_request,
             news=News(),
         )
 
@@ -208,3 +209,29 @@ async def test_one_series_at_a_time_whatever_comes_at_once(rig: Rig, overlap: Ov
     assert job is not None
     assert job.schedule is not None
     assert job.schedule.waiting is None
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+async def test_what_was_asked_for_is_learnt_from_a_repeat(rig: Rig, key: str) -> None:
+    new = replace(rig.new(Overlap.SKIP), idempotency_key=key)
+    await submit.submit(rig.ctx, [new])
+    before = await rig.store.reads.get_job("job")
+    assert before is not None
+    asked = JobSpec(image="echo:1", cron="* * * * *").SerializeToString(deterministic=True)
+    told = replace(new, asked=asked)
+    rig.machine.wall += 1_000
+    for _ in range(2):
+        if key:
+            (answer,) = await submit.submit(rig.ctx, [replace(told, job_id="unused", execution_id="unused")])
+            assert isinstance(answer, submit.Accepted)
+            assert (answer.job_id, answer.replayed_asked) == ("job", asked)
+        else:
+            assert not (await put.put_job(rig.ctx, told, 0)).created
+        assert await rig.store.reads.get_job("job") == replace(before, asked=asked, write_no=before.write_no + 1)
+    # The defaults are others now.
+    newer = replace(rig.new(Overlap.SKIP, retries=7), asked=asked)
+    spelled = JobSpec.FromString(asked)
+    spelled.overlap = Overlap.SKIP
+    await put.put_job(rig.ctx, newer, 0)
+    await put.put_job(rig.ctx, replace(newer, asked=spelled.SerializeToString(deterministic=True)), 0)
+    assert await rig.store.reads.get_job("job") == replace(before, asked=asked, write_no=before.write_no + 1)

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import json_format
 
 from easyq.v1 import job_service_pb2 as api
+from easyq.v1.job_pb2 import Job
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.clock import SystemClock
@@ -25,6 +26,15 @@ TIMED = {**PLAIN, "startIn": "60s"}
 WINDOW = {**PLAIN, "cron": "@hourly", "endAt": "2030-03-17T20:00:00Z"}
 AFTER = 1_931_000_000_000  # ms, the year 2031
 OTHERS = Defaults(retries=7, backoff_min_ms=5_000, infra_retries=1, overlap="ALLOW", time_zone="Asia/Tokyo")
+SPELLED_OUT = [
+    {"pull": "MISSING"},
+    {"priority": 0},
+    {"privileged": False},
+    {"stopGrace": "10s"},
+    {"backoff": {"min": "1s"}},
+    {"backoff": {}},
+    {"resources": {}},
+]
 
 Told = dict[str, Any]
 Post = Callable[[Client, Told], Awaitable[tuple[str, bool] | tuple[str, list[str]]]]
@@ -102,9 +112,14 @@ def batch_item(spec: Told, key: str = "k") -> api.BatchItem:
 ways = pytest.mark.parametrize("post", [by_rest, by_grpc, by_batch, by_batch_of_grpc, by_stream])
 
 
-def change_defaults(gateway: Client) -> None:
-    gateway.app._defaults.base = OTHERS
+def change_defaults(gateway: Client, defaults: Defaults = OTHERS) -> None:
+    gateway.app._defaults.base = defaults
     gateway.app._defaults.set_rules(())
+
+
+def forget_asked(gateway: Client, job_id: str) -> None:
+    """As if an older version had made the job."""
+    gateway.store.first_asked[job_id] = gateway.store.asked[job_id] = b""
 
 
 @pytest.fixture
@@ -184,14 +199,65 @@ async def test_a_default_that_is_spelled_out_is_the_same(gateway: Client, post: 
 @ways
 async def test_a_job_of_an_older_version_is_compared_with_its_defaults(gateway: Client, post: Post) -> None:
     job_id, _ = await post(gateway, PLAIN)
-    gateway.store.first_asked[job_id] = b""
-    assert await post(gateway, PLAIN) == (job_id, True)
+    forget_asked(gateway, job_id)
     assert await post(gateway, {**PLAIN, "retries": 2}) == ("IDEMPOTENCY_CONFLICT", ["spec.retries"])
+    was = gateway.app._defaults.base
     change_defaults(gateway)
     reason, fields = await post(gateway, PLAIN)
     assert reason == "IDEMPOTENCY_CONFLICT"
     assert isinstance(fields, list)
     assert "spec.retries" in fields
+    # A repeat that is seen while it comes to the same is learnt from.
+    change_defaults(gateway, was)
+    assert await post(gateway, PLAIN) == (job_id, True)
+    change_defaults(gateway)
+    assert await post(gateway, PLAIN) == (job_id, True)
+
+
+@ways
+@pytest.mark.parametrize("spelled", SPELLED_OUT, ids=str)
+async def test_a_default_that_is_spelled_out_is_the_same_although_another_is_not(
+    gateway: Client, post: Post, spelled: Told
+) -> None:
+    job_id, _ = await post(gateway, PLAIN)
+    change_defaults(gateway, Defaults(retries=7))
+    assert await post(gateway, {**PLAIN, **spelled}) == (job_id, True)
+    assert await post(gateway, {**PLAIN, **spelled, "retries": 7}) == ("IDEMPOTENCY_CONFLICT", ["spec.retries"])
+
+
+async def test_a_default_that_is_not_spelled_out_any_more_is_the_same_although_the_window_is_over(
+    gateway: Client, pass_time: Callable[[], None]
+) -> None:
+    spelled = {**WINDOW, "priority": 0, "stopGrace": "10s", "timeZone": "UTC", "backoff": {"min": "1s"}}
+    job_id, _ = await by_rest(gateway, spelled)
+    await put(gateway, spelled)
+    gateway.store.jobs["nightly"].state = Job.EXPIRED
+    change_defaults(gateway, Defaults(retries=7))
+    pass_time()
+    for post in (by_rest, by_grpc, by_batch, by_batch_of_grpc, by_stream):
+        assert await post(gateway, WINDOW) == (job_id, True)
+    assert (await put(gateway, WINDOW))["job"]["revision"] == 1
+
+
+@ways
+@pytest.mark.parametrize("spelled", [*SPELLED_OUT, {"timeZone": "UTC"}, {"overlap": "SKIP"}], ids=str)
+async def test_a_repeat_with_a_default_spelled_out_is_answered_although_its_window_is_over(
+    gateway: Client, post: Post, spelled: Told, pass_time: Callable[[], None]
+) -> None:
+    job_id, _ = await post(gateway, WINDOW)
+    # Its last hour has begun.
+    gateway.behind.schedulers[0].now_ms = 1_900_000_000_000 + 3 * 3_600_000
+    assert await post(gateway, {**WINDOW, **spelled}) == (job_id, True)
+    pass_time()
+    assert await post(gateway, {**WINDOW, **spelled}) == (job_id, True)
+    assert await post(gateway, {**WINDOW, **spelled, "retries": 1}) == ("INVALID_FIELDS", ["spec.endAt"])
+
+
+async def test_a_repeat_of_what_never_was_an_image_is_refused(gateway: Client) -> None:
+    for method, path in (("POST", "/tasks/mail"), ("PUT", "/tasks/mail/jobs/nightly")):
+        answer = await gateway.call(method, path, {**WINDOW, "image": "Not:an:image"}, Idempotency_Key="k")
+        assert (answer.status, list(answer.fields)) == (400, ["spec.image"])
+    assert gateway.store.calls == []
 
 
 async def test_what_never_fitted_asks_nobody(gateway: Client) -> None:
@@ -290,6 +356,7 @@ async def test_a_put_again_is_answered_although_its_window_is_over(
     gateway: Client, pass_time: Callable[[], None]
 ) -> None:
     await put(gateway, WINDOW)
+    gateway.store.jobs["nightly"].state = Job.EXPIRED
     pass_time()
     change_defaults(gateway)
     for query in ("", "?revision=1"):
@@ -305,6 +372,35 @@ async def test_a_put_again_is_answered_although_its_window_is_over(
         answer = await gateway.call("PUT", path, spec)
         assert (answer.status, list(answer.fields)) == (400, ["spec.endAt"])
     assert list(gateway.store.jobs) == ["nightly"]
+
+
+@pytest.mark.parametrize("spelled", SPELLED_OUT, ids=str)
+async def test_a_put_with_a_default_spelled_out_changes_nothing_although_another_is_not(
+    gateway: Client, spelled: Told, pass_time: Callable[[], None]
+) -> None:
+    await put(gateway, WINDOW)
+    change_defaults(gateway, Defaults(retries=7))
+    for more in (spelled, {**spelled, "timeZone": "UTC"}):
+        assert (await put(gateway, {**WINDOW, **more}))["job"]["revision"] == 1
+        by_grpc = await JobServiceStub(gateway.channel).PutJob(
+            api.PutJobRequest(task_id="mail", job_id="nightly", spec=message({**WINDOW, **more}))
+        )
+        assert (by_grpc.created, by_grpc.job.revision) == (False, 1)
+    # It has ended, so that only the same is answered.
+    gateway.store.jobs["nightly"].state = Job.EXPIRED
+    pass_time()
+    for more in (spelled, {"timeZone": "UTC"}):
+        assert (await put(gateway, {**WINDOW, **more}))["job"]["revision"] == 1
+    answer = await gateway.call("PUT", "/tasks/mail/jobs/nightly", {**WINDOW, **spelled, "retries": 7})
+    assert (answer.status, list(answer.fields)) == (400, ["spec.endAt"])
+
+
+async def test_a_put_of_a_job_of_an_older_version_is_learnt_from(gateway: Client) -> None:
+    await put(gateway, PLAIN)
+    forget_asked(gateway, "nightly")
+    await put(gateway, PLAIN)
+    change_defaults(gateway)
+    assert (await put(gateway, PLAIN))["job"]["revision"] == 1
 
 
 async def test_a_put_with_kept_secrets_is_known_again(gateway: Client) -> None:
@@ -327,14 +423,38 @@ async def test_a_window_without_a_fire_is_refused_everywhere(gateway: Client) ->
     assert gateway.store.jobs == {}
 
 
-async def test_a_put_counts_from_where_the_times_of_the_job_are_counted(gateway: Client) -> None:
-    def anchors() -> list[int]:
-        return [asked.anchor for asked in gateway.behind.schedulers[0].previews]
-
+@pytest.mark.parametrize("state", [Job.ACTIVE, Job.PAUSED])
+async def test_a_put_that_keeps_the_times_is_not_refused_for_them(
+    gateway: Client, state: Job.State.ValueType, pass_time: Callable[[], None]
+) -> None:
+    scheduler = gateway.behind.schedulers[0]
     await put(gateway, WINDOW)
-    anchor = gateway.store.jobs["nightly"].schedule.anchor.ToMilliseconds()
-    await put(gateway, {**WINDOW, "priority": 1})
-    await put(gateway, {**WINDOW, "cron": "@daily"})
-    await put(gateway, {**PLAIN, "cron": "@daily"})
-    assert anchors() == [0, anchor, 0, 0]
-    assert anchor > 0
+    job = gateway.store.jobs["nightly"]
+    job.state = state
+    gateway.store.calls.clear()
+    await put(gateway, {**WINDOW, "retries": 1})
+    assert "GetJob" not in gateway.store.calls
+    # It has had its last fire, and then its window is over; the run goes on.
+    scheduler.now_ms = 1_900_000_000_000 + 3 * 3_600_000
+    assert (await put(gateway, {**WINDOW, "retries": 2}))["job"]["revision"] == 3
+    assert scheduler.previews[-1].anchor == job.schedule.anchor.ToMilliseconds() > 0
+    pass_time()
+    by_grpc = await JobServiceStub(gateway.channel).PutJob(
+        api.PutJobRequest(task_id="mail", job_id="nightly", spec=message({**WINDOW, "retries": 3}))
+    )
+    assert (by_grpc.job.revision, by_grpc.job.spec.retries) == (4, 3)
+    for change, fields in (
+        ({"cron": "@daily"}, ["spec.endAt"]),
+        ({"endAt": "2030-03-17T20:30:00Z"}, ["spec.endAt"]),
+        ({"timeZone": "Asia/Tokyo"}, ["spec.endAt"]),
+        ({"retries": -1}, ["spec.retries", "spec.endAt"]),
+        ({"image": "a b"}, ["spec.image", "spec.endAt"]),
+        ({"envs": {"EASYQ_A": "1"}}, ["spec.envs"]),
+    ):
+        answer = await gateway.call("PUT", "/tasks/mail/jobs/nightly", {**WINDOW, **change})
+        assert answer.status == 400
+        assert [field.partition("[")[0] for field in answer.fields] == fields
+    change_defaults(gateway)  # another time zone
+    answer = await gateway.call("PUT", "/tasks/mail/jobs/nightly", {**WINDOW, "retries": 5})
+    assert (answer.status, list(answer.fields)) == (400, ["spec.endAt"])
+    assert job.revision == 4

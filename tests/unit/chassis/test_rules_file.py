@@ -70,6 +70,8 @@ async def test_a_signal_has_it_read_at_once(watched: Watched) -> None:
         ("[default]\n", "default must be written as [[default]]"),
         ("#" * (1024 * 1024 + 1), "it has more than"),
         ("a" * 5000, "is wrong"),
+        ("\n" + "a." * 100_000 + "b = 1", "line 2: a key has more than 8 parts"),
+        ("a = " + "[" * 100_000, "line 1: more than 16 arrays or tables in each other"),
     ],
 )
 async def test_a_wrong_file_is_refused_and_the_old_rules_stay(watched: Watched, text: str, why: str) -> None:
@@ -80,6 +82,12 @@ async def test_a_wrong_file_is_refused_and_the_old_rules_stay(watched: Watched, 
     assert watched.taken == [["a"]]
     watched.write(GOOD.replace('"a"', '"c"'))
     await eventually(lambda: watched.taken == [["a"], ["c"]])
+    assert watched.file.problem == ""
+
+
+async def test_the_mark_that_some_editors_write_is_no_part_of_it(watched: Watched) -> None:
+    watched.write("\ufeff" + GOOD.replace('"a"', '"b"'))
+    await eventually(lambda: watched.taken == [["a"], ["b"]])
     assert watched.file.problem == ""
 
 

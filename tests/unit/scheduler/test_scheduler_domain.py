@@ -112,10 +112,10 @@ def test_a_window_without_a_fire_is_refused_by_its_fields(
 def test_a_window_without_a_fire_tells_when_the_first_would_be() -> None:
     rules = Rules(schedule=Schedule(expression="0 3 * * *", job_id="j"), end_at_ms=NIGHT, misfire_deadline_ms=1)
     (refusal,) = window_problems(State(cursor_ms=NIGHT), rules, NIGHT)
-    assert refusal.problem == "is before the first fire (2024-10-04 03:00:00 UTC), so that the job would never run"
+    assert refusal.problem == "is before the next fire (2024-10-04 03:00:00 UTC), so that none is left"
     last_day = Rules(schedule=Schedule(expression="@yearly", job_id="j"), misfire_deadline_ms=1)
     (refusal,) = window_problems(State(cursor_ms=LATEST_MS), last_day, LATEST_MS)
-    assert refusal.problem == "is before the first fire, so that the job would never run"
+    assert refusal.problem == "is before the next fire, so that none is left"
 
 
 def test_hashed_times_are_judged_once_the_id_is_known() -> None:

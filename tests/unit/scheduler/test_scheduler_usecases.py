@@ -345,6 +345,10 @@ def test_a_preview_stores_nothing_and_tells_what_is_wrong() -> None:
     every = PreviewScheduleRequest(spec=JobSpec(cron="@every 1h"), anchor=noon - 1_800_000)
     every.spec.end_at.FromMilliseconds(noon + 1_800_000)
     assert not preview_schedule(every, noon).problems
+    # It is there, and has had its last fire.
+    every.spec.end_at.FromMilliseconds(noon + 1)
+    assert not preview_schedule(every, noon).problems
+    assert not preview_schedule(every, noon).fires
     every.anchor = 0
     assert [one.field for one in preview_schedule(every, noon).problems] == ["endAt"]
     asked.spec.cron = "0 3 * *"

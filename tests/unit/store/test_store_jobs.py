@@ -1,12 +1,13 @@
 """Submit, put, retry, stop."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from easyq.v1.spec_pb2 import Backoff
+from easyq.v1.spec_pb2 import Backoff, JobSpec
 from easyq_chassis.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
 from easyq_store.domain.states import ExecutionState, JobState, Trigger
 from easyq_store.usecases import retry, stop, submit
@@ -14,6 +15,11 @@ from tests.support.store_records import T0
 from tests.support.store_world import World, exited
 
 SOON: dict[str, Any] = {"start_in": Duration(seconds=60)}
+
+
+def asked(**fields: Any) -> bytes:
+    """What a client asks for; `World.new` makes what it comes to."""
+    return JobSpec(image="echo:1", **fields).SerializeToString(deterministic=True)
 
 
 async def test_a_job_for_now_is_queued_at_once(world: World) -> None:
@@ -71,26 +77,26 @@ async def test_a_known_idempotency_key_gets_the_first_answer(world: World) -> No
 
 
 async def test_what_was_asked_for_with_a_key_outlives_newer_specs(world: World) -> None:
-    await world.submit("one", key="k", asked=b"first")
-    await world.put("one", asked=b"second", command=["changed"])
-    assert world.job("one").asked == b"second"
-    (result,) = await submit.submit(world.ctx, [world.new("two", key="k", asked=b"first")])
+    await world.submit("one", key="k", asked=asked())
+    await world.put("one", asked=asked(user="second"), user="second")
+    assert world.job("one").asked == asked(user="second")
+    (result,) = await submit.submit(world.ctx, [world.new("two", key="k", asked=asked())])
     assert isinstance(result, submit.Accepted)
-    assert (result.job_id, result.replayed_asked) == ("one", b"first")
+    assert (result.job_id, result.replayed_asked) == ("one", asked())
     await world.submit("old", key="old")
-    (result,) = await submit.submit(world.ctx, [world.new("newer", key="old", asked=b"first")])
+    (result,) = await submit.submit(world.ctx, [world.new("newer", key="old", asked=asked())])
     assert isinstance(result, submit.Accepted)
     assert (result.job_id, result.replayed_asked) == ("old", None)
 
 
 @pytest.mark.parametrize("spec", [{}, {"cron": "@hourly"}], ids=["plain", "recurring"])
 async def test_what_was_submitted_is_found_and_nothing_is_made(world: World, spec: dict[str, Any]) -> None:
-    first = await world.submit("one", key="k", asked=b"first", **spec)
+    first = await world.submit("one", key="k", asked=asked(), **spec)
     before = world.store.tables.copy()
     by_ids = await submit.find_submitted(world.ctx, world.new("one"))
     assert (by_ids.job_id, by_ids.execution_id, by_ids.replayed_spec) == ("one", first, None)
     by_key = await submit.find_submitted(world.ctx, world.new("", key="k"))
-    assert (by_key.job_id, by_key.execution_id, by_key.replayed_asked) == ("one", first, b"first")
+    assert (by_key.job_id, by_key.execution_id, by_key.replayed_asked) == ("one", first, asked())
     assert by_key.replayed_spec == world.new(**spec).spec
     # Its id is somebody's, and its key is that of another job.
     await world.submit("two")
@@ -126,36 +132,100 @@ async def test_put_of_the_same_spec_changes_nothing(world: World) -> None:
 
 async def test_put_of_what_was_asked_for_before_changes_nothing_whatever_it_comes_to_now(world: World) -> None:
     await world.hello()
-    await world.put(asked=b"asked", retries=1)
+    told, other = asked(), asked(user="other")
+    await world.put(asked=told, retries=1)
     await world.run(world.attempts()[0].execution_id)
     await world.say(world.attempts()[0].execution_id, exited(0))
     before = world.store.tables.copy()
     shown = world.job().spec
-    for asked, only_same in ((b"asked", False), (b"asked", True), (shown, False), (shown, True)):
-        again = await world.put(asked=asked, retries=2, execution_id="unused", only_same=only_same)
+    for again_asked, only_same in ((told, False), (told, True), (shown, False), (shown, True)):
+        again = await world.put(asked=again_asked, retries=2, execution_id="unused", only_same=only_same)
         assert (again.created, again.ready) == (False, None)
         assert world.store.tables == before
     with pytest.raises(Aborted):
-        await world.put(asked=b"asked", retries=2, revision=5)
-    await world.put(asked=b"other", retries=2, execution_id="second")
+        await world.put(asked=told, retries=2, revision=5)
+    await world.put(asked=other, retries=2, user="other", execution_id="second")
     assert world.job().revision == 2
     assert world.states() == "QUEUED SUCCEEDED QUEUED"
 
 
 async def test_put_of_only_the_same_changes_nothing(world: World) -> None:
     with pytest.raises(NotFound):
-        await world.put(asked=b"asked", only_same=True)
-    await world.put(asked=b"asked")
-    await world.put("old")
+        await world.put(asked=asked(), only_same=True)
+    await world.put(asked=asked(), retries=1)
+    await world.put("old", retries=1)
     before = world.store.tables.copy()
-    for job_id, asked in (("job", b"other"), ("job", b""), ("old", b""), ("old", b"asked")):
+    for job_id, told in (("job", asked(user="a")), ("job", b""), ("old", b""), ("old", asked(retries=2))):
         with pytest.raises(NotFound):
-            await world.put(job_id, asked=asked, only_same=True)
+            await world.put(job_id, asked=told, only_same=True, retries=2, user="a")
     with pytest.raises(NotFound):
-        await world.put(asked=b"asked", task="other", only_same=True)
+        await world.put(asked=asked(), task="other", only_same=True)
     with pytest.raises(Aborted):
-        await world.put(asked=b"asked", revision=2, only_same=True)
+        await world.put(asked=asked(), revision=2, only_same=True)
+    for job_id in ("job", "old"):
+        assert not (await world.put(job_id, asked=asked(user=""), retries=1, only_same=True)).created
     assert world.store.tables == before
+
+
+SPELLED_OUT: list[dict[str, Any]] = [{"stop_grace": Duration(seconds=10)}, {"backoff": Backoff()}, {"init": False}]
+
+
+@pytest.mark.parametrize("spelled", SPELLED_OUT, ids=str)
+async def test_put_with_a_default_spelled_out_is_the_same_although_another_is_not(
+    world: World, spelled: dict[str, Any]
+) -> None:
+    came_to: dict[str, Any] = {"stop_grace": Duration(seconds=10), "backoff": Backoff(factor=2), "init": False}
+    await world.put(asked=asked(), retries=1, **came_to)
+    before = world.store.tables.copy()
+    for only_same in (False, True):
+        await world.put(asked=asked(**spelled), retries=2, only_same=only_same, **came_to)
+        assert world.store.tables == before
+    await world.put(asked=asked(retries=2, **spelled), retries=2, **came_to)
+    assert world.job().revision == 2
+
+
+async def test_put_learns_what_was_asked_for_where_that_was_not_told(world: World) -> None:
+    await world.submit(retries=1)
+    before = world.job()
+    # What is shown, what comes to something else, and a question tell nothing.
+    await world.put(asked=before.spec, retries=1)
+    await world.put(asked=asked(), retries=1, only_same=True)
+    assert world.job() == before
+    world.machine.wall += 1_000
+    again = await world.put(asked=asked(), retries=1)
+    assert (again.created, again.ready) == (False, None)
+    assert world.job() == replace(before, asked=asked(), write_no=before.write_no + 1)
+    await world.put(asked=asked(retries=1), retries=1)
+    await world.put(asked=asked(), retries=2)
+    assert world.job() == replace(before, asked=asked(), write_no=before.write_no + 1)
+
+
+async def test_a_repeat_by_key_learns_what_was_asked_for_where_that_was_not_told(world: World) -> None:
+    await world.submit("one", key="k", retries=1)
+    before = world.job("one")
+    await submit.submit(world.ctx, [world.new("two", key="k", asked=asked(), retries=2)])
+    assert world.job("one") == before
+    (result,) = await submit.submit(world.ctx, [world.new("two", key="k", asked=asked(), retries=1)])
+    assert isinstance(result, submit.Accepted)
+    assert (result.job_id, result.replayed_asked) == ("one", asked())
+    assert world.job("one") == replace(before, asked=asked(), write_no=before.write_no + 1)
+    # The key is that of another revision than the present one.
+    await world.submit("old", key="old", retries=1)
+    await world.put("old", retries=2)
+    await submit.submit(world.ctx, [world.new("two", key="old", asked=asked(), retries=2)])
+    assert world.job("old").asked is None
+
+
+async def test_what_is_learnt_is_of_the_spec_that_was_seen(world: World) -> None:
+    await world.put(retries=1)
+    seen = world.job()
+    newer: dict[str, Any]
+    # It was learnt by somebody else, and then the spec is another.
+    for newer in ({"retries": 1, "asked": asked(init=False)}, {"retries": 2}):
+        await world.put(**newer)
+        there = world.job()
+        await world.ctx.store.run(lambda steps: submit.learn_asked(steps, seen, world.new(asked=asked(), retries=1)))
+        assert world.job() == there
 
 
 async def test_put_reaches_what_waits(world: World) -> None:

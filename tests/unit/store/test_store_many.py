@@ -1,11 +1,13 @@
 """Stop, retry and delete by selection, page by page."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from easyq_chassis.errors import InvalidArgument
+from easyq_store.domain import selection as which
 from easyq_store.domain.selection import Selection, bound
 from easyq_store.domain.states import FailureReason, JobState
 from easyq_store.usecases import many
@@ -113,6 +115,32 @@ async def test_no_pattern_holds_the_store(world: World) -> None:
         await failed(world, f"job-{end}", task="a" * 127 + end)
     (page,) = await all_pages(world, many.delete_many, Selection(task_pattern="([a-z]+-?)+"), dry_run=True)
     assert page.matched == 1
+
+
+async def test_others_come_in_between_slow_matches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matching holds the whole process: however long each one takes, nobody waits for more than a few of them."""
+    for number in range(40):
+        await world.submit(f"job-{number}", task=f"task-{number}")
+    time = came_in = 0.0
+
+    def slow(_: str) -> bool:
+        nonlocal time
+        time += 0.002
+        return True
+
+    async def come_in() -> None:
+        nonlocal came_in
+        while True:
+            came_in += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(many, "monotonic", lambda: time)
+    monkeypatch.setattr(which, "task_test", lambda _: slow)
+    other = asyncio.create_task(come_in())
+    (page,) = await all_pages(world, many.stop_many, Selection(task_pattern="t.*"), dry_run=True)
+    other.cancel()
+    assert page.matched == 40
+    assert came_in >= 20
 
 
 async def test_the_error_queue_is_retried_once_each(world: World) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from easyq_chassis.rules_file import contract
 from easyq_supervisor.domain import options as options_module
+from easyq_supervisor.domain.checks import without_secret
 from easyq_supervisor.domain.hosts import DockerHost, Offer, check_hosts, deserted, read_docker_host
 from easyq_supervisor.domain.options import OptionError, Options
 from easyq_supervisor.domain.rules import Rules, Table, read_limit, read_pool
@@ -66,6 +67,22 @@ def test_what_is_no_docker_host(text: str) -> None:
         read_docker_host(text)
     with pytest.raises(ValueError, match="neither a text nor a table"):
         read_docker_host(3)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("tcp://h:1", "tcp://h:1"),
+        ("gpu=http://me:pa ss@h:1/", "gpu=http://***@h:1/"),
+        ("tcp://me:p@s://s@h", "tcp://***@h"),
+        ("me:pass@h", "***@h"),
+        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
+        ("/run/a@b.sock", "/run/a@b.sock"),
+        ("", ""),
+    ],
+)
+def test_passwords_are_not_shown(address: str, shown: str) -> None:
+    assert without_secret(address) == shown
 
 
 def test_nothing_asked_for_is_the_defaults() -> None:
@@ -129,6 +146,8 @@ def test_flags_win_over_the_file_and_lists_are_replaced_whole() -> None:
         ({"limit": ["a=1", "a=2"]}, r"f: limit\[1\].pattern 'a' is there twice"),
         ({"docker-host": ["gpu=unix:///s"]}, "no pool is named 'gpu' \\(for unix:///s\\)"),
         ({"docker-host": ["unix:///s", "unix:///s"]}, "unix:///s is named twice"),
+        ({"docker-host": ["tcp://me:pass@h:1", "tcp://me:pass@h:1"]}, r"tcp://\*\*\*@h:1 is named twice"),
+        ({"docker-host": ["gpu=tcp://me:pass@h:1"]}, r"no pool is named 'gpu' \(for tcp://\*\*\*@h:1\)"),
     ],
 )
 def test_mistakes_are_told_by_name(file: dict[str, Any], said: str) -> None:

@@ -17,8 +17,9 @@ _KINDS = {
 
 
 def read_text(path: Path) -> str:
-    """The file's text. Raises OSError; and ValueError, in words that follow on its name, for what can't be one.
+    """The file's text, without the mark (BOM) that some editors put before it.
 
+    Raises OSError; and ValueError, in words that follow on its name, for what can't be one.
     It never waits, whatever stands there: a FIFO would have its reader wait for a writer, for ever.
     """
     # Looked at before it is opened, which may have effects of its own, and after, since it may have been replaced.
@@ -36,7 +37,7 @@ def read_text(path: Path) -> str:
         raise ValueError(f"line {line}: it is not UTF-8 (byte 0x{data[error.start]:02x})") from error
     if "\0" in text:
         raise ValueError(f"line {text.count(chr(10), 0, text.index(chr(0))) + 1}: it has a NUL byte, and is no text")
-    return text
+    return text.removeprefix("\ufeff")
 
 
 def _require_regular(found: os.stat_result) -> None:

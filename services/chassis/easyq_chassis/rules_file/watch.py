@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
-from easyq_chassis.rules_file import contract
+from easyq_chassis.rules_file import contract, toml
 from easyq_chassis.rules_file.reading import read_text
 
 R = TypeVar("R")
@@ -245,7 +244,7 @@ def note_beside(rules: Path) -> Path:
 
 
 def _checked(text: str) -> dict[str, Any]:
-    document = tomllib.loads(text)
+    document = toml.read(text)
     try:
         contract.check(document)
     except contract.RuleProblem as problem:

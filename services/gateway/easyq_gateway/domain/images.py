@@ -50,6 +50,15 @@ def parse_image(text: str) -> ImageReference:
     return ImageReference(registry=registry, name=name, tag=tag, digest=digest)
 
 
+def is_image(text: str) -> bool:
+    """Whether it can be split."""
+    try:
+        parse_image(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _split_registry(head: str) -> tuple[str, str]:
     first, slash, rest = head.partition("/")
     if not slash or not (first == "localhost" or "." in first or ":" in first or first.lower() != first):

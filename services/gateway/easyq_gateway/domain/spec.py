@@ -178,6 +178,6 @@ def _check_schedule(facts: SpecFacts, now_ms: int) -> Iterator[Problem]:
     if facts.end_at_ms is None:
         return
     if facts.end_at_ms <= now_ms:
-        yield Problem(path="endAt", message="is in the past, so that the job would never run")
+        yield Problem(path="endAt", message="is in the past, so that no fire is left")
     elif facts.start_after_ms is not None and facts.end_at_ms <= facts.start_after_ms:
         yield Problem(path="endAt", message="is not after startAfter, so that the job would never run")

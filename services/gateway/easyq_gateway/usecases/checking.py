@@ -12,6 +12,7 @@ from easyq_chassis.clock import Clock
 from easyq_gateway import convert
 from easyq_gateway.codec.rules import SchemaRules
 from easyq_gateway.codec.wellformed import check_message
+from easyq_gateway.domain.images import is_image
 from easyq_gateway.domain.problems import Problem, Problems, member_path, merge
 from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.domain.spec import check_spec
@@ -46,12 +47,12 @@ class Checker:
             return []
         return merge(found, unsound, broken, semantic)
 
-    def fits_schema(self, request: Message, found: Sequence[Problem] = ()) -> bool:
+    def fits_schema(self, request: Any, found: Sequence[Problem] = ()) -> bool:
         """Whether nothing speaks against a request but what may change: the clock, the settings."""
         unsound = Problems()
         check_message(request, "", unsound)
         self._rules.check(request, "", unsound)
-        return not found and not unsound
+        return not found and not unsound and is_image(request.spec.image)
 
     def resolve(self, task_id: str, spec: spec_pb2.JobSpec) -> None:
         """Sets every default of a checked spec of that task, in place."""

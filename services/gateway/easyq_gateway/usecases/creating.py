@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from easyq.v1 import job_service_pb2, spec_pb2
+from easyq_chassis import wishes
 from easyq_chassis.errors import AlreadyExists, FieldProblem, InvalidArgument, NotFound
 from easyq_gateway import convert
 from easyq_gateway.codec.encode import to_tree
@@ -105,13 +106,14 @@ class Creating:
         """The answer for a request that is refused now and was accepted with its idempotency key before, if it was."""
         if not request.idempotency_key or not self._checker.fits_schema(request, found):
             return None
-        return await self._known(
-            job_store_pb2.NewJob(
-                task_id=request.task_id,
-                idempotency_key=request.idempotency_key,
-                asked=convert.asked(request.spec),
-            )
+        job = job_store_pb2.NewJob(
+            task_id=request.task_id,
+            spec=request.spec,
+            idempotency_key=request.idempotency_key,
+            asked=convert.asked(request.spec),
         )
+        self._checker.resolve(job.task_id, job.spec)
+        return await self._known(job)
 
     async def _known(self, job: job_store_pb2.NewJob) -> job_service_pb2.CreateJobResponse | None:
         """The answer for a job that is there: by its ids, or by its key if the same was asked for with it."""
@@ -120,7 +122,7 @@ class Creating:
         except NotFound:
             return None
         replayed = accepted.HasField("replayed_spec")
-        if replayed and (not job.asked or job.asked != accepted.replayed_asked):
+        if replayed and any(one.ListFields() for one in _differences(job, accepted)):
             return None
         return self._response(job.task_id, accepted, replayed)
 
@@ -140,20 +142,23 @@ class Creating:
 
 
 def _require_same(job: job_store_pb2.NewJob, known: job_store_pb2.SubmitAccepted) -> None:
-    """The same was asked for, or it comes to the same with today's defaults. Raises `AlreadyExists` otherwise."""
+    """The same was asked for, or it comes to the same. Raises `AlreadyExists`, with the fields, otherwise."""
     if job.spec == known.replayed_spec:
         return
-    spec, stored = job.spec, known.replayed_spec
-    if job.asked and known.replayed_asked:
-        # What differs between the requests, and not between the defaults of then and now.
-        spec, stored = (spec_pb2.JobSpec.FromString(one) for one in (job.asked, known.replayed_asked))
-        convert.level(spec, stored)
-        if spec == stored:
-            return
-    one: Any = to_tree(spec)
+    asked, stored = _differences(job, known)
+    if not asked.ListFields() and not stored.ListFields():
+        return
+    one: Any = to_tree(asked)
     paths = list(differing(one, to_tree(stored), "spec", _MAPS))[:MOST_FIELDS] or ["spec"]
     raise AlreadyExists(
         f"the idempotency key was used with another spec; different are {', '.join(paths[:4])}",
         reason="IDEMPOTENCY_CONFLICT",
         fields=[FieldProblem(field=path, message=_DIFFERS) for path in paths],
     )
+
+
+def _differences(
+    job: job_store_pb2.NewJob, known: job_store_pb2.SubmitAccepted
+) -> tuple[spec_pb2.JobSpec, spec_pb2.JobSpec]:
+    stored = wishes.wish(known.replayed_asked, known.replayed_spec)
+    return wishes.differences(wishes.wish(job.asked, job.spec), stored)

@@ -82,13 +82,12 @@ class Replacing:
             task_id=request.task_id,
             job_id=request.job_id,
             execution_id=execution_id,
+            spec=request.spec,
             asked=convert.asked(request.spec),
         )
         try:
-            anchor = await self._anchor(request, found)
-            await self._schedules.require(request, found, job_id=request.job_id, anchor=anchor)
-            self._checker.resolve(request.task_id, request.spec)
-            job.spec.CopyFrom(request.spec)
+            await self._require(request, found)
+            self._checker.resolve(job.task_id, job.spec)
             answer = await self._admitting.put(job_store_pb2.PutJobRequest(job=job, revision=revision))
         except InvalidArgument:
             same = await self._same(job, revision) if self._checker.fits_schema(request, found) else None
@@ -99,15 +98,25 @@ class Replacing:
 
     async def _same(self, job: job_store_pb2.NewJob, revision: int) -> job_store_pb2.PutJobResponse | None:
         """The job as it is, if the same was asked for when the clock, or the settings, did not speak against it yet."""
-        job.ClearField("spec")
+        self._checker.resolve(job.task_id, job.spec)
         asked = job_store_pb2.PutJobRequest(job=job, revision=revision, only_same=True)
         try:
             return await self._store.put_job(asked)
         except NotFound:
             return None
 
+    async def _require(self, request: job_service_pb2.PutJobRequest, found: Sequence[Problem]) -> None:
+        try:
+            await self._schedules.require(request, found, job_id=request.job_id)
+        except InvalidArgument:
+            anchor = await self._anchor(request, found)
+            if not anchor:
+                raise
+            # Times that stay are not refused, though there may be no further fire.
+            await self._schedules.require(request, found, job_id=request.job_id, anchor=anchor)
+
     async def _anchor(self, request: job_service_pb2.PutJobRequest, found: Sequence[Problem]) -> int:
-        """From when the times of a job with a window are counted (ms): it is there, and they stay; or 0: from now."""
+        """From when the times of a job with a window are counted (ms), if it is there, and they stay; 0 otherwise."""
         if not request.spec.HasField("end_at") or not self._checker.fits_schema(request, found):
             return 0
         asked = convert.schedule_of(request.spec, (), self._checker.defaults.of(request.task_id))

@@ -12,6 +12,9 @@ from easyq_gateway.ports import Scheduler
 from easyq_gateway.usecases.checking import Checker
 from easyq_internal.scheduler.v1 import scheduler_pb2
 
+# What is wrong with it is that the clock has gone on.
+_WINDOW = "spec.endAt"
+
 
 class Schedules:
     """Checks requests that have a spec. Where that doesn't recur nobody else is asked."""
@@ -25,11 +28,14 @@ class Schedules:
     ) -> Sequence[int]:
         """Returns the next `count` fires (ms since the epoch) of a sound request; none where it does not recur.
 
-        `anchor` (ms) is from when its times are counted, 0 for now.
+        `anchor` (ms) is from when its times are counted, 0 for now. Where it is told they are those of a job that is
+        there, and its window is not judged again.
 
         Raises `InvalidArgument` with everything that is wrong, `Unavailable` where a schedule can't be checked now.
         """
         known = self._checker.problems(request, found)
+        if anchor:
+            known = [one for one in known if one.path != _WINDOW]
         if not (known or convert.is_recurring(request.spec)):
             return ()
         asked = self._question(request, known, "", job_id)

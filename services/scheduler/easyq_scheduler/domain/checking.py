@@ -39,7 +39,7 @@ def window_problems(state: State, rules: Rules, end_at_ms: int | None) -> list[R
     if first is not None and first <= end_at_ms:
         return []
     when = f" ({datetime.fromtimestamp(first / 1000, UTC):%Y-%m-%d %H:%M:%S UTC})" if first is not None else ""
-    found = [Refusal(field="endAt", problem=f"is before the first fire{when}, so that the job would never run")]
+    found = [Refusal(field="endAt", problem=f"is before the next fire{when}, so that none is left")]
     if rules.start_after_ms is not None and rules.start_after_ms > state.cursor_ms:
-        found.append(Refusal(field="startAfter", problem="leaves no fire up to endAt, so that the job would never run"))
+        found.append(Refusal(field="startAfter", problem="leaves no fire up to endAt"))
     return found

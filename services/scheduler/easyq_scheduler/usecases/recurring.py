@@ -118,10 +118,14 @@ def decide(due: DueSchedule, now: int) -> ScheduleDecision:
 
 
 def preview_schedule(request: PreviewScheduleRequest, now: int) -> PreviewScheduleResponse:
-    """What is wrong with a schedule, or its coming fires. `now` (ms) stands for an anchor and a cursor that are 0."""
+    """What is wrong with a schedule, or its coming fires. `now` (ms) stands for an anchor and a cursor that are 0.
+
+    With an anchor it is that of a job that is there: it may have had its last fire.
+    """
     rules = convert.rules_of(request.spec, request.job_id, anchor_ms=request.anchor or now)
     state = convert.preview_state(request, now)
-    problems = schedule_problems(rules) or window_problems(state, rules, convert.end_of_window(request.spec))
+    end = None if request.anchor else convert.end_of_window(request.spec)
+    problems = schedule_problems(rules) or window_problems(state, rules, end)
     if problems:
         return PreviewScheduleResponse(problems=[convert.field_error(one) for one in problems])
     return PreviewScheduleResponse(fires=preview(state, rules, request.count))

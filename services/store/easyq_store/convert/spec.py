@@ -8,6 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
 from easyq.v1.spec_pb2 import JobSpec
+from easyq_chassis.wishes import same, wish
 from easyq_store.convert.basics import duration_ms, timestamp_ms
 from easyq_store.domain.metadata import terms
 from easyq_store.domain.policy import Backoff, Policy
@@ -45,6 +46,11 @@ def timing_of(spec: JobSpec) -> Timing:
         expiration=timestamp_ms(spec.expiration) if spec.HasField("expiration") else None,
         start_deadline=duration_ms(spec.start_deadline) if spec.HasField("start_deadline") else None,
     )
+
+
+def same_request(one: tuple[bytes | None, bytes], other: tuple[bytes | None, bytes]) -> bool:
+    """Whether two requests, each by what was asked for (None: not told) and its resolved spec, are the same."""
+    return same(*(wish(asked or b"", JobSpec.FromString(spec)) for asked, spec in (one, other)))
 
 
 def policy_of(spec: bytes) -> Policy:

@@ -22,6 +22,8 @@ class Context:
     policy_of: Callable[[bytes], Policy]
     # Reads out of it whom to tell at the end.
     targets_of: Callable[[bytes], tuple[Target, ...]]
+    # Whether two requests are the same, each by what was asked for (None: not told) and the spec that it came to.
+    same_request: Callable[[tuple[bytes | None, bytes], tuple[bytes | None, bytes]], bool]
     news: News
     # Recurring jobs that may have more executions by now than are kept.
     overdue: set[str] = field(default_factory=set)

@@ -12,7 +12,7 @@ from easyq_store.domain.states import JobState
 from easyq_store.ports import Inserted, Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.follow import settle_job
-from easyq_store.usecases.submit import NewJob, new_job, new_recurring, planned_first, unplanned
+from easyq_store.usecases.submit import NewJob, learn_asked, new_job, new_recurring, planned_first, unplanned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ async def put_job(ctx: Context, new: NewJob, revision: int, *, only_same: bool =
 async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int, *, only_same: bool) -> Put:
     now = ctx.clock.now()
     job = await steps.get_job(new.job_id)
-    if only_same and (job is None or job.task_id != new.task_id or not _asked_alike(job, new)):
+    if only_same and (job is None or job.task_id != new.task_id or not _same(ctx, job, new)):
         raise NotFound(f"there is no job {new.job_id} of this spec")
     if job is None:
         if revision:
@@ -56,7 +56,10 @@ async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int, *, only_s
     if revision and revision != job.revision:
         message = f"job {new.job_id} has revision {job.revision}, not {revision}"
         raise Aborted(message, reason="REVISION_MISMATCH")
-    same = job.spec == new.spec or _asked_alike(job, new)
+    same = only_same or _same(ctx, job, new)
+    if not only_same:
+        # Of another spec there is nothing to learn.
+        job = await learn_asked(steps, job, new)
     if same and job.unsettled_since is None:
         return Put(created=False, unplanned=unplanned(job))
     if not same:
@@ -65,9 +68,11 @@ async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int, *, only_s
     return Put(created=False, ready=_ready(still_open), unplanned=unplanned(job))
 
 
-def _asked_alike(job: Job, new: NewJob) -> bool:
+def _same(ctx: Context, job: Job, new: NewJob) -> bool:
     """The same request again, or what is shown of it: a job doesn't change, or run again, because defaults did."""
-    return new.asked is not None and new.asked in {job.asked, job.spec}
+    if job.spec == new.spec or new.asked is None:
+        return job.spec == new.spec
+    return new.asked in {job.asked, job.spec} or ctx.same_request((new.asked, new.spec), (job.asked, job.spec))
 
 
 async def _create(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Put | None:

@@ -80,6 +80,8 @@ def _submission(ctx: Context, new: NewJob) -> Plan[Accepted]:
         if new.idempotency_key:
             known = await steps.job_by_key(new.task_id, new.idempotency_key)
             if known is not None:
+                if known.revision == 1:
+                    known = await learn_asked(steps, known, new)
                 return await _known(steps, ctx, new, known, now=now)
         if new.recurs:
             job = new_recurring(new, now=now)
@@ -93,6 +95,20 @@ def _submission(ctx: Context, new: NewJob) -> Plan[Accepted]:
         return await _taken(steps, ctx, new, now=now)
 
     return plan
+
+
+async def learn_asked(steps: Steps, job: Job, new: NewJob) -> Job:
+    """Keeps what is asked for with the very spec of a job of which that was not told: an older version made it, or it
+    was made without a key. Its spec as it is shown tells nothing.
+    """
+    if job.asked is not None or new.asked in {None, job.spec} or new.spec != job.spec:
+        return job
+
+    def decide(old: Job) -> Job:
+        known = old.asked is not None or old.revision != job.revision
+        return old if known else replace(old, asked=new.asked)
+
+    return await steps.change_job(job.job_id, decide) or job
 
 
 async def _taken(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Accepted:

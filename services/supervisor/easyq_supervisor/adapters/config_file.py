@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from easyq_chassis.rules_file import contract
+from easyq_chassis.rules_file import contract, toml
 from easyq_chassis.rules_file.watch import Content, WatchedFile
 from easyq_supervisor.domain.options import OptionError, Options, merge
 
@@ -39,7 +38,7 @@ class ConfigFile(WatchedFile):
         try:
             if content.error is not None:
                 raise content.error
-            return tomllib.loads(content.text)
+            return toml.read(content.text)
         except OSError as error:
             raise OptionError(f"{self._file}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:

@@ -83,6 +83,12 @@ def url(*schemes: str) -> Callable[[Any], str]:
     return check
 
 
+def without_secret(value: str) -> str:
+    """The same address to be shown: a user and password before its host are left out."""
+    head, slashes, rest = value.partition("://") if "://" in value else ("", "", value)
+    return value if rest.startswith("/") or "@" not in rest else f"{head}{slashes}***@{rest.rpartition('@')[2]}"
+
+
 def text(value: Any) -> str:
     """A text that is not empty."""
     if not isinstance(value, str) or not value:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from easyq_supervisor.domain.checks import between, checked_table, number, pool_name, size, text
+from easyq_supervisor.domain.checks import between, checked_table, number, pool_name, size, text, without_secret
 from easyq_supervisor.domain.rules import DEFAULT_POOL, Table, twins
 
 MOST_SLOTS = 10_000
@@ -87,9 +87,12 @@ def check_hosts(hosts: tuple[DockerHost, ...], pools: tuple[Table, ...]) -> list
     """What is wrong with them beside each other and beside the pools, one sentence each."""
     known = {DEFAULT_POOL, *(pool["name"] for pool in pools)}
     problems = [
-        f"no pool is named {name!r} (for {host.url})" for host in hosts for name in host.pools if name not in known
+        f"no pool is named {name!r} (for {without_secret(host.url)})"
+        for host in hosts
+        for name in host.pools
+        if name not in known
     ]
-    problems += [f"{url} is named twice" for url in twins([host.url for host in hosts])]
+    problems += [f"{without_secret(url)} is named twice" for url in twins([host.url for host in hosts])]
     problems += [f"two agents are named {name!r}" for name in twins([host.name for host in hosts if host.name])]
     return problems
 

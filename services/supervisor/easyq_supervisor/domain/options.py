@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from easyq_supervisor.domain.checks import between, number, one_of, size, text, url
+from easyq_supervisor.domain.checks import between, number, one_of, size, text, url, without_secret
 from easyq_supervisor.domain.hosts import (
     MOST_CPUS,
     MOST_GPUS,
@@ -148,31 +148,31 @@ def _seconds(value: Any) -> float:
     return float(number(1, 3600, "a number of seconds")(value))
 
 
-def _each(read: Callable[[object], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """A check of lists of texts or tables, each of which `read` takes."""
+def _each(read: Callable[[object], Any], shown: Callable[[str], str] = str) -> Callable[[Any], tuple[Any, ...]]:
+    """A check of lists of texts or tables, each of which `read` takes; `shown` says what is told of a text."""
 
     def check(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise ValueError("must be a list of texts or of tables")
-        return tuple(_read(read, item, place) for place, item in enumerate(value, 1))
+        return tuple(_read(read, shown, item, place) for place, item in enumerate(value, 1))
 
     return check
 
 
-def _read(read: Callable[[object], Any], item: object, place: int) -> Any:
+def _read(read: Callable[[object], Any], shown: Callable[[str], str], item: object, place: int) -> Any:
     if not isinstance(item, Mapping):
         text(item)
     try:
         return read(item)
     except ValueError as error:
-        raise ValueError(f"{item!r} {error}" if isinstance(item, str) else f"table {place}: {error}") from error
+        raise ValueError(f"{shown(item)!r} {error}" if isinstance(item, str) else f"table {place}: {error}") from error
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "data": text,
     "rest_port": between(0, 65535),
     "grpc_port": between(0, 65535),
-    "docker_host": _each(read_docker_host),
+    "docker_host": _each(read_docker_host, without_secret),
     "slots": between(1, MOST_SLOTS),
     "label": read_labels,
     "cpus": number(0.001, MOST_CPUS),
