@@ -24,6 +24,7 @@ from easyq.v1 import (
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.log_service_pb2 import LogStream
+from easyq.v1.stats_pb2 import Stats
 from easyq_chassis.batching import answer_batches
 from easyq_chassis.errors import (
     Aborted,
@@ -44,6 +45,8 @@ from easyq_internal.store.v1 import (
     job_store_pb2_grpc,
     log_store_pb2_grpc,
     records_pb2,
+    stats_pb2,
+    stats_pb2_grpc,
 )
 from tests.fakes.gateway_feed import FakeFeed
 from tests.fakes.gateway_operators import ENDED, Operators, preview
@@ -74,6 +77,8 @@ class FakeStore(Operators):
         self.wishes = 0
         self.output: dict[tuple[str, int], bytearray] = {}
         self.feed = FakeFeed()
+        self.stats = Stats()
+        self.queries: list[stats_pb2.QueryRequest] = []
         self.submits: list[job_store_pb2.NewJob] = []
         self.calls: list[str] = []
         # Submit answers only while this is set; `lose_answers` batches take effect and break the stream.
@@ -518,6 +523,7 @@ class StoreServicer(
     job_store_pb2_grpc.JobStoreServiceServicer,
     farm_store_pb2_grpc.FarmStoreServiceServicer,
     log_store_pb2_grpc.LogStoreServiceServicer,
+    stats_pb2_grpc.StatsServiceServicer,
 ):
     """The store's services for a gateway."""
 
@@ -536,6 +542,10 @@ class StoreServicer(
 
         async for response in answer_batches(request_iterator, handle, job_store_pb2.SubmitResponse):
             yield response
+
+    async def Query(self, request: Any, context: Any) -> Any:
+        self.store.queries.append(request)
+        return self.store.stats
 
     async def PutJob(self, request: Any, context: Any) -> Any:
         return self._note("PutJob", self.store.put(request))
@@ -777,6 +787,7 @@ class Behind:
                 farm_store_pb2_grpc.add_FarmStoreServiceServicer_to_server, servicer, f"{package}.FarmStoreService"
             )
             server.add(log_store_pb2_grpc.add_LogStoreServiceServicer_to_server, servicer, f"{package}.LogStoreService")
+            server.add(stats_pb2_grpc.add_StatsServiceServicer_to_server, servicer, f"{package}.StatsService")
             server.add(feed_pb2_grpc.add_FeedServiceServicer_to_server, self.store.feed, f"{package}.FeedService")
         elif name.startswith("scheduler"):
             server.add(

@@ -9,6 +9,7 @@ from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_store.domain.images import matches
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import WAITING, ExecutionState, JobState, Stream
+from easyq_store.domain.stats import Cell, add
 from easyq_store.ports import MOST_SKIPS, ExecutionFilter, Inserted, JobFilter, Place, Plan
 
 R = TypeVar("R")
@@ -34,6 +35,8 @@ class Tables:
     skips: dict[str, list[Skip]] = field(default_factory=dict)
     # Tasks that go with the last of their jobs.
     doomed_tasks: set[str] = field(default_factory=set)
+    # By span, task and time.
+    stats: dict[tuple[int, str, int], dict[str, int]] = field(default_factory=dict)
     generation: int = 0
     clock: int = 0
     last_seq: int = 0
@@ -49,6 +52,7 @@ class Tables:
             chunks={key: list(chunks) for key, chunks in self.chunks.items()},
             skips={job_id: list(skips) for job_id, skips in self.skips.items()},
             doomed_tasks=set(self.doomed_tasks),
+            stats={key: dict(counts) for key, counts in self.stats.items()},
             generation=self.generation,
             clock=self.clock,
             last_seq=self.last_seq,
@@ -269,6 +273,19 @@ class FakeSteps(FakeLookups):
             del tables.tasks[task_id]
             tables.doomed_tasks.discard(task_id)
 
+    async def add_stats(self, cells: Sequence[Cell]) -> None:
+        for cell in cells:
+            await self._step("add_stats")
+            add(self._tables().stats.setdefault((cell.span, cell.task_id, cell.at), {}), cell.counts)
+
+    async def delete_stats(self, span: int, before: int, limit: int) -> int:
+        await self._step("delete_stats")
+        stats = self._tables().stats
+        old = [key for key in stats if key[0] == span and key[2] < before][:limit]
+        for key in old:
+            del stats[key]
+        return len(old)
+
     async def raise_clock(self, mark: int) -> int:
         await self._step("raise_clock")
         self._tables().clock = max(self._tables().clock, mark)
@@ -306,6 +323,13 @@ class FakeReads(FakeLookups):
             and _within(e.created_at, where.created_from, where.created_before)
         )
         return _page(found, lambda e: (e.created_at, e.execution_id), after, limit, oldest=where.oldest)
+
+    async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
+        return [
+            Cell(span=span, at=at, task_id=task_id, counts=dict(counts))
+            for (s, t, at), counts in sorted(self._tables().stats.items())
+            if (s, t) == (span, task_id) and start <= at < end
+        ]
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         return sorted(self._of(job_id), key=lambda e: -e.attempt)[:limit]

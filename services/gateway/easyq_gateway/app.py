@@ -26,6 +26,7 @@ from easyq_gateway.adapters.admission import Schedulers
 from easyq_gateway.adapters.dispatchers import DispatcherLink, GrpcDispatchers
 from easyq_gateway.adapters.feed import GrpcFeedSource
 from easyq_gateway.adapters.health import GrpcHealthChecks, Neighbour
+from easyq_gateway.adapters.stats import GrpcStatsStore
 from easyq_gateway.adapters.store import GrpcJobStore, GrpcLogStore
 from easyq_gateway.config import GatewaySettings
 from easyq_gateway.default_rules import parser
@@ -35,7 +36,7 @@ from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Links, all_bindings
 from easyq_gateway.interceptor import EdgeInterceptor
-from easyq_gateway.pages.figures import NoFigures
+from easyq_gateway.pages.figures import StatisticsFigures
 from easyq_gateway.pages.site import Site
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.rest.byhand import ByHand
@@ -69,6 +70,7 @@ from easyq_gateway.usecases.reading import Reading
 from easyq_gateway.usecases.recurring import Recurring
 from easyq_gateway.usecases.replacing import Replacing
 from easyq_gateway.usecases.schedules import Schedules
+from easyq_gateway.usecases.stats import Statistics
 from easyq_gateway.usecases.steering import Steering
 from easyq_gateway.usecases.upkeep import Upkeep
 from easyq_gateway.usecases.watching import Watching
@@ -241,6 +243,12 @@ class App:
         logs = GrpcLogStore(self._channels[settings.store])
         self._logs = Logs(checker=checker, jobs=self._store, logs=logs, clock=clock, patience=settings.stream_patience)
         self._following = Following(checker=checker, logs=logs, clock=clock, patience=settings.stream_patience)
+        self._statistics = Statistics(
+            checker=checker,
+            stats=GrpcStatsStore(self._channels[settings.store], patience=settings.store_patience),
+            store=self._store,
+            clock=clock,
+        )
         self._farm = Farm(
             checker=checker,
             store=self._store,
@@ -277,6 +285,7 @@ class App:
             "ExecutionService.StopExecution": self._steering.stop_execution,
             "TaskService.GetTask": self._reading.get_task,
             "TaskService.ExplainTask": self._explaining.task,
+            "TaskService.GetTaskStats": self._statistics.of_task,
             "TaskService.DeleteTask": self._deleting.delete_task,
             "TaskService.ListTasks": self._reading.list_tasks,
             "FarmService.GetStatus": self._farm.status,
@@ -291,6 +300,7 @@ class App:
             "FarmService.ListLimits": self._matchings.list_limits,
             "FarmService.ListBreakers": self._matchings.list_breakers,
             "FarmService.ResetBreaker": self._matchings.reset_breaker,
+            "FarmService.GetStats": self._statistics.of_farm,
             "FarmService.Search": self._reading.search,
         }
 
@@ -317,10 +327,16 @@ class App:
             many=self._many,
         )
         execution = ExecutionServicer(reading=self._reading, steering=self._steering)
-        task = TaskServicer(reading=self._reading, explaining=self._explaining, deleting=self._deleting)
+        task = TaskServicer(
+            reading=self._reading,
+            statistics=self._statistics,
+            explaining=self._explaining,
+            deleting=self._deleting,
+        )
         farm = FarmServicer(
             farm=self._farm,
             reading=self._reading,
+            statistics=self._statistics,
             upkeep=self._upkeep,
             matchings=self._matchings,
             explaining=self._explaining,
@@ -378,7 +394,7 @@ class App:
             logs=self._logs,
             excerpts=Excerpts(logs=self._logs, following=self._following),
             feed=self._feed,
-            figures=NoFigures(),
+            figures=StatisticsFigures(self._statistics),
             redactor=redactor,
             clock=SystemClock(),
             version=self._version,

@@ -16,11 +16,13 @@ from easyq.v1 import (
     job_pb2,
     job_service_pb2,
     log_service_pb2,
+    stats_pb2,
     task_service_pb2,
 )
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
 from easyq_internal.scheduler.v1 import scheduler_pb2
 from easyq_internal.store.v1 import farm_store_pb2, feed_pb2, job_store_pb2, records_pb2
+from easyq_internal.store.v1 import stats_pb2 as store_stats_pb2
 
 
 class Admission(Protocol):
@@ -136,6 +138,14 @@ class LogStore(Protocol):
         self, request: log_service_pb2.FollowLogsRequest
     ) -> AsyncGenerator[log_service_pb2.FollowLogsResponse]:
         """Yields what is stored from a place on, then what comes, at the reader's pace. Does not repeat either."""
+        ...
+
+
+class StatsStore(Protocol):
+    """What was enqueued over time, and how it ended."""
+
+    async def query(self, request: store_stats_pb2.QueryRequest) -> stats_pb2.Stats:
+        """Points of the farm or a task. A task that is unknown has empty ones."""
         ...
 
 

@@ -18,6 +18,7 @@ from easyq.v1 import (
     job_service_pb2_grpc,
     log_service_pb2,
     log_service_pb2_grpc,
+    stats_pb2,
     task_service_pb2,
     task_service_pb2_grpc,
 )
@@ -34,6 +35,7 @@ from easyq_gateway.usecases.matching import Matchings
 from easyq_gateway.usecases.reading import Reading
 from easyq_gateway.usecases.recurring import Recurring
 from easyq_gateway.usecases.replacing import Replacing
+from easyq_gateway.usecases.stats import Statistics
 from easyq_gateway.usecases.steering import Steering
 from easyq_gateway.usecases.upkeep import Upkeep
 
@@ -182,8 +184,9 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
 class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     """easyq.v1.TaskService."""
 
-    def __init__(self, *, reading: Reading, explaining: Explaining, deleting: Deleting) -> None:
+    def __init__(self, *, reading: Reading, statistics: Statistics, explaining: Explaining, deleting: Deleting) -> None:
         self._reading = reading
+        self._statistics = statistics
         self._explaining = explaining
         self._deleting = deleting
 
@@ -194,6 +197,9 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         self, request: task_service_pb2.ExplainTaskRequest, context: Context
     ) -> task_service_pb2.ExplainTaskResponse:
         return await self._explaining.task(request)
+
+    async def GetTaskStats(self, request: stats_pb2.GetTaskStatsRequest, context: Context) -> stats_pb2.Stats:
+        return await self._statistics.of_task(request)
 
     async def DeleteTask(
         self, request: task_service_pb2.DeleteTaskRequest, context: Context
@@ -210,8 +216,16 @@ class FarmServicer(farm_service_pb2_grpc.FarmServiceServicer):
     """easyq.v1.FarmService."""
 
     def __init__(
-        self, *, farm: Farm, reading: Reading, upkeep: Upkeep, matchings: Matchings, explaining: Explaining
+        self,
+        *,
+        farm: Farm,
+        reading: Reading,
+        statistics: Statistics,
+        upkeep: Upkeep,
+        matchings: Matchings,
+        explaining: Explaining,
     ) -> None:
+        self._statistics = statistics
         self._farm = farm
         self._reading = reading
         self._upkeep = upkeep
@@ -273,6 +287,9 @@ class FarmServicer(farm_service_pb2_grpc.FarmServiceServicer):
         self, request: farm_service_pb2.ResetBreakerRequest, context: Context
     ) -> farm_service_pb2.ResetBreakerResponse:
         return await self._matchings.reset_breaker(request)
+
+    async def GetStats(self, request: stats_pb2.GetStatsRequest, context: Context) -> stats_pb2.Stats:
+        return await self._statistics.of_farm(request)
 
     async def Search(
         self, request: farm_service_pb2.SearchRequest, context: Context

@@ -1,13 +1,14 @@
 """Puts the store together and runs it."""
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
 from typing import Any
 
 from easyq_chassis.clock import SystemClock
-from easyq_chassis.errors import Unavailable
+from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
 from easyq_chassis.rules_file.watch import RulesFile
@@ -16,6 +17,7 @@ from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServ
 from easyq_internal.store.v1.feed_pb2_grpc import add_FeedServiceServicer_to_server
 from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServicer_to_server
 from easyq_internal.store.v1.log_store_pb2_grpc import add_LogStoreServiceServicer_to_server
+from easyq_internal.store.v1.stats_pb2_grpc import add_StatsServiceServicer_to_server
 from easyq_internal.store.v1.time_store_pb2_grpc import add_TimeStoreServiceServicer_to_server
 from easyq_store.adapters.observed import ObservedPersistence
 from easyq_store.backends import persistence
@@ -28,6 +30,7 @@ from easyq_store.failures import DatabaseGone
 from easyq_store.loops import ClockRound, LostRound
 from easyq_store.retention_rules import parser
 from easyq_store.servicer_feed import FeedServicer
+from easyq_store.servicer_stats import StatsServicer
 from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.feed import Feed
@@ -35,11 +38,14 @@ from easyq_store.usecases.news import News
 from easyq_store.usecases.purge import finish_deletions
 from easyq_store.usecases.read_logs import Pace
 from easyq_store.usecases.retain import RetainPace, RetainRound
+from easyq_store.usecases.stats import Statistics, forget_old
 from easyq_store.usecases.sweep import sweep
 
 _PACKAGE = "easyq_internal.store.v1"
 # Status of a process whose database was taken away: a supervisor starts it again.
 _GONE = 1
+# Seconds of statistics that a crash loses at most.
+_STATS_INTERVAL = 1.0
 
 
 class App:
@@ -49,7 +55,8 @@ class App:
         self._settings = settings
         clock = StoreClock(SystemClock())
         self._feed = Feed(now=clock.now, new_boot=_new_boot)
-        self._persistence = ObservedPersistence(persistence(settings.database), self._feed)
+        self._statistics = Statistics(clock.now)
+        self._persistence = ObservedPersistence(persistence(settings.database), self._feed, count=self._statistics.take)
         self._context = Context(
             store=self._persistence,
             clock=clock,
@@ -72,6 +79,7 @@ class App:
             (add_FarmStoreServiceServicer_to_server, FarmStoreServicer(ctx), "FarmStoreService"),
             (add_LogStoreServiceServicer_to_server, LogStoreServicer(ctx, pace), "LogStoreService"),
             (add_TimeStoreServiceServicer_to_server, TimeStoreServicer(ctx), "TimeStoreService"),
+            (add_StatsServiceServicer_to_server, StatsServicer(ctx), "StatsService"),
             (add_FeedServiceServicer_to_server, FeedServicer(self._feed, self._persistence.ready), "FeedService"),
         ]
 
@@ -85,6 +93,8 @@ class App:
             Loop("sweep", self._sweep, self._settings.sweep_interval),
             Loop("delete", self._finish_deletions, self._settings.sweep_interval),
             Loop("retain", self._retain_once, self._settings.retain_interval),
+            Loop("stats", self._flush_statistics, _STATS_INTERVAL),
+            Loop("forget-stats", self._forget_statistics, self._settings.retain_interval),
             Loop("clock", self._keep_clock, self._settings.clock_interval),
         ]
 
@@ -119,6 +129,8 @@ class App:
         await self._rules.stop()
         for loop in self._loops:
             await loop.stop()
+        with contextlib.suppress(EasyQError):
+            await self._flush_statistics()
         await self._persistence.close()
 
     async def _open(self, told: str = "") -> str:
@@ -150,6 +162,12 @@ class App:
         removed = await self._retain.run_once()
         if removed.jobs or removed.logs or removed.executions:
             self._log.info("retained", jobs=removed.jobs, logs=removed.logs, executions=removed.executions)
+
+    async def _flush_statistics(self) -> None:
+        await self._statistics.flush(self._persistence)
+
+    async def _forget_statistics(self) -> None:
+        await forget_old(self._context)
 
     async def _keep_clock(self) -> None:
         """Keeps the clock; that this succeeds says whether the database is there."""

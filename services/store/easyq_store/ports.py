@@ -30,6 +30,7 @@ from easyq_store.domain.records import (
     Task,
 )
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Stream
+from easyq_store.domain.stats import Cell
 
 R = TypeVar("R")
 
@@ -151,6 +152,12 @@ class Steps(Lookups, Protocol):
 
     async def delete_task(self, task_id: str) -> None:
         """The task goes as soon as it has no jobs: now, or with the last of them. One that gets jobs again stays."""
+
+    async def add_stats(self, cells: Sequence[Cell]) -> None:
+        """Adds to the cells of these spans, times and tasks, each of which is named once."""
+
+    async def delete_stats(self, span: int, before: int, limit: int) -> int:
+        """Deletes up to `limit` cells of this span with at < before; how many. 0: none is left."""
 
     async def raise_clock(self, mark: int) -> int:
         """Raises the clock's high-water mark to `mark` if that is higher; the mark that holds. 0 at first."""
@@ -292,6 +299,9 @@ class Reads(Lookups, Protocol):
 
     async def skips(self, job_id: str, limit: int) -> list[Skip]:
         """The job's newest skips, by first (and reason) high to low."""
+
+    async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
+        """The cells of a task (of the farm, with an empty one) with start <= at < end, by at."""
 
     async def agents(self) -> list[Agent]:
         """All agents by id."""

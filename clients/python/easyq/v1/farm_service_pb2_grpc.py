@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from easyq.v1 import farm_service_pb2 as easyq_dot_v1_dot_farm__service__pb2
+from easyq.v1 import stats_pb2 as easyq_dot_v1_dot_stats__pb2
 
 GRPC_GENERATED_VERSION = '1.72.1'
 GRPC_VERSION = grpc.__version__
@@ -93,6 +94,11 @@ class FarmServiceStub(object):
                 '/easyq.v1.FarmService/ResetBreaker',
                 request_serializer=easyq_dot_v1_dot_farm__service__pb2.ResetBreakerRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_farm__service__pb2.ResetBreakerResponse.FromString,
+                _registered_method=True)
+        self.GetStats = channel.unary_unary(
+                '/easyq.v1.FarmService/GetStats',
+                request_serializer=easyq_dot_v1_dot_stats__pb2.GetStatsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_stats__pb2.Stats.FromString,
                 _registered_method=True)
         self.Search = channel.unary_unary(
                 '/easyq.v1.FarmService/Search',
@@ -190,6 +196,13 @@ class FarmServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStats(self, request, context):
+        """What was enqueued, how it ended and how long it took, over time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Search(self, request, context):
         """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50.
         """
@@ -259,6 +272,11 @@ def add_FarmServiceServicer_to_server(servicer, server):
                     servicer.ResetBreaker,
                     request_deserializer=easyq_dot_v1_dot_farm__service__pb2.ResetBreakerRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_farm__service__pb2.ResetBreakerResponse.SerializeToString,
+            ),
+            'GetStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStats,
+                    request_deserializer=easyq_dot_v1_dot_stats__pb2.GetStatsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_stats__pb2.Stats.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -590,6 +608,33 @@ class FarmService(object):
             '/easyq.v1.FarmService/ResetBreaker',
             easyq_dot_v1_dot_farm__service__pb2.ResetBreakerRequest.SerializeToString,
             easyq_dot_v1_dot_farm__service__pb2.ResetBreakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.FarmService/GetStats',
+            easyq_dot_v1_dot_stats__pb2.GetStatsRequest.SerializeToString,
+            easyq_dot_v1_dot_stats__pb2.Stats.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ The farm as a whole: agents, status, search."""
 
 from collections import abc as _abc
 from easyq.v1 import farm_service_pb2 as _farm_service_pb2
+from easyq.v1 import stats_pb2 as _stats_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -59,6 +60,8 @@ class FarmServiceStub:
     """Breakers that are not closed."""
     ResetBreaker: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.ResetBreakerRequest, _farm_service_pb2.ResetBreakerResponse]
     """Closes a breaker by hand. Repeats are harmless."""
+    GetStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetStatsRequest, _stats_pb2.Stats]
+    """What was enqueued, how it ended and how long it took, over time."""
     Search: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.SearchRequest, _farm_service_pb2.SearchResponse]
     """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
 
@@ -93,6 +96,8 @@ class FarmServiceAsyncStub(FarmServiceStub):
     """Breakers that are not closed."""
     ResetBreaker: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.ResetBreakerRequest, _farm_service_pb2.ResetBreakerResponse]  # type: ignore[assignment]
     """Closes a breaker by hand. Repeats are harmless."""
+    GetStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetStatsRequest, _stats_pb2.Stats]  # type: ignore[assignment]
+    """What was enqueued, how it ended and how long it took, over time."""
     Search: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.SearchRequest, _farm_service_pb2.SearchResponse]  # type: ignore[assignment]
     """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
 
@@ -196,6 +201,14 @@ class FarmServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_farm_service_pb2.ResetBreakerResponse, _abc.Awaitable[_farm_service_pb2.ResetBreakerResponse]]:
         """Closes a breaker by hand. Repeats are harmless."""
+
+    @_abc_1.abstractmethod
+    def GetStats(
+        self,
+        request: _stats_pb2.GetStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stats_pb2.Stats, _abc.Awaitable[_stats_pb2.Stats]]:
+        """What was enqueued, how it ended and how long it took, over time."""
 
     @_abc_1.abstractmethod
     def Search(

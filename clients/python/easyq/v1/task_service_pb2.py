@@ -26,10 +26,11 @@ from easyq._vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_vali
 from easyq.v1 import farm_service_pb2 as easyq_dot_v1_dot_farm__service__pb2
 from easyq.v1 import job_pb2 as easyq_dot_v1_dot_job__pb2
 from easyq.v1 import job_service_pb2 as easyq_dot_v1_dot_job__service__pb2
+from easyq.v1 import stats_pb2 as easyq_dot_v1_dot_stats__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61syq/v1/task_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x65\x61syq/v1/farm_service.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1a\x65\x61syq/v1/job_service.proto\x1a\x1cgoogle/api/annotations.proto\"*\n\x0eGetTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\".\n\x12\x45xplainTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\xb0\x01\n\x13\x45xplainTaskResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12%\n\x06limits\x18\x03 \x03(\x0b\x32\x15.easyq.v1.LimitStatus\x12\x0e\n\x06queued\x18\x04 \x01(\x03\x12\x0f\n\x07running\x18\x05 \x01(\x03\x12\x32\n\nexecutions\x18\x06 \x03(\x0b\x32\x1e.easyq.v1.ExecutionExplanation\"<\n\x11\x44\x65leteTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"7\n\x12\x44\x65leteTaskResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12\x10\n\x08stopping\x18\x02 \x01(\x03\"b\n\x10ListTasksRequest\x12\"\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80 B\x0c\n\n_page_size\"]\n\x11ListTasksResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.easyq.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t2\x83\x03\n\x0bTaskService\x12M\n\x07GetTask\x12\x18.easyq.v1.GetTaskRequest\x1a\x0e.easyq.v1.Task\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/tasks/{task_id}\x12l\n\x0b\x45xplainTask\x12\x1c.easyq.v1.ExplainTaskRequest\x1a\x1d.easyq.v1.ExplainTaskResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/tasks/{task_id}/explain\x12\x61\n\nDeleteTask\x12\x1b.easyq.v1.DeleteTaskRequest\x1a\x1c.easyq.v1.DeleteTaskResponse\"\x18\x82\xd3\xe4\x93\x02\x12*\x10/tasks/{task_id}\x12T\n\tListTasks\x12\x1a.easyq.v1.ListTasksRequest\x1a\x1b.easyq.v1.ListTasksResponse\"\x0e\x82\xd3\xe4\x93\x02\x08\x12\x06/tasksb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61syq/v1/task_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x65\x61syq/v1/farm_service.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1a\x65\x61syq/v1/job_service.proto\x1a\x14\x65\x61syq/v1/stats.proto\x1a\x1cgoogle/api/annotations.proto\"*\n\x0eGetTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\".\n\x12\x45xplainTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\xb0\x01\n\x13\x45xplainTaskResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12%\n\x06limits\x18\x03 \x03(\x0b\x32\x15.easyq.v1.LimitStatus\x12\x0e\n\x06queued\x18\x04 \x01(\x03\x12\x0f\n\x07running\x18\x05 \x01(\x03\x12\x32\n\nexecutions\x18\x06 \x03(\x0b\x32\x1e.easyq.v1.ExecutionExplanation\"<\n\x11\x44\x65leteTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"7\n\x12\x44\x65leteTaskResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12\x10\n\x08stopping\x18\x02 \x01(\x03\"b\n\x10ListTasksRequest\x12\"\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80 B\x0c\n\n_page_size\"]\n\x11ListTasksResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.easyq.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t2\xe3\x03\n\x0bTaskService\x12M\n\x07GetTask\x12\x18.easyq.v1.GetTaskRequest\x1a\x0e.easyq.v1.Task\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/tasks/{task_id}\x12l\n\x0b\x45xplainTask\x12\x1c.easyq.v1.ExplainTaskRequest\x1a\x1d.easyq.v1.ExplainTaskResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/tasks/{task_id}/explain\x12^\n\x0cGetTaskStats\x12\x1d.easyq.v1.GetTaskStatsRequest\x1a\x0f.easyq.v1.Stats\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/tasks/{task_id}/stats\x12\x61\n\nDeleteTask\x12\x1b.easyq.v1.DeleteTaskRequest\x1a\x1c.easyq.v1.DeleteTaskResponse\"\x18\x82\xd3\xe4\x93\x02\x12*\x10/tasks/{task_id}\x12T\n\tListTasks\x12\x1a.easyq.v1.ListTasksRequest\x1a\x1b.easyq.v1.ListTasksResponse\"\x0e\x82\xd3\xe4\x93\x02\x08\x12\x06/tasksb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,24 +51,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSERVICE'].methods_by_name['GetTask']._serialized_options = b'\202\323\344\223\002\022\022\020/tasks/{task_id}'
   _globals['_TASKSERVICE'].methods_by_name['ExplainTask']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['ExplainTask']._serialized_options = b'\202\323\344\223\002\032\022\030/tasks/{task_id}/explain'
+  _globals['_TASKSERVICE'].methods_by_name['GetTaskStats']._loaded_options = None
+  _globals['_TASKSERVICE'].methods_by_name['GetTaskStats']._serialized_options = b'\202\323\344\223\002\030\022\026/tasks/{task_id}/stats'
   _globals['_TASKSERVICE'].methods_by_name['DeleteTask']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['DeleteTask']._serialized_options = b'\202\323\344\223\002\022*\020/tasks/{task_id}'
   _globals['_TASKSERVICE'].methods_by_name['ListTasks']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['ListTasks']._serialized_options = b'\202\323\344\223\002\010\022\006/tasks'
-  _globals['_GETTASKREQUEST']._serialized_start=177
-  _globals['_GETTASKREQUEST']._serialized_end=219
-  _globals['_EXPLAINTASKREQUEST']._serialized_start=221
-  _globals['_EXPLAINTASKREQUEST']._serialized_end=267
-  _globals['_EXPLAINTASKRESPONSE']._serialized_start=270
-  _globals['_EXPLAINTASKRESPONSE']._serialized_end=446
-  _globals['_DELETETASKREQUEST']._serialized_start=448
-  _globals['_DELETETASKREQUEST']._serialized_end=508
-  _globals['_DELETETASKRESPONSE']._serialized_start=510
-  _globals['_DELETETASKRESPONSE']._serialized_end=565
-  _globals['_LISTTASKSREQUEST']._serialized_start=567
-  _globals['_LISTTASKSREQUEST']._serialized_end=665
-  _globals['_LISTTASKSRESPONSE']._serialized_start=667
-  _globals['_LISTTASKSRESPONSE']._serialized_end=760
-  _globals['_TASKSERVICE']._serialized_start=763
-  _globals['_TASKSERVICE']._serialized_end=1150
+  _globals['_GETTASKREQUEST']._serialized_start=199
+  _globals['_GETTASKREQUEST']._serialized_end=241
+  _globals['_EXPLAINTASKREQUEST']._serialized_start=243
+  _globals['_EXPLAINTASKREQUEST']._serialized_end=289
+  _globals['_EXPLAINTASKRESPONSE']._serialized_start=292
+  _globals['_EXPLAINTASKRESPONSE']._serialized_end=468
+  _globals['_DELETETASKREQUEST']._serialized_start=470
+  _globals['_DELETETASKREQUEST']._serialized_end=530
+  _globals['_DELETETASKRESPONSE']._serialized_start=532
+  _globals['_DELETETASKRESPONSE']._serialized_end=587
+  _globals['_LISTTASKSREQUEST']._serialized_start=589
+  _globals['_LISTTASKSREQUEST']._serialized_end=687
+  _globals['_LISTTASKSRESPONSE']._serialized_start=689
+  _globals['_LISTTASKSRESPONSE']._serialized_end=782
+  _globals['_TASKSERVICE']._serialized_start=785
+  _globals['_TASKSERVICE']._serialized_end=1268
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from easyq.v1 import job_pb2 as easyq_dot_v1_dot_job__pb2
+from easyq.v1 import stats_pb2 as easyq_dot_v1_dot_stats__pb2
 from easyq.v1 import task_service_pb2 as easyq_dot_v1_dot_task__service__pb2
 
 GRPC_GENERATED_VERSION = '1.72.1'
@@ -45,6 +46,11 @@ class TaskServiceStub(object):
                 request_serializer=easyq_dot_v1_dot_task__service__pb2.ExplainTaskRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_task__service__pb2.ExplainTaskResponse.FromString,
                 _registered_method=True)
+        self.GetTaskStats = channel.unary_unary(
+                '/easyq.v1.TaskService/GetTaskStats',
+                request_serializer=easyq_dot_v1_dot_stats__pb2.GetTaskStatsRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_stats__pb2.Stats.FromString,
+                _registered_method=True)
         self.DeleteTask = channel.unary_unary(
                 '/easyq.v1.TaskService/DeleteTask',
                 request_serializer=easyq_dot_v1_dot_task__service__pb2.DeleteTaskRequest.SerializeToString,
@@ -69,6 +75,13 @@ class TaskServiceServicer(object):
 
     def ExplainTask(self, request, context):
         """Why the executions of a task wait. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTaskStats(self, request, context):
+        """The same of one task as GetStats of the farm. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +114,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.ExplainTask,
                     request_deserializer=easyq_dot_v1_dot_task__service__pb2.ExplainTaskRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_task__service__pb2.ExplainTaskResponse.SerializeToString,
+            ),
+            'GetTaskStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTaskStats,
+                    request_deserializer=easyq_dot_v1_dot_stats__pb2.GetTaskStatsRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_stats__pb2.Stats.SerializeToString,
             ),
             'DeleteTask': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteTask,
@@ -167,6 +185,33 @@ class TaskService(object):
             '/easyq.v1.TaskService/ExplainTask',
             easyq_dot_v1_dot_task__service__pb2.ExplainTaskRequest.SerializeToString,
             easyq_dot_v1_dot_task__service__pb2.ExplainTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTaskStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.TaskService/GetTaskStats',
+            easyq_dot_v1_dot_stats__pb2.GetTaskStatsRequest.SerializeToString,
+            easyq_dot_v1_dot_stats__pb2.Stats.FromString,
             options,
             channel_credentials,
             insecure,

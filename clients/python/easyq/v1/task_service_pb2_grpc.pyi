@@ -5,6 +5,7 @@ Tasks: names that group jobs."""
 
 from collections import abc as _abc
 from easyq.v1 import job_pb2 as _job_pb2
+from easyq.v1 import stats_pb2 as _stats_pb2
 from easyq.v1 import task_service_pb2 as _task_service_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -36,6 +37,8 @@ class TaskServiceStub:
     """One task with its counts. Errors: NOT_FOUND."""
     ExplainTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ExplainTaskRequest, _task_service_pb2.ExplainTaskResponse]
     """Why the executions of a task wait. Errors: NOT_FOUND."""
+    GetTaskStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetTaskStatsRequest, _stats_pb2.Stats]
+    """The same of one task as GetStats of the farm. Errors: NOT_FOUND."""
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]
     """Deletes a task with all its jobs, executions and logs. `force` confirms it where the task has jobs; what runs is
     stopped first. Errors: NOT_FOUND, FAILED_PRECONDITION (it has jobs, and no `force`).
@@ -50,6 +53,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """One task with its counts. Errors: NOT_FOUND."""
     ExplainTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ExplainTaskRequest, _task_service_pb2.ExplainTaskResponse]  # type: ignore[assignment]
     """Why the executions of a task wait. Errors: NOT_FOUND."""
+    GetTaskStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetTaskStatsRequest, _stats_pb2.Stats]  # type: ignore[assignment]
+    """The same of one task as GetStats of the farm. Errors: NOT_FOUND."""
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]  # type: ignore[assignment]
     """Deletes a task with all its jobs, executions and logs. `force` confirms it where the task has jobs; what runs is
     stopped first. Errors: NOT_FOUND, FAILED_PRECONDITION (it has jobs, and no `force`).
@@ -73,6 +78,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ExplainTaskResponse, _abc.Awaitable[_task_service_pb2.ExplainTaskResponse]]:
         """Why the executions of a task wait. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def GetTaskStats(
+        self,
+        request: _stats_pb2.GetTaskStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stats_pb2.Stats, _abc.Awaitable[_stats_pb2.Stats]]:
+        """The same of one task as GetStats of the farm. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def DeleteTask(

@@ -16,4 +16,6 @@ def join_words(words: Iterable[str]) -> str:
 def _quoted(word: str) -> str:
     if _PLAIN.fullmatch(word):
         return word
+    if "'" in word and '"' not in word and "\\" not in word:
+        return f'"{word}"'
     return "'" + word.replace("'", "'\"'\"'") + "'"

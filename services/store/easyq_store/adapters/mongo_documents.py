@@ -202,6 +202,11 @@ def needs(stored: Document | None) -> Needs | None:
     return decoded
 
 
+def stats_id(span: int, task_id: str, at: int) -> str:
+    """The `_id` of a cell of statistics: those of a task are in the order of their times."""
+    return f"{span}:{task_id}:{at:016}"
+
+
 def spec_id(job_id: str, revision: int) -> str:
     """The id of a spec that is kept aside."""
     return f"{job_id}:{revision}"

@@ -5,12 +5,22 @@ from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from easyq_store.adapters.mongo_conditions import beginning, listed
-from easyq_store.adapters.mongo_documents import AGENTS, EXECUTIONS, JOBS, Document, needs, skip_record, spec_id
+from easyq_store.adapters.mongo_documents import (
+    AGENTS,
+    EXECUTIONS,
+    JOBS,
+    Document,
+    needs,
+    skip_record,
+    spec_id,
+    stats_id,
+)
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_lookups import MongoLookups, Sort, chunk_id, chunk_ids
 from easyq_store.adapters.mongo_schema import QUEUE_SEQ
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
+from easyq_store.domain.stats import Cell
 from easyq_store.ports import ExecutionFilter, JobFilter, Place
 
 T = TypeVar("T")
@@ -219,6 +229,11 @@ class MongoReads(MongoLookups):
     async def skips(self, job_id: str, limit: int) -> list[Skip]:
         found = await self._all("skips", {"jobId": job_id}, sort=[("_id", -1)], limit=limit)
         return [skip_record(document) for document in found]
+
+    async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
+        ids = {"$gte": stats_id(span, task_id, start), "$lt": stats_id(span, task_id, end)}
+        found = await self._all("stats", {"_id": ids}, sort=[("_id", 1)])
+        return [Cell(span=span, task_id=task_id, at=cell["at"], counts=cell["counts"]) for cell in found]
 
     async def agents(self) -> list[Agent]:
         return await self._records(AGENTS, {}, sort=[("_id", 1)])

@@ -6,6 +6,7 @@
 `executions`  one document an execution, `_id` the execution's id
 `agents`      one document an agent, `_id` the agent's id
 `skips`       fires that did not run, `_id` is `<job id>:<first, 16 digits>:<reason>`
+`stats`       counters of a minute or an hour, of a task or the farm, `_id` is `<span>:<task>:<at, 16 digits>`
 `chunks`      log bytes, `_id` is `<execution id>:<stream>:<offset, 16 digits>`, so that its own index orders them
 `meta`        `schema` {version} · `queueSeq`, `generation`, `clock` {value}
 
@@ -95,6 +96,10 @@ INDEXES: dict[str, list[IndexModel]] = {
     "tasks": [
         # Tasks that go with the last of their jobs; those that have none are shown to nobody.
         _index("deletedAt", "deletedAt", sparse=True),
+    ],
+    "stats": [
+        # Retention.
+        _index("age", "span", "at"),
     ],
     "skips": [
         # The newest of a job.

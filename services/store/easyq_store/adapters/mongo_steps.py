@@ -20,6 +20,7 @@ from easyq_store.adapters.mongo_lookups import MongoLookups, chunk_id
 from easyq_store.adapters.mongo_schema import Database
 from easyq_store.adapters.mongo_writes import MongoWrites
 from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip
+from easyq_store.domain.stats import Cell
 from easyq_store.ports import Inserted
 
 # Changes of other processes that one change outlives.
@@ -108,6 +109,12 @@ class MongoSteps(MongoLookups):
 
     async def delete_task(self, task_id: str) -> None:
         await self._writes.delete_task(task_id)
+
+    async def add_stats(self, cells: Sequence[Cell]) -> None:
+        await self._writes.add_stats(cells)
+
+    async def delete_stats(self, span: int, before: int, limit: int) -> int:
+        return await self._writes.delete_stats(span, before, limit)
 
     async def raise_clock(self, mark: int) -> int:
         return await self._writes.raise_clock(mark)

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
-from pymongo import ReturnDocument
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from easyq_chassis.errors import Internal, Unavailable
-from easyq_store.adapters.mongo_documents import EXECUTIONS, JOBS, SCHEMA_VERSION, Document, Kind, R
+from easyq_store.adapters.mongo_documents import EXECUTIONS, JOBS, SCHEMA_VERSION, Document, Kind, R, stats_id
 from easyq_store.adapters.mongo_errors import translated
 from easyq_store.adapters.mongo_schema import CLOCK, GENERATION, QUEUE_SEQ, Database
 from easyq_store.adapters.mongo_together import Together, Turns
 from easyq_store.domain.records import Job
+from easyq_store.domain.stats import HIGHEST, Cell
 from easyq_store.ports import MOST_SKIPS
 
 # Documents of one insert, places in line of one round.
@@ -130,6 +131,25 @@ class MongoWrites:
             if oldest is not None:
                 await skips.delete_many({"jobId": job_id, "_id": {"$lte": oldest["_id"]}})
 
+    async def add_stats(self, cells: Sequence[Cell]) -> None:
+        """Adds to cells, several processes to the same ones."""
+        for begin in range(0, len(cells), _MOST_TOGETHER):
+            orders = [
+                UpdateOne({"_id": stats_id(cell.span, cell.task_id, cell.at)}, _addition(cell), upsert=True)
+                for cell in cells[begin : begin + _MOST_TOGETHER]
+            ]
+            with translated():
+                await self._database.stats.bulk_write(orders, ordered=False)
+
+    async def delete_stats(self, span: int, before: int, limit: int) -> int:
+        """Deletes up to `limit` old cells; how many."""
+        where: Document = {"span": span, "at": {"$lt": before}}
+        with translated():
+            found = await self._database.stats.find(where, ("_id",), limit=limit).to_list() if limit > 0 else []
+            if found:
+                await self._database.stats.delete_many({"_id": {"$in": [cell["_id"] for cell in found]}})
+        return len(found)
+
     async def next_seq(self) -> int:
         """The next place in line; those who ask meanwhile share one round trip, in their order."""
         return await self._seqs.call(None)
@@ -161,6 +181,17 @@ class MongoWrites:
             raise Internal(f"the MongoDB database lost its {counter}: it was emptied under a running store")
         value: int = found["value"]
         return value
+
+
+def _addition(cell: Cell) -> Document:
+    highest = {f"counts.{name}": count for name, count in cell.counts.items() if name in HIGHEST}
+    added = {f"counts.{name}": count for name, count in cell.counts.items() if name not in HIGHEST}
+    update: Document = {"$setOnInsert": {"span": cell.span, "at": cell.at, "schemaVersion": SCHEMA_VERSION}}
+    if added:
+        update["$inc"] = added
+    if highest:
+        update["$max"] = highest
+    return update
 
 
 class _Inserter:

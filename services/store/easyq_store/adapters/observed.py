@@ -1,4 +1,4 @@
-"""Any database, with its visible writes told to the feed of changes. No use case knows of it."""
+"""Any database, with its visible writes told to the feed of changes, and counted. No use case knows of it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -8,6 +8,7 @@ from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_store.domain.changes import Note
 from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip
 from easyq_store.domain.states import Stream
+from easyq_store.domain.stats import Cell
 from easyq_store.ports import Inserted, Persistence, Plan, Reads, Steps
 from easyq_store.usecases.feed import Feed
 
@@ -18,13 +19,17 @@ Written = TypeVar("Written", Job, Execution, Agent)
 class ObservedPersistence:
     """`easyq_store.ports.Persistence` around another one.
 
-    While nobody watches, a plan costs the count of it and no more. While somebody does, it notes what it writes; the
-    notes are handed on when it is durable, before its caller goes on. A plan that is run again begins its notes anew.
+    A plan's notes of what it writes are handed on when it is durable, before its caller goes on. A plan that is run
+    again begins its notes anew. `count` gets all notes. The feed gets them while somebody watches, and only then is a
+    plan waited for whose caller has gone. With neither, a plan costs the count of it and no more.
     """
 
-    def __init__(self, inner: Persistence, feed: Feed) -> None:
+    def __init__(
+        self, inner: Persistence, feed: Feed, *, count: Callable[[Sequence[Note]], None] | None = None
+    ) -> None:
         self._inner = inner
         self._feed = feed
+        self._count = count
         # Plans under way that take no notes.
         self._unnoted = 0
         self._all_noted = asyncio.Event()
@@ -54,19 +59,19 @@ class ObservedPersistence:
 
     async def run(self, plan: Plan[R]) -> R:
         if self._feed.wanted:
-            return await self._to_its_end(self._noted(plan))
+            return await self._to_its_end(self._noted(plan, watched=True))
         self._unnoted += 1
         try:
-            return await self._inner.run(plan)
+            return await (self._inner.run(plan) if self._count is None else self._noted(plan, watched=False))
         finally:
             self._end_unnoted()
 
     async def run_all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
         if self._feed.wanted:
-            return await self._to_its_end(self._all(plans))
+            return await self._to_its_end(self._all(plans, watched=True))
         self._unnoted += 1
         try:
-            return await self._inner.run_all(plans)
+            return await (self._inner.run_all(plans) if self._count is None else self._all(plans, watched=False))
         finally:
             self._end_unnoted()
 
@@ -88,28 +93,28 @@ class ObservedPersistence:
             # Looked at, so that asyncio doesn't complain where the caller has gone.
             task.exception()
 
-    async def _noted(self, plan: Plan[R]) -> R:
+    async def _noted(self, plan: Plan[R], *, watched: bool) -> R:
         log = _Log()
         try:
             result = await self._inner.run(log.noting(plan))
         except BaseException as error:
-            self._hand_on([log], [error])
+            self._hand_on([log], [error], watched=watched)
             raise
-        self._hand_on([log], [None])
+        self._hand_on([log], [None], watched=watched)
         return result
 
-    async def _all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
+    async def _all(self, plans: Sequence[Plan[R]], *, watched: bool) -> list[R | EasyQError]:
         logs = [_Log() for _ in plans]
         try:
             results = await self._inner.run_all([log.noting(plan) for log, plan in zip(logs, plans, strict=True)])
         except BaseException as error:
-            self._hand_on(logs, [error] * len(logs))
+            self._hand_on(logs, [error] * len(logs), watched=watched)
             raise
-        self._hand_on(logs, results)
+        self._hand_on(logs, results, watched=watched)
         return results
 
-    def _hand_on(self, logs: Sequence["_Log"], results: Sequence[object]) -> None:
-        """Tells the feed. Of a plan that failed an atomic backend keeps nothing; others what was noted till then."""
+    def _hand_on(self, logs: Sequence["_Log"], results: Sequence[object], *, watched: bool) -> None:
+        """Tells the feed, and counts. Of a plan that failed an atomic backend keeps nothing; others what was noted."""
         notes: list[Note] = []
         unknown = False
         for log, result in zip(logs, results, strict=True):
@@ -118,9 +123,11 @@ class ObservedPersistence:
                 notes += log.notes
                 # A write that was under way then: nobody can say whether it took effect.
                 unknown = unknown or (failed and log.writing and _is_unknown(result))
-        if notes:
+        if notes and self._count is not None:
+            self._count(notes)
+        if notes and watched:
             self._feed.take(notes)
-        if unknown:
+        if unknown and watched:
             self._feed.take_gap()
 
 
@@ -292,6 +299,12 @@ class ObservedSteps:
 
     def delete_task(self, task_id: str) -> Coroutine[Any, Any, None]:
         return self._inner.delete_task(task_id)
+
+    def add_stats(self, cells: Sequence[Cell]) -> Coroutine[Any, Any, None]:
+        return self._inner.add_stats(cells)
+
+    def delete_stats(self, span: int, before: int, limit: int) -> Coroutine[Any, Any, int]:
+        return self._inner.delete_stats(span, before, limit)
 
     def raise_clock(self, mark: int) -> Coroutine[Any, Any, int]:
         return self._inner.raise_clock(mark)

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -9,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from easyq_store.adapters.sqlite import lists, rows
+from easyq_store.adapters.sqlite import lists, rows, stats
 from easyq_store.adapters.sqlite.connect import connect
 from easyq_store.adapters.sqlite.errors import translating
 from easyq_store.adapters.sqlite.lookups import Tables
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
+from easyq_store.domain.stats import Cell
 from easyq_store.ports import ExecutionFilter, JobFilter, Place
 
 R = TypeVar("R")
@@ -300,6 +302,13 @@ class SqliteReads:
 
     async def skips(self, job_id: str, limit: int) -> list[Skip]:
         return await self._read(lambda t: t.skips(job_id, limit))
+
+    async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
+        def read(tables: Tables) -> list[Cell]:
+            found = tables.connection.execute(stats.RANGE, (span, task_id, start, end))
+            return [Cell(span=span, task_id=task_id, at=at, counts=json.loads(counts)) for at, counts in found]
+
+        return await self._read(read)
 
     async def agents(self) -> list[Agent]:
         return [AGENTS.record(row) for row in await self._rows(f"{AGENTS.select} ORDER BY agent_id")]

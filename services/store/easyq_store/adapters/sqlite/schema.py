@@ -228,7 +228,19 @@ UPDATE execution SET needs = needs_of_spec(coalesce(
     WHERE state IN (1, 2, 3, 4) AND needs IS NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
+# Statistics.
+_FOURTH = """
+-- Counters of a minute or an hour (`span`, in ms) that begins at `at`: of a task, or of the farm (an empty one).
+CREATE TABLE stat (
+    span INTEGER NOT NULL, task_id TEXT NOT NULL, at INTEGER NOT NULL,
+    counts TEXT NOT NULL,         -- JSON object
+    PRIMARY KEY (span, task_id, at)
+) WITHOUT ROWID;
+-- Retention.
+CREATE INDEX stat_age ON stat (span, at);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from easyq_chassis.errors import Internal
+from easyq_store.adapters.sqlite import stats
 from easyq_store.adapters.sqlite.lookups import Tables
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
 from easyq_store.adapters.sqlite.tally import Tally
 from easyq_store.domain.records import Agent, Execution, Job, LogChunk, Skip, evolve
 from easyq_store.domain.states import Stream
+from easyq_store.domain.stats import Cell
 from easyq_store.ports import MOST_SKIPS, Inserted
 
 SET_META = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2"
@@ -206,6 +208,12 @@ class SqliteSteps:
 
     async def delete_task(self, task_id: str) -> None:
         self._tally.task_deleted(task_id)
+
+    async def add_stats(self, cells: Sequence[Cell]) -> None:
+        stats.add_cells(self._connection, cells)
+
+    async def delete_stats(self, span: int, before: int, limit: int) -> int:
+        return self._connection.execute(stats.DELETE, (span, before, limit)).rowcount
 
     async def raise_clock(self, mark: int) -> int:
         kept = self._tables.meta("clock")
