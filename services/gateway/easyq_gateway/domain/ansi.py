@@ -1,7 +1,7 @@
 """Output of programs for terminals, as runs of text with the colours that it asks for.
 
-Of the escape sequences (ECMA-48, https://ecma-international.org/publications-and-standards/standards/ecma-48/) only SGR,
-the colours and styles, has an effect; all others are left out. Every colour becomes the nearest of the sixteen that
+Of the escape sequences (https://ecma-international.org/publications-and-standards/standards/ecma-48/) only SGR, the
+colours and styles, has an effect; all others are left out. Every colour becomes the nearest of the sixteen that
 the page's two themes have, so that none can be unreadable.
 """
 

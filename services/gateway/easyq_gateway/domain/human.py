@@ -19,13 +19,10 @@ def size(number: int) -> str:
     """Returns bytes in the largest unit that keeps the number above one: `1.5 KiB`."""
     if number < 1024:
         return f"{number} B"
-    value = float(number)
-    unit = ""
-    for unit in _UNITS:
-        value /= 1024
-        if value < 1023.95:
-            break
-    return f"{value:.1f} {unit}"
+    value, at = number / 1024, 0
+    while value >= 1023.95 and at < len(_UNITS) - 1:
+        value, at = value / 1024, at + 1
+    return f"{value:.1f} {_UNITS[at]}"
 
 
 def duration(ms: float) -> str:

@@ -40,9 +40,7 @@ def stacked(columns: Sequence[Sequence[float]], most: float) -> list[list[Box]]:
         return []
     step = WIDTH / len(columns)
     gap = min(step * 0.15, 4.0)
-    return [
-        _column(values, x=at * step + gap / 2, width=step - gap, most=most) for at, values in enumerate(columns)
-    ]
+    return [_column(values, x=at * step + gap / 2, width=step - gap, most=most) for at, values in enumerate(columns)]
 
 
 def _column(values: Sequence[float], *, x: float, width: float, most: float) -> list[Box]:

@@ -9,9 +9,9 @@ _OURS = frozenset({"same-origin", "none"})
 def form_refusal(*, origin: str | None, fetch_site: str | None, content_type: str) -> str | None:
     """Returns why a POST of a form is refused, or None where it came from a page of ours.
 
-    Browsers say by `Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/) how page and target are related, and no page
-    can make them say otherwise. Older ones name the page by `Origin`, which has been checked by then as that of any
-    request. Who says neither is no browser of today: programs have the API.
+    Browsers say by `Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/) how page and target are related, and no
+    page can make them say otherwise. Older ones name the page by `Origin`, which has been checked by then as that of
+    any request. Who says neither is no browser of today: programs have the API.
     """
     if content_type != FORM:
         return f"the body of a form must be {FORM}; programs use the API (/docs)"

@@ -19,6 +19,7 @@ from easyq_gateway.pages.rendering import path, query
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.pages.views import again, errors
 from easyq_gateway.pages.views.page import Page
+from easyq_gateway.places import Place
 from easyq_gateway.rest.requests import read_body
 from easyq_gateway.rest.routes import Handler, Route
 
@@ -43,7 +44,7 @@ class Actions:
 
     def routes(self) -> Iterator[Route]:
         """Yields the routes."""
-        deeds: tuple[tuple[tuple[str | Variable, ...], Deed], ...] = (
+        deeds: tuple[tuple[Place, Deed], ...] = (
             ((*_JOB, "stop"), self._stop),
             ((*_JOB, "retry"), self._retry),
             ((*_JOB, "pause"), self._pause),
@@ -127,7 +128,7 @@ class Actions:
 
     async def _reset(self, form: Form, _: dict[str, str]) -> str:
         kinds = farm_service_pb2.Breaker.Kind
-        kind = kinds.Value(form.get("kind", "")) if form.get("kind") in kinds.keys() else kinds.UNSPECIFIED
+        kind = kinds.Value(form.get("kind", "")) if form.get("kind") in kinds.keys() else kinds.UNSPECIFIED  # noqa: SIM118 - no mapping
         await self._sources.matchings.reset_breaker(
             farm_service_pb2.ResetBreakerRequest(kind=kind, subject=form.get("subject", ""))
         )

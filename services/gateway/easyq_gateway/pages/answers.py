@@ -34,7 +34,7 @@ def see_other(path: str) -> web.Response:
 
 
 def wants_html(request: web.BaseRequest) -> bool:
-    """Whether the reader is a browser: it names HTML, and not behind JSON; or it is a page of ours that reads itself."""
+    """Whether the reader is a browser, which names HTML, and not behind JSON, or a page of ours that reads itself."""
     if request.headers.get("HX-Request") == "true":
         return True
     kinds = [one.partition(";")[0].strip().lower() for one in request.headers.get("Accept", "").split(",")]

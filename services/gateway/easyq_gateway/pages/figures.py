@@ -8,7 +8,7 @@ from typing import Protocol
 
 from easyq.v1 import stats_pb2
 from easyq_gateway.convert import to_ms
-from easyq_gateway.usecases.statistics import Statistics
+from easyq_gateway.usecases.stats import Statistics
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 

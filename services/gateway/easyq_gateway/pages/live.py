@@ -1,7 +1,7 @@
 """When a page has to be read anew, as Server-Sent Events.
 
-A page asks for itself again when it is told `changed`: at once after something has changed, then at most once in `_PAUSE`;
-where what it shows is in no feed, also every so many seconds.
+A page asks for itself again when it is told `changed`: at once after something has changed, then at most once in
+`_PAUSE`; where what it shows is in no feed, also every so many seconds.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from easyq_chassis.errors import EasyQError
+from easyq_gateway.codec.query import BadQuery, split_query
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.rest.answers import COMMON_HEADERS
 from easyq_gateway.rest.pace import Stalled, taken
 from easyq_gateway.rest.requests import target_of
 from easyq_gateway.rest.routes import Route
-from easyq_gateway.codec.query import BadQuery, split_query
 
 _PAUSE = 1.0
 _BEAT = 15.0

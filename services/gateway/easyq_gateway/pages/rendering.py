@@ -43,7 +43,9 @@ class Renderer:
             undefined=StrictUndefined,
             auto_reload=False,
         )
-        self._environment.globals.update(asset=files.url, version=version, path=path, query=query, percent=human.percent)
+        self._environment.globals.update(
+            asset=files.url, version=version, path=path, query=query, percent=human.percent
+        )
         self._environment.globals.update(lines_of=lines_of, skip_words=skip_words, trigger_name=trigger_name)
         self._environment.filters.update(
             ago=_ago,

@@ -19,15 +19,16 @@ from easyq_gateway.pages.static_files import StaticFiles
 from easyq_gateway.pages.views import again, errors, hosts, jobs, overview, queues, schedules, search, tasks
 from easyq_gateway.pages.views.page import Page, Query
 from easyq_gateway.pages.words import DONE
+from easyq_gateway.places import OUTPUT, Place
 from easyq_gateway.rest.answers import Refused, status_of
 from easyq_gateway.rest.requests import target_of
-from easyq_gateway.rest.routes import PLACES, Handler, Route
+from easyq_gateway.rest.routes import Handler, Route
 
 P = ParamSpec("P")
 View: TypeAlias = Callable[Concatenate[Sources, Query, P], Awaitable[Page]]
 
 _JOB, _TASK, _HOST = Variable("job_id"), Variable("task_id"), Variable("agent_id")
-_PLACES: tuple[tuple[tuple[str | Variable, ...], Callable[..., Awaitable[Page]], str], ...] = (
+_PLACES: tuple[tuple[Place, Callable[..., Awaitable[Page]], str], ...] = (
     (("tasks",), tasks.tasks, "tasks"),
     (("tasks", _TASK), tasks.task, "tasks"),
     (("jobs",), jobs.jobs, "jobs"),
@@ -71,7 +72,7 @@ class Site:
             view = self._handler(overview.overview, "overview")
         elif route.verb == "GET" and route.segments == ("status",):
             view = self._handler(overview.health, "status")
-        elif route.verb == "GET" and route.segments in {(*place, "stream") for place in PLACES}:
+        elif route.verb == "GET" and route.segments in {(*place, "stream") for place in OUTPUT}:
             view = self._to_output
         if view is None:
             return route

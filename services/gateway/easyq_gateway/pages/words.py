@@ -1,4 +1,4 @@
-"""What a page says after a form was carried out. The address carries only the word, so that no link can put text into it."""
+"""What a page says after a form was carried out. Its address has only the word, so that no link can put text there."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.codec.json_text import JsonObject, Malformed, parse_json
 from easyq_gateway.domain.problems import Problems
 from easyq_gateway.domain.shell_words import join_words
+from easyq_gateway.pages.rendering import hidden
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.pages.views.page import Page, Query
-from easyq_gateway.pages.rendering import hidden
 
 #: Fields of the form, each with the field of the spec that it sets.
 FIELDS = {"image": "image", "command": "command", "envs": "envs", "timeout": "timeout", "retries": "retries"}

@@ -39,7 +39,7 @@ async def errors(sources: Sources, query: Query) -> Page:
             "jobs": page.items,
             "next": page.next_page_token,
             "asked": query,
-            "reasons": [name for name in _REASON.keys() if name != "UNSPECIFIED"],
+            "reasons": [name for name in _REASON.keys() if name != "UNSPECIFIED"],  # noqa: SIM118 - no mapping
             "filtered": any(query.get(name) for name in FILTERS),
             "narrowed": narrowed(query),
         },

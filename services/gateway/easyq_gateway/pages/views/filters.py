@@ -15,13 +15,15 @@ from easyq_gateway.pages.views.page import Query
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?)?Z?")
 
 
-def states_of(query: Query, name: str, enum: EnumTypeWrapper, most: Mapping[str, Sequence[int]] | None = None) -> list[int]:
+def states_of(
+    query: Query, name: str, enum: EnumTypeWrapper, most: Mapping[str, Sequence[int]] | None = None
+) -> list[int]:
     """Returns the numbers of an enum's values that a parameter names, with commas; groups as `most` has them."""
     found: list[int] = []
     for word in filter(None, query.get(name, "").split(",")):
         if most and word in most:
             found += most[word]
-        elif word in enum.keys():
+        elif word in enum.keys():  # noqa: SIM118 - no mapping
             found.append(enum.Value(word))
         else:
             raise _wrong(name, f"is none of {', '.join([*(most or ()), *enum.keys()[1:]])}")

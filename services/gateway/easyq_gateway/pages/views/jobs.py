@@ -54,7 +54,7 @@ async def jobs(sources: Sources, query: Query) -> Page:
             "next": page.next_page_token,
             "asked": query,
             "groups": GROUPS,
-            "states": [name for name in _JOB.State.keys() if name != "UNSPECIFIED"],
+            "states": [name for name in _JOB.State.keys() if name != "UNSPECIFIED"],  # noqa: SIM118 - no mapping
             "filtered": any(query.get(name) for name in _FILTERS),
             "kept": urlencode([(name, query[name]) for name in (*_FILTERS, "order") if query.get(name)]),
         },
@@ -138,9 +138,7 @@ async def _explained(sources: Sources, found: job_pb2.Job) -> job_service_pb2.Ex
 async def _fires(sources: Sources, found: job_pb2.Job) -> Sequence[int]:
     if found.state not in _FIRING:
         return ()
-    answer = await sources.recurring.get_schedule(
-        job_service_pb2.GetScheduleRequest(job_id=found.job_id, next=_FIRES)
-    )
+    answer = await sources.recurring.get_schedule(job_service_pb2.GetScheduleRequest(job_id=found.job_id, next=_FIRES))
     return [one.ToMilliseconds() for one in answer.next_fires]
 
 
@@ -174,7 +172,7 @@ def strip(executions: Sequence[job_pb2.Execution], now_ms: int) -> Strip | None:
     if not known:
         return None
     first = min(one.begin for one in known if one.begin is not None)
-    last = max(max(one.end or first for one in known), first + 1)
+    last = max(first + 1, *(one.end or first for one in known))
     bars = [_bar(one, first, last) for one in stretches]
     length = last - first
     marks = [human.clock(at, length) for at in (first, (first + last) // 2, last)]

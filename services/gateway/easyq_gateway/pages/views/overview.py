@@ -9,7 +9,7 @@ from easyq.v1 import farm_service_pb2, job_pb2, job_service_pb2
 from easyq_gateway.pages.figures import SPANS
 from easyq_gateway.pages.sources import Sources, if_there
 from easyq_gateway.pages.views.page import Page, Query
-from easyq_gateway.pages.views.plots import outcome_plot, time_plot, series_of
+from easyq_gateway.pages.views.plots import outcome_plot, series_of, time_plot
 
 _JOB = job_pb2.Job
 _OLDEST = 5
@@ -59,13 +59,11 @@ async def overview(sources: Sources, query: Query) -> Page:
 async def health(sources: Sources, _query: Query) -> Page:
     """`/status`, for people."""
     status = await sources.farm.status(farm_service_pb2.GetStatusRequest())
-    return Page(
-        template="status", context={"status": status, "counts": counts_of(status.jobs)}, live={"every": EVERY}
-    )
+    return Page(template="status", context={"status": status, "counts": counts_of(status.jobs)}, live={"every": EVERY})
 
 
 def counts_of(states: Iterable[job_pb2.StateCount]) -> dict[str, int]:
     """Returns the number of jobs in each state, by its name."""
-    counts = {name: 0 for name in _JOB.State.keys() if name != "UNSPECIFIED"}
+    counts = {name: 0 for name in _JOB.State.keys() if name != "UNSPECIFIED"}  # noqa: SIM118 - no mapping
     counts.update((_JOB.State.Name(one.state), one.count) for one in states if one.state in _JOB.State.values())
     return counts

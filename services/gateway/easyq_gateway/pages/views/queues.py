@@ -36,9 +36,7 @@ class TaskRow:
 
 async def queues(sources: Sources, _query: Query) -> Page:
     """`/admin/queues`."""
-    request = job_service_pb2.ListJobsRequest(
-        state=[_JOB.QUEUED], order=job_pb2.ListOrder.OLDEST, page_size=_LOOKED_AT
-    )
+    request = job_service_pb2.ListJobsRequest(state=[_JOB.QUEUED], order=job_pb2.ListOrder.OLDEST, page_size=_LOOKED_AT)
     status, waiting = await asyncio.gather(
         sources.farm.status(farm_service_pb2.GetStatusRequest()), sources.reading.list_jobs(request)
     )

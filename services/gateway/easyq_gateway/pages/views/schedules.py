@@ -81,7 +81,9 @@ async def _row(sources: Sources, job: job_pb2.Job, now: int, length: int) -> Row
     paused = job.state == _JOB.PAUSED
     shown = [at for at in times if now <= at <= now + length]
     fires = [
-        Fire(box=box, title=human.exact(at)) for at in shown if (box := plots.span(at, at, now, now + length)) is not None
+        Fire(box=box, title=human.exact(at))
+        for at in shown
+        if (box := plots.span(at, at, now, now + length)) is not None
     ]
     next_ms = None if paused else times[0] if times else ms_of(job, "next_run_at")
     more = len(times) == _FIRES and times[-1] < now + length

@@ -69,7 +69,9 @@ async def _of_farm(sources: Sources, wanted: str) -> list[Hit]:
 def _hit(hit: farm_service_pb2.SearchHit) -> Hit:
     if hit.execution_id:
         url = path("admin", "jobs", hit.job_id) + query_of(execution=hit.execution_id)
-        return Hit(kind=hit.kind, name=hit.execution_id, url=url, state=hit.state, where=f"{hit.task_id} / {hit.job_id}")
+        return Hit(
+            kind=hit.kind, name=hit.execution_id, url=url, state=hit.state, where=f"{hit.task_id} / {hit.job_id}"
+        )
     if hit.job_id:
         url = path("admin", "jobs", hit.job_id)
         return Hit(kind=hit.kind, name=hit.job_id, url=url, state=hit.state, where=hit.task_id)
