@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 # CSI, then OSC and the other strings (title, link, image) up to their end or the line's, then short ones.
 _ESCAPE = re.compile(
@@ -109,7 +110,8 @@ def _simple(style: Style, number: int) -> Style:
         return replace(style, **found) if found else PLAIN
     for first, name, base in ((30, "ink", 0), (90, "ink", 8), (40, "ground", 0), (100, "ground", 8)):
         if first <= number < first + 8:
-            return replace(style, **{name: base + number - first})
+            change: dict[str, Any] = {name: base + number - first}
+            return replace(style, **change)
     return style
 
 
@@ -141,7 +143,7 @@ def nearest(red: int, green: int, blue: int) -> int:
     return min(range(16), key=lambda at: sum((one - two) ** 2 for one, two in zip(_BASE[at], given, strict=True)))
 
 
-_CHANGES: dict[int, dict[str, object]] = {
+_CHANGES: dict[int, dict[str, Any]] = {
     0: {},
     1: {"bold": True},
     2: {"dim": True},

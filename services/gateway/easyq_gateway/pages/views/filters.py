@@ -7,26 +7,22 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
-
 from easyq_chassis.errors import FieldProblem, InvalidArgument
 from easyq_gateway.pages.views.page import Query
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?)?Z?")
 
 
-def states_of(
-    query: Query, name: str, enum: EnumTypeWrapper, most: Mapping[str, Sequence[int]] | None = None
-) -> list[int]:
-    """Returns the numbers of an enum's values that a parameter names, with commas; groups as `most` has them."""
-    found: list[int] = []
+def states_of(query: Query, name: str, enum: Any, groups: Mapping[str, Sequence[int]] | None = None) -> list[Any]:
+    """Returns the numbers of an enum's values that a parameter names, with commas; groups as `groups` has them."""
+    found: list[Any] = []
     for word in filter(None, query.get(name, "").split(",")):
-        if most and word in most:
-            found += most[word]
+        if groups and word in groups:
+            found += groups[word]
         elif word in enum.keys():  # noqa: SIM118 - no mapping
             found.append(enum.Value(word))
         else:
-            raise _wrong(name, f"is none of {', '.join([*(most or ()), *enum.keys()[1:]])}")
+            raise _wrong(name, f"is none of {', '.join([*(groups or ()), *enum.keys()[1:]])}")
     return found
 
 
