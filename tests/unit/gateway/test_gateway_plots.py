@@ -22,8 +22,8 @@ def test_columns_are_stacked_and_stay_inside() -> None:
 
 
 def test_lines_are_broken_where_nothing_is_known() -> None:
-    assert plots.line([0, 10, None, 5], 10) == "M125.0 100.0L375.0 0.0M875.0 50.0h6.0"
-    assert plots.line([None, 20], 10) == "M750.0 0.0h6.0"
+    assert plots.line([0, 10, None, 5], 10) == "M125.0 100.0L375.0 0.0M875.0 50.0h12.0"
+    assert plots.line([None, 20], 10) == "M750.0 0.0h12.0"
     assert plots.line([], 1) == ""
 
 

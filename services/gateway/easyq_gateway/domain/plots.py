@@ -67,7 +67,7 @@ def line(values: Sequence[float | None], most: float) -> str:
             continue
         x, y = _round((at + 0.5) * step), _round(HEIGHT - HEIGHT * min(value, most) / most)
         alone = not pen_down and (at + 1 == len(values) or values[at + 1] is None)
-        path.append(f"{'L' if pen_down else 'M'}{x} {y}" + (f"h{_round(min(step, 6.0))}" if alone else ""))
+        path.append(f"{'L' if pen_down else 'M'}{x} {y}" + (f"h{_round(min(step, 12.0))}" if alone else ""))
         pen_down = True
     return "".join(path)
 

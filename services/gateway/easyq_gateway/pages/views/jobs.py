@@ -105,7 +105,8 @@ async def job(sources: Sources, query: Query, job_id: str) -> Page:
             "chosen": chosen,
             "by_hand": bool(query.get("execution")),
             "newest": found.executions[-1] if found.executions else None,
-            "explained": explained,
+            "reasons": _reasons(found, explained),
+            "live_too": "#facts",
             "fires": fires or (),
             "excerpt": excerpt,
             "find": wanted,
@@ -133,6 +134,14 @@ async def _explained(sources: Sources, found: job_pb2.Job) -> job_service_pb2.Ex
     if found.state in ENDED:
         return None
     return await sources.explaining.job(job_service_pb2.ExplainJobRequest(job_id=found.job_id))
+
+
+def _reasons(
+    found: job_pb2.Job, explained: job_service_pb2.ExplainJobResponse | None
+) -> list[job_service_pb2.ExecutionExplanation]:
+    """Why its executions wait, but for what the job itself says already."""
+    executions = explained.executions if explained is not None else ()
+    return [one for one in executions if one.HasField("waiting") and one.waiting.message != found.waiting.message]
 
 
 async def _fires(sources: Sources, found: job_pb2.Job) -> Sequence[int]:
