@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -26,6 +27,8 @@ from easyq_gateway.usecases.excerpts import Line
 # Longer texts are cut in tables; whoever wants all of one looks at its own page.
 _SHORT = 120
 _LONG = 20_000
+# Between the words of a name as JSON has it: `apiKey`.
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 #: Characters of a line of output that are shown.
 MOST_OF_LINE = 4_000
 
@@ -92,7 +95,7 @@ class Renderer:
 
     def _pretty(self, message: Message) -> Markup:
         """A message as JSON, secrets hidden; what is unset is left out."""
-        tree = hidden(_without_nothing(to_tree(message)), self._redactor)
+        tree = hidden(without_nothing(to_tree(message)), self._redactor)
         return self._shown_lines(json.dumps(tree, indent=2, ensure_ascii=False))
 
 
@@ -110,7 +113,7 @@ def query(**parameters: object) -> str:
 def hidden(tree: Any, redactor: Redactor, name: str = "") -> Any:
     """Returns a tree of JSON with the values under secret-looking keys, and passwords in URLs, hidden."""
     if isinstance(tree, Mapping):
-        return {key: hidden(value, redactor, str(key)) for key, value in tree.items()}
+        return {key: hidden(value, redactor, _HUMP.sub("_", str(key))) for key, value in tree.items()}
     if isinstance(tree, list):
         return [hidden(value, redactor, name) for value in tree]
     if isinstance(tree, str):
@@ -186,9 +189,10 @@ def _lower_words(name: str) -> str:
     return name.replace("_", " ").lower()
 
 
-def _without_nothing(tree: Any) -> Any:
+def without_nothing(tree: Any) -> Any:
+    """Returns a tree of JSON without what is null or empty."""
     if isinstance(tree, dict):
-        return {key: _without_nothing(value) for key, value in tree.items() if value not in (None, [], {}, "")}
+        return {key: without_nothing(value) for key, value in tree.items() if value not in (None, [], {}, "")}
     if isinstance(tree, list):
-        return [_without_nothing(value) for value in tree]
+        return [without_nothing(value) for value in tree]
     return tree

@@ -13,7 +13,7 @@ from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.codec.json_text import JsonObject, Malformed, parse_json
 from easyq_gateway.domain.problems import Problems
 from easyq_gateway.domain.shell_words import join_words
-from easyq_gateway.pages.rendering import hidden
+from easyq_gateway.pages.rendering import hidden, without_nothing
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.pages.views.page import Page, Query
 
@@ -43,7 +43,7 @@ def page(job: job_pb2.Job, values: Mapping[str, str], problems: Mapping[str, Seq
 
 def values_of(sources: Sources, spec: spec_pb2.JobSpec) -> dict[str, str]:
     """Returns what the form's fields have at first."""
-    tree = {name: value for name, value in to_tree(spec).items() if value not in (None, "", [], {}, 0, False)}
+    tree = without_nothing(to_tree(spec))
     command = tree.pop("command", [])
     envs: Mapping[str, str] = tree.pop("envs", {})
     rest = {name: value for name, value in tree.items() if name not in FIELDS and name not in _OF_TIME}
