@@ -8,11 +8,22 @@ from playwright.async_api import Browser, Page, expect
 
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.log_service_pb2 import LogStream
+from easyq_gateway.pages.rendering import output
 from tests.integration.gateway.conftest import Client
 from tests.integration.gateway.furnished import Furnished, furnish
 from tests.support.browser import Watched, chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+LINES = [
+    "plain <b>&amp;",
+    "\x1b[1;31mred\x1b[0m \x1b[42mon green",
+    "still on green\x1b[m \x1b[7minverse\x1b[27;4m under \x1b[38;5;208morange\x1b[48;2;1;2;200m blue",
+    "\x1b[38;5;7m10%\r20%\r30%\x1b[0m",
+    "\x1b]0;title\x07after\x1b]8;;http://x\x1b\\link\x1b[2K\x1b[?25l.",
+    "a\u202eb\x00c\x07d\u200be\U000e0041f\x85",
+    "x" * 5000 + "\x1b[31m" + "y" * 10,
+    "\x1b[38;5;300mx\x1b[38my\x1b[90;107mz\x1b",
+]
 # How long a busy machine may take.
 PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
@@ -207,3 +218,15 @@ async def test_without_scripts_everything_can_be_read_and_done(browser: Browser,
     await expect(page.locator(".found-words")).to_contain_text("1 line with “to stderr”")
     await page.get_by_role("button", name="Stop").click()
     await expect(page.locator(".done")).to_be_visible()
+
+
+async def test_colours_are_the_same_with_and_without_scripts(browser: Browser, gateway: Client) -> None:
+    watched = await tab(browser, gateway)
+    await watched.page.goto("/")
+    drawn = await watched.page.evaluate(
+        """lines => { const ansi = new EasyQ.Ansi(); return lines.map((line) => {
+            const element = document.createElement("div"); ansi.fill(element, line); return element.innerHTML; }); }""",
+        LINES,
+    )
+    made = [re.sub(r' title="[^"]*"', "", str(line)) for line in output(LINES)]
+    assert [re.sub(r' title="[^"]*"', "", line) for line in drawn] == made
