@@ -162,7 +162,7 @@ async def test_errors_are_pages_to_browsers_and_json_to_programs(gateway: Client
         ("/admin/jobs?label=x", 400),
         ("/admin/errors?reason=WRONG", 400),
         ("/admin/jobs?pageToken=x", 400),
-        ("/admin/jobs/%00", 404),
+        ("/admin/jobs/%00", 400),
     ):
         await look(gateway, path, status)
         answer = await gateway.call("GET", path, Accept="application/json")
