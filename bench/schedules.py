@@ -73,8 +73,8 @@ async def _fill(database: Path, count: int) -> None:
 
 
 def _planned(spec: JobSpec, fire_at: int) -> Job:
-    ids = {"job_id": uuid.uuid4().hex[:24], "execution_id": str(uuid.uuid4())}
-    job = new_recurring(new_job(NewJob(task_id="rare", spec=spec, **ids)), now=int(time.time() * 1000))
+    new = NewJob(task_id="rare", job_id=uuid.uuid4().hex[:24], execution_id=str(uuid.uuid4()), spec=spec)
+    job = new_recurring(new_job(new), now=int(time.time() * 1000))
     return evolve(job, fire_at=fire_at, next_run_at=fire_at)
 
 

@@ -94,7 +94,7 @@ if [ "$ROWS" = 2 ]; then
     printf '\n=== e2e, then chaos: beside the others; they write into %s\n' "$kept"
     system_row "$@" &
     system=$!
-    limited() { nice timeout --foreground --kill-after=30 "$@"; }
+    limited() { nice -n 4 timeout --foreground --kill-after=30 "$@"; }
 fi
 
 # --------------------------------------------------------------------------------------------------------- all others
@@ -104,7 +104,7 @@ covered="--cov --cov-report="
 lane lint 600 make --no-print-directory lint
 # shellcheck disable=SC2086 # two options
 {
-    COVERAGE_FILE=.coverage.unit tests unit 600 "$JOBS" $covered "$@"
+    COVERAGE_FILE=.coverage.unit tests unit 900 "$JOBS" $covered "$@"
     show_what_is_done
     COVERAGE_FILE=.coverage.contract tests contract 600 "$JOBS" $covered "$@"
     show_what_is_done

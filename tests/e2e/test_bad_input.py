@@ -63,6 +63,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"cron": "@daily", "misfire": "SOMETIMES"}, "misfire"),
     ({"cron": "@daily", "maxRuns": -1}, "maxRuns"),
     ({"cron": "@daily", "startAfter": "2030-01-02T00:00:00Z", "endAt": "2030-01-01T00:00:00Z"}, "endAt"),
+    # No leap year.
+    ({"cron": "0 0 29 2 *", "startAfter": "2030-01-01T00:00:00Z", "endAt": "2030-12-31T00:00:00Z"}, "startAfter"),
     ({"cron": "@daily", "startIn": "1s"}, "cron"),
     ({"overlap": "ALLOW"}, "overlap"),
     ({"misfire": "SKIP"}, "misfire"),

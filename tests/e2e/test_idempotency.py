@@ -1,5 +1,7 @@
 """hashicorp/nomad#26690: idempotency key races. One key is one job, however often and however fast it is posted."""
 
+import datetime
+
 import grpc
 import pytest
 
@@ -58,3 +60,29 @@ def test_the_same_key_with_another_spec_names_the_field(
     refused = rest.call("POST", f"/tasks/{task}", {**spec, **change}, headers=headers)
     assert (refused.status, refused.error["reason"], list(refused.fields)) == (409, "IDEMPOTENCY_CONFLICT", [field])
     rest.stop(first["jobId"])
+
+
+def test_a_repeat_after_the_end_of_its_window_is_the_same_job(either: UpFarm | SplitFarm, task: str) -> None:
+    rest, headers = either.rest, {"Idempotency-Key": "one"}
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=6)
+    spec = shell("true", cron="@every 2s", endAt=end.isoformat(timespec="milliseconds"))
+    first = rest.post(f"/tasks/{task}", spec, headers=headers)
+    put = rest.call("PUT", f"/tasks/{task}/jobs/{task}", spec).json()["job"]
+    for job_id in (first["jobId"], task):
+        assert rest.wait_job(job_id)["state"] == "EXPIRED"
+    again = rest.post(f"/tasks/{task}", spec, headers=headers)
+    assert (again["jobId"], again["replayed"]) == (first["jobId"], True)
+    item = {"taskId": task, "spec": spec, "idempotencyKey": "one"}
+    [result] = rest.post("/batch", {"jobs": [item]})["results"]
+    assert (result["job"]["jobId"], result["job"]["replayed"]) == (first["jobId"], True)
+    answer = rest.call("PUT", f"/tasks/{task}/jobs/{task}", spec)
+    assert (answer.status, answer.json()["job"]["revision"]) == (200, put["revision"])
+    refused = rest.call("POST", f"/tasks/{task}", spec, headers={"Idempotency-Key": "two"})
+    assert (refused.status, list(refused.fields)) == (400, ["spec.endAt"])
+
+
+def test_a_key_twice_in_one_batch_is_the_firsts(either: UpFarm | SplitFarm, task: str) -> None:
+    item = {"taskId": task, "spec": shell("true"), "idempotencyKey": "one"}
+    results = either.rest.post("/batch", {"jobs": [item, item]})["results"]
+    assert [result["job"]["replayed"] for result in results] == [False, True]
+    assert len({result["job"]["jobId"] for result in results}) == 1

@@ -44,7 +44,7 @@ def test_while_its_image_is_pulled(farm: UpFarm, rest: Rest, task: str, hosts: l
         began = time.monotonic()
         assert rest.stop(job_id)["outcome"] == "STOPPING"
         job = rest.wait_job(job_id, 20)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
     [execution] = job["executions"]
     assert (job["state"], execution["state"], execution["startedAt"]) == ("STOPPED", "STOPPED", None)
     assert not [c for host in hosts for c in host.containers(label=f"easyq.task={task}")]
@@ -59,7 +59,7 @@ def test_while_it_runs(farm: UpFarm, rest: Rest, task: str) -> None:
     assert answer["job"]["stopRequestedAt"]
     began = time.monotonic()
     job = rest.wait_job(job_id)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert (job["state"], job["executionCount"]) == ("STOPPED", 1)
     assert job["executions"][0]["exitCode"] == 5
     assert rest.output(job_id, "stdout") == b"begin\nbye\n"
@@ -71,7 +71,7 @@ def test_a_deaf_program_is_killed_after_its_grace(farm: UpFarm, rest: Rest, task
     began = time.monotonic()
     assert rest.stop(job_id)["outcome"] == "STOPPING"
     job = rest.wait_job(job_id)
-    assert 0.9 < time.monotonic() - began < 8
+    assert 0.9 < time.monotonic() - began < 20
     assert (job["state"], job["executions"][0]["exitCode"]) == ("STOPPED", 137)
 
 

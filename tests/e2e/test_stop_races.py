@@ -88,6 +88,17 @@ class Bench:
             message="the stop has reached the agent",
         )
 
+    def wait_beat(self) -> None:
+        """Until the agent was just heard: what it has to run goes with the answers of its beats as well, and the next
+        one is some seconds away."""
+
+        def heard() -> object:
+            [agent] = self.rest.get("/agents")["items"]
+            return agent["lastBeatAt"]
+
+        before = heard()
+        wait_until(lambda: heard() != before, message="the agent has sent a beat")
+
     def check_gone(self) -> None:
         found = f"easyq.task={self.task}"
         wait_until(lambda: not self.host.containers(label=found), 20, message="no container is left")
@@ -170,6 +181,8 @@ def test_a_stop_after_the_end_was_told(bench: Bench) -> None:
 @pytest.mark.parametrize("point", [*UNASSIGNED, *ON_ITS_WAY, *BEFORE_START])
 def test_what_is_late_is_not_started_wherever_it_was(bench: Bench, point: str) -> None:
     """Out of Redis and not assigned yet, on its way to the agent, in the agent's hand."""
+    if point in ON_ITS_WAY:
+        bench.wait_beat()
     with bench.farm.held(point):
         job_id = bench.post(NEVER, startDeadline="1s", stopGrace="0s")
         # One that nobody can run expires by the same clock.

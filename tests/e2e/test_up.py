@@ -204,6 +204,13 @@ def test_a_changed_config_file_holds_without_a_restart(new_farm: FarmMaker, host
     wait_until(lambda: farm.rest.job(job_id)["waiting"]["reason"] == "LIMIT_FULL", 10)
     config.write_text('limit = ["held=0"', encoding="utf-8")
     wait_until(lambda: f"REFUSED: {config}" in farm.log, 10)
+
+    def refused() -> list[str]:
+        return [one["message"] for one in farm.rest.get("/status")["problems"] if one["subject"] == "rules"]
+
+    # Once, whoever tells it.
+    [told] = wait_until(refused, 10)
+    assert told.startswith(f"The config file was refused: {config}: ")
     assert farm.rest.job(job_id)["waiting"]["reason"] == "LIMIT_FULL"
     config.write_text(
         'limit = ["held=1"]\n[[default]]\npattern = "held"\nretries = 7\n[[retention]]\npattern = "held"\nlogs = 9\n',
@@ -217,6 +224,7 @@ def test_a_changed_config_file_holds_without_a_restart(new_farm: FarmMaker, host
         return found
 
     wait_until(lambda: retries() == 7, 10)
+    wait_until(lambda: not refused(), 10)
     assert before == [farm.pids(service) for service in SERVICES]
     assert "rules_refused" not in farm.log
     process.remove_folder(config.parent)

@@ -73,12 +73,18 @@ class FakeStore(Operators):
         self.order: list[str] = []
         self.keys: dict[tuple[str, str], str] = {}
         self.first: dict[str, str] = {}
+        # What was asked for: with the first spec of each job, and with its newest.
+        self.first_asked: dict[str, bytes] = {}
+        self.asked: dict[str, bytes] = {}
         self.agents: list[farm_service_pb2.Agent] = []
         self.wishes = 0
         self.output: dict[tuple[str, int], bytearray] = {}
         self.feed = FakeFeed()
         self.stats = Stats()
         self.queries: list[stats_pb2.QueryRequest] = []
+        self.lists: list[Any] = []
+        # Items after which a page of jobs ends, though there are more.
+        self.short_pages: int | None = None
         self.submits: list[job_store_pb2.NewJob] = []
         self.calls: list[str] = []
         # Submit answers only while this is set; `lose_answers` batches take effect and break the stream.
@@ -124,11 +130,7 @@ class FakeStore(Operators):
         key = (new.task_id, new.idempotency_key)
         known = self.keys.get(key) if new.idempotency_key else None
         if known is not None:
-            return job_store_pb2.SubmitResult(
-                accepted=job_store_pb2.SubmitAccepted(
-                    job_id=known, execution_id=self.first[known], replayed_spec=self.jobs[known].spec
-                )
-            )
+            return job_store_pb2.SubmitResult(accepted=self._replayed(known))
         if new.job_id in self.jobs and self.jobs[new.job_id].task_id != new.task_id:
             error = records_pb2.ItemError(
                 code=grpc.StatusCode.ALREADY_EXISTS.value[0], reason=ErrorReason.JOB_EXISTS, message="the id is taken"
@@ -139,6 +141,24 @@ class FakeStore(Operators):
         accepted = job_store_pb2.SubmitAccepted(job_id=new.job_id, execution_id=self.first[new.job_id])
         self._add_first(accepted, new)
         return job_store_pb2.SubmitResult(accepted=accepted)
+
+    def find_submitted(self, job: job_store_pb2.NewJob) -> job_store_pb2.FindSubmittedResponse:
+        known = self.keys.get((job.task_id, job.idempotency_key)) if job.idempotency_key else None
+        if job.job_id in self.jobs and self.first[job.job_id] in {"", job.execution_id}:
+            accepted = job_store_pb2.SubmitAccepted(job_id=job.job_id, execution_id=self.first[job.job_id])
+        elif known is not None:
+            accepted = self._replayed(known)
+        else:
+            raise NotFound("no such job was submitted")
+        return job_store_pb2.FindSubmittedResponse(accepted=accepted)
+
+    def _replayed(self, job_id: str) -> job_store_pb2.SubmitAccepted:
+        return job_store_pb2.SubmitAccepted(
+            job_id=job_id,
+            execution_id=self.first[job_id],
+            replayed_spec=self.jobs[job_id].spec,
+            replayed_asked=self.first_asked[job_id],
+        )
 
     def _add_first(self, answer: Any, new: job_store_pb2.NewJob) -> None:
         if new.spec.HasField("cron"):
@@ -153,6 +173,7 @@ class FakeStore(Operators):
         self._stamp(job.created_at)
         job.last_modified_at.CopyFrom(job.created_at)
         self.jobs[new.job_id] = job
+        self.first_asked[new.job_id] = self.asked[new.job_id] = new.asked
         self.order.append(new.job_id)
         if new.idempotency_key:
             self.keys[new.task_id, new.idempotency_key] = new.job_id
@@ -199,6 +220,13 @@ class FakeStore(Operators):
         new = request.job
         job = self.jobs.get(new.job_id)
         answer = job_store_pb2.PutJobResponse()
+        alike = job is not None and new.asked in {
+            self.asked[new.job_id],
+            job.spec.SerializeToString(deterministic=True),
+        }
+        alike = alike and new.asked != b""
+        if request.only_same and (job is None or job.task_id != new.task_id or not alike):
+            raise NotFound("there is no such job of this spec")
         if job is not None and job.task_id != new.task_id:
             raise FailedPrecondition("the job id belongs to another task", reason="JOB_EXISTS")
         if request.revision and (job is None or job.revision != request.revision):
@@ -207,7 +235,8 @@ class FakeStore(Operators):
             self._insert(new)
             answer.created = True
             self._add_first(answer, new)
-        elif job.spec != new.spec:
+        elif job.spec != new.spec and not alike:
+            self.asked[new.job_id] = new.asked
             job.spec.CopyFrom(new.spec)
             job.revision += 1
         answer.job.CopyFrom(self._shown(self.jobs[new.job_id], 20))
@@ -244,6 +273,7 @@ class FakeStore(Operators):
         return execution
 
     def list_jobs(self, request: job_service_pb2.ListJobsRequest) -> job_service_pb2.ListJobsResponse:
+        self.lists.append(request)
         labels = [label.partition("=") for label in request.label]
         found = [
             job
@@ -253,6 +283,8 @@ class FakeStore(Operators):
             and all(job.spec.labels.get(key) == value for key, _, value in labels)
             and _between(job, request)
         ]
+        if self.short_pages is not None:
+            request.page_size = min(request.page_size, self.short_pages)
         items, token = page(_ordered(found, request), request)
         return job_service_pb2.ListJobsResponse(items=items, next_page_token=token)
 
@@ -273,6 +305,7 @@ class FakeStore(Operators):
     def list_executions(
         self, request: execution_service_pb2.ListExecutionsRequest
     ) -> execution_service_pb2.ListExecutionsResponse:
+        self.lists.append(request)
         found = [
             execution
             for execution in reversed(self.executions.values())
@@ -546,6 +579,9 @@ class StoreServicer(
     async def Query(self, request: Any, context: Any) -> Any:
         self.store.queries.append(request)
         return self.store.stats
+
+    async def FindSubmitted(self, request: Any, context: Any) -> Any:
+        return self._note("FindSubmitted", self.store.find_submitted(request.job))
 
     async def PutJob(self, request: Any, context: Any) -> Any:
         return self._note("PutJob", self.store.put(request))

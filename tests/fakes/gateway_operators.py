@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from easyq.v1 import farm_service_pb2, job_pb2, job_service_pb2
 from easyq.v1.job_pb2 import Execution, Job
 from easyq_chassis.errors import FailedPrecondition, FieldProblem, InvalidArgument, NotFound
+from easyq_chassis.patterns import Pattern
 from easyq_internal.scheduler.v1 import scheduler_pb2
 from easyq_internal.store.v1 import farm_store_pb2, job_store_pb2, records_pb2
 
@@ -228,9 +229,11 @@ async def _many(
 ) -> job_store_pb2.ManyResponse:
     """One page in the order of ids, so that a cursor holds while jobs go."""
     answer = job_store_pb2.ManyResponse()
-    if "(?=" in request.selection.task_pattern:
-        told = FieldProblem(field="taskPattern", message="looks around, which can't be matched in bounded time")
-        raise InvalidArgument("the pattern is wrong", fields=[told])
+    try:
+        Pattern(request.selection.task_pattern)
+    except ValueError as error:
+        told = FieldProblem(field="taskPattern", message=str(error))
+        raise InvalidArgument(f"taskPattern: {error}", fields=[told]) from error
     ids = [job_id for job_id in sorted(store.jobs) if job_id > request.cursor]
     for job_id in ids[: request.limit]:
         job = store.jobs[job_id]
@@ -248,7 +251,7 @@ def selected(job: Job, selection: job_service_pb2.JobSelection) -> bool:
     labels = [pair.partition("=") for pair in selection.label]
     return (
         selection.task_id in {"", job.task_id}
-        and (not selection.task_pattern or re.fullmatch(selection.task_pattern, job.task_id) is not None)
+        and (not selection.task_pattern or Pattern(selection.task_pattern).matches(job.task_id))
         and (not selection.state or job.state in selection.state)
         and (not selection.reason or job.error.reason in selection.reason)
         and all(job.spec.labels.get(key) == value for key, _, value in labels)
@@ -266,8 +269,10 @@ def preview(request: scheduler_pb2.PreviewScheduleRequest, now_ms: int) -> sched
         ZoneInfo(spec.time_zone)
     except (ZoneInfoNotFoundError, ValueError):
         answer.problems.add(field="timeZone", message="is not a time zone")
+    begin = max(request.anchor, request.cursor) or now_ms
+    first = (max(begin, spec.start_after.ToMilliseconds() - 1) // HOUR_MS + 1) * HOUR_MS
+    if not answer.problems and spec.HasField("end_at") and spec.end_at.ToMilliseconds() < first:
+        answer.problems.add(field="endAt", message="is before the first fire")
     if not answer.problems:
-        begin = max(request.anchor, request.cursor) or now_ms
-        first = (begin // HOUR_MS + 1) * HOUR_MS
         answer.fires.extend(first + index * HOUR_MS for index in range(request.count))
     return answer

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from easyq_chassis.errors import EasyQError, Unavailable
-from easyq_store.domain.images import matches
+from easyq_store.domain.images import is_named, matches
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import WAITING, ExecutionState, JobState, Stream
 from easyq_store.domain.stats import Cell, add
-from easyq_store.ports import MOST_SKIPS, ExecutionFilter, Inserted, JobFilter, Place, Plan
+from easyq_store.ports import MOST_SKIPS, ExecutionFilter, Found, Inserted, JobFilter, Place, Plan
 
 R = TypeVar("R")
 Listed = TypeVar("Listed", Job, Execution)
@@ -27,6 +27,7 @@ class Tables:
 
     jobs: dict[str, Job] = field(default_factory=dict)
     specs: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    asked: dict[tuple[str, int], bytes | None] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Tables:
         return Tables(
             jobs=dict(self.jobs),
             specs=dict(self.specs),
+            asked=dict(self.asked),
             tasks=dict(self.tasks),
             executions=dict(self.executions),
             agents=dict(self.agents),
@@ -80,6 +82,12 @@ class FakeLookups:
         if job is not None and job.revision == revision:
             return job.spec
         return self._tables().specs.get((job_id, revision))
+
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        job = self._tables().jobs.get(job_id)
+        if job is not None and job.revision == revision:
+            return job.asked
+        return self._tables().asked.get((job_id, revision))
 
     async def get_execution(self, execution_id: str) -> Execution | None:
         return self._tables().executions.get(execution_id)
@@ -163,9 +171,10 @@ class FakeSteps(FakeLookups):
         self._watch(old, new)
         return new
 
-    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None) -> None:
         await self._step("keep_spec")
         self._tables().specs.setdefault((job_id, revision), spec)
+        self._tables().asked.setdefault((job_id, revision), asked)
 
     async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
         for skip in skips:
@@ -254,6 +263,7 @@ class FakeSteps(FakeLookups):
             return False
         del tables.jobs[job.job_id]
         tables.specs = {key: spec for key, spec in tables.specs.items() if key[0] != job.job_id}
+        tables.asked = {key: asked for key, asked in tables.asked.items() if key[0] != job.job_id}
         tables.skips.pop(job.job_id, None)
         left = [j.created_at for j in tables.jobs.values() if j.task_id == job.task_id]
         task = tables.tasks[job.task_id]
@@ -299,20 +309,28 @@ class FakeSteps(FakeLookups):
 class FakeReads(FakeLookups):
     """Reads outside plans."""
 
-    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
+    async def list_jobs(
+        self, where: JobFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Job]:
         found = (
             job
             for job in self._tables().jobs.values()
             if (not where.task_id or job.task_id == where.task_id)
             and (not where.states or job.state in where.states)
             and set(where.labels) <= set(job.labels)
+            and set(where.metadata) <= set(job.metadata)
             and (not where.reasons or (job.failure is not None and job.failure.reason in where.reasons))
+            and (not where.ends or job.last_end in where.ends)
+            and is_named(job.image, where.image)
             and not (where.kept_only and job.delete_requested)
             and _within(job.created_at, where.created_from, where.created_before)
+            and _ended_within(job.last_modified_at if job.ended else None, where)
         )
-        return _page(found, lambda j: (j.created_at, j.job_id), after, limit, oldest=where.oldest)
+        return Found(_page(found, lambda j: (j.created_at, j.job_id), after, limit, oldest=where.oldest))
 
-    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
+    async def list_executions(
+        self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Execution]:
         found = (
             e
             for e in self._tables().executions.values()
@@ -320,9 +338,18 @@ class FakeReads(FakeLookups):
             and (not where.job_id or e.job_id == where.job_id)
             and (not where.states or e.state in where.states)
             and (not where.reasons or (e.failure is not None and e.failure.reason in where.reasons))
+            and (not where.exit_codes or e.exit_code in where.exit_codes)
+            and (not where.agent_id or e.agent_id == where.agent_id)
+            and (not where.triggers or e.trigger in where.triggers)
+            and is_named(e.image, where.image)
             and _within(e.created_at, where.created_from, where.created_before)
+            and _ended_within(e.finished_at, where)
         )
-        return _page(found, lambda e: (e.created_at, e.execution_id), after, limit, oldest=where.oldest)
+        return Found(_page(found, lambda e: (e.created_at, e.execution_id), after, limit, oldest=where.oldest))
+
+    async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
+        jobs = self._tables().jobs.values()
+        return [job for job in jobs if any(label.startswith(prefix) for label in job.labels)][:limit]
 
     async def stats(self, span: int, task_id: str, start: int, end: int) -> list[Cell]:
         return [
@@ -578,6 +605,12 @@ def _look_away(_: Job | Execution | None, __: Job | Execution) -> None:
 
 def _within(at: int, from_: int | None, before: int | None) -> bool:
     return (from_ is None or at >= from_) and (before is None or at < before)
+
+
+def _ended_within(at: int | None, where: JobFilter | ExecutionFilter) -> bool:
+    if where.ended_from is None and where.ended_before is None:
+        return True
+    return at is not None and _within(at, where.ended_from, where.ended_before)
 
 
 def _page(

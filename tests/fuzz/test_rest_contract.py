@@ -26,7 +26,7 @@ BEYOND_THE_SCHEMA = re.compile(
             r"\.?image: ",
             r"\.?(cron|timeZone): ",
             r"\.?mounts\[\d+\]\.(source|target): (must|is the target of)",
-            r"\.?(startAt|expiration|startAfter): is more than ten years from now",
+            r"\.?(startAt|expiration|startAfter): is more than ten years",
             r"\.?(expiration|endAt): is (not after|in the past)",
             r": only one of startAt, startIn, cron may be set",
             r": is for recurring jobs: it needs `cron`",
@@ -78,6 +78,8 @@ def unexplained(response: Any, case: Any) -> list[str]:
 def test_rest_keeps_its_contract(
     case: Any, fuzzed_farm: SplitFarm, ledger: Ledger, known: Sequence[fuzzed.Known]
 ) -> None:
+    if not fuzzed.is_taken(case):
+        return
     fuzzed.adjust(case, known)
     before = ledger.entries()
     response = case.call(base_url=fuzzed_farm.rest.url, timeout=60)

@@ -99,7 +99,14 @@ class World:
 
     # ------------------------------------------------------------------------------------------------------- asking
     def new(
-        self, job_id: str = "job", *, task: str = "mail", key: str = "", execution_id: str = "", **spec: Any
+        self,
+        job_id: str = "job",
+        *,
+        task: str = "mail",
+        key: str = "",
+        execution_id: str = "",
+        asked: bytes = b"",
+        **spec: Any,
     ) -> New:
         """A new job as the edge makes it."""
         made = JobSpec(**{"image": "echo:1", **spec})
@@ -110,6 +117,7 @@ class World:
                 execution_id=execution_id or str(uuid.uuid5(uuid.NAMESPACE_OID, job_id)),
                 spec=made,
                 idempotency_key=key,
+                asked=asked,
             )
         )
 
@@ -120,9 +128,9 @@ class World:
             raise result
         return result.execution_id
 
-    async def put(self, job_id: str = "job", *, revision: int = 0, **fields: Any) -> put.Put:
+    async def put(self, job_id: str = "job", *, revision: int = 0, only_same: bool = False, **fields: Any) -> put.Put:
         """Creates or replaces."""
-        return await put.put_job(self.ctx, self.new(job_id, **fields), revision)
+        return await put.put_job(self.ctx, self.new(job_id, **fields), revision, only_same=only_same)
 
     async def hello(self, agent_id: str = "host-a", *inventory: tuple[str, int]) -> list[tuple[str, str, int]]:
         """An agent comes; returns what it is told as (order, execution, epoch)."""

@@ -11,6 +11,9 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
+# The tests' deadlines are those of a quiet machine: they end what would hang, and only cost time where they are met.
+PATIENCE = 3
+
 _random = random.SystemRandom()
 # Below the range from which the kernel takes ports for outgoing connections: one of those would take a port between the
 # look at it and the start of its server.
@@ -52,11 +55,12 @@ def _claimed_block() -> list[int]:
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 10.0, *, interval: float = 0.02, message: str = "") -> T:
-    """Calls `condition` until it is true, and gives its value; fails after `timeout` seconds.
+    """Calls `condition` until it is true, and gives its value; fails after PATIENCE times `timeout` seconds.
 
     An AssertionError or OSError of the condition counts as not yet true, and is shown if it stays so. `interval` is the
     least pause between two calls.
     """
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while True:
         cause: Exception | None = None
@@ -91,6 +95,7 @@ async def eventually(
     condition: Callable[[], Any], timeout: float = 10.0, *, interval: float = 0.02, message: str = ""
 ) -> Any:
     """`wait_until` for coroutines: `condition` may be a plain or an async function."""
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while True:
         cause: Exception | None = None

@@ -49,7 +49,8 @@ def open_channel(address: str, *, idempotent: Iterable[str] = ()) -> grpc.aio.Ch
         ("grpc.max_send_message_length", MAX_MESSAGE),
         # A neighbour that restarts is found again at once, not after gRPC's own two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # So long an attempt to connect may take, whatever its name says: over a slow link, to a busy machine.
+        ("grpc.min_reconnect_backoff_ms", 2_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.enable_retries", 1),
         # Channels of one process must not share a subchannel's back-off.

@@ -43,8 +43,8 @@ class DispatcherSettings(settings.ServiceSettings):
     pools: Lines = Field(
         (),
         description="Pools of agents and the tasks that they serve: NAME=REGEX[:MAX]. The flag (also --pool) may be "
-        "repeated; the variable has one a line, or a JSON list. A task goes to the first pool whose regex matches its "
-        "whole name, else to `default`.",
+        "repeated; the variable has one a line, or a JSON list. A task goes to the first pool whose regex (RE2's "
+        "syntax) matches its whole name, else to `default`.",
     )
     limits: Lines = Field(
         (),

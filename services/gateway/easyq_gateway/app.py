@@ -174,6 +174,7 @@ class App:
         self._creating = Creating(
             checker=checker,
             schedules=schedules,
+            store=store,
             admitting=admitting,
             redactor=redactor,
             links=links,
@@ -255,7 +256,7 @@ class App:
             agents=self._store,
             dispatchers=self._dispatchers,
             health=self._health,
-            own_problem=lambda: self._rules.problem,
+            own_problem=lambda: (self._rules.problem, self._rules.problem_since_ms),
             version=self._version,
             patience=settings.status_timeout,
         )

@@ -67,8 +67,12 @@ class GatewaySettings(ServiceSettings):
         3.0, gt=0, description="Seconds for which a call to a store or scheduler that is away is repeated; then 503."
     )
     stream_patience: float = Field(60.0, gt=0, description="The same for a reader of live output.")
-    explain_timeout: float = Field(0.3, gt=0, description="Seconds that dispatchers get to say why a job waits.")
-    status_timeout: float = Field(1.0, gt=0, description="Seconds that each service gets to answer for /status.")
+    explain_timeout: float = Field(
+        0.3, gt=0, description="Seconds that dispatchers get to say why a job waits, beside the job."
+    )
+    status_timeout: float = Field(
+        3.0, gt=0, description="Seconds that each service gets to answer for /status, and dispatchers for explain."
+    )
 
     redact_names: Names = Field(
         DEFAULT_SEGMENTS,
@@ -87,8 +91,8 @@ class GatewaySettings(ServiceSettings):
     default_timeout: float = Field(0.0, ge=0, le=315_360_000, description="Most seconds that it runs; 0: no bound.")
     rules: str = Field(
         "",
-        description="Rules file (TOML), of which this service takes [[default]]: `pattern` (a regex that the "
-        "task's whole name matches; the first that does holds) and any of retries, backoffMin, backoffFactor, "
+        description="Rules file (TOML), of which this service takes [[default]]: `pattern` (a regex, in RE2's syntax, "
+        "that the task's whole name matches; the first that does holds) and any of retries, backoffMin, backoffFactor, "
         "backoffMax, backoffJitter, backoffMaxElapsed, retryOn, infraRetries, timeout, stopGrace, priority, "
         "startDeadline. Read again when it changes, and on SIGHUP; one that is wrong, in whatever table, is refused, "
         "and the old stays.",

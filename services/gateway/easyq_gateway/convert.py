@@ -22,6 +22,8 @@ from easyq_internal.store.v1 import records_pb2
 
 _MOST_ERROR_TEXT = 400
 _STAND_IN = "@daily"
+# Fields that say which times are fires.
+_COUNTED_ANEW = ("cron", "time_zone", "jitter", "start_after", "end_at", "max_runs")
 _TIME_FIELDS = (
     "time_zone",
     "overlap",
@@ -179,6 +181,11 @@ def schedule_of(spec: spec_pb2.JobSpec, wrong: Collection[str], defaults: Defaul
     return asked
 
 
+def same_times(one: spec_pb2.JobSpec, other: spec_pb2.JobSpec) -> bool:
+    """Whether the times of two recurring specs with their defaults are the same, so that they are not counted anew."""
+    return all(getattr(one, name) == getattr(other, name) for name in _COUNTED_ANEW)
+
+
 def is_recurring(spec: spec_pb2.JobSpec) -> bool:
     """Whether the job has a `cron`."""
     return spec.HasField("cron")
@@ -187,6 +194,19 @@ def is_recurring(spec: spec_pb2.JobSpec) -> bool:
 def has_time(spec: spec_pb2.JobSpec) -> bool:
     """Whether the job waits for a time, so that the scheduler admits it."""
     return spec.WhichOneof("schedule") is not None
+
+
+def asked(spec: spec_pb2.JobSpec) -> bytes:
+    """Returns what a client asked for, as long as no default is resolved: the same for every repeat of a request."""
+    return spec.SerializeToString(deterministic=True)
+
+
+def level(one: spec_pb2.JobSpec, other: spec_pb2.JobSpec) -> None:
+    """Gives both the parts that either has, in place: what is in them is compared, and not that they are there."""
+    for field, _ in (*one.ListFields(), *other.ListFields()):
+        if isinstance(getattr(one, field.name), (spec_pb2.Backoff, spec_pb2.Resources)):
+            for spec in (one, other):
+                getattr(spec, field.name).SetInParent()
 
 
 # -------------------------------------------------------------------------------------------------------- redaction

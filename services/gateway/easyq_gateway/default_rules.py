@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from easyq.durations import parse_duration
+from easyq_chassis.patterns import Pattern
 from easyq_gateway.domain.defaults import DefaultRule, Defaults
 
 #: What a table may have besides `pattern`: the field of `Defaults`, and how it is read.
@@ -39,4 +39,4 @@ def parser(base: Defaults) -> Callable[[Mapping[str, Any]], tuple[DefaultRule, .
 
 def _rule(*, pattern: str, base: Defaults, **said: Any) -> DefaultRule:
     read = {FIELDS[name][0]: FIELDS[name][1](value) for name, value in said.items()}
-    return DefaultRule(pattern=re.compile(pattern), defaults=replace(base, **read))
+    return DefaultRule(pattern=Pattern(pattern), defaults=replace(base, **read))

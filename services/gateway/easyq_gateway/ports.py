@@ -19,6 +19,7 @@ from easyq.v1 import (
     stats_pb2,
     task_service_pb2,
 )
+from easyq_chassis.errors import Unavailable
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
 from easyq_internal.scheduler.v1 import scheduler_pb2
 from easyq_internal.store.v1 import farm_store_pb2, feed_pb2, job_store_pb2, records_pb2
@@ -33,7 +34,9 @@ class Admission(Protocol):
         ...
 
     async def put_job(self, request: job_store_pb2.PutJobRequest) -> job_store_pb2.PutJobResponse:
-        """Creates or replaces a job. Raises `FailedPrecondition` (another task's), `Aborted` (another revision)."""
+        """Creates or replaces a job. Raises `FailedPrecondition` (another task's), `Aborted` (another revision), and
+        `NotFound` where only the same was to be answered.
+        """
         ...
 
 
@@ -51,6 +54,10 @@ class Scheduler(Admission, Protocol):
 
 class JobStore(Admission, Protocol):
     """Jobs, executions and tasks as they are kept: nothing redacted, no `waiting`. Unknown ids raise `NotFound`."""
+
+    async def find_submitted(self, job: job_store_pb2.NewJob) -> job_store_pb2.SubmitAccepted:
+        """What `submit` answers where the job is there already, by its ids or its idempotency key; makes nothing."""
+        ...
 
     async def get_job(self, request: job_store_pb2.GetJobRequest) -> job_pb2.Job: ...
 
@@ -159,19 +166,35 @@ class FeedSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explained:
-    """What dispatchers know. `answered` tells whether any of them could be asked."""
+    """What dispatchers know. `answered` tells whether any of them did; where none did, `slow_after` is the time in
+    seconds within which one that may be there did not, None where none can be reached."""
 
     answered: bool
     waiting: dict[str, job_pb2.Waiting]
+    slow_after: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matching:
-    """One dispatcher's view of pools and limits, or why there is none."""
+    """One dispatcher's view of pools and limits, or why there is none.
+
+    `slow_after`: it may be there, but did not answer within so many seconds. `last` is then what it said last, if that
+    is worth repeating, `last_age` seconds ago.
+    """
 
     address: str
     view: dispatcher_pb2.GetMatchingResponse | None
     error: str = ""
+    slow_after: float | None = None
+    last: dispatcher_pb2.GetMatchingResponse | None = None
+    last_age: float = 0.0
+
+
+def none_answers(slow_after: float | None) -> Unavailable:
+    """The error where no dispatcher has answered: none can be reached, or one that may be there is too slow."""
+    if slow_after is None:
+        return Unavailable("no dispatcher can be reached now", retry_after=2.0)
+    return Unavailable(f"no dispatcher has answered within {slow_after:g} s", retry_after=2.0)
 
 
 class Dispatchers(Protocol):
@@ -190,8 +213,8 @@ class Dispatchers(Protocol):
         """Says what an operator wishes of an agent. Returns at once; the word may be lost."""
         ...
 
-    async def explain(self, items: Sequence[dispatcher_pb2.ExplainItem]) -> Explained:
-        """Asks why executions wait, one dispatcher after the other, within a short time."""
+    async def explain(self, items: Sequence[dispatcher_pb2.ExplainItem], *, patient: bool = False) -> Explained:
+        """Asks why executions wait, within a short time; `patient`: that is what was asked for, and may take longer."""
         ...
 
     async def matching(self) -> Sequence[Matching]:
@@ -215,7 +238,7 @@ class Dispatchers(Protocol):
 class Health:
     """How a service is. `kind` is store, scheduler or dispatcher; `message` says why it isn't healthy.
 
-    `answers`: it runs, and says itself that it can't do its work.
+    `answers`: it runs, and says itself that it can't do its work. `slow`: it may run, but did not answer in time.
     """
 
     kind: str
@@ -223,6 +246,7 @@ class Health:
     healthy: bool
     answers: bool
     message: str = ""
+    slow: bool = False
 
 
 class HealthChecks(Protocol):

@@ -17,9 +17,12 @@ from easyq_scheduler.servicer import SchedulerServicer
 from easyq_scheduler.usecases.admitting import Admission
 from easyq_scheduler.usecases.recurring import Planner, ScheduleRound
 from easyq_scheduler.usecases.rounds import DueRound, ExpiryRound
+from easyq_scheduler.usecases.starting import StoreWait
 
 # A round that could change nothing pauses for this many seconds at least.
 _SHORTEST_PAUSE = 0.02
+# Seconds between two looks at whether the store is there yet.
+_START_PAUSE = 0.25
 
 
 class App:
@@ -53,6 +56,8 @@ class App:
         expiry = ExpiryRound(
             store=store, page=settings.page, longest=settings.expiry_interval, shortest=_SHORTEST_PAUSE
         )
+        self._wait = StoreWait(store=store, address=settings.store, clock=clock, pause=_START_PAUSE)
+        self._beginning: asyncio.Task[None] | None = None
         self._due_loop = Loop("due", self._due_round, settings.poll_interval)
         self._schedule_loop = Loop("schedules", schedules.run_once, settings.poll_interval)
         self._expiry_loop = Loop("expiry", expiry.run_once, settings.expiry_interval)
@@ -72,19 +77,26 @@ class App:
         return self._server.address
 
     async def start(self) -> None:
-        """Serves, and starts the loops. Raises Unavailable if the address can't be bound."""
+        """Serves; the loops start once the store is there. Raises Unavailable if the address can't be bound."""
         await self._server.start()
-        self._due_loop.start()
-        self._schedule_loop.start()
-        self._expiry_loop.start()
+        self._beginning = asyncio.create_task(self._begin(), name="begin")
 
     async def stop(self) -> None:
         """Takes in nothing more, and ends in order."""
         await self._server.stop(self._grace)
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)
         await asyncio.gather(self._due_loop.stop(), self._schedule_loop.stop(), self._expiry_loop.stop())
         await asyncio.gather(self._sink.close(), self._news.close())
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
+
+    async def _begin(self) -> None:
+        await self._wait.until_there()
+        self._due_loop.start()
+        self._schedule_loop.start()
+        self._expiry_loop.start()
 
     def _hurry(self) -> None:
         self._due_loop.wake()

@@ -55,6 +55,11 @@ def rules_of(spec: JobSpec, job_id: str, *, anchor_ms: int = 0) -> Rules:
     )
 
 
+def end_of_window(spec: JobSpec) -> int | None:
+    """The latest time that a fire may have, ms since the epoch, as far as it was asked for as such."""
+    return _timestamp_ms(spec.end_at) if spec.HasField("end_at") else None
+
+
 def state_of(due: DueSchedule) -> State:
     """How far a job's fires are decided."""
     return State(cursor_ms=due.cursor or due.anchor, runs=due.runs)

@@ -34,11 +34,11 @@ class StoreSettings(ServiceSettings):
     )
     rules: str = Field(
         "",
-        description="Rules file (TOML), of which this service takes [[retention]]: `pattern` (a regex that "
-        "the task's whole name matches; the first that does holds) and any of succeeded, failed, stopped, expired, "
-        "logs (as the flags --retain-…), succeeded_count, failed_count, stopped_count, expired_count, executions. "
-        "Read again when it changes, and on SIGHUP; one that is wrong, in whatever table, is refused, and the old "
-        "stays.",
+        description="Rules file (TOML), of which this service takes [[retention]]: `pattern` (a regex, in RE2's "
+        "syntax, that the task's whole name matches; the first that does holds) and any of succeeded, failed, stopped, "
+        "expired, logs (as the flags --retain-…), succeeded_count, failed_count, stopped_count, expired_count, "
+        "executions. Read again when it changes, and on SIGHUP; one that is wrong, in whatever table, is refused, and "
+        "the old stays.",
     )
     retain_succeeded: str = Field(
         "", description="How long a job is kept after it succeeded (30d); empty or 0: for ever."

@@ -12,7 +12,7 @@ When `run` or `run_all` returns, what the plans wrote is durable. Errors: `Unava
 reached, or the result isn't known); what a plan raises passes through, and an atomic backend has then undone the plan.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeVar
@@ -29,7 +29,7 @@ from easyq_store.domain.records import (
     Skip,
     Task,
 )
-from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Stream
+from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Stream, Trigger
 from easyq_store.domain.stats import Cell
 
 R = TypeVar("R")
@@ -60,6 +60,9 @@ class Lookups(Protocol):
 
     async def get_spec(self, job_id: str, revision: int) -> bytes | None:
         """Serialized spec of one revision of a job: the present one, or one kept aside."""
+
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        """What was asked for with that spec; None too where that was not told."""
 
     async def get_execution(self, execution_id: str) -> Execution | None:
         """The execution, or None."""
@@ -108,8 +111,8 @@ class Steps(Lookups, Protocol):
     async def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Job | None:
         """Changes a job."""
 
-    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
-        """Keeps an old revision's spec aside; nothing happens if it is kept already."""
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None) -> None:
+        """Keeps an old revision's spec aside, and what was asked for; nothing happens if it is kept already."""
 
     async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
         """Keeps skips of a job; nothing happens to one (by first and reason) that is kept already.
@@ -179,9 +182,18 @@ class JobFilter:
     states: tuple[JobState, ...] = ()
     # All of them, each `key=value`.
     labels: tuple[str, ...] = ()
+    # All of them, as `Job.metadata` has them.
+    metadata: tuple[str, ...] = ()
+    # How the newest attempt that has ended did.
+    ends: tuple[ExecutionState, ...] = ()
+    # As `domain.images.is_named` has it.
+    image: str = ""
     # created_at >= created_from, created_at < created_before.
     created_from: int | None = None
     created_before: int | None = None
+    # Of jobs that have ended: last_modified_at >= ended_from, last_modified_at < ended_before.
+    ended_from: int | None = None
+    ended_before: int | None = None
     # Leaves out those that are to be deleted.
     kept_only: bool = False
     # Why the newest attempt that has ended failed.
@@ -198,20 +210,46 @@ class ExecutionFilter:
     job_id: str = ""
     states: tuple[ExecutionState, ...] = ()
     reasons: tuple[FailureReason, ...] = ()
+    exit_codes: tuple[int, ...] = ()
+    # Who held it last.
+    agent_id: str = ""
+    triggers: tuple[Trigger, ...] = ()
+    image: str = ""
     created_from: int | None = None
     created_before: int | None = None
+    # finished_at >= ended_from, finished_at < ended_before.
+    ended_from: int | None = None
+    ended_before: int | None = None
     # Oldest first, instead of newest first.
     oldest: bool = False
+
+
+class Found(list[R]):
+    """A page of a list. `stopped`: not everything behind this place was looked at; the list goes on after it."""
+
+    def __init__(self, records: Iterable[R] = (), stopped: Place | None = None) -> None:
+        super().__init__(records)
+        self.stopped = stopped
 
 
 class Reads(Lookups, Protocol):
     """Reads outside plans. They see every write that was answered before they began."""
 
-    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
-        """Jobs in their order, those behind `after` in it."""
+    async def list_jobs(
+        self, where: JobFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Job]:
+        """Jobs in their order, those behind `after` in it.
 
-    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
+        With `examine` about so many are looked at, at most.
+        """
+
+    async def list_executions(
+        self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Execution]:
         """Executions likewise."""
+
+    async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
+        """Jobs one of whose labels (`key=value`) begins so; of which, where there are many, is not said."""
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         """The job's newest executions, highest attempt first."""

@@ -1,10 +1,10 @@
 """The tables `[[retention]]` of the rules file → what tasks keep."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from easyq.durations import parse_duration
+from easyq_chassis.patterns import Pattern
 from easyq_store.domain.retention import OUTCOMES, Keep, Retention, RetentionRule
 
 AGES = (*OUTCOMES, "logs")
@@ -23,7 +23,7 @@ def parser(base: Keep) -> Callable[[Mapping[str, Any]], Retention]:
 
 
 def _rule(*, pattern: str, base: Keep, **said: Any) -> RetentionRule:
-    return RetentionRule(pattern=re.compile(pattern), keep=keep_from(said, base))
+    return RetentionRule(pattern=Pattern(pattern), keep=keep_from(said, base))
 
 
 def keep_from(said: Mapping[str, Any], base: Keep) -> Keep:

@@ -80,9 +80,13 @@ class JobStoreServicer(JobStoreServiceServicer):
         now = self._ctx.clock.now()
         return [jobs.submit_result(result, now=now) for result in results]
 
+    async def FindSubmitted(self, request: job_pb.FindSubmittedRequest, context: Call) -> job_pb.FindSubmittedResponse:
+        found = await submit.find_submitted(self._ctx, jobs.new_job(request.job))
+        return job_pb.FindSubmittedResponse(accepted=jobs.accepted(found, now=self._ctx.clock.now()))
+
     async def PutJob(self, request: job_pb.PutJobRequest, context: Call) -> job_pb.PutJobResponse:
         new = jobs.new_job(request.job)
-        done = await put.put_job(self._ctx, new, request.revision)
+        done = await put.put_job(self._ctx, new, request.revision, only_same=request.only_same)
         view = await look.get_job(self._ctx, new.task_id, new.job_id, _EXECUTIONS)
         return jobs.put_response(done, view, now=self._ctx.clock.now())
 

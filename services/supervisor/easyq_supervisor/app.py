@@ -55,6 +55,7 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         raise StartError(f"two agents are named {twin!r}; give one another name")
     try:
         folder.write_rules(rules_text(options.rules))
+        folder.note_refused("")
     except ValueError as error:
         raise StartError(f"the rules can't be written down: {error}") from error
     rest, grpc = f"http://{LOOPBACK}:{rest_port}", f"{LOOPBACK}:{grpc_port}"
@@ -82,7 +83,7 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         docker_urls=[host.url for host in hosts],
         missing_told=bool(choice.words),
         may_install=options.engine == "auto",
-        reloader=Reloader(source, running=options, hosts=hosts, write=folder.write_rules, say=console.say),
+        reloader=Reloader(source, running=options, hosts=hosts, book=folder, say=console.say),
         ready=lambda: _ready(rest),
         go_on=lambda: go_on(NotesFile(folder.path), grpc, console.say),
     )

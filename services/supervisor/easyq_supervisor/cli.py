@@ -100,7 +100,7 @@ def up(*, config: Path | None, **flags: Any) -> None:
 
     file = ConfigFile(flags, config)
     try:
-        options = file.options()
+        options = file.options(file.read())
     except OptionError as error:
         raise click.UsageError(str(error)) from error
     sys.exit(_run(options, file))

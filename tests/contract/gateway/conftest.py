@@ -32,13 +32,14 @@ def spec(**fields: Any) -> JobSpec:
     return made
 
 
-def new_job(task: str = "mail", *, key: str = "", job_id: str = "", **fields: Any) -> NewJob:
+def new_job(task: str = "mail", *, key: str = "", job_id: str = "", asked: bytes = b"", **fields: Any) -> NewJob:
     return NewJob(
         task_id=task,
         job_id=job_id or ids.new_job_id(),
         execution_id=ids.new_execution_id(),
         spec=spec(**fields),
         idempotency_key=key,
+        asked=asked,
     )
 
 

@@ -13,9 +13,10 @@ from easyq.v1.log_service_pb2 import FollowLogsRequest, LogPosition, ReadLogsReq
 from easyq.v1.task_service_pb2 import GetTaskRequest, ListTasksRequest
 from easyq_chassis import ids
 from easyq_chassis.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from easyq_gateway import convert
 from easyq_gateway.usecases.waits import waiting_executions
-from easyq_internal.store.v1.job_store_pb2 import PutJobRequest, RetryJobRequest, StopJobRequest
-from tests.contract.gateway.conftest import Ports, new_job, refused
+from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, RetryJobRequest, StopJobRequest
+from tests.contract.gateway.conftest import Ports, new_job, refused, spec
 
 
 async def test_a_job_is_there_once_it_is_accepted(ports: Ports) -> None:
@@ -74,6 +75,38 @@ async def test_put(ports: Ports) -> None:
     assert (type(stale), stale.reason) == (Aborted, "REVISION_MISMATCH")
     other = await refused(ports.jobs.put_job(PutJobRequest(job=new_job("other", job_id="nightly"))))
     assert (type(other), other.reason) == (FailedPrecondition, "JOB_EXISTS")
+
+
+async def test_what_was_asked_for_is_known_again(ports: Ports) -> None:
+    first = new_job(key="k", asked=b"asked")
+    made = await ports.jobs.submit(first)
+    by_ids = await ports.jobs.find_submitted(first)
+    assert (by_ids.job_id, by_ids.execution_id) == (first.job_id, first.execution_id)
+    assert not by_ids.HasField("replayed_spec")
+    repeat = NewJob(task_id="mail", idempotency_key="k")
+    for answer in (await ports.jobs.submit(new_job(key="k")), await ports.jobs.find_submitted(repeat)):
+        assert (answer.job_id, answer.execution_id) == (made.job_id, made.execution_id)
+        assert (answer.replayed_spec, answer.replayed_asked) == (first.spec, b"asked")
+    for unknown in (new_job(), new_job(key="other"), new_job("other", key="k")):
+        assert isinstance(await refused(ports.jobs.find_submitted(unknown)), NotFound)
+
+
+async def test_put_of_the_same_request(ports: Ports) -> None:
+    await ports.jobs.put_job(PutJobRequest(job=new_job(job_id="nightly", asked=b"asked")))
+    other_defaults = new_job(job_id="nightly", asked=b"asked", retries=3)
+    as_shown = new_job(job_id="nightly", asked=convert.asked(spec()), retries=3)
+    for request in (
+        PutJobRequest(job=other_defaults),
+        PutJobRequest(job=as_shown),
+        PutJobRequest(job=other_defaults, only_same=True, revision=1),
+        PutJobRequest(job=as_shown, only_same=True),
+    ):
+        same = await ports.jobs.put_job(request)
+        assert (same.created, same.job.revision, same.job.spec.retries) == (False, 1, 0)
+    for other in (new_job(job_id="nightly", asked=b"x"), new_job(asked=b"asked"), new_job("t", job_id="nightly")):
+        assert isinstance(await refused(ports.jobs.put_job(PutJobRequest(job=other, only_same=True))), NotFound)
+    changed = await ports.jobs.put_job(PutJobRequest(job=new_job(job_id="nightly", asked=b"x", retries=3)))
+    assert (changed.job.revision, changed.job.spec.retries) == (2, 3)
 
 
 async def test_pages_are_complete_and_newest_first(ports: Ports) -> None:

@@ -298,13 +298,42 @@ async def test_what_is_not_settled(store: Persistence) -> None:
 async def listed(store: Persistence) -> Persistence:
     oom = Failure(reason=FailureReason.OOM_KILLED)
     lost = Failure(reason=FailureReason.HOST_LOST)
+    failed = ExecutionState.FAILED
     await put(
         store,
-        execution("j1-1", created_at=T0 + 1, state=ExecutionState.FAILED, failure=oom),
-        execution("j1-2", attempt=2, created_at=T0 + 2, state=ExecutionState.LOST, failure=lost),
-        execution("j1-3", attempt=3, created_at=T0 + 3),
-        execution("j2-1", created_at=T0 + 3, task_id="other", state=ExecutionState.FAILED, failure=oom),
-        execution("j3-1", created_at=T0 + 4, state=ExecutionState.RUNNING),
+        execution(
+            "j1-1",
+            created_at=T0 + 1,
+            state=failed,
+            failure=oom,
+            exit_code=137,
+            agent_id="host-a",
+            image="echo:1",
+            finished_at=T0 + 9,
+        ),
+        execution(
+            "j1-2",
+            attempt=2,
+            created_at=T0 + 2,
+            state=ExecutionState.LOST,
+            failure=lost,
+            trigger=Trigger.RETRY,
+            agent_id="host-b",
+            image="echo",
+            finished_at=T0 + 8,
+        ),
+        execution("j1-3", attempt=3, created_at=T0 + 3, trigger=Trigger.INFRA_RETRY, image="echo2"),
+        execution(
+            "j2-1",
+            created_at=T0 + 3,
+            task_id="other",
+            state=failed,
+            failure=oom,
+            exit_code=3,
+            agent_id="host-a",
+            finished_at=T0 + 7,
+        ),
+        execution("j3-1", created_at=T0 + 4, state=ExecutionState.RUNNING, agent_id="host-a", exit_code=0),
     )
     return store
 
@@ -325,6 +354,18 @@ async def listed(store: Persistence) -> Persistence:
         (ExecutionFilter(reasons=(FailureReason.OOM_KILLED,), task_id="mail"), ["j1-1"]),
         (ExecutionFilter(created_from=T0 + 2, created_before=T0 + 4), ["j2-1", "j1-3", "j1-2"]),
         (ExecutionFilter(job_id="j1", created_from=T0 + 2), ["j1-3", "j1-2"]),
+        (ExecutionFilter(exit_codes=(137,)), ["j1-1"]),
+        (ExecutionFilter(exit_codes=(3, 137)), ["j2-1", "j1-1"]),
+        (ExecutionFilter(exit_codes=(0, 137)), ["j3-1", "j1-1"]),
+        (ExecutionFilter(exit_codes=(3,), task_id="mail"), []),
+        (ExecutionFilter(exit_codes=(3,), reasons=(FailureReason.OOM_KILLED,), task_id="other"), ["j2-1"]),
+        (ExecutionFilter(agent_id="host-a"), ["j3-1", "j2-1", "j1-1"]),
+        (ExecutionFilter(agent_id="host-a", states=(ExecutionState.FAILED,), task_id="mail"), ["j1-1"]),
+        (ExecutionFilter(triggers=(Trigger.RETRY, Trigger.INFRA_RETRY)), ["j1-3", "j1-2"]),
+        (ExecutionFilter(image="echo"), ["j1-2", "j1-1"]),
+        (ExecutionFilter(image="echo:1", job_id="j1"), ["j1-1"]),
+        (ExecutionFilter(ended_from=T0 + 8), ["j1-2", "j1-1"]),
+        (ExecutionFilter(ended_from=T0 + 7, ended_before=T0 + 9), ["j2-1", "j1-2"]),
     ],
 )
 async def test_lists_of_executions_in_whole_and_in_pages(
@@ -354,11 +395,37 @@ async def test_lists_of_executions_in_whole_and_in_pages(
 async def test_oldest_first_is_newest_first_backwards(listed: Persistence, where: ExecutionFilter) -> None:
     newest = await listed.reads.list_executions(where, None, 100)
     assert newest
-    oldest, found, place = replace(where, oldest=True), [], None
+    oldest = replace(where, oldest=True)
+    found: list[Execution] = []
+    place: Place | None = None
     while page := await listed.reads.list_executions(oldest, place, 2):
         found += page
         place = Place(created_at=page[-1].created_at, id=page[-1].execution_id)
     assert found == newest[::-1]
+
+
+@pytest.mark.parametrize("oldest", [False, True])
+@pytest.mark.parametrize(
+    "where",
+    [
+        ExecutionFilter(agent_id="host-a"),
+        ExecutionFilter(task_id="mail", exit_codes=(0,)),
+        ExecutionFilter(job_id="j1", triggers=(Trigger.RETRY,)),
+        ExecutionFilter(states=(ExecutionState.FAILED, ExecutionState.RUNNING), exit_codes=(0, 3)),
+    ],
+)
+async def test_a_page_looks_at_so_many(listed: Persistence, where: ExecutionFilter, *, oldest: bool) -> None:
+    where = replace(where, oldest=oldest)
+    expected = await listed.reads.list_executions(where, None, 9)
+    found: list[Execution] = []
+    after: Place | None = None
+    for _ in range(20):
+        page = await listed.reads.list_executions(where, after, 2, examine=1)
+        found += page
+        after = Place(created_at=page[-1].created_at, id=page[-1].execution_id) if len(page) == 2 else page.stopped
+        if after is None:
+            break
+    assert found == expected
 
 
 async def test_executions_by_beginning(listed: Persistence) -> None:

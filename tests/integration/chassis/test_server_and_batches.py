@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,30 @@ async def test_close_lets_nobody_wait(served: Served, batcher: MicroBatcher[Any,
     assert [type(result) for result in results] == [Unavailable] * 3
     with pytest.raises(Unavailable):
         await batcher.call(_beat("late"))
+
+
+async def test_a_link_may_be_slow_to_greet() -> None:
+    """Each connection is passed on 1.5 s late: later than the longest pause between two attempts to connect."""
+    served = Served("127.0.0.1:0")
+    await served.start()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1.5)
+        host, port = served.server.address.split(":")
+        behind, to_behind = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pass_on(reader, to_behind), pass_on(behind, writer))
+
+    link = await asyncio.start_server(late, "127.0.0.1", 0)
+    async with link, open_channel(f"127.0.0.1:{link.sockets[0].getsockname()[1]}") as channel:
+        stub: Any = farm_store_pb2_grpc.FarmStoreServiceStub(channel)
+        answer = await stub.GetGeneration(farm_store_pb2.GetGenerationRequest(), wait_for_ready=True, timeout=30)
+    assert answer.generation == 1
+    await served.server.stop(0)
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()

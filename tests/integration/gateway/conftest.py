@@ -109,7 +109,10 @@ async def start_gateway() -> AsyncIterator[Starter]:
                 "schedulers": [a for name, a in behind.addresses.items() if name.startswith("scheduler")],
                 "dispatchers": [a for name, a in behind.addresses.items() if name.startswith("dispatcher")],
                 "shutdown_grace": 0.2,
-                "store_patience": 1.0,
+                "store_patience": 3.0,
+                # What answers at all does so in less, however busy the machine is.
+                "explain_timeout": 10.0,
+                "status_timeout": 10.0,
                 **settings,
             }
             assert issubclass(GatewaySettings, ServiceSettings)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import grpc
 import pytest
 
 from easyq.v1 import job_service_pb2 as api
@@ -73,9 +74,29 @@ async def test_any_one_condition_is_enough(gateway: Client, selection: Any) -> N
 
 
 @pytest.mark.parametrize("path", ["/jobs/stop", "/errors/retry", "/errors/discard"])
-async def test_a_pattern_that_the_store_refuses(gateway: Client, path: str) -> None:
+async def test_a_pattern_that_bounded_time_excludes(gateway: Client, path: str) -> None:
     answer = await gateway.call("POST", path, {"selection": {"taskPattern": "(?=a)b"}})
-    assert (answer.status, list(answer.fields)) == (400, ["selection.taskPattern"])
+    told = "looks around or refers back ((?=), which can't be matched in bounded time"
+    assert (answer.status, answer.fields) == (400, {"selection.taskPattern": told})
+
+
+async def test_a_refused_pattern_is_told_alike_by_grpc(gateway: Client) -> None:
+    for pattern in ("(?=a)b", r"(a)\1", "a{,3}", "("):
+        answer = await gateway.call("POST", "/jobs/stop", {"selection": {"taskPattern": pattern}})
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await JobServiceStub(gateway.channel).StopJobs(
+                api.StopJobsRequest(selection=api.JobSelection(task_pattern=pattern))
+            )
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.value.details() == answer.error["message"]
+        assert len(answer.fields["selection.taskPattern"]) > 20
+
+
+async def test_no_pattern_holds_the_gateway(gateway: Client) -> None:
+    for end in ("a", "."):
+        await gateway.enqueue("a" * 127 + end)
+    answer = await gateway.post("/jobs/stop", {"selection": {"taskPattern": "([a-z]+-?)+"}, "dryRun": True})
+    assert answer["matched"] == 1
 
 
 async def test_all_pages_are_gone_through(gateway: Client, monkeypatch: pytest.MonkeyPatch) -> None:

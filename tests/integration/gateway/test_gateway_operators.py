@@ -1,5 +1,6 @@
 """What operators look at and do: agents, pools, limits, breakers, why tasks and pools wait; over both protocols."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -187,6 +188,63 @@ async def test_explain_a_task_without_a_dispatcher(gateway: Client) -> None:
     answer = await gateway.get("/tasks/mail/explain")
     assert (answer["pool"], answer["queued"]) == ("", 1)
     assert answer["executions"][0]["waiting"]["reason"] == "DISPATCHER_UNAVAILABLE"
+
+
+async def test_explain_waits_for_a_slow_dispatcher_longer_than_a_look_at_the_job_does(start_gateway: Starter) -> None:
+    gateway = await start_gateway(explain_timeout=0.05, status_timeout=30)
+    made, runs = await gateway.enqueue("mail"), await gateway.enqueue("mail")
+    await gateway.store.move(runs["executionId"], Execution.RUNNING)
+    dispatcher = gateway.behind.dispatchers[0]
+    dispatcher.waiting[made["executionId"]] = Waiting(reason=Waiting.NO_FREE_SLOT, message="All are taken.")
+    dispatcher.waiting[runs["executionId"]] = Waiting(reason=Waiting.HOST_SILENT, message="It is silent.")
+    dispatcher.answering.clear()
+    paths = [f"/jobs/{made['jobId']}/explain", "/tasks/mail/explain", f"/jobs/{runs['jobId']}/explain"]
+    asked = [asyncio.create_task(gateway.get(path)) for path in paths]
+    assert (await gateway.get(made["jobUrl"]))["waiting"]["reason"] == "DISPATCHER_SLOW"
+    dispatcher.answering.set()
+    told = [answer["executions"][0]["waiting"]["reason"] for answer in await asyncio.gather(*asked)]
+    assert told == ["NO_FREE_SLOT", "NO_FREE_SLOT", "HOST_SILENT"]
+
+
+async def test_a_dispatcher_that_is_slow_is_not_told_as_absent(start_gateway: Starter) -> None:
+    gateway = await start_gateway(status_timeout=0.2, dispatchers=2)
+    made = await gateway.enqueue("mail")
+    await gateway.behind.stop("dispatcher0")
+    gateway.behind.dispatchers[1].answering.clear()
+    for path in (f"/jobs/{made['jobId']}/explain", "/tasks/mail/explain"):
+        waiting = (await gateway.get(path))["executions"][0]["waiting"]
+        assert waiting["reason"] == "DISPATCHER_SLOW"
+        assert "within 0.2 s" in waiting["message"]
+    for path in ("/pools", "/limits", "/breakers", "/pools/default/explain"):
+        answer = await gateway.call("GET", path)
+        assert (answer.status, answer.error["message"]) == (503, "no dispatcher has answered within 0.2 s")
+        assert "Retry-After" in answer.headers
+    answer = await gateway.call("POST", "/breakers/reset", {"kind": "HOST", "subject": "a"})
+    assert (answer.status, answer.error["message"]) == (503, "no dispatcher has answered within 0.2 s")
+    await gateway.behind.stop("dispatcher1")
+    answer = await gateway.call("GET", "/pools")
+    assert (answer.status, answer.error["message"]) == (503, "no dispatcher can be reached now")
+    waiting = (await gateway.get(f"/jobs/{made['jobId']}/explain"))["executions"][0]["waiting"]
+    assert waiting["reason"] == "DISPATCHER_UNAVAILABLE"
+    gateway.behind.dispatchers[1].answering.set()
+
+
+async def test_one_that_answers_is_believed_beside_one_that_hangs(start_gateway: Starter) -> None:
+    gateway = await start_gateway(status_timeout=0.2, explain_timeout=0.2, dispatchers=2)
+    made = await gateway.enqueue("mail")
+    hangs, answers = gateway.behind.dispatchers
+    hangs.answering.clear()
+    full = Waiting(reason=Waiting.NO_FREE_SLOT, message="All are taken.")
+    answers.waiting[made["executionId"]] = full
+    answers.pools["big"] = dispatcher_pb2.ExplainPoolResponse(waiting=full)
+    answers.matching.pools.add(name="big")
+    assert (await gateway.get(made["jobUrl"]))["waiting"]["reason"] == "NO_FREE_SLOT"
+    assert (await gateway.get(f"/jobs/{made['jobId']}/explain"))["executions"][0]["waiting"]["reason"] == "NO_FREE_SLOT"
+    assert (await gateway.get("/pools/big/explain"))["waiting"]["reason"] == "NO_FREE_SLOT"
+    status = await gateway.get("/status")
+    assert [pool["name"] for pool in status["pools"]] == ["big"]
+    assert "Pools, limits" not in str(status["problems"])
+    hangs.answering.set()
 
 
 async def test_the_dispatcher_that_knows_most_is_believed(start_gateway: Starter) -> None:

@@ -1,7 +1,11 @@
 """With others away: only the store is needed, and its absence is told quickly."""
 
 import asyncio
+import contextlib
+import re
+import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -14,8 +18,12 @@ from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
 from easyq.v1.job_pb2 import Job
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.spec_pb2 import JobSpec
-from easyq_chassis.errors import Code, Unavailable
+from easyq_chassis.clock import SystemClock
+from easyq_chassis.errors import Code, DeadlineExceeded, Unavailable
+from easyq_chassis.server import _Health
 from easyq_chassis.status import from_rpc_error
+from easyq_gateway.adapters.calls import somebody_listens
+from easyq_gateway.adapters.dispatchers import DispatcherLink
 from easyq_gateway.app import App
 from easyq_gateway.config import GatewaySettings
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
@@ -29,7 +37,7 @@ async def test_only_the_store_is_needed(gateway: Client) -> None:
     began = time.monotonic()
     for _ in range(20):
         await gateway.enqueue()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert len(gateway.store.jobs) == 20
 
 
@@ -38,7 +46,7 @@ async def test_a_dispatcher_that_hangs_slows_no_enqueue(gateway: Client) -> None
     began = time.monotonic()
     for _ in range(20):
         await gateway.enqueue()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     gateway.behind.dispatchers[0].answering.set()
 
 
@@ -67,7 +75,7 @@ async def test_the_store_is_away(gateway: Client) -> None:
     ):
         began = time.monotonic()
         answer = await gateway.call(method, path, body)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         assert (answer.status, answer.error["code"], answer.error["reason"]) == (503, "UNAVAILABLE", "UNAVAILABLE")
         assert "store" in answer.error["message"]
         assert int(answer.headers["Retry-After"]) >= 1
@@ -82,7 +90,7 @@ async def test_a_store_that_hangs(start_gateway: Starter) -> None:
     gateway.store.answering.clear()
     began = time.monotonic()
     answer = await gateway.call("POST", "/tasks/mail", SPEC)
-    assert (answer.status, time.monotonic() - began < 5) == (503, True)
+    assert (answer.status, time.monotonic() - began < 20) == (503, True)
     gateway.store.answering.set()
 
 
@@ -172,7 +180,7 @@ async def test_status_with_everything_away(start_gateway: Starter) -> None:
     gateway = await start_gateway(running=False, schedulers=2, dispatchers=2, status_timeout=0.5)
     began = time.monotonic()
     status = await gateway.get("/status")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert (status["accepting"], status["running"]) == (False, False)
     assert [problem["subject"] for problem in status["problems"]] == [
         "store",
@@ -202,9 +210,152 @@ async def test_status_with_a_dispatcher_that_hangs(start_gateway: Starter) -> No
     gateway.behind.dispatchers[0].answering.clear()
     began = time.monotonic()
     status = await gateway.get("/status")
-    assert time.monotonic() - began < 5
-    assert status["pools"] == []
+    assert time.monotonic() - began < 20
+    assert (status["pools"], status["running"]) == ([], False)
+    told = [problem["message"] for problem in status["problems"] if problem["subject"] == "dispatcher"]
+    address = gateway.behind.addresses["dispatcher0"]
+    assert told == [
+        f"Pools, limits and breakers are left out: the dispatcher at {address} did not answer within 0.5 s."
+    ]
     gateway.behind.dispatchers[0].answering.set()
+
+
+async def test_status_repeats_what_a_slow_dispatcher_said_last_and_says_when(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2, status_timeout=0.5)
+    first, second = gateway.behind.dispatchers
+    second.matching.pools.add(name="big", slots=4)
+    second.matching.limits.add(pattern="mail", max_running=2)
+    second.matching.breakers.add(kind=farm_service_pb2.Breaker.HOST, subject="h")
+    second.matching.problems.add(subject="redis", message="Redis is away.")
+    await gateway.behind.stop("dispatcher0")
+    fresh = await gateway.get("/status")
+    second.answering.clear()
+    stale = await gateway.get("/status")
+    for part in ("pools", "limits", "breakers"):
+        assert len(stale[part]) == 1
+        assert stale[part] == fresh[part]
+    told = [problem["message"] for problem in stale["problems"] if "Pools, limits" in problem["message"]]
+    address = gateway.behind.addresses["dispatcher1"]
+    [words] = [re.sub(r"\d+ s ago", "N s ago", one) for one in told]
+    assert words == (
+        f"Pools, limits and breakers are those of N s ago: the dispatcher at {address} did not answer within 0.5 s."
+    )
+    # Its troubles may be over.
+    assert "redis" not in {problem["subject"] for problem in stale["problems"]}
+    # What is gone says nothing any more.
+    await gateway.behind.stop("dispatcher1")
+    gone = await gateway.get("/status")
+    assert (gone["pools"], gone["limits"], gone["breakers"]) == ([], [], [])
+    assert first.answering.is_set()
+    second.answering.set()
+
+
+async def test_a_service_that_is_slow_is_told_as_slow(start_gateway: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(_Health, "Check", hang)
+    gateway = await start_gateway(status_timeout=0.5)
+    status = await gateway.get("/status")
+    told = {problem["subject"]: problem["message"] for problem in status["problems"]}
+    for service in ("store", "scheduler", "dispatcher"):
+        assert "is too busy to answer in time, or frozen (no answer within 0.5 s)" in told[service]
+        assert f"easyq {service}" not in told[service]
+    assert {service["message"] for service in status["services"]} == {"no answer within 0.5 s"}
+
+
+async def test_a_service_that_takes_connections_and_says_nothing_is_slow_and_one_that_does_not_is_absent(
+    start_gateway: Starter,
+) -> None:
+    """A frozen process: the kernel takes its connections, and gRPC gives those up soon."""
+    gateway = await start_gateway(dispatchers=2, status_timeout=0.5, explain_timeout=0.1)
+    made = await gateway.enqueue()
+    second = gateway.behind.dispatchers[1]
+    second.matching.pools.add(name="big")
+    await gateway.get("/status")
+    for name in ("dispatcher0", "dispatcher1", "scheduler0"):
+        await gateway.behind.stop(name)
+    assert (await gateway.get(made["jobUrl"]))["waiting"]["reason"] == "DISPATCHER_UNAVAILABLE"
+    assert (await gateway.get("/status"))["pools"] == []
+    with contextlib.ExitStack() as stack:
+        for name in ("scheduler0", "dispatcher1"):
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(gateway.behind.addresses[name].removeprefix("unix:"))
+            listener.listen()
+        status = await gateway.get("/status")
+        told = {
+            service["address"]: problem["message"]
+            for service in status["services"]
+            for problem in status["problems"]
+            if f"at {service['address']} " in problem["message"] and not problem["message"].startswith("Pools")
+        }
+        for name in ("scheduler0", "dispatcher1"):
+            words = told[gateway.behind.addresses[name]]
+            assert "is too busy to answer in time, or frozen (no answer within 0.5 s)" in words
+        assert "does not answer" in told[gateway.behind.addresses["dispatcher0"]]
+        assert [pool["name"] for pool in status["pools"]] == ["big"]
+        assert (await gateway.get(made["jobUrl"]))["waiting"]["reason"] == "DISPATCHER_SLOW"
+        explained = await gateway.get(made["jobUrl"] + "/explain")
+        assert "within 0.5 s" in explained["executions"][0]["waiting"]["message"]
+
+
+async def test_what_a_service_says_itself_is_not_asked_twice(gateway: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def refuse(*_: Any) -> None:
+        asked.append(1)
+        raise Unavailable("it can't tell")
+
+    await gateway.behind.stop("dispatcher0")
+    monkeypatch.setattr(gateway.behind.dispatchers[0], "ExplainPool", refuse)
+    await gateway.behind.start("dispatcher0")
+    assert (await gateway.call("GET", "/pools/x/explain")).status == 503
+    assert len(asked) == 1
+
+
+async def test_whether_somebody_listens(tmp_path: Path) -> None:
+    async def listens(address: str) -> bool:
+        return await somebody_listens(address, timeout=5)
+
+    for address in (f"unix:{tmp_path}/none", "unix:", "127.0.0.1:1", "localhost:none", "[::1]:1", "nothing", ""):
+        assert not await listens(address), address
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert await listens(f"127.0.0.1:{listener.getsockname()[1]}")
+        assert not await somebody_listens(f"127.0.0.1:{listener.getsockname()[1]}", timeout=0)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/s")
+        listener.listen(0)
+        # The first is taken, then there is no room.
+        for form in ("unix:", "unix://", "unix:"):
+            assert await listens(f"{form}{tmp_path}/s")
+    # Its file is still there.
+    assert not await listens(f"unix:{tmp_path}/s")
+
+
+class Hand(SystemClock):
+    """A clock that is set by hand."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+async def test_what_a_dispatcher_said_long_ago_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Hand()
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path}/nobody") as channel:
+        link = DispatcherLink("d", channel, timeout=1, patience=2, clock=clock)
+        answers: list[Any] = [dispatcher_pb2.GetMatchingResponse(), *[DeadlineExceeded("slow")] * 3]
+
+        async def ask(*_: Any) -> Any:
+            return answers.pop(0)
+
+        monkeypatch.setattr(link, "ask", ask)
+        assert (await link.matching()).view is not None
+        for age, known in ((12.5, True), (300.0, True), (300.5, False)):
+            clock.seconds = age
+            told = await link.matching()
+            assert (told.slow_after, told.last is not None, told.last_age) == (2, known, age if known else 0)
 
 
 async def test_a_dispatcher_that_is_slow_is_waited_for_where_it_is_what_was_asked(start_gateway: Starter) -> None:
@@ -215,7 +366,7 @@ async def test_a_dispatcher_that_is_slow_is_waited_for_where_it_is_what_was_aske
     dispatcher.pools["default"] = dispatcher_pb2.ExplainPoolResponse(pool=farm_service_pb2.PoolStatus(name="default"))
     dispatcher.answering.clear()
     asked = [asyncio.create_task(gateway.get(path)) for path in ("/limits", "/pools/default/explain")]
-    assert (await gateway.get(f"/jobs/{job_id}"))["waiting"]["reason"] == "DISPATCHER_UNAVAILABLE"
+    assert (await gateway.get(f"/jobs/{job_id}"))["waiting"]["reason"] == "DISPATCHER_SLOW"
     dispatcher.answering.set()
     limits, pool = await asyncio.gather(*asked)
     assert (limits["items"], pool["pool"]["name"]) == ([], "default")

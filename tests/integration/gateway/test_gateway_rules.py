@@ -2,6 +2,7 @@
 
 import os
 import signal
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,32 @@ async def test_a_new_file_is_taken_and_a_wrong_one_refused(start_gateway: Starte
     path.write_text(RULES.replace("retries = 3", "retries = 6"))
     await eventually(lambda: retries_are(6))
     assert await problem() == ""
+
+
+async def test_what_was_refused_before_it_came_to_the_file_is_a_problem(start_gateway: Starter, tmp_path: Path) -> None:
+    """`easyq up` writes the file from a config file of its own."""
+    path, note = tmp_path / "rules.toml", tmp_path / "rules.toml.refused"
+    path.write_text(RULES)
+    note.write_text("The config file was refused.\n")
+    gateway = await start_gateway(rules=str(path))
+
+    async def problems() -> Any:
+        return [one for one in (await gateway.get("/status"))["problems"] if one["subject"] == "rules"]
+
+    [told] = await problems()
+    assert told["message"] == "The config file was refused."
+    since = datetime.fromisoformat(told["since"])
+    assert abs(since.timestamp() - note.stat().st_mtime) < 0.01
+    # A dispatcher that says the same is not repeated.
+    gateway.behind.dispatchers[0].matching.problems.add(subject="rules", message=told["message"])
+    assert len(await problems()) == 1
+    gateway.behind.dispatchers[0].matching.ClearField("problems")
+    note.unlink()
+
+    async def is_gone() -> bool:
+        return not await problems()
+
+    await eventually(is_gone)
 
 
 async def test_a_gateway_does_not_start_with_a_wrong_file(start_gateway: Starter, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ async def test_crash_points(new_agent: NewAgent, farm: FakeFarm, run: Run, docke
 async def test_clean_stop_leaves_containers_for_the_next(
     agent: AgentProcess, farm: FakeFarm, run: Run, docker_host: DockerHost
 ) -> None:
-    one = run("echo 1; sleep 3; echo 2; exit 6")
+    one = run("echo 1; sleep 8; echo 2; exit 6")
     await eventually(lambda: one.stdout)
     assert await agent.end() == 0
     assert farm.parked == 1
@@ -75,7 +75,7 @@ async def test_second_signal_ends_it_at_once(new_agent: NewAgent, farm: FakeFarm
     os.kill(agent.process.pid, signal.SIGTERM)
     await eventually(lambda: "stopping" in agent.log)
     os.kill(agent.process.pid, signal.SIGTERM)
-    assert await asyncio.to_thread(agent.process.wait, 5) == 130
+    assert await asyncio.to_thread(agent.process.wait, 30) == 130
 
 
 async def test_one_agent_a_data_folder(agent: AgentProcess) -> None:

@@ -134,7 +134,7 @@ async def test_stop_while_no_agent_lives(agent: AgentProcess, farm: FakeFarm) ->
 async def test_agent_that_cannot_start(new_agent: NewAgent, settings: dict[str, str], status: int) -> None:
     """What would not get better by another try is passed on."""
     agent = new_agent(**settings).start()
-    assert await asyncio.to_thread(agent.process.wait, 20) == status
+    assert await asyncio.to_thread(agent.process.wait, 60) == status
 
 
 # ------------------------------------------------------------------------------------------------------- a lost lease

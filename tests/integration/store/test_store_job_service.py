@@ -116,7 +116,8 @@ async def test_what_is_not_there(store: Client) -> None:
 
 async def test_lists_and_their_pages(store: Client) -> None:
     for number in range(5):
-        await store.enqueue(f"task-{number % 2}", labels={"n": str(number)})
+        metadata = {"order": {"n": number}}
+        await store.enqueue(f"task-{number % 2}", labels={"n": str(number)}, metadata=metadata, image=f"echo:{number}")
     first = await store.jobs.ListJobs(ListJobsRequest(page_size=3))
     second = await store.jobs.ListJobs(ListJobsRequest(page_size=3, page_token=first.next_page_token))
     assert (len(first.items), len(second.items), second.next_page_token) == (3, 2, "")
@@ -124,6 +125,11 @@ async def test_lists_and_their_pages(store: Client) -> None:
     assert not first.items[0].executions
     only = await store.jobs.ListJobs(ListJobsRequest(task_id="task-0", label=["n=2"], state=[Job.QUEUED]))
     assert [dict(job.spec.labels) for job in only.items] == [{"n": "2"}]
+    by_metadata = await store.jobs.ListJobs(ListJobsRequest(metadata=["order.n=3"], image="echo", state=[Job.QUEUED]))
+    assert [dict(job.spec.labels) for job in by_metadata.items] == [{"n": "3"}]
+    assert not (await store.jobs.ListJobs(ListJobsRequest(outcome=[Execution.FAILED]))).items
+    by_image = await store.jobs.ListExecutions(ListExecutionsRequest(image="echo:4"))
+    assert [execution.image for execution in by_image.items] == ["echo:4"]
     request = ListJobsRequest(page_size=3, page_token=first.next_page_token, task_id="task-0")
     assert await refused(store.jobs.ListJobs(request)) == ("INVALID_ARGUMENT", "INVALID_FIELDS")
     executions = await store.jobs.ListExecutions(ListExecutionsRequest(task_id="task-1", state=[Execution.QUEUED]))

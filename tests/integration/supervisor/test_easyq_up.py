@@ -322,8 +322,19 @@ def test_the_config_file_is_read_again_when_it_changes(up: Callable[..., Up], fo
     assert f"{config} was read again: limit 'mail': max_running 1 → 7; default 'mail' gone" in farm.lines("easyq")
     config.write_text('limit = ["mail=8"]\nlimit = 3\n', encoding="utf-8")
     [refused] = wait_until(lambda: [line for line in farm.lines("easyq") if line.startswith("REFUSED: ")])
-    assert str(config) in refused
+    assert f"{config}: Cannot overwrite a value (at line 2, column " in refused
     assert farm.rules["limit"] == [{"pattern": "mail", "max_running": 7}]
+    note = farm.data / "rules.toml.refused"
+    wait_until(note.exists)
+    assert str(config) in note.read_text(encoding="utf-8")
+    # What took its place is no file at all: it is looked at, and not waited for.
+    config.unlink()
+    os.mkfifo(config)
+    wait_until(lambda: farm.lines("easyq")[-1].startswith(f"REFUSED: {config}: it is a FIFO, not a regular file"))
+    config.unlink()
+    config.write_text('limit = ["mail=9"]\n', encoding="utf-8")
+    wait_until(lambda: farm.rules["limit"] == [{"pattern": "mail", "max_running": 9}])
+    wait_until(lambda: not note.exists())
     # Nobody was started again for all that.
     assert all(len(farm.pids(kind)) == 1 for kind in KINDS)
     assert farm.stop() == 0
@@ -427,6 +438,18 @@ def test_a_broken_or_unknown_config_is_refused_by_name(folder: Path) -> None:
         done = easyq("up", "--config", str(config))
         assert done.returncode == 2
         assert said in done.stderr
+    config.unlink()
+    os.mkfifo(config)
+    done = easyq("up", "--config", str(config))
+    assert (done.returncode, "easyq.toml: it is a FIFO, not a regular file" in done.stderr) == (2, True)
+
+
+def test_a_refusal_of_the_run_before_is_forgotten(up: Callable[..., Up], folder: Path) -> None:
+    (folder / "data").mkdir(mode=0o700)
+    note = folder / "data" / "rules.toml.refused"
+    note.touch()
+    up().wait_ready()
+    assert not note.exists()
 
 
 def test_a_data_folder_that_can_not_be_made(folder: Path) -> None:

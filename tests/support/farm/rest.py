@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
+from tests.support.waiting import PATIENCE
+
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED", "EXPIRED", "LOST"})
 
 # What a client meets while services are killed: refused, cut off, or told to come again.
@@ -103,6 +105,7 @@ class Rest:
 
     def wait_job(self, job_id: str, timeout: float = 60) -> Any:
         """The job once it has ended. Services that are away meanwhile only cost time."""
+        timeout *= PATIENCE
         deadline = time.monotonic() + timeout
         last: Any = None
         pause = 0.02

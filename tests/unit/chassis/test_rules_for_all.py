@@ -82,11 +82,18 @@ class OfSupervisor:
 
     def __init__(self, path: Path) -> None:
         source = ConfigFile({}, path)
-        options = source.options()
+        options = source.options(source.read())
         self.written: list[str] = [""]
         self.said: list[str] = []
+        self.refused = ""
         hosts = [DockerHost(url="unix:///s", pools=("p", "default"))]
-        self.reloader = Reloader(source, running=options, hosts=hosts, write=self.written.append, say=self.said.append)
+        self.reloader = Reloader(source, running=options, hosts=hosts, book=self, say=self.said.append)
+
+    def write_rules(self, text: str) -> None:
+        self.written.append(text)
+
+    def note_refused(self, words: str) -> None:
+        self.refused = words
 
     def reload(self) -> None:
         self.said.clear()
@@ -96,7 +103,8 @@ class OfSupervisor:
         return self.written[-1]
 
     def problem(self) -> str:
-        return next((line for line in self.said if line.startswith("REFUSED")), "")
+        assert any(line.startswith("REFUSED") for line in self.said) == bool(self.refused)
+        return self.refused
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {
@@ -110,6 +118,7 @@ WRONG = {
     **{kind: (file_of(2).replace(table.format(2), table.format(-1)), f"{kind}[0].") for kind, table in TABLES.items()},
     "field": (file_of(2) + "max_running = 1\n", "retention[0].max_running"),
     "regex": (file_of(2).replace('pattern = "r"', 'pattern = "("'), "retention[0].pattern"),
+    "pattern": (file_of(2).replace('pattern = "d"', 'pattern = "(?=d)"'), "default[0].pattern '(?=d)' looks around"),
     "together": (file_of(2) + '[[default]]\npattern = "e"\nbackoffMin = 9\nbackoffMax = 1\n', "default[1].backoffMax"),
     "twice": (file_of(2) + TABLES["retention"].format(3), "retention[1].pattern"),
     "table": (file_of(2) + "[[pools]]\n", "'pools'"),

@@ -120,11 +120,17 @@ def test_wait_asks_until_the_job_has_ended(wire: Wire) -> None:
 
 
 def test_wait_gives_up_after_its_timeout(wire: Wire) -> None:
-    future = wire.start(lambda: wire.client.wait("j", timeout=0.01))
-    wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
+    future = wire.start(lambda: wire.client.wait("j", timeout=0))
     wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
     with pytest.raises(errors.DeadlineExceeded, match="still RUNNING"):
         future.result(5)
+
+
+def test_wait_asks_again_while_time_is_left(wire: Wire) -> None:
+    future = wire.start(lambda: wire.client.wait("j", timeout=5))
+    wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
+    wire.answer("GetJob", Job(job_id="j", state=Job.SUCCEEDED))
+    assert future.result(5).state == Job.SUCCEEDED
 
 
 def test_jobs_come_page_after_page(wire: Wire) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from easyq.cursor import Gap, LogCursor, since_of
@@ -53,8 +53,6 @@ class Server:
         return whole[: self.chance.randint(0, len(whole))] if self.chance.random() < 0.7 else whole
 
 
-# A busy machine is no reason to fail.
-@settings(deadline=None)
 @given(
     attempts=st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=30)), min_size=1, max_size=4),
     seed=st.integers(0, 2**32),

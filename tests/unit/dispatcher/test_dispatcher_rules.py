@@ -35,7 +35,9 @@ def test_pools_are_read(text: str, expected: tuple[str, str, int]) -> None:
         ("mail=", "NAME=REGEX"),
         ("=x", "name"),
         ("a b=x", "name"),
-        ("mail=[a", "regular expression"),
+        ("mail=[a", "is no regex that RE2 takes"),
+        ("mail=(?!a)b", "looks around or refers back"),
+        ("mail=a{,3}", "has to be written {0,3}"),
         ("mail=a:0", "maximum"),
         ("mail=a:1000001", "maximum"),
         ("default=mail-.*", "serves all that is left"),
@@ -75,6 +77,15 @@ def test_the_default_pool_is_always_the_last() -> None:
 def test_a_task_goes_to_the_first_pool_that_matches_its_whole_name() -> None:
     rules = build("a=x.*", "b=xy", "c=y")
     assert [rules.route(task).pool for task in ("xy", "y", "yx", "zxy")] == ["a", "c", "default", "default"]
+
+
+def test_no_pattern_holds_the_dispatcher() -> None:
+    nasty = "([a-z]+-?)+"
+    rules = build_matching(
+        [f"a={nasty}"], [f"{nasty}=3"], weights=[f"{nasty}=4"], lost_after_ms=9, lost_after_by_pool={}
+    )
+    assert rules.route("a" * 128) == Route(pool="a", limits=(0,), weight=4)
+    assert rules.route("a" * 127 + ".") == Route(pool="default", limits=(), weight=1)
 
 
 def test_every_limit_that_matches_binds() -> None:

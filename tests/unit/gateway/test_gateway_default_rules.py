@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from easyq.v1.spec_pb2 import JobSpec
+from easyq_chassis.patterns import Pattern
 from easyq_chassis.rules_file import contract
 from easyq_gateway import convert
 from easyq_gateway.codec.decode import decode
 from easyq_gateway.codec.json_text import parse_json
 from easyq_gateway.codec.rules import SchemaRules
 from easyq_gateway.default_rules import FIELDS, parser
-from easyq_gateway.domain.defaults import Defaults, defaults_of
-from easyq_gateway.domain.patterns import why_no_pattern
+from easyq_gateway.domain.defaults import DefaultRule, Defaults, defaults_of
 from easyq_gateway.domain.problems import Problems, merge
 from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.domain.spec import check_spec
+from easyq_gateway.usecases import defaults as usecase
 from easyq_gateway.usecases.defaults import TaskDefaults
 
 BASE = Defaults(retries=1, log_limit=5)
@@ -134,11 +135,31 @@ def test_a_longest_wait_that_is_shorter_than_the_gateways_own_shortest() -> None
     assert (spec.backoff.min.seconds, spec.backoff.max.seconds) == (60, 60)
 
 
-@pytest.mark.parametrize("text", ["", "mail", "mail-.*|report", "[a-z]{2,5}"])
-def test_patterns(text: str) -> None:
-    assert why_no_pattern(text) == ""
+def test_tasks_are_matched_once_and_a_bounded_number_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Counting(Pattern):
+        def matches(self, name: str) -> bool:
+            asked.append(name)
+            return Pattern.matches(self, name)
+
+    monkeypatch.setattr(usecase, "_MOST_TASKS", 2)
+    rule = DefaultRule(pattern=Counting("t.*"), defaults=replace(BASE, retries=7))
+    defaults = TaskDefaults(BASE)
+    defaults.set_rules([rule])
+    for task in ("t1", "u", "t1", "u", "t3", "t1"):
+        assert defaults.of(task).retries == (1 if task == "u" else 7)
+    assert asked == ["t1", "u", "t3", "t1"]
+    defaults.set_rules([])
+    assert defaults.of("t1") == BASE
 
 
-@pytest.mark.parametrize("text", ["(", "[z-a]", "a{2,1}", "*", "(?P<a>.)(?P<a>.)", "a{99999999999999999999}"])
-def test_what_is_no_pattern(text: str) -> None:
-    assert "is not a regex" in why_no_pattern(text)
+def test_what_is_too_long_for_a_task_is_not_matched() -> None:
+    defaults = TaskDefaults(BASE)
+    defaults.set_rules([DefaultRule(pattern=Pattern(".*"), defaults=replace(BASE, retries=7))])
+    assert [defaults.of("t" * length).retries for length in (128, 129)] == [7, 1]
+
+
+def test_no_pattern_holds_the_gateway() -> None:
+    made = rules('[[default]]\npattern = "([a-z]+-?)+"\nretries = 3\n')
+    assert [defaults_of(f"{'a' * 120}{end}", made, BASE).retries for end in ("", "!")] == [3, 1]

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from easyq.v1 import log_service_pb2 as api
@@ -90,7 +90,6 @@ class Job:
 ATTEMPTS = st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=30)), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
 @given(ATTEMPTS, st.integers(0, 2**32))
 def test_every_byte_once_and_in_order_over_any_breaks(attempts: list[tuple[bytes, bytes]], seed: int) -> None:
     job, followed = Job(attempts, seed), Followed(FollowLogsRequest(job_id="j"))
@@ -115,7 +114,6 @@ def test_every_byte_once_and_in_order_over_any_breaks(attempts: list[tuple[bytes
         assert tuple(got.get((f"e{number}", stream), b"") for stream in STREAMS) == output
 
 
-@settings(deadline=None)
 @given(ATTEMPTS, st.integers(0, 2**32), st.booleans())
 def test_a_reader_of_frames_that_is_cut_anywhere_goes_on_by_its_position(
     attempts: list[tuple[bytes, bytes]], seed: int, binary: bool

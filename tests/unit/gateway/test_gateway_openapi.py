@@ -11,7 +11,7 @@ import pytest
 import schemathesis
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easyq.v1 import error_reason_pb2
@@ -45,8 +45,6 @@ from tests.unit.gateway.test_gateway_codec_properties import BODIES, specs
 COMMENTS = load_comments()
 DOCUMENT = Document(COMMENTS, version="1.2.3").build()
 CHECKER = Checker(clock=SystemClock(), redactor=Redactor(), defaults=TaskDefaults(Defaults()))
-# A busy machine is no failure.
-BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OPERATIONS = [(verb, path, made) for path, verbs in DOCUMENT["paths"].items() for verb, made in verbs.items()]
 
 
@@ -146,7 +144,7 @@ def test_an_example_is_sound(name: str, descriptor: Descriptor, value: Any) -> N
 
 # ------------------------------------------------------------------------------------------ agreement with the codec
 @given(BODIES)
-@settings(BUSY, max_examples=600)
+@settings(max_examples=600)
 def test_whatever_is_accepted_is_described(body: dict[str, Any]) -> None:
     body = {"image": "a:1", **body}
     request, problems = CreateJobRequest(task_id="t"), Problems()
@@ -193,7 +191,6 @@ def test_what_the_codec_refuses_is_not_described(body: dict[str, Any]) -> None:
 
 
 @given(specs())
-@settings(BUSY)
 def test_what_is_shown_is_described(spec: JobSpec) -> None:
     validator("JobSpec").validate(to_tree(spec))
 
@@ -210,7 +207,7 @@ TEXTS = st.text("0123456789.wdhms ", max_size=9) | st.sampled_from(["2h30m50s", 
 
 
 @given(TEXTS)
-@settings(BUSY, max_examples=1000)
+@settings(max_examples=1000)
 def test_durations_are_read_as_described(text: str) -> None:
     """Both ways, bounds aside."""
     problems = Problems()
@@ -222,7 +219,7 @@ def test_durations_are_read_as_described(text: str) -> None:
 
 
 @given(st.text("0123456789.bkmgKMG ", max_size=8))
-@settings(BUSY, max_examples=1000)
+@settings(max_examples=1000)
 def test_sizes_are_read_as_described(text: str) -> None:
     problems = Problems()
     read_size(text, "", problems)

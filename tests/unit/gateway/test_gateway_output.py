@@ -1,7 +1,7 @@
 """Output as text pieces, with times before lines, and positions as words."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from easyq_gateway.domain.log_positions import Position, parse_position
@@ -19,7 +19,6 @@ def pieces_of(*chunks: bytes) -> list[Piece]:
     return [*found, *pieces.flush()]
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=12), max_size=12))
 def test_pieces_are_the_bytes_without_loss_or_doubling(chunks: list[bytes]) -> None:
     at = 0
@@ -30,7 +29,6 @@ def test_pieces_are_the_bytes_without_loss_or_doubling(chunks: list[bytes]) -> N
     assert b"".join(piece.data for piece in pieces_of(*chunks)) == b"".join(chunks)
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=40), st.integers(1, 5))
 def test_text_stays_text_wherever_it_is_cut(text: str, size: int) -> None:
     data = text.encode()
@@ -78,7 +76,6 @@ def test_a_line_that_another_stream_breaks_has_two() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=10), max_size=10))
 def test_without_the_times_it_is_the_bytes(chunks: list[bytes]) -> None:
     stamper = Stamper()
@@ -91,7 +88,6 @@ def test_without_the_times_it_is_the_bytes(chunks: list[bytes]) -> None:
 # --------------------------------------------------------------------------------------------------------- positions
 
 
-@settings(deadline=None)
 @given(st.uuids(), st.integers(0, 2**59), st.integers(0, 2**59), st.booleans())
 def test_positions_are_words(execution: object, stdout: int, stderr: int, ended: bool) -> None:
     position = Position(execution_id=str(execution), stdout_offset=stdout, stderr_offset=stderr, ended=ended)

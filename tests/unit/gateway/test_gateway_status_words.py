@@ -2,7 +2,17 @@
 
 from dataclasses import replace
 
-from easyq_gateway.domain.status import AgentFacts, FarmProblem, ServiceFacts, can_run, find_problems, takes_work
+import pytest
+
+from easyq_gateway.domain.status import (
+    AgentFacts,
+    FarmProblem,
+    ServiceFacts,
+    can_run,
+    find_problems,
+    stale_view,
+    takes_work,
+)
 
 STORE = ServiceFacts(kind="store", address="a:1", healthy=True)
 SCHEDULER = ServiceFacts(kind="scheduler", address="a:2", healthy=True)
@@ -104,3 +114,34 @@ def test_agents_that_an_operator_set_aside() -> None:
     assert problem.subject == "agents"
     assert "easyq agents uncordon" in problem.message
     assert not can_run(ALL, [aside])
+
+
+@pytest.mark.parametrize(
+    ("services", "effect"),
+    [
+        ([STORE], "jobs may be refused"),
+        ([SCHEDULER], "may be late"),
+        ([DISPATCHER], "jobs are accepted, and may wait"),
+        ([DISPATCHER, replace(DISPATCHER, address="b:1")], "jobs are accepted, and may wait"),
+    ],
+)
+def test_one_that_is_slow_is_not_to_be_started(services: list[ServiceFacts], effect: str) -> None:
+    slow = [replace(down(service, "no answer within 3 s"), slow=True) for service in services]
+    for problem in told(slow, [AGENT]):
+        assert "is too busy to answer in time, or frozen (no answer within 3 s): " in problem.message
+        assert effect in problem.message
+        assert "easyq " not in problem.message
+    others = [one for one in ALL if one.kind != services[0].kind]
+    assert len(told([*slow, *others], [AGENT])) == len(slow)
+
+
+def test_a_slow_dispatcher_beside_another() -> None:
+    [problem] = told([STORE, replace(down(DISPATCHER), slow=True), DISPATCHER], [AGENT])
+    assert "the others do its work" in problem.message
+
+
+@pytest.mark.parametrize(("age", "shown"), [(None, "are left out"), (12.4, "are those of 12 s ago")])
+def test_what_is_shown_of_a_slow_dispatcher(age: float | None, shown: str) -> None:
+    problem = stale_view("a:3", slow_after=0.5, age=age)
+    assert problem.subject == "dispatcher"
+    assert problem.message == f"Pools, limits and breakers {shown}: the dispatcher at a:3 did not answer within 0.5 s."

@@ -51,6 +51,14 @@ def test_no_dispatcher() -> None:
     assert "stored" in words.message
 
 
+def test_a_slow_dispatcher_is_not_told_as_absent() -> None:
+    words = without_dispatcher(QUEUED, slow_after=0.3)
+    assert words is not None
+    assert (words.reason, words.since_ms) == ("DISPATCHER_SLOW", 5)
+    assert "No dispatcher has answered within 0.3 s" in words.message
+    assert "can be reached" not in words.message
+
+
 def test_a_dispatcher_that_does_not_know_it() -> None:
     words = unexplained(QUEUED)
     assert words is not None
@@ -81,7 +89,7 @@ DUE = 1_900_000_000_000
         ),
         (JobSnapshot(state="PAUSED", paused_ms=3), "PAUSED", "until it is resumed", 3, None),
         (JobSnapshot(state="ACTIVE", next_run_ms=DUE), "NOT_DUE", "next fire is due at 2030", None, DUE),
-        (JobSnapshot(state="ACTIVE", next_run_ms=DUE, waiting_fire_ms=9), "OVERLAP", "fire of 1970-01-01", 9, DUE),
+        (JobSnapshot(state="ACTIVE", next_run_ms=DUE, waiting_fire_ms=9), "OVERLAP", "Its run of 1970-01-01", 9, DUE),
     ],
 )
 def test_a_job_as_a_whole(job: JobSnapshot, reason: str, told: str, since: int | None, next_look: int | None) -> None:

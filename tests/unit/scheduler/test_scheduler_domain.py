@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easyq_scheduler.domain.admission import EARLIEST_MS, LATEST_MS, TEN_YEARS_MS, Timing, check
-from easyq_scheduler.domain.checking import schedule_problems
+from easyq_scheduler.domain.checking import schedule_problems, window_problems
 from easyq_scheduler.domain.pacing import due_before_next_poll, seconds_until_next
-from easyq_scheduler.domain.plan import Rules
+from easyq_scheduler.domain.patience import warning_due
+from easyq_scheduler.domain.plan import Rules, State
 from easyq_scheduler.domain.schedule import Schedule
 
 
@@ -72,6 +73,58 @@ def test_a_window_that_ends_before_it_begins_is_refused() -> None:
     assert [one.field for one in schedule_problems(rules)] == ["endAt"]
 
 
+HOUR = 3_600_000
+NIGHT = 20_000 * 24 * HOUR  # a midnight, UTC
+
+
+@pytest.mark.parametrize(
+    ("expression", "start_after", "end_at", "fields"),
+    [
+        ("0 3 * * *", None, None, []),
+        ("0 3 * * *", None, NIGHT + 3 * HOUR, []),
+        ("0 3 * * *", None, NIGHT + 3 * HOUR - 1, ["endAt"]),
+        ("0 3 * * *", NIGHT + 3 * HOUR, NIGHT + 3 * HOUR, []),
+        ("0 3 * * *", NIGHT + 3 * HOUR + 1, NIGHT + 27 * HOUR - 1, ["endAt", "startAfter"]),
+        ("0 3 * * *", NIGHT + 3 * HOUR + 1, NIGHT + 27 * HOUR, []),
+        # It began in the past: only the end is to blame.
+        ("0 3 * * *", NIGHT - HOUR, NIGHT + HOUR, ["endAt"]),
+        ("@every 2h", None, NIGHT + 2 * HOUR, []),
+        ("@every 2h", None, NIGHT + 2 * HOUR - 1, ["endAt"]),
+        ("@hourly", None, NIGHT + HOUR, []),
+        ("@hourly", None, NIGHT + HOUR - 1, ["endAt"]),
+        # No such day in that window.
+        ("0 0 29 2 *", 1_893_456_000_000, 1_924_905_600_000, ["endAt", "startAfter"]),
+    ],
+)
+def test_a_window_without_a_fire_is_refused_by_its_fields(
+    expression: str, start_after: int | None, end_at: int | None, fields: list[str]
+) -> None:
+    rules = Rules(
+        schedule=Schedule(expression=expression, job_id="", anchor_ms=NIGHT),
+        start_after_ms=start_after,
+        end_at_ms=end_at,
+        misfire_deadline_ms=60_000,
+    )
+    found = window_problems(State(cursor_ms=NIGHT), rules, end_at)
+    assert [one.field for one in found] == fields
+
+
+def test_a_window_without_a_fire_tells_when_the_first_would_be() -> None:
+    rules = Rules(schedule=Schedule(expression="0 3 * * *", job_id="j"), end_at_ms=NIGHT, misfire_deadline_ms=1)
+    (refusal,) = window_problems(State(cursor_ms=NIGHT), rules, NIGHT)
+    assert refusal.problem == "is before the first fire (2024-10-04 03:00:00 UTC), so that the job would never run"
+    last_day = Rules(schedule=Schedule(expression="@yearly", job_id="j"), misfire_deadline_ms=1)
+    (refusal,) = window_problems(State(cursor_ms=LATEST_MS), last_day, LATEST_MS)
+    assert refusal.problem == "is before the first fire, so that the job would never run"
+
+
+def test_hashed_times_are_judged_once_the_id_is_known() -> None:
+    rules = Rules(schedule=Schedule(expression="H H * * *", job_id=""), end_at_ms=NIGHT + 1, misfire_deadline_ms=1)
+    assert window_problems(State(cursor_ms=NIGHT), rules, NIGHT + 1) == []
+    known = replace(rules, schedule=replace(rules.schedule, job_id="j"))
+    assert [one.field for one in window_problems(State(cursor_ms=NIGHT), known, NIGHT + 1)] == ["endAt"]
+
+
 @given(
     next_in=st.none() | st.floats(-1, 1e9, allow_nan=False),
     progressed=st.booleans(),
@@ -110,3 +163,11 @@ def test_the_time_that_a_round_took_is_not_slept_again() -> None:
 )
 def test_only_what_is_due_before_the_next_poll_hurries(timing: Timing, hurries: bool) -> None:
     assert due_before_next_poll(timing, now_ms=10_000, longest=0.5) is hurries
+
+
+def test_a_store_that_is_not_there_yet_is_worth_a_warning_ever_more_seldom() -> None:
+    told = [0]
+    for second in range(2_000):
+        if warning_due(second, len(told) - 1):
+            told.append(second)
+    assert told == [0, 10, 20, 40, 80, 160, 320, 640, 960, 1280, 1600, 1920]

@@ -1,21 +1,30 @@
 """Admission and rounds on fakes."""
 
+import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from structlog.testing import capture_logs
 
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.spec_pb2 import JobSpec
-from easyq_chassis.errors import InvalidArgument, Unavailable
+from easyq_chassis.errors import DeadlineExceeded, EasyQError, Internal, InvalidArgument, Unavailable
 from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest
 from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, PutJobResponse, StopHint, SubmitResult
 from easyq_internal.store.v1.records_pb2 import DueSchedule, Head
-from easyq_internal.store.v1.time_store_pb2 import DueExecution, FireSchedulesResponse, ScheduleDecision
+from easyq_internal.store.v1.time_store_pb2 import (
+    DueExecution,
+    FireSchedulesResponse,
+    ListDueResponse,
+    ScheduleDecision,
+)
 from easyq_scheduler.usecases.admitting import Admission
 from easyq_scheduler.usecases.recurring import Planner, ScheduleRound, decide, preview_schedule
 from easyq_scheduler.usecases.rounds import DueRound, ExpiryRound
+from easyq_scheduler.usecases.starting import StoreWait
 from tests.fakes.time_store import FakeTimeStore
 from tests.support.waiting import eventually
 
@@ -112,6 +121,17 @@ async def test_a_store_that_is_away_is_the_result_of_each_item(farm: Farm) -> No
     results = await farm.admission.submit([job(1, ms=0), job(2, ms=0)])
     assert [result.error.reason for result in results] == [ErrorReason.UNAVAILABLE] * 2
     assert farm.hurries == 0
+
+
+async def test_a_new_job_whose_window_has_no_fire_is_refused(farm: Farm) -> None:
+    empty, some, hashed = recurring(1, "@hourly"), recurring(2, "@every 10s"), recurring(3, "H H 1 1 *")
+    for made in (empty, some, hashed):
+        made.spec.end_at.FromMilliseconds(farm.clock.ms + 10_000)
+    results = await farm.admission.submit([empty, some, hashed])
+    assert [[one.field for one in result.error.fields] for result in results] == [["endAt"], [], ["endAt"]]
+    assert results[1].WhichOneof("result") == "accepted"
+    # The times of one that is there may be counted from earlier: whoever puts it has asked already.
+    assert (await farm.admission.put(PutJobRequest(job=empty), 5.0)).created
 
 
 async def test_put_is_checked_and_passed_on(farm: Farm) -> None:
@@ -317,6 +337,68 @@ def test_a_preview_stores_nothing_and_tells_what_is_wrong() -> None:
     noon = 1_774_699_200_000  # 2026-03-28T12:00:00Z, the day before the clocks go forward in Berlin
     answer = preview_schedule(asked, noon)
     assert list(answer.fires) == [noon + 13 * 3_600_000, noon + 37 * 3_600_000]
+    asked.spec.end_at.FromMilliseconds(noon + 13 * 3_600_000)
+    assert list(preview_schedule(asked, noon).fires) == [noon + 13 * 3_600_000]
+    asked.spec.end_at.FromMilliseconds(noon + 13 * 3_600_000 - 1)
+    asked.spec.start_after.FromMilliseconds(noon + 1)
+    assert [one.field for one in preview_schedule(asked, noon).problems] == ["endAt", "startAfter"]
+    every = PreviewScheduleRequest(spec=JobSpec(cron="@every 1h"), anchor=noon - 1_800_000)
+    every.spec.end_at.FromMilliseconds(noon + 1_800_000)
+    assert not preview_schedule(every, noon).problems
+    every.anchor = 0
+    assert [one.field for one in preview_schedule(every, noon).problems] == ["endAt"]
     asked.spec.cron = "0 3 * *"
     asked.spec.time_zone = "Nowhere"
     assert [one.field for one in preview_schedule(asked, noon).problems] == ["cron", "timeZone"]
+
+
+class Sleepless(Clock):
+    """A clock on which each look at the time takes `step` ms."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def monotonic(self) -> float:
+        self.ms += self.step
+        return super().monotonic()
+
+
+class LateStore(FakeTimeStore):
+    """Fails as told, one look after the other, and answers then."""
+
+    def __init__(self, failures: Sequence[EasyQError]) -> None:
+        super().__init__()
+        self.failures = list(failures)
+
+    async def list_due(self, limit: int) -> ListDueResponse:
+        self.failure = self.failures.pop(0) if self.failures else None
+        return await super().list_due(limit)
+
+
+async def waited_for(*failures: EasyQError, step: int = 1) -> list[dict[str, Any]]:
+    """What is logged by a scheduler whose store fails so; each look takes `step` ms."""
+    wait = StoreWait(store=LateStore(failures), address="unix:/s", clock=Sleepless(step), pause=0.001)
+    with capture_logs() as lines:
+        await asyncio.wait_for(wait.until_there(), 10)
+    return [dict(line) for line in lines]
+
+
+async def test_a_store_that_starts_a_moment_later_is_waited_for_without_a_warning() -> None:
+    first, last = await waited_for(*[Unavailable("refused")] * 5)
+    assert (first["event"], first["log_level"], first["store"]) == ("waits_for_store", "info", "unix:/s")
+    assert (last["event"], last["log_level"]) == ("store_is_there", "info")
+
+
+async def test_a_store_that_stays_away_is_warned_of_at_a_bounded_rate() -> None:
+    lines = await waited_for(*[DeadlineExceeded("silent")] * 100, step=1_000)
+    assert lines[0]["event"] == "waits_for_store"
+    warnings = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["seconds"] for line in warnings] == [10, 20, 40, 80]
+    assert {(line["event"], line["error"]) for line in warnings} == {("still_waits_for_store", "silent")}
+
+
+@pytest.mark.parametrize("failures", [[], [Internal("a fault")]])
+async def test_a_store_that_answers_is_not_waited_for(failures: list[EasyQError]) -> None:
+    """Whatever it says: the loops tell what is wrong then."""
+    assert await waited_for(*failures) == []

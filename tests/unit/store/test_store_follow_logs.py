@@ -112,7 +112,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(LINES, st.integers(0, 30), st.integers(1, 40))
 async def test_the_last_lines_are_those_that_began_last(
     writes: list[tuple[Stream, str, int]], count: int, window: int

@@ -70,6 +70,44 @@ async def test_a_known_idempotency_key_gets_the_first_answer(world: World) -> No
     assert await world.submit("three", key="k", task="other") != first
 
 
+async def test_what_was_asked_for_with_a_key_outlives_newer_specs(world: World) -> None:
+    await world.submit("one", key="k", asked=b"first")
+    await world.put("one", asked=b"second", command=["changed"])
+    assert world.job("one").asked == b"second"
+    (result,) = await submit.submit(world.ctx, [world.new("two", key="k", asked=b"first")])
+    assert isinstance(result, submit.Accepted)
+    assert (result.job_id, result.replayed_asked) == ("one", b"first")
+    await world.submit("old", key="old")
+    (result,) = await submit.submit(world.ctx, [world.new("newer", key="old", asked=b"first")])
+    assert isinstance(result, submit.Accepted)
+    assert (result.job_id, result.replayed_asked) == ("old", None)
+
+
+@pytest.mark.parametrize("spec", [{}, {"cron": "@hourly"}], ids=["plain", "recurring"])
+async def test_what_was_submitted_is_found_and_nothing_is_made(world: World, spec: dict[str, Any]) -> None:
+    first = await world.submit("one", key="k", asked=b"first", **spec)
+    before = world.store.tables.copy()
+    by_ids = await submit.find_submitted(world.ctx, world.new("one"))
+    assert (by_ids.job_id, by_ids.execution_id, by_ids.replayed_spec) == ("one", first, None)
+    by_key = await submit.find_submitted(world.ctx, world.new("", key="k"))
+    assert (by_key.job_id, by_key.execution_id, by_key.replayed_asked) == ("one", first, b"first")
+    assert by_key.replayed_spec == world.new(**spec).spec
+    # Its id is somebody's, and its key is that of another job.
+    await world.submit("two")
+    assert (await submit.find_submitted(world.ctx, world.new("two", execution_id="x", key="k"))).job_id == "one"
+    before = world.store.tables.copy()
+    for unknown in (
+        world.new("three"),
+        world.new("three", key="other"),
+        world.new("three", key="k", task="other"),
+        world.new("one", execution_id="x"),
+        world.new("one", task="other"),
+    ):
+        with pytest.raises(NotFound):
+            await submit.find_submitted(world.ctx, unknown)
+    assert world.store.tables == before
+
+
 async def test_put_creates(world: World) -> None:
     made = await world.put()
     assert made.created
@@ -83,6 +121,40 @@ async def test_put_of_the_same_spec_changes_nothing(world: World) -> None:
     before = world.store.tables.copy()
     again = await world.put(execution_id="unused")
     assert not again.created
+    assert world.store.tables == before
+
+
+async def test_put_of_what_was_asked_for_before_changes_nothing_whatever_it_comes_to_now(world: World) -> None:
+    await world.hello()
+    await world.put(asked=b"asked", retries=1)
+    await world.run(world.attempts()[0].execution_id)
+    await world.say(world.attempts()[0].execution_id, exited(0))
+    before = world.store.tables.copy()
+    shown = world.job().spec
+    for asked, only_same in ((b"asked", False), (b"asked", True), (shown, False), (shown, True)):
+        again = await world.put(asked=asked, retries=2, execution_id="unused", only_same=only_same)
+        assert (again.created, again.ready) == (False, None)
+        assert world.store.tables == before
+    with pytest.raises(Aborted):
+        await world.put(asked=b"asked", retries=2, revision=5)
+    await world.put(asked=b"other", retries=2, execution_id="second")
+    assert world.job().revision == 2
+    assert world.states() == "QUEUED SUCCEEDED QUEUED"
+
+
+async def test_put_of_only_the_same_changes_nothing(world: World) -> None:
+    with pytest.raises(NotFound):
+        await world.put(asked=b"asked", only_same=True)
+    await world.put(asked=b"asked")
+    await world.put("old")
+    before = world.store.tables.copy()
+    for job_id, asked in (("job", b"other"), ("job", b""), ("old", b""), ("old", b"asked")):
+        with pytest.raises(NotFound):
+            await world.put(job_id, asked=asked, only_same=True)
+    with pytest.raises(NotFound):
+        await world.put(asked=b"asked", task="other", only_same=True)
+    with pytest.raises(Aborted):
+        await world.put(asked=b"asked", revision=2, only_same=True)
     assert world.store.tables == before
 
 

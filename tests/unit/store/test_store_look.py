@@ -1,11 +1,14 @@
 """Single records, pages, search."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from easyq_chassis.errors import InvalidArgument, NotFound
 from easyq_store.domain.logs import Piece
 from easyq_store.domain.states import JobState, Stream
-from easyq_store.ports import ExecutionFilter, JobFilter
+from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
 from easyq_store.usecases import look
 from easyq_store.usecases.append import append
 from tests.support.store_world import World, exited
@@ -116,6 +119,36 @@ async def test_search(world: World) -> None:
     assert (tasks, sorted(jobs), executions) == (["mailer"], ["mail-1", "other"], [])
     assert await found(execution_id[:8]) == ([], [], [execution_id])
     assert await found("nothing") == ([], [], [])
+
+
+async def test_search_finds_labels_and_tells_each_job_once(world: World) -> None:
+    await world.submit("team=a", labels={"team": "a"}, image="team=a")
+    await world.submit("other", labels={"team": "ab"})
+    _, jobs, _ = await look.search(world.ctx, "team=a")
+    assert sorted(job.job_id for job in jobs) == ["other", "team=a"]
+
+
+async def test_a_page_that_looked_at_enough_goes_on(world: World) -> None:
+    """A token comes also where a page is empty."""
+
+    class Reads:
+        async def list_jobs(self, *_: object, **__: object) -> Found[Any]:
+            return Found([], Place(created_at=7, id="x"))
+
+        list_executions = list_jobs
+
+        async def log_ends(self, _: object) -> dict[str, tuple[int, int]]:
+            return {}
+
+    class Store:
+        reads = Reads()
+
+    store: Any = Store()
+    world.ctx = replace(world.ctx, store=store)
+    views, token = await look.list_jobs(world.ctx, JobFilter(image="a"), "", 2)
+    assert (views, bool(token)) == ([], True)
+    seen, token = await look.list_executions(world.ctx, ExecutionFilter(image="a"), "", 2)
+    assert (seen, bool(token)) == ([], True)
 
 
 async def test_search_shows_fifty_at_most(world: World) -> None:

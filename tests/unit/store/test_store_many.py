@@ -100,8 +100,19 @@ async def test_by_age_state_reason_and_name(world: World) -> None:
     assert await matched(reasons=(FailureReason.OOM_KILLED,)) == 0
     assert await matched(states=(JobState.TIMED_OUT,)) == 0
     assert await matched(states=(JobState.QUEUED,)) == 0  # what has not ended is not deleted by the way
-    with pytest.raises(InvalidArgument):
-        await matched(task_pattern="(")
+    assert await matched(task_pattern="([a-z]+-?)+") == 1
+    for pattern in ("(", "(?=p)print", r"(p)rint\1"):
+        with pytest.raises(InvalidArgument) as refused:
+            await matched(task_pattern=pattern)
+        assert [problem.field for problem in refused.value.fields] == ["taskPattern"]
+        assert refused.value.message == f"taskPattern: {refused.value.fields[0].message}"
+
+
+async def test_no_pattern_holds_the_store(world: World) -> None:
+    for end in ("a", "."):
+        await failed(world, f"job-{end}", task="a" * 127 + end)
+    (page,) = await all_pages(world, many.delete_many, Selection(task_pattern="([a-z]+-?)+"), dry_run=True)
+    assert page.matched == 1
 
 
 async def test_the_error_queue_is_retried_once_each(world: World) -> None:

@@ -1,5 +1,7 @@
 """Conditions of queries on MongoDB."""
 
+import re
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -34,13 +36,32 @@ def test_one_value_is_asked_for_plainly() -> None:
 
 
 def test_a_list_without_filters_has_no_conditions() -> None:
-    assert listed(JobFilter(), None) == {}
+    assert listed(JobFilter(), None) == ({}, {})
 
 
 def test_a_page_begins_after_its_place_within_the_filter() -> None:
     where = ExecutionFilter(task_id="mail", created_from=T0, created_before=T0 + 9)
-    assert listed(where, Place(created_at=T0 + 5, id="x")) == {
+    walk = {
         "taskId": "mail",
         "createdAt": {"$gte": T0, "$lt": T0 + 9, "$lte": T0 + 5},
         "$or": [{"createdAt": {"$lt": T0 + 5}}, {"_id": {"$lt": "x"}}],
     }
+    assert listed(where, Place(created_at=T0 + 5, id="x")) == (walk, {})
+
+
+def test_a_list_walks_one_index_and_looks_at_the_rest() -> None:
+    where = JobFilter(task_id="mail", states=(JobState.QUEUED,), labels=("a=1", "b=2"), ended_before=T0, kept_only=True)
+    walk, rest = listed(where, None)
+    assert walk == {"labels": "a=1", "createdAt": {"$lt": T0}}
+    assert rest == {
+        "taskId": "mail",
+        "state": 2,
+        "labels": {"$all": ["b=2"]},
+        "endedAt": {"$lt": T0},
+        "deleteRequested": {"$ne": True},
+    }
+    image = JobFilter(task_id="mail", image="r.example:5000/a+b", states=(JobState.QUEUED,))
+    walk, rest = listed(image, None)
+    assert walk == {"taskId": "mail", "state": 2}
+    assert re.search(rest["image"]["$regex"], "r.example:5000/a+b:1")
+    assert not re.search(rest["image"]["$regex"], "r.example:5000/a+b/c:1")

@@ -1,13 +1,13 @@
 """What is kept no longer goes: by age, by number, by task; logs apart from records; old executions of schedules."""
 
 import contextlib
-import re
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from easyq.v1.spec_pb2 import Overlap
+from easyq_chassis.patterns import Pattern
 from easyq_chassis.rules_file import contract
 from easyq_store.config import StoreSettings
 from easyq_store.domain.logs import Piece, Taken
@@ -77,6 +77,11 @@ def test_a_rule_may_say_what_the_file_may() -> None:
     assert set(contract.TABLES["retention"].fields) == {"pattern", *AGES, *COUNTS}
 
 
+def test_no_pattern_holds_the_store() -> None:
+    retention = parser(Keep())({"retention": [{"pattern": "([a-z]+-?)+", "executions": 5}]})
+    assert [retention.of("a" * 127 + end).executions for end in ("", ".")] == [5, None]
+
+
 @pytest.mark.parametrize("fields", [{"retain_logs": "soon"}, {"retain_failed": "-1d"}, {"retain_expired_count": -1}])
 def test_a_wrong_setting_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -129,8 +134,8 @@ async def test_a_rule_for_a_task_comes_first(world: World) -> None:
     for task in ("mail", "mail.eu", "print"):
         await ended(world, task, task=task)
     world.machine.pass_(DAY)
-    long = RetentionRule(pattern=re.compile(r"mail"), keep=Keep(ages={"succeeded": 9 * DAY_MS}))
-    ever = RetentionRule(pattern=re.compile(r"mail\..*"), keep=Keep())
+    long = RetentionRule(pattern=Pattern(r"mail"), keep=Keep(ages={"succeeded": 9 * DAY_MS}))
+    ever = RetentionRule(pattern=Pattern(r"mail\..*"), keep=Keep())
     keep = round_of(world, long, ever, ages={"succeeded": 1000})
     assert await keep.run_once() == Removed(jobs=1)
     assert jobs(world) == ["mail", "mail.eu"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ RUNNING = execution(
 )
 
 
-def ended(state: ExecutionState = ExecutionState.SUCCEEDED, **fields: object) -> Execution:
+def ended(state: ExecutionState = ExecutionState.SUCCEEDED, **fields: Any) -> Execution:
     return replace(RUNNING, **{"state": state, "finished_at": T0 + 350, "write_no": 3, **fields})
 
 

@@ -10,7 +10,7 @@ import pytest
 from easyq_supervisor.adapters.config_file import ConfigFile
 from easyq_supervisor.domain.changes import needing_restart, rule_changes
 from easyq_supervisor.domain.hosts import DockerHost
-from easyq_supervisor.domain.options import Options
+from easyq_supervisor.domain.options import OptionError, Options
 from easyq_supervisor.domain.rules import Rules
 from easyq_supervisor.reload import Reloader
 
@@ -60,20 +60,30 @@ class Rig:
         self.file = ConfigFile(flags, path)
         self.written: list[str] = []
         self.said: list[str] = []
+        self.refused: list[str] = []
         self.full = False
-        options = self.file.options()
+        options = self.file.options(self.file.read())
         self.reloader = Reloader(
             self.file,
             running=options,
             hosts=options.docker_hosts or [DockerHost(url="unix:///s")],
-            write=self._write,
+            book=self,
             say=self.said.append,
         )
 
-    def _write(self, text: str) -> None:
+    def write_rules(self, text: str) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
         self.written.append(text)
+
+    def note_refused(self, words: str) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.refused.append(words)
+
+    def look(self, times: int = 2) -> None:
+        for _ in range(times):
+            self.reloader.look()
 
     def change(self, text: str) -> None:
         assert self.path is not None
@@ -94,25 +104,36 @@ def config(tmp_path: Path) -> Path:
 
 def test_a_change_is_taken_once_it_is_whole(config: Path) -> None:
     rig = Rig(config)
-    rig.reloader.look()
-    rig.reloader.look()
+    rig.look()
     assert (rig.written, rig.said) == ([], [])
     rig.change('limit = ["a=2')
-    rig.reloader.look()
+    rig.look(1)
+    rig.change('limit = ["a=2"')
+    rig.look(1)
     rig.change('limit = ["a=2"]')
-    rig.reloader.look()
-    assert rig.written == []
-    rig.reloader.look()
+    rig.look(1)
+    assert (rig.written, rig.said) == ([], [])
+    rig.look(1)
     assert rig.rules == {"limit": [{"pattern": "a", "max_running": 2}]}
     assert rig.said == [f"{config} was read again: limit 'a': max_running 1 → 2"]
-    rig.reloader.look()
-    rig.reloader.look()
+    rig.look(30)
     assert len(rig.said) == len(rig.written) == 1
     # Back to what it was started with: that is a change by now.
     rig.change('limit = ["a=1"]')
     rig.reloader.read_again()
     assert rig.rules["limit"][0]["max_running"] == 1
     assert rig.said[1:] == [f"{config} was read again: limit 'a': max_running 2 → 1"]
+
+
+def test_a_storm_of_changes_is_followed_and_its_end_is_taken(config: Path) -> None:
+    rig = Rig(config)
+    for number in range(101, 120):
+        rig.change(f'limit = ["a={number}"]' + " " * number)
+        rig.look(1)
+    assert [tomllib.loads(text)["limit"][0]["max_running"] for text in rig.written] == [102, 104, 108, 116]
+    rig.change('limit = ["a=99"]')
+    rig.look()
+    assert rig.rules["limit"][0]["max_running"] == 99
 
 
 def test_a_change_before_the_first_look_is_not_missed(config: Path) -> None:
@@ -126,31 +147,66 @@ def test_a_change_before_the_first_look_is_not_missed(config: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("limit = [", ": "),
-        ('limit = ["(=1"]', ": limit[0].pattern '(' is no regex"),
-        ('limit = ["a=1", "a=2"]', ": limit[1].pattern 'a' is there twice"),
-        ("slotz = 1", ": 'slotz' is no setting of easyq up"),
-        (None, ": No such file or directory"),
+        ("slots = 1\nlimit = [", ": Invalid value (at end of document)"),
+        ('slots = 1\nlimit = "a=1\n', ": Illegal character '\\n' (at line 2, column 13)"),
+        ('slots = 1\nlimit = ["(=1"]', ": line 2: limit[0].pattern '(' is no"),
+        ('limit = ["a=1", "a=2"]', ": line 1: limit[1].pattern 'a' is there twice"),
+        (
+            '# [[limit]]\n[[limit]]\npattern = "a"\nmax-running = 1\n\n[[limit]]\npattern = "b"\nmax_running = -1\n',
+            ": line 8: limit[1].max_running must be a whole number from 0 to 1000000",
+        ),
+        ('\n[[limit]]\npattern = "a"\n', ": line 2: limit[0] has no max_running"),
+        ('\n[[limit]]\npattern = "a"\nmax-running = 1\nmax_running = 1', ": limit: table 1: has 'max_running' twice"),
+        ("# slotz = 1\nslotz = 1", ": line 2: 'slotz' is no setting of easyq up"),
+        ("rest-port = 1\n'rest_port' = 1", ": line 2: 'rest_port' is there twice"),
+        ('label = [\n"slots=2",\n"a"]\nslots = 0', ": line 1: label: "),
+        ('label = [\n"slots=2"]\nslots = 0', ": line 3: slots: "),
+        (f"slots = {'9' * 5000}", ": Exceeds the limit"),
+        (f"slotz{'z' * 5000} = 1", ": line 1: 'slotzzz"),
+        (b"# \xe4", ": line 1: it is not UTF-8 (byte 0xe4)"),
+        (b"# \0", ": line 1: it has a NUL byte"),
+        ("#" * (1024 * 1024 + 1), ": it has more than 1048576 bytes"),
+        (os.mkfifo, ": it is a FIFO, not a regular file"),
+        (Path.mkdir, ": it is a directory, not a regular file"),
+        (lambda _: None, ": No such file or directory"),
     ],
 )
-def test_what_is_wrong_is_told_once_and_changes_nothing(config: Path, text: str | None, problem: str) -> None:
+def test_what_is_wrong_is_told_once_and_changes_nothing(config: Path, text: Any, problem: str) -> None:
     rig = Rig(config)
-    if text is None:
-        config.unlink()
+    config.unlink()
+    if callable(text):
+        text(config)
     else:
-        rig.change(text)
-    for _ in range(4):
-        rig.reloader.look()
+        config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    rig.look(30)
     assert rig.written == []
     [said] = rig.said
     assert said.startswith(f"REFUSED: {config}{problem}")
     assert said.endswith("The rules before it stay in force.")
     assert "\n" not in said
+    assert len(said) < 700
+    # For GET /status, until one is taken.
+    assert rig.refused == [said.replace("REFUSED", "The config file was refused", 1)]
+    if config.is_dir():
+        config.rmdir()
+    else:
+        config.unlink(missing_ok=True)
     rig.change('limit = ["a=5"]')
-    rig.reloader.look()
-    rig.reloader.look()
+    rig.look()
     # Compared with what is in force, not with what was refused.
     assert rig.said[1:] == [f"{config} was read again: limit 'a': max_running 1 → 5"]
+    assert rig.refused[1:] == [""]
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.write_bytes(b"\xff"), lambda path: path.symlink_to("/dev/zero")]
+)
+def test_it_does_not_start_with_what_is_no_text_file(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "easyq.toml"
+    make(path)
+    file = ConfigFile({}, path)
+    with pytest.raises(OptionError, match=rf"^{path}: "):
+        file.options(file.read())
 
 
 def test_a_file_of_the_same_size_in_the_place_of_another_is_seen(config: Path) -> None:
@@ -188,8 +244,9 @@ def test_a_full_disk_refuses_as_well(config: Path) -> None:
     rig.full = True
     rig.change('limit = ["a=2"]')
     rig.reloader.read_again()
-    [said] = rig.said
+    said, untold = rig.said
     assert said.startswith(f"REFUSED: {config}: its rules can't be written down: [Errno 28] No space left on device. ")
+    assert untold == "GET /status can't be told of it: [Errno 28] No space left on device"
     rig.full = False
     rig.reloader.read_again()
     assert rig.rules["limit"][0]["max_running"] == 2

@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n easyq/v1/execution_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n\x13GetExecutionRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x1e\n\x0c\x65xecution_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x96\x03\n\x15ListExecutionsRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x39\n\x05state\x18\x03 \x03(\x0e\x32\x19.easyq.v1.Execution.StateB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x39\n\x06reason\x18\x04 \x03(\x0e\x32\x18.easyq.v1.Failure.ReasonB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x31\n\rcreated_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\tpage_size\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12/\n\x05order\x18\t \x01(\x0e\x32\x16.easyq.v1.ListOrder.ByB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x0c\n\n_page_size\"g\n\x16ListExecutionsResponse\x12\"\n\x05items\x18\x01 \x03(\x0b\x32\x13.easyq.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t\"W\n\x14StopExecutionRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x1e\n\x0c\x65xecution_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\xb0\x01\n\x15StopExecutionResponse\x12\x38\n\x07outcome\x18\x01 \x01(\x0e\x32\'.easyq.v1.StopExecutionResponse.Outcome\x12&\n\texecution\x18\x02 \x01(\x0b\x32\x13.easyq.v1.Execution\"5\n\x07Outcome\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07STOPPED\x10\x01\x12\x0c\n\x08STOPPING\x10\x02\x32\x8a\x05\n\x10\x45xecutionService\x12\xd0\x01\n\x0cGetExecution\x12\x1d.easyq.v1.GetExecutionRequest\x1a\x13.easyq.v1.Execution\"\x8b\x01\x82\xd3\xe4\x93\x02\x84\x01\x12\x38/tasks/{task_id}/jobs/{job_id}/executions/{execution_id}Z*\x12(/jobs/{job_id}/executions/{execution_id}Z\x1c\x12\x1a/executions/{execution_id}\x12\xb2\x01\n\x0eListExecutions\x12\x1f.easyq.v1.ListExecutionsRequest\x1a .easyq.v1.ListExecutionsResponse\"]\x82\xd3\xe4\x93\x02W\x12\x0b/executionsZ\x1b\x12\x19/jobs/{job_id}/executionsZ+\x12)/tasks/{task_id}/jobs/{job_id}/executions\x12\xed\x01\n\rStopExecution\x12\x1e.easyq.v1.StopExecutionRequest\x1a\x1f.easyq.v1.StopExecutionResponse\"\x9a\x01\x82\xd3\xe4\x93\x02\x93\x01\"=/tasks/{task_id}/jobs/{job_id}/executions/{execution_id}/stopZ/\"-/jobs/{job_id}/executions/{execution_id}/stopZ!\"\x1f/executions/{execution_id}/stopb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n easyq/v1/execution_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n\x13GetExecutionRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x1e\n\x0c\x65xecution_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x81\x05\n\x15ListExecutionsRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x39\n\x05state\x18\x03 \x03(\x0e\x32\x19.easyq.v1.Execution.StateB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x39\n\x06reason\x18\x04 \x03(\x0e\x32\x18.easyq.v1.Failure.ReasonB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x31\n\rcreated_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\tpage_size\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12/\n\x05order\x18\t \x01(\x0e\x32\x16.easyq.v1.ListOrder.ByB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1b\n\texit_code\x18\n \x03(\x05\x42\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x16\n\x04host\x18\x0b \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x38\n\x07trigger\x18\x0c \x03(\x0e\x32\x16.easyq.v1.Trigger.KindB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x17\n\x05image\x18\r \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12/\n\x0b\x65nded_after\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65nded_before\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_page_size\"g\n\x16ListExecutionsResponse\x12\"\n\x05items\x18\x01 \x03(\x0b\x32\x13.easyq.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t\"W\n\x14StopExecutionRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x1e\n\x0c\x65xecution_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\xb0\x01\n\x15StopExecutionResponse\x12\x38\n\x07outcome\x18\x01 \x01(\x0e\x32\'.easyq.v1.StopExecutionResponse.Outcome\x12&\n\texecution\x18\x02 \x01(\x0b\x32\x13.easyq.v1.Execution\"5\n\x07Outcome\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07STOPPED\x10\x01\x12\x0c\n\x08STOPPING\x10\x02\x32\x8a\x05\n\x10\x45xecutionService\x12\xd0\x01\n\x0cGetExecution\x12\x1d.easyq.v1.GetExecutionRequest\x1a\x13.easyq.v1.Execution\"\x8b\x01\x82\xd3\xe4\x93\x02\x84\x01\x12\x38/tasks/{task_id}/jobs/{job_id}/executions/{execution_id}Z*\x12(/jobs/{job_id}/executions/{execution_id}Z\x1c\x12\x1a/executions/{execution_id}\x12\xb2\x01\n\x0eListExecutions\x12\x1f.easyq.v1.ListExecutionsRequest\x1a .easyq.v1.ListExecutionsResponse\"]\x82\xd3\xe4\x93\x02W\x12\x0b/executionsZ\x1b\x12\x19/jobs/{job_id}/executionsZ+\x12)/tasks/{task_id}/jobs/{job_id}/executions\x12\xed\x01\n\rStopExecution\x12\x1e.easyq.v1.StopExecutionRequest\x1a\x1f.easyq.v1.StopExecutionResponse\"\x9a\x01\x82\xd3\xe4\x93\x02\x93\x01\"=/tasks/{task_id}/jobs/{job_id}/executions/{execution_id}/stopZ/\"-/jobs/{job_id}/executions/{execution_id}/stopZ!\"\x1f/executions/{execution_id}/stopb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200 '
   _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['order']._loaded_options = None
   _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['order']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['exit_code']._loaded_options = None
+  _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['exit_code']._serialized_options = b'\272H\005\222\001\002\020\020'
+  _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['host']._loaded_options = None
+  _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['host']._serialized_options = b'\272H\005r\003(\200\002'
+  _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['trigger']._loaded_options = None
+  _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['trigger']._serialized_options = b'\272H\014\222\001\t\020\020\"\005\202\001\002\020\001'
+  _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['image']._loaded_options = None
+  _globals['_LISTEXECUTIONSREQUEST'].fields_by_name['image']._serialized_options = b'\272H\005r\003(\200\010'
   _globals['_STOPEXECUTIONREQUEST'].fields_by_name['execution_id']._loaded_options = None
   _globals['_STOPEXECUTIONREQUEST'].fields_by_name['execution_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_EXECUTIONSERVICE'].methods_by_name['GetExecution']._loaded_options = None
@@ -58,15 +66,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETEXECUTIONREQUEST']._serialized_start=158
   _globals['_GETEXECUTIONREQUEST']._serialized_end=244
   _globals['_LISTEXECUTIONSREQUEST']._serialized_start=247
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=653
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=655
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=758
-  _globals['_STOPEXECUTIONREQUEST']._serialized_start=760
-  _globals['_STOPEXECUTIONREQUEST']._serialized_end=847
-  _globals['_STOPEXECUTIONRESPONSE']._serialized_start=850
-  _globals['_STOPEXECUTIONRESPONSE']._serialized_end=1026
-  _globals['_STOPEXECUTIONRESPONSE_OUTCOME']._serialized_start=973
-  _globals['_STOPEXECUTIONRESPONSE_OUTCOME']._serialized_end=1026
-  _globals['_EXECUTIONSERVICE']._serialized_start=1029
-  _globals['_EXECUTIONSERVICE']._serialized_end=1679
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=888
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=890
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=993
+  _globals['_STOPEXECUTIONREQUEST']._serialized_start=995
+  _globals['_STOPEXECUTIONREQUEST']._serialized_end=1082
+  _globals['_STOPEXECUTIONRESPONSE']._serialized_start=1085
+  _globals['_STOPEXECUTIONRESPONSE']._serialized_end=1261
+  _globals['_STOPEXECUTIONRESPONSE_OUTCOME']._serialized_start=1208
+  _globals['_STOPEXECUTIONRESPONSE_OUTCOME']._serialized_end=1261
+  _globals['_EXECUTIONSERVICE']._serialized_start=1264
+  _globals['_EXECUTIONSERVICE']._serialized_end=1914
 # @@protoc_insertion_point(module_scope)

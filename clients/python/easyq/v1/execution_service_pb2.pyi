@@ -59,6 +59,12 @@ class ListExecutionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    ENDED_AFTER_FIELD_NUMBER: _builtins.int
+    ENDED_BEFORE_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     job_id: _builtins.str
     page_size: _builtins.int
@@ -66,6 +72,10 @@ class ListExecutionsRequest(_message.Message):
     page_token: _builtins.str
     order: _job_pb2.ListOrder.By.ValueType
     """Default NEWEST."""
+    host: _builtins.str
+    """Only those that this host ran, or runs."""
+    image: _builtins.str
+    """Only of this image: as it is written, or with a tag or a digest beside that."""
     @_builtins.property
     def state(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.Execution.State.ValueType]:
         """Only in one of these states."""
@@ -78,6 +88,20 @@ class ListExecutionsRequest(_message.Message):
     def created_after(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def created_before(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def exit_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Only whose container ended with one of these."""
+
+    @_builtins.property
+    def trigger(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.Trigger.Kind.ValueType]:
+        """Only made for one of these reasons."""
+
+    @_builtins.property
+    def ended_after(self) -> _timestamp_pb2.Timestamp:
+        """Ended at or after, and before."""
+
+    @_builtins.property
+    def ended_before(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -90,10 +114,16 @@ class ListExecutionsRequest(_message.Message):
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str = ...,
         order: _job_pb2.ListOrder.By.ValueType = ...,
+        exit_code: _abc.Iterable[_builtins.int] | None = ...,
+        host: _builtins.str = ...,
+        trigger: _abc.Iterable[_job_pb2.Trigger.Kind.ValueType] | None = ...,
+        image: _builtins.str = ...,
+        ended_after: _timestamp_pb2.Timestamp | None = ...,
+        ended_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "page_size", b"page_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "ended_after", b"ended_after", "ended_before", b"ended_before", "page_size", b"page_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "job_id", b"job_id", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "reason", b"reason", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "ended_after", b"ended_after", "ended_before", b"ended_before", "exit_code", b"exit_code", "host", b"host", "image", b"image", "job_id", b"job_id", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "reason", b"reason", "state", b"state", "task_id", b"task_id", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
@@ -112,7 +142,9 @@ class ListExecutionsResponse(_message.Message):
     """Empty on the last page."""
     next_url: _builtins.str
     @_builtins.property
-    def items(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Execution]: ...
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Execution]:
+        """A page may be shorter than asked for, as in ListJobsResponse."""
+
     def __init__(
         self,
         *,

@@ -204,7 +204,7 @@ class FarmServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
-        """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50.
+        """Tasks, jobs and executions by id, by the beginning of a name, by image or label: best first, at most 50.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

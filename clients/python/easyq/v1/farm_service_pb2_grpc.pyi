@@ -63,7 +63,7 @@ class FarmServiceStub:
     GetStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetStatsRequest, _stats_pb2.Stats]
     """What was enqueued, how it ended and how long it took, over time."""
     Search: _grpc.UnaryUnaryMultiCallable[_farm_service_pb2.SearchRequest, _farm_service_pb2.SearchResponse]
-    """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
+    """Tasks, jobs and executions by id, by the beginning of a name, by image or label: best first, at most 50."""
 
 @_typing.type_check_only
 class FarmServiceAsyncStub(FarmServiceStub):
@@ -99,7 +99,7 @@ class FarmServiceAsyncStub(FarmServiceStub):
     GetStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetStatsRequest, _stats_pb2.Stats]  # type: ignore[assignment]
     """What was enqueued, how it ended and how long it took, over time."""
     Search: _aio.UnaryUnaryMultiCallable[_farm_service_pb2.SearchRequest, _farm_service_pb2.SearchResponse]  # type: ignore[assignment]
-    """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
+    """Tasks, jobs and executions by id, by the beginning of a name, by image or label: best first, at most 50."""
 
 class FarmServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -216,6 +216,6 @@ class FarmServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _farm_service_pb2.SearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_farm_service_pb2.SearchResponse, _abc.Awaitable[_farm_service_pb2.SearchResponse]]:
-        """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
+        """Tasks, jobs and executions by id, by the beginning of a name, by image or label: best first, at most 50."""
 
 def add_FarmServiceServicer_to_server(servicer: FarmServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

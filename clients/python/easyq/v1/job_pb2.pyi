@@ -433,7 +433,7 @@ class Waiting(_message.Message):
         NO_HEALTHY_AGENT: Waiting._Reason.ValueType  # 7
         """Agents are connected, but none is healthy (its Docker Engine doesn't answer, or it drains)."""
         DISPATCHER_UNAVAILABLE: Waiting._Reason.ValueType  # 8
-        """The dispatcher can't be reached, or can't reach Redis."""
+        """No dispatcher can be reached, or none that reaches Redis."""
         PULLING: Waiting._Reason.ValueType  # 9
         """An agent has it and pulls its image."""
         STARTING: Waiting._Reason.ValueType  # 10
@@ -454,6 +454,8 @@ class Waiting(_message.Message):
         """The one before it of its recurring job has not ended."""
         PAUSED: Waiting._Reason.ValueType  # 18
         """Its recurring job is paused."""
+        DISPATCHER_SLOW: Waiting._Reason.ValueType  # 19
+        """No dispatcher answered in time, though one may be there: why it waits is not known now."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """Kinds of reasons."""
@@ -474,7 +476,7 @@ class Waiting(_message.Message):
     NO_HEALTHY_AGENT: Waiting.Reason.ValueType  # 7
     """Agents are connected, but none is healthy (its Docker Engine doesn't answer, or it drains)."""
     DISPATCHER_UNAVAILABLE: Waiting.Reason.ValueType  # 8
-    """The dispatcher can't be reached, or can't reach Redis."""
+    """No dispatcher can be reached, or none that reaches Redis."""
     PULLING: Waiting.Reason.ValueType  # 9
     """An agent has it and pulls its image."""
     STARTING: Waiting.Reason.ValueType  # 10
@@ -495,6 +497,8 @@ class Waiting(_message.Message):
     """The one before it of its recurring job has not ended."""
     PAUSED: Waiting.Reason.ValueType  # 18
     """Its recurring job is paused."""
+    DISPATCHER_SLOW: Waiting.Reason.ValueType  # 19
+    """No dispatcher answered in time, though one may be there: why it waits is not known now."""
 
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int

@@ -210,6 +210,11 @@ class ListJobsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    ENDED_AFTER_FIELD_NUMBER: _builtins.int
+    ENDED_BEFORE_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Only of this task."""
     page_size: _builtins.int
@@ -218,6 +223,8 @@ class ListJobsRequest(_message.Message):
     """From the page before; bound to its filters and its order."""
     order: _job_pb2.ListOrder.By.ValueType
     """Default NEWEST."""
+    image: _builtins.str
+    """Only of this image: as it is written, or with a tag or a digest beside that."""
     @_builtins.property
     def state(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.Job.State.ValueType]:
         """Only in one of these states."""
@@ -232,6 +239,22 @@ class ListJobsRequest(_message.Message):
 
     @_builtins.property
     def created_before(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def outcome(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.Execution.State.ValueType]:
+        """Only those whose newest attempt that has ended did so: SUCCEEDED, FAILED, TIMED_OUT, STOPPED, LOST, EXPIRED."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only with this metadata, each `path=value`, all of them. The names of a path are joined by dots; what stands in a list
+        has the path of the list. The first 64 texts, numbers and truth values of a job are found, up to 512 bytes each.
+        """
+
+    @_builtins.property
+    def ended_after(self) -> _timestamp_pb2.Timestamp:
+        """Ended at or after, and before."""
+
+    @_builtins.property
+    def ended_before(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -243,10 +266,15 @@ class ListJobsRequest(_message.Message):
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str = ...,
         order: _job_pb2.ListOrder.By.ValueType = ...,
+        outcome: _abc.Iterable[_job_pb2.Execution.State.ValueType] | None = ...,
+        image: _builtins.str = ...,
+        metadata: _abc.Iterable[_builtins.str] | None = ...,
+        ended_after: _timestamp_pb2.Timestamp | None = ...,
+        ended_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "page_size", b"page_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "ended_after", b"ended_after", "ended_before", b"ended_before", "page_size", b"page_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "label", b"label", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "created_after", b"created_after", "created_before", b"created_before", "ended_after", b"ended_after", "ended_before", b"ended_before", "image", b"image", "label", b"label", "metadata", b"metadata", "order", b"order", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
@@ -267,7 +295,9 @@ class ListJobsResponse(_message.Message):
     """Path and query of the next page; empty on the last one."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
-        """Without their executions."""
+        """Without their executions. A page may be shorter than asked for, even empty, and have a next one: where few jobs fit, a
+        page ends after so many were looked at.
+        """
 
     def __init__(
         self,

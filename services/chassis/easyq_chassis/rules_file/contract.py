@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from easyq.durations import parse_duration
+from easyq_chassis.patterns import LONGEST, Pattern
 
 #: Returns nothing, and raises `ValueError` with words that follow on what the value is called.
 Check = Callable[[Any], object]
@@ -21,7 +21,6 @@ Table = Mapping[str, Any]
 
 _DAY = 86_400_000
 _TEN_YEARS = 3_650 * _DAY
-_LONGEST_PATTERN = 1_024
 _POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EXIT = re.compile(r"(?:([0-9]{1,3})(?:-([0-9]{1,3}))?|oom|timeout)")
 _SHOWN = 64
@@ -152,14 +151,12 @@ def _pool_name(value: Any) -> None:
 
 
 def _pattern(value: Any) -> None:
-    if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_PATTERN:
-        raise ValueError(f"must be a regex of 1 to {_LONGEST_PATTERN} characters")
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST:
+        raise ValueError(f"must be a regex of 1 to {LONGEST} characters")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"{value[:_SHOWN]!r} is no regex: {error}") from error
+        Pattern(value)
+    except ValueError as error:
+        raise ValueError(f"{value[:_SHOWN]!r} {error}") from error
 
 
 def _exits(value: Any) -> None:

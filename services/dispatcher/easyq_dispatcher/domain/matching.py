@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+
+from easyq_chassis.patterns import Pattern
 
 DEFAULT_POOL = "default"
 EVERYTHING = ".*"
@@ -67,16 +68,16 @@ class Matching:
     _routes: dict[str, Route] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
-    def _pool_regexes(self) -> list[tuple[str, re.Pattern[str]]]:
-        return [(pool.name, re.compile(pool.pattern)) for pool in self.pools]
+    def _pool_patterns(self) -> list[tuple[str, Pattern]]:
+        return [(pool.name, Pattern(pool.pattern)) for pool in self.pools]
 
     @cached_property
-    def _limit_regexes(self) -> list[re.Pattern[str]]:
-        return [re.compile(limit.pattern) for limit in self.limits]
+    def _limit_patterns(self) -> list[Pattern]:
+        return [Pattern(limit.pattern) for limit in self.limits]
 
     @cached_property
-    def _weight_regexes(self) -> list[tuple[int, re.Pattern[str]]]:
-        return [(rule.weight, re.compile(rule.pattern)) for rule in self.weights]
+    def _weight_patterns(self) -> list[tuple[int, Pattern]]:
+        return [(rule.weight, Pattern(rule.pattern)) for rule in self.weights]
 
     @cached_property
     def pool_by_name(self) -> dict[str, Pool]:
@@ -102,9 +103,9 @@ class Matching:
         return known
 
     def _work_out(self, task_id: str) -> Route:
-        pool = next(name for name, regex in self._pool_regexes if regex.fullmatch(task_id))
-        limits = tuple(number for number, regex in enumerate(self._limit_regexes) if regex.fullmatch(task_id))
-        weight = next((weight for weight, regex in self._weight_regexes if regex.fullmatch(task_id)), 1)
+        pool = next(name for name, pattern in self._pool_patterns if pattern.matches(task_id))
+        limits = tuple(number for number, pattern in enumerate(self._limit_patterns) if pattern.matches(task_id))
+        weight = next((weight for weight, pattern in self._weight_patterns if pattern.matches(task_id)), 1)
         return Route(pool=pool, limits=limits, weight=weight)
 
     def counted_pool(self, pool: str, task_id: str) -> str:

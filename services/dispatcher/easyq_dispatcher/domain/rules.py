@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from easyq_chassis.patterns import Pattern
 from easyq_dispatcher.domain.matching import DEFAULT_POOL, EVERYTHING, Limit, Matching, Pool, Weight
 
 T = TypeVar("T")
@@ -141,9 +142,9 @@ def _together(given: list[T], added: Iterable[T], kind: str, name: Callable[[T],
 
 def _check_regex(pattern: str, text: str) -> None:
     try:
-        re.compile(pattern)
-    except re.error as error:
-        raise RuleError(f"{text!r}: {pattern!r} is not a regular expression: {error}") from error
+        Pattern(pattern)
+    except ValueError as error:
+        raise RuleError(f"{text!r}: {pattern!r} {error}") from error
 
 
 def _refuse_twins(names: list[str], kind: str) -> None:

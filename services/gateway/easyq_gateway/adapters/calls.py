@@ -18,6 +18,8 @@ T = TypeVar("T")
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 0.5
 _RETRY_AFTER = 2.0
+# Most seconds for a look at whether anybody listens.
+_KNOCK = 1.0
 
 
 async def unary(call: Callable[..., Any], request: Any, *, timeout: float) -> Any:
@@ -28,6 +30,47 @@ async def unary(call: Callable[..., Any], request: Any, *, timeout: float) -> An
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             raise Unavailable("the service did not answer in time") from error
         raise from_rpc_error(error) from error
+
+
+async def answered(method: Callable[..., Any], request: Any, *, address: str, timeout: float) -> Any:
+    """Returns the call of a question that may be repeated, once it is answered.
+
+    Raises `AioRpcError`: UNAVAILABLE where nobody listens at `address`, and that at once; DEADLINE_EXCEEDED where
+    somebody does, and has not answered within `timeout` seconds. By itself gRPC says UNAVAILABLE of a process, too,
+    that is so busy that it does not come to greet whoever connects.
+    """
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + timeout
+    call = method(request, timeout=timeout)
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        # With metadata it is the service's own word.
+        if error.code() is not grpc.StatusCode.UNAVAILABLE or error.trailing_metadata():
+            raise
+        if not await somebody_listens(address, timeout=min(_KNOCK, ends - loop.time())):
+            raise
+        call = method(request, timeout=max(0.0, ends - loop.time()), wait_for_ready=True)
+        await call
+    return call
+
+
+async def somebody_listens(address: str, *, timeout: float) -> bool:
+    """Whether a connection to `host:port` or `unix:/path` is taken, by the kernel if by nobody else."""
+    try:
+        async with asyncio.timeout(timeout):
+            if address.startswith("unix:"):
+                _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:").removeprefix("//"))
+            else:
+                host, _, port = address.rpartition(":")
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except BlockingIOError:
+        # So many wait to be greeted that there is no room for one more.
+        return True
+    except (OSError, ValueError):
+        return False
+    writer.close()
+    return True
 
 
 async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, patience: float) -> T:

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from easyq_chassis.server import WHY_KEY
 from easyq_chassis.status import from_rpc_error
+from easyq_gateway.adapters.calls import answered
 from easyq_gateway.ports import Health
 
 
@@ -40,13 +41,14 @@ class GrpcHealthChecks:
 
     async def _ask(self, one: Neighbour) -> Health:
         stub: Any = health_pb2_grpc.HealthStub(one.channel)
-        call = stub.Check(health_pb2.HealthCheckRequest(), timeout=self._timeout)
+        request = health_pb2.HealthCheckRequest()
         try:
-            answer = await call
+            call = await answered(stub.Check, request, address=one.address, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
-            message = from_rpc_error(error).message
-            return Health(kind=one.kind, address=one.address, healthy=False, answers=False, message=message)
-        serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+            slow = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            message = f"no answer within {self._timeout:g} s" if slow else from_rpc_error(error).message
+            return Health(kind=one.kind, address=one.address, healthy=False, answers=False, message=message, slow=slow)
+        serving = (await call).status == health_pb2.HealthCheckResponse.SERVING
         message = "" if serving else await _why(call)
         return Health(kind=one.kind, address=one.address, healthy=serving, answers=True, message=message)
 

@@ -41,6 +41,11 @@ class GrpcJobStore(GrpcAdmission):
         self._farm: Any = farm_store_pb2_grpc.FarmStoreServiceStub(channel)
         super().__init__("store", self._stub, patience=patience)
 
+    async def find_submitted(self, job: job_store_pb2.NewJob) -> job_store_pb2.SubmitAccepted:
+        request = job_store_pb2.FindSubmittedRequest(job=job)
+        answer: job_store_pb2.FindSubmittedResponse = await self._call(self._stub.FindSubmitted, request)
+        return answer.accepted
+
     async def get_job(self, request: job_store_pb2.GetJobRequest) -> job_pb2.Job:
         job: job_pb2.Job = await self._call(self._stub.GetJob, request)
         return job

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from easyq_chassis.patterns import Pattern
 from easyq_gateway.domain.images import parse_image
 
 
@@ -40,13 +40,13 @@ class Defaults:
 class DefaultRule:
     """Defaults of the tasks whose whole name the pattern matches."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     defaults: Defaults
 
 
 def defaults_of(task_id: str, rules: Sequence[DefaultRule], otherwise: Defaults) -> Defaults:
     """Returns the defaults of the first rule that matches."""
-    return next((rule.defaults for rule in rules if rule.pattern.fullmatch(task_id)), otherwise)
+    return next((rule.defaults for rule in rules if rule.pattern.matches(task_id)), otherwise)
 
 
 def default_pull(image: str) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class ServiceFacts:
     """One service as the gateway sees it. `kind` is store, scheduler or dispatcher.
 
-    `answers`: it runs, though it may not be able to do its work, for the reason that is its `message`.
+    `answers`: it runs, though it may not be able to do its work, for the reason that is its `message`. `slow`: it may
+    run, but did not answer in time.
     """
 
     kind: str
@@ -18,6 +19,7 @@ class ServiceFacts:
     healthy: bool
     answers: bool = False
     message: str = ""
+    slow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +47,10 @@ class FarmProblem:
     since_ms: int | None = None
 
 
+# What is to be done about one that is there, and slow.
+_LOOK = "See the load of its machine, and its log."
+
+
 def find_problems(services: Sequence[ServiceFacts], agents: Sequence[AgentFacts] | None) -> Iterator[FarmProblem]:
     """Yields what is wrong, the gravest first. `agents` is None where the store couldn't say."""
     yield from _services(services)
@@ -58,6 +64,17 @@ def can_run(services: Sequence[ServiceFacts], agents: Sequence[AgentFacts] | Non
     return {"store", "dispatcher"} <= healthy and any(takes_work(agent) for agent in agents or ())
 
 
+def stale_view(address: str, *, slow_after: float, age: float | None) -> FarmProblem:
+    """What is to be said where pools, limits and breakers are those that a dispatcher told `age` seconds ago (None: are
+    left out), since it did not answer within `slow_after` seconds now."""
+    shown = "are left out" if age is None else f"are those of {age:.0f} s ago"
+    return FarmProblem(
+        subject="dispatcher",
+        message=f"Pools, limits and breakers {shown}: the dispatcher at {address} did not answer within "
+        f"{slow_after:g} s.",
+    )
+
+
 def takes_work(agent: AgentFacts) -> bool:
     """Whether the agent is there and healthy, and nobody set it aside."""
     return agent.state == "LIVE" and agent.healthy and not agent.set_aside
@@ -69,6 +86,8 @@ def _services(services: Sequence[ServiceFacts]) -> Iterator[FarmProblem]:
     for service in services:
         if not service.healthy:
             how = "runs, but can't do its work" if service.answers else "does not answer"
+            if service.slow:
+                how = "is too busy to answer in time, or frozen"
             text = f"The {service.kind} at {service.address} {how} ({service.message or 'no reason given'}): "
             yield FarmProblem(subject=service.kind, message=text + _effect(service, none_left))
 
@@ -78,12 +97,18 @@ def _effect(service: ServiceFacts, none_left: bool) -> str:
     if kind == "store":
         if service.answers:
             return "jobs are refused until it can. Its log tells more."
+        if service.slow:
+            return f"jobs may be refused, or take long. {_LOOK}"
         return "jobs are refused until it is back. Start it (`easyq store`) or see its log."
     if kind == "scheduler":
+        if service.slow:
+            return f"jobs with a start time may be refused, delayed jobs and retries may be late. {_LOOK}"
         return (
             "jobs with a start time are refused, delayed jobs and retries wait; others run. "
             "Start it (`easyq scheduler`) or see its log."
         )
+    if none_left and service.slow:
+        return f"jobs are accepted, and may wait. {_LOOK}"
     if none_left:
         return "jobs are accepted and wait. Start one (`easyq dispatcher`) or see its log."
     return "the others do its work."

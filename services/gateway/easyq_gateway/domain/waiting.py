@@ -41,7 +41,7 @@ class JobSnapshot:
     next_run_ms: int | None = None
     last_modified_ms: int | None = None
     paused_ms: int | None = None
-    # Nominal time of a fire that waits for the one before it to end.
+    # Nominal time of a fire that waits for the one before it to end; of a run asked for by hand, when that was.
     waiting_fire_ms: int | None = None
 
 
@@ -58,7 +58,7 @@ def of_job(job: JobSnapshot) -> Words | None:
     if job.state != "ACTIVE":
         return None
     if job.waiting_fire_ms is not None:
-        text = f"Its fire of {_date(job.waiting_fire_ms)} waits for the one before it to end."
+        text = f"Its run of {_date(job.waiting_fire_ms)} waits for the one before it to end."
         return Words(reason="OVERLAP", message=text, since_ms=job.waiting_fire_ms, next_look_ms=job.next_run_ms)
     if job.next_run_ms is None:
         return None
@@ -83,12 +83,19 @@ def from_record(execution: Snapshot) -> Words | None:
     return Words(reason=reason, message=text, since_ms=execution.queued_at_ms, next_look_ms=execution.due_at_ms)
 
 
-def without_dispatcher(execution: Snapshot) -> Words | None:
-    """Returns what is to be said where no dispatcher answered."""
+def without_dispatcher(execution: Snapshot, *, slow_after: float | None = None) -> Words | None:
+    """Returns what is to be said where no dispatcher answered: none can be reached, or one that may be there did not
+    within `slow_after` seconds."""
     if execution.state == "ASSIGNED":
         return _assigned(execution)
     if execution.state != "QUEUED":
         return None
+    if slow_after is not None:
+        text = (
+            f"No dispatcher has answered within {slow_after:g} s, so that why it waits is not known now. The job is "
+            "stored; a dispatcher that is only busy runs it all the same. See /status."
+        )
+        return Words(reason="DISPATCHER_SLOW", message=text, since_ms=execution.queued_at_ms)
     text = "No dispatcher can be reached. The job is stored and runs once one is there again; see /status."
     return Words(reason="DISPATCHER_UNAVAILABLE", message=text, since_ms=execution.queued_at_ms)
 

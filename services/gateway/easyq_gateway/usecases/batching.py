@@ -6,8 +6,10 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from easyq._vendor.buf.validate import validate_pb2
 from easyq.v1 import job_service_pb2
@@ -43,12 +45,14 @@ class Batching:
         of_items = self._split(request, found)
         results = [job_service_pb2.BatchResult()] * len(request.jobs)
         waiting = enumerate(request.jobs)
+        turns = Turns()
 
         async def work() -> None:
             for index, item in waiting:
+                async with turns.of(item):
+                    results[index] = await self._one(index, item, of_items.get(index, ()), f"jobs[{index}]")
                 if index % _ITEMS_AT_A_STRETCH == 0:
                     await asyncio.sleep(0)
-                results[index] = await self._one(index, item, of_items.get(index, ()), f"jobs[{index}]")
 
         await asyncio.gather(*(work() for _ in range(min(self._in_flight, len(results)))))
         return job_service_pb2.BatchCreateJobsResponse(results=results)
@@ -59,13 +63,14 @@ class Batching:
         """SubmitJobs: takes requests while earlier ones are under way, and answers in their order."""
         slots = asyncio.Semaphore(self._in_flight)
         under_way: asyncio.Queue[asyncio.Task[job_service_pb2.BatchResult] | None] = asyncio.Queue()
+        turns = Turns()
 
         async def take() -> None:
             index = 0
             try:
                 async for request in requests:
                     await slots.acquire()
-                    under_way.put_nowait(asyncio.create_task(self._streamed(index, request)))
+                    under_way.put_nowait(asyncio.create_task(self._streamed(index, request, turns)))
                     index += 1
             finally:
                 under_way.put_nowait(None)
@@ -101,26 +106,51 @@ class Batching:
             raise convert.refusal(of_batch)
         return of_items
 
-    async def _streamed(self, index: int, request: job_service_pb2.SubmitJobsRequest) -> job_service_pb2.BatchResult:
+    async def _streamed(
+        self, index: int, request: job_service_pb2.SubmitJobsRequest, turns: Turns
+    ) -> job_service_pb2.BatchResult:
         found = Problems()
         check_unknown(request, "", found)
-        return await self._one(index, request.item, found, "item")
+        async with turns.of(request.item):
+            return await self._one(index, request.item, found, "item")
 
     async def _one(
         self, index: int, item: job_service_pb2.BatchItem, found: Sequence[Problem], path: str
     ) -> job_service_pb2.BatchResult:
-        problems = self._checker.problems(item, found, path)
-        if problems:
-            # What is sound but for its schedule is left to the scheduler, which admits it: one call less for each.
-            told: EasyQError = convert.refusal(await self._schedules.complete(item, problems, path))
-            return job_service_pb2.BatchResult(index=index, error=convert.error_body(told))
         try:
-            return job_service_pb2.BatchResult(index=index, job=await self._creating.accept(item))
-        except InvalidArgument as error:
-            error.fields = tuple(replace(one, field=member_path(path, one.field)) for one in error.fields)
-            return job_service_pb2.BatchResult(index=index, error=convert.error_body(error))
+            return job_service_pb2.BatchResult(index=index, job=await self._job(item, found, path))
         except EasyQError as error:
             return job_service_pb2.BatchResult(index=index, error=convert.error_body(error))
+
+    async def _job(
+        self, item: job_service_pb2.BatchItem, found: Sequence[Problem], path: str
+    ) -> job_service_pb2.CreateJobResponse:
+        problems = self._checker.problems(item, found, path)
+        if problems:
+            repeat = await self._creating.repeated(item, found)
+            if repeat is not None:
+                return repeat
+            # What is sound but for its schedule is left to the scheduler, which admits it: one call less for each.
+            raise convert.refusal(await self._schedules.complete(item, problems, path))
+        try:
+            return await self._creating.accept(item)
+        except InvalidArgument as error:
+            error.fields = tuple(replace(one, field=member_path(path, one.field)) for one in error.fields)
+            raise
+
+
+class Turns:
+    """Items of one call with the same idempotency key go one after another: it is the first that makes the job."""
+
+    def __init__(self) -> None:
+        # As long as somebody has one, or waits for it: a stream may be endless.
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, item: job_service_pb2.BatchItem) -> AbstractAsyncContextManager[None]:
+        """Entered in the order of the items."""
+        if not item.idempotency_key:
+            return nullcontext()
+        return self._locks.setdefault((item.task_id, item.idempotency_key), asyncio.Lock())
 
 
 def _drain(queue: asyncio.Queue[asyncio.Task[job_service_pb2.BatchResult] | None]) -> list[Any]:

@@ -46,6 +46,13 @@ class Checker:
             return []
         return merge(found, unsound, broken, semantic)
 
+    def fits_schema(self, request: Message, found: Sequence[Problem] = ()) -> bool:
+        """Whether nothing speaks against a request but what may change: the clock, the settings."""
+        unsound = Problems()
+        check_message(request, "", unsound)
+        self._rules.check(request, "", unsound)
+        return not found and not unsound
+
     def resolve(self, task_id: str, spec: spec_pb2.JobSpec) -> None:
         """Sets every default of a checked spec of that task, in place."""
         self.defaults.resolve(task_id, spec)

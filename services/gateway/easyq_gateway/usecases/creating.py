@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from easyq.v1 import job_service_pb2, spec_pb2
-from easyq_chassis.errors import AlreadyExists, FieldProblem
+from easyq_chassis.errors import AlreadyExists, FieldProblem, InvalidArgument, NotFound
 from easyq_gateway import convert
 from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.domain.difference import differing
 from easyq_gateway.domain.problems import MOST_FIELDS, Problem
 from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.http_rules import Links
+from easyq_gateway.ports import JobStore
 from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.schedules import Schedules
@@ -33,6 +34,7 @@ class Creating:
         *,
         checker: Checker,
         schedules: Schedules,
+        store: JobStore,
         admitting: Admitting,
         redactor: Redactor,
         links: Links,
@@ -41,6 +43,7 @@ class Creating:
     ) -> None:
         self._checker = checker
         self._schedules = schedules
+        self._store = store
         self._admitting = admitting
         self._redactor = redactor
         self._links = links
@@ -51,9 +54,16 @@ class Creating:
         self, request: job_service_pb2.CreateJobRequest, found: Sequence[Problem] = ()
     ) -> job_service_pb2.CreateJobResponse:
         """CreateJob. Raises `InvalidArgument`, `AlreadyExists` (the idempotency key), `Unavailable`."""
-        fires = await self._schedules.require(request, found, count=_SHOWN_FIRES if request.validate_only else 0)
         if not request.validate_only:
+            try:
+                await self._schedules.require(request, found)
+            except InvalidArgument:
+                repeat = await self.repeated(request, found)
+                if repeat is None:
+                    raise
+                return repeat
             return await self.accept(request)
+        fires = await self._schedules.require(request, found, count=_SHOWN_FIRES)
         self._checker.resolve(request.task_id, request.spec)
         convert.redact_envs(request.spec.envs, self._redactor)
         response = job_service_pb2.CreateJobResponse(task_id=request.task_id, spec=request.spec)
@@ -65,6 +75,7 @@ class Creating:
         self, request: job_service_pb2.CreateJobRequest | job_service_pb2.BatchItem
     ) -> job_service_pb2.CreateJobResponse:
         """Enqueues what has been checked. It is durable when this returns; repeats with the same key are harmless."""
+        asked = convert.asked(request.spec) if request.idempotency_key else b""
         self._checker.resolve(request.task_id, request.spec)
         job = job_store_pb2.NewJob(
             task_id=request.task_id,
@@ -72,13 +83,46 @@ class Creating:
             execution_id=self._new_execution_id(),
             spec=request.spec,
             idempotency_key=request.idempotency_key,
+            asked=asked,
         )
-        accepted = await self._admitting.submit(job)
+        try:
+            accepted = await self._admitting.submit(job)
+        except InvalidArgument:
+            # It was sound but for the clock, which may have gone on since an attempt whose answer was lost.
+            known = await self._known(job)
+            if known is None:
+                raise
+            return known
         # Our own ids may come back as a repeat's, where the first answer was lost on its way.
         replayed = accepted.HasField("replayed_spec") and accepted.job_id != job.job_id
         if replayed:
-            _require_same(request.spec, accepted.replayed_spec)
+            _require_same(job, accepted)
         return self._response(request.task_id, accepted, replayed)
+
+    async def repeated(
+        self, request: job_service_pb2.CreateJobRequest | job_service_pb2.BatchItem, found: Sequence[Problem]
+    ) -> job_service_pb2.CreateJobResponse | None:
+        """The answer for a request that is refused now and was accepted with its idempotency key before, if it was."""
+        if not request.idempotency_key or not self._checker.fits_schema(request, found):
+            return None
+        return await self._known(
+            job_store_pb2.NewJob(
+                task_id=request.task_id,
+                idempotency_key=request.idempotency_key,
+                asked=convert.asked(request.spec),
+            )
+        )
+
+    async def _known(self, job: job_store_pb2.NewJob) -> job_service_pb2.CreateJobResponse | None:
+        """The answer for a job that is there: by its ids, or by its key if the same was asked for with it."""
+        try:
+            accepted = await self._store.find_submitted(job)
+        except NotFound:
+            return None
+        replayed = accepted.HasField("replayed_spec")
+        if replayed and (not job.asked or job.asked != accepted.replayed_asked):
+            return None
+        return self._response(job.task_id, accepted, replayed)
 
     def _response(
         self, task_id: str, accepted: job_store_pb2.SubmitAccepted, replayed: bool
@@ -95,9 +139,17 @@ class Creating:
         )
 
 
-def _require_same(spec: spec_pb2.JobSpec, stored: spec_pb2.JobSpec) -> None:
-    if spec == stored:
+def _require_same(job: job_store_pb2.NewJob, known: job_store_pb2.SubmitAccepted) -> None:
+    """The same was asked for, or it comes to the same with today's defaults. Raises `AlreadyExists` otherwise."""
+    if job.spec == known.replayed_spec:
         return
+    spec, stored = job.spec, known.replayed_spec
+    if job.asked and known.replayed_asked:
+        # What differs between the requests, and not between the defaults of then and now.
+        spec, stored = (spec_pb2.JobSpec.FromString(one) for one in (job.asked, known.replayed_asked))
+        convert.level(spec, stored)
+        if spec == stored:
+            return
     one: Any = to_tree(spec)
     paths = list(differing(one, to_tree(stored), "spec", _MAPS))[:MOST_FIELDS] or ["spec"]
     raise AlreadyExists(

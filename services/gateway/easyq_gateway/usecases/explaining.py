@@ -54,8 +54,9 @@ class Explaining:
                 task_id=job.task_id, job_id=job.job_id, state=_OPEN, page_size=_MOST_OF_JOB
             ),
         )
-        await self._presenter.executions(page.items)
-        await self._presenter.silent_hosts(page.items)
+        await asyncio.gather(
+            self._presenter.executions(page.items, patient=True), self._presenter.silent_hosts(page.items)
+        )
         for execution in page.items:
             if execution.HasField("waiting"):
                 convert.set_since(execution.waiting, job, "last_modified_at")
@@ -73,16 +74,16 @@ class Explaining:
         self._checker.require(request, found)
         task_id = request.task_id
         await self._store.get_task(task_service_pb2.GetTaskRequest(task_id=task_id))
-        counts, waiting, matching = await asyncio.gather(
-            self._store.count_executions(task_id),
-            self._store.list_waiting(task_id, _MOST_OF_TASK),
-            self._dispatchers.explain_task(task_id),
+        counts, waiting = await asyncio.gather(
+            self._store.count_executions(task_id), self._store.list_waiting(task_id, _MOST_OF_TASK)
+        )
+        matching, _ = await asyncio.gather(
+            self._dispatchers.explain_task(task_id), self._presenter.executions(waiting, patient=True)
         )
         response = task_service_pb2.ExplainTaskResponse(task_id=task_id, queued=counts.queued, running=counts.held)
         if matching is not None:
             response.pool = matching.pool
             response.limits.extend(matching.limits)
-        await self._presenter.executions(waiting)
         response.executions.extend(_explanation(execution) for execution in waiting)
         return response
 

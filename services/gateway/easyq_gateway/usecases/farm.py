@@ -21,7 +21,8 @@ T = TypeVar("T")
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
 
-    `own_problem` says what is wrong with the gateway's rules file; empty where nothing is.
+    `own_problem` says what is wrong with the gateway's rules file, and since when (ms since the epoch); empty where
+    nothing is.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Farm:
         agents: AgentRegister,
         dispatchers: Dispatchers,
         health: HealthChecks,
-        own_problem: Callable[[], str],
+        own_problem: Callable[[], tuple[str, int]],
         version: str,
         patience: float,
     ) -> None:
@@ -93,14 +94,16 @@ class Farm:
         )
         for one in health:
             status.services.add(name=one.kind, address=one.address, healthy=one.healthy, message=one.message)
-        _add_view(status, views)
-        own = self._own_problem()
-        # Dispatchers that have the same file say the same, and since when.
+        stale = _add_view(status, views)
+        own, since_ms = self._own_problem()
+        # Dispatchers that have the same file say the same.
         if own and own not in {problem.message for problem in status.problems}:
-            status.problems.add(subject="rules", message=own)
+            convert.set_ms(status.problems.add(subject="rules", message=own), "since", since_ms)
         for problem in words.find_problems(services, known):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)
+        if stale is not None:
+            status.problems.add(subject=stale.subject, message=stale.message)
         status.running = words.can_run(services, known)
         return status
 
@@ -112,8 +115,11 @@ class Farm:
             return None
 
 
-def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> None:
-    """Adds what dispatchers say: pools and limits of the first that answered, the problems of all, once each."""
+def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> words.FarmProblem | None:
+    """Adds what dispatchers say: pools and limits of the first that answered, the problems of all, once each.
+
+    Where none did, and one is slow: what it said last. Returns what is to be said of that.
+    """
     answers = [one.view for one in views if one.view is not None]
     status.breakers.extend(breakers_of(answers))
     add_used(status.agents, answers)
@@ -126,11 +132,30 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> Non
             if (problem.subject, problem.message) not in told:
                 told.add((problem.subject, problem.message))
                 status.problems.append(problem)
+    return None if answers else _add_last_view(status, views)
+
+
+def _add_last_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> words.FarmProblem | None:
+    slow = [(one, one.slow_after) for one in views if one.slow_after is not None]
+    if not slow:
+        return None
+    one, slow_after = min(slow, key=lambda found: (found[0].last is None, found[0].last_age))
+    if one.last is None:
+        return words.stale_view(one.address, slow_after=slow_after, age=None)
+    status.pools.extend(one.last.pools)
+    status.limits.extend(one.last.limits)
+    status.breakers.extend(one.last.breakers)
+    return words.stale_view(one.address, slow_after=slow_after, age=one.last_age)
 
 
 def _service_facts(one: Health) -> words.ServiceFacts:
     return words.ServiceFacts(
-        kind=one.kind, address=one.address, healthy=one.healthy, answers=one.answers, message=one.message
+        kind=one.kind,
+        address=one.address,
+        healthy=one.healthy,
+        answers=one.answers,
+        message=one.message,
+        slow=one.slow,
     )
 
 

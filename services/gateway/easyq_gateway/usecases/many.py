@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 from easyq.v1 import job_pb2, job_service_pb2
-from easyq_chassis.errors import InvalidArgument
-from easyq_gateway.domain.patterns import why_no_pattern
-from easyq_gateway.domain.problems import Problem, Problems, member_path
+from easyq_chassis.patterns import Pattern
+from easyq_gateway.domain.problems import Problem, Problems
 from easyq_gateway.http_rules import Links
 from easyq_gateway.ports import Dispatchers, JobStore
 from easyq_gateway.usecases.checking import Checker
@@ -84,7 +82,7 @@ class Many:
         wanted = job_store_pb2.ManyRequest(selection=selection, limit=PAGE, dry_run=dry_run)
         total, time = job_store_pb2.ManyResponse(), TimeLeft()
         while True:
-            page = await _page(call, wanted)
+            page = await call(wanted)
             self._dispatchers.tell_stops(page.hints)
             for head in page.ready:
                 self._dispatchers.tell_ready(head)
@@ -97,20 +95,12 @@ class Many:
             time.require(f"{total.matched} jobs matched and {total.done} are {done} so far")
 
 
-async def _page(call: ManyCall, wanted: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
-    try:
-        return await call(wanted)
-    except InvalidArgument as error:
-        # The store takes no regex whose matching might not end in time.
-        fields = [replace(one, field=member_path("selection", one.field)) for one in error.fields]
-        raise InvalidArgument(error.message, reason=error.reason, fields=fields) from error
-
-
 def _selection_problems(selection: job_service_pb2.JobSelection) -> Problems:
     problems = Problems()
-    why = why_no_pattern(selection.task_pattern)
-    if why:
-        problems.add("selection.taskPattern", why)
+    try:
+        Pattern(selection.task_pattern)
+    except ValueError as error:
+        problems.add("selection.taskPattern", str(error))
     return problems
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from easyq.v1 import farm_service_pb2
-from easyq_chassis.errors import Unavailable
 from easyq_gateway.domain.problems import Problem
-from easyq_gateway.ports import Dispatchers
+from easyq_gateway.ports import Dispatchers, none_answers
 from easyq_gateway.usecases.checking import Checker
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
 
@@ -51,9 +50,10 @@ class Matchings:
         return farm_service_pb2.ResetBreakerResponse()
 
     async def _views(self) -> Sequence[dispatcher_pb2.GetMatchingResponse]:
-        views = [one.view for one in await self._dispatchers.matching() if one.view is not None]
+        told = await self._dispatchers.matching()
+        views = [one.view for one in told if one.view is not None]
         if not views:
-            raise Unavailable("no dispatcher can be reached now", retry_after=2.0)
+            raise none_answers(max((one.slow_after for one in told if one.slow_after is not None), default=None))
         return views
 
 

@@ -42,9 +42,9 @@ class Presenter:
             convert.set_since(job.waiting, job, "last_modified_at")
         convert.redact_job(job, self._redactor)
 
-    async def executions(self, executions: Sequence[job_pb2.Execution]) -> None:
-        """Redacts and explains."""
-        await self._explain(executions)
+    async def executions(self, executions: Sequence[job_pb2.Execution], *, patient: bool = False) -> None:
+        """Redacts and explains; `patient`: why they wait is what was asked for."""
+        await self._explain(executions, patient=patient)
         for execution in executions:
             convert.redact_envs(execution.envs, self._redactor)
 
@@ -52,13 +52,13 @@ class Presenter:
         """Says of those that run whose host is silent that EasyQ waits for it."""
         running = [execution for execution in executions if convert.state_name(execution) == "RUNNING"]
         if running:
-            explained = await self._dispatchers.explain([_item(execution) for execution in running])
+            explained = await self._dispatchers.explain([_item(execution) for execution in running], patient=True)
             for execution in running:
                 known = explained.waiting.get(execution.execution_id)
                 if known is not None and known.reason == job_pb2.Waiting.HOST_SILENT:
                     execution.waiting.CopyFrom(known)
 
-    async def _explain(self, executions: Sequence[job_pb2.Execution]) -> None:
+    async def _explain(self, executions: Sequence[job_pb2.Execution], *, patient: bool = False) -> None:
         asked = []
         for execution in executions:
             if convert.state_name(execution) in words.ASK_DISPATCHER:
@@ -66,7 +66,8 @@ class Presenter:
             elif told := words.from_record(convert.snapshot_of(execution)):
                 convert.set_waiting(execution.waiting, told)
         if asked:
-            self._tell(asked, await self._dispatchers.explain([_item(execution) for execution in asked]))
+            items = [_item(execution) for execution in asked]
+            self._tell(asked, await self._dispatchers.explain(items, patient=patient))
 
     @staticmethod
     def _tell(executions: Sequence[job_pb2.Execution], explained: Explained) -> None:
@@ -77,8 +78,12 @@ class Presenter:
                 held = convert.state_name(execution) == "ASSIGNED"
                 convert.set_since(execution.waiting, execution, "assigned_at" if held else "queued_at")
                 continue
-            otherwise = words.unexplained if explained.answered else words.without_dispatcher
-            if told := otherwise(convert.snapshot_of(execution)):
+            snapshot = convert.snapshot_of(execution)
+            if explained.answered:
+                told = words.unexplained(snapshot)
+            else:
+                told = words.without_dispatcher(snapshot, slow_after=explained.slow_after)
+            if told:
                 convert.set_waiting(execution.waiting, told)
 
 

@@ -100,16 +100,23 @@ class Reading:
 
 
 async def in_parts(ask: Callable[[Request], Awaitable[Page]], request: Request) -> Page:
-    """Returns the page that `request` asks for; it may be shorter, and its token then goes on from there."""
+    """Returns the page that `request` asks for; it may be shorter, and its token then goes on from there.
+
+    A part that is shorter than it might be took the store some time: the page ends with it.
+    """
     part: Any = type(request)()
     part.CopyFrom(request)
     left = part.page_size if part.HasField("page_size") else _DEFAULT_PAGE
     part.page_size = min(left, _PART)
     page: Any = await ask(part)
+    found = len(page.items)
     while page.next_page_token and len(page.items) < left and page.ByteSize() < _MOST_PAGE_BYTES:
+        if found < part.page_size:
+            break
         part.page_token = page.next_page_token
         part.page_size = min(left - len(page.items), _PART)
         more: Any = await ask(part)
+        found = len(more.items)
         page.items.extend(more.items)
         page.next_page_token = more.next_page_token
     whole: Page = page

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from easyq.v1 import job_pb2, job_service_pb2
-from easyq_chassis.errors import Aborted, NotFound
+from easyq.v1 import job_pb2, job_service_pb2, spec_pb2
+from easyq_chassis.errors import Aborted, InvalidArgument, NotFound
+from easyq_gateway import convert
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.domain.redaction import Redactor, restore
 from easyq_gateway.ports import JobStore
@@ -17,6 +18,7 @@ from easyq_internal.store.v1 import job_store_pb2
 
 # How often the stored values are read anew where the job changes in between.
 _ROUNDS = 3
+_FIRING = frozenset({job_pb2.Job.ACTIVE, job_pb2.Job.PAUSED})
 
 
 class Replacing:
@@ -48,12 +50,16 @@ class Replacing:
         envs = request.spec.envs
         marked = {name: value for name, value in envs.items() if self._redactor.is_marked(name, value)}
         execution_id = self._new_execution_id()
+        sent = spec_pb2.JobSpec()
+        if marked:
+            sent.CopyFrom(request.spec)
         for _ in range(_ROUNDS - 1):
             try:
                 return await self._put(request, found, marked, execution_id)
             except Aborted:
                 if not marked or request.revision:
                     raise
+                request.spec.CopyFrom(sent)
         return await self._put(request, found, marked, execution_id)
 
     async def _put(
@@ -69,13 +75,43 @@ class Replacing:
             request.spec.envs.update(restore(self._redactor, marked, stored.spec.envs).values)
             # What was kept must be what is stored at that moment.
             revision = revision or stored.revision
-        await self._schedules.require(request, found, job_id=request.job_id)
-        self._checker.resolve(request.task_id, request.spec)
         job = job_store_pb2.NewJob(
-            task_id=request.task_id, job_id=request.job_id, execution_id=execution_id, spec=request.spec
+            task_id=request.task_id,
+            job_id=request.job_id,
+            execution_id=execution_id,
+            asked=convert.asked(request.spec),
         )
-        answer = await self._admitting.put(job_store_pb2.PutJobRequest(job=job, revision=revision))
+        try:
+            anchor = await self._anchor(request, found)
+            await self._schedules.require(request, found, job_id=request.job_id, anchor=anchor)
+            self._checker.resolve(request.task_id, request.spec)
+            job.spec.CopyFrom(request.spec)
+            answer = await self._admitting.put(job_store_pb2.PutJobRequest(job=job, revision=revision))
+        except InvalidArgument:
+            same = await self._same(job, revision) if self._checker.fits_schema(request, found) else None
+            if same is None:
+                raise
+            answer = same
         return job_service_pb2.PutJobResponse(job=await self._presenter.job(answer.job), created=answer.created)
+
+    async def _same(self, job: job_store_pb2.NewJob, revision: int) -> job_store_pb2.PutJobResponse | None:
+        """The job as it is, if the same was asked for when the clock, or the settings, did not speak against it yet."""
+        job.ClearField("spec")
+        asked = job_store_pb2.PutJobRequest(job=job, revision=revision, only_same=True)
+        try:
+            return await self._store.put_job(asked)
+        except NotFound:
+            return None
+
+    async def _anchor(self, request: job_service_pb2.PutJobRequest, found: Sequence[Problem]) -> int:
+        """From when the times of a job with a window are counted (ms): it is there, and they stay; or 0: from now."""
+        if not request.spec.HasField("end_at") or not self._checker.fits_schema(request, found):
+            return 0
+        asked = convert.schedule_of(request.spec, (), self._checker.defaults.of(request.task_id))
+        stored = await self._stored(request)
+        if asked is None or stored.state not in _FIRING or not convert.same_times(asked, stored.spec):
+            return 0
+        return convert.ms_of(stored.schedule, "anchor") or 0
 
     async def _stored(self, request: job_service_pb2.PutJobRequest) -> job_pb2.Job:
         try:

@@ -21,9 +21,11 @@ class Schedules:
         self._scheduler = scheduler
 
     async def require(
-        self, request: Any, found: Sequence[Problem] = (), *, job_id: str = "", count: int = 0
+        self, request: Any, found: Sequence[Problem] = (), *, job_id: str = "", anchor: int = 0, count: int = 0
     ) -> Sequence[int]:
         """Returns the next `count` fires (ms since the epoch) of a sound request; none where it does not recur.
+
+        `anchor` (ms) is from when its times are counted, 0 for now.
 
         Raises `InvalidArgument` with everything that is wrong, `Unavailable` where a schedule can't be checked now.
         """
@@ -35,7 +37,7 @@ class Schedules:
             if known:
                 raise convert.refusal(known)
             return ()
-        asked.count = count
+        asked.anchor, asked.count = anchor, count
         try:
             answer = await self._scheduler.preview(asked)
         except Unavailable:

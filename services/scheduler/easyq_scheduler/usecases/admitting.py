@@ -12,8 +12,9 @@ from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, PutJobR
 from easyq_internal.store.v1.records_pb2 import DueSchedule
 from easyq_scheduler import convert
 from easyq_scheduler.domain.admission import Refusal, Timing, check
-from easyq_scheduler.domain.checking import schedule_problems
+from easyq_scheduler.domain.checking import schedule_problems, window_problems
 from easyq_scheduler.domain.pacing import due_before_next_poll
+from easyq_scheduler.domain.plan import State
 from easyq_scheduler.ports import JobSink
 from easyq_scheduler.usecases.recurring import Planner, decide
 
@@ -58,7 +59,7 @@ class Admission:
 
     async def _submit_one(self, job: NewJob) -> SubmitResult:
         timing = convert.timing_of(job.spec)
-        refusals = _refusals(timing, job)
+        refusals = _refusals(timing, job) or self._window(timing, job)
         if refusals:
             log.info("job_refused", task=job.task_id, job=job.job_id, field=refusals[0].field)
             return convert.error_result(convert.refusal_error(refusals))
@@ -80,6 +81,14 @@ class Admission:
             return
         if recorded.soonest is not None and recorded.soonest - now < self._longest * 1000:
             self._hurry()
+
+    def _window(self, timing: Timing, job: NewJob) -> list[Refusal]:
+        """Only of new jobs: the times of one that is there may count from earlier, as whoever puts it has asked."""
+        end = convert.end_of_window(job.spec)
+        if timing.cron is None or end is None:
+            return []
+        now = self._clock.now_ms()
+        return window_problems(State(cursor_ms=now), convert.rules_of(job.spec, job.job_id, anchor_ms=now), end)
 
     def _stored(self, timing: Timing) -> None:
         if due_before_next_poll(timing, now_ms=self._clock.now_ms(), longest=self._longest):

@@ -13,7 +13,7 @@ from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest, Pr
 from easyq_internal.store.v1.records_pb2 import DueSchedule
 from easyq_internal.store.v1.time_store_pb2 import ScheduleDecision
 from easyq_scheduler import convert
-from easyq_scheduler.domain.checking import schedule_problems
+from easyq_scheduler.domain.checking import schedule_problems, window_problems
 from easyq_scheduler.domain.firing import plan_fires, preview
 from easyq_scheduler.domain.pacing import seconds_until_next
 from easyq_scheduler.domain.schedule import InvalidSchedule
@@ -120,8 +120,8 @@ def decide(due: DueSchedule, now: int) -> ScheduleDecision:
 def preview_schedule(request: PreviewScheduleRequest, now: int) -> PreviewScheduleResponse:
     """What is wrong with a schedule, or its coming fires. `now` (ms) stands for an anchor and a cursor that are 0."""
     rules = convert.rules_of(request.spec, request.job_id, anchor_ms=request.anchor or now)
-    problems = schedule_problems(rules)
+    state = convert.preview_state(request, now)
+    problems = schedule_problems(rules) or window_problems(state, rules, convert.end_of_window(request.spec))
     if problems:
         return PreviewScheduleResponse(problems=[convert.field_error(one) for one in problems])
-    state = convert.preview_state(request, now)
     return PreviewScheduleResponse(fires=preview(state, rules, request.count))

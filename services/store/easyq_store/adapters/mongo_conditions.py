@@ -1,5 +1,6 @@
 """Conditions of queries on MongoDB: pure."""
 
+import re
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any
@@ -8,8 +9,45 @@ from easyq_store.adapters.mongo_documents import Document
 from easyq_store.ports import ExecutionFilter, JobFilter, Place
 
 
-def listed(where: JobFilter | ExecutionFilter, after: Place | None) -> Document:
-    """The conditions that both lists have."""
+def listed(where: JobFilter | ExecutionFilter, after: Place | None) -> tuple[Document, Document]:
+    """The conditions of a list: those that one index has, and the rest."""
+    every = _own(where)
+    walked = next((keys for keys in _WALKS if every.keys() >= set(keys)), ())
+    walk: Document = {key: every.pop(key) for key in walked}
+    # More than one label, or term: an index has them one by one.
+    for key in ("labels", "metadata"):
+        if isinstance(several := walk.get(key), dict):
+            first, *others = several["$all"]
+            walk[key] = first
+            every[key] = {"$all": others}
+    created: Document = {}
+    if where.created_from is not None:
+        created["$gte"] = where.created_from
+    # What ended before a time was made before it.
+    befores = [bound for bound in (where.created_before, where.ended_before) if bound is not None]
+    if befores:
+        created["$lt"] = min(befores)
+    if after is not None:
+        # The first bound is the index's; the other only passes over those of that very millisecond.
+        if where.oldest:
+            created["$gte"] = max(after.created_at, created.get("$gte", after.created_at))
+            walk["$or"] = [{"createdAt": {"$gt": after.created_at}}, {"_id": {"$gt": after.id}}]
+        else:
+            created["$lte"] = after.created_at
+            walk["$or"] = [{"createdAt": {"$lt": after.created_at}}, {"_id": {"$lt": after.id}}]
+    if created:
+        walk["createdAt"] = created
+    return walk, every
+
+
+# What indexes have, best first.
+_WALKS = (
+    *(("jobId",), ("labels",), ("metadata",), ("failure.reason",)),
+    *(("taskId", "state"), ("taskId",), ("state",)),
+)
+
+
+def _own(where: JobFilter | ExecutionFilter) -> Document:
     conditions: Document = {}
     if where.task_id:
         conditions["taskId"] = where.task_id
@@ -17,24 +55,38 @@ def listed(where: JobFilter | ExecutionFilter, after: Place | None) -> Document:
         conditions["state"] = one_of(where.states)
     if where.reasons:
         conditions["failure.reason"] = one_of(where.reasons)
-    if isinstance(where, JobFilter) and where.kept_only:
-        conditions["deleteRequested"] = {"$ne": True}
-    created: Document = {}
-    if where.created_from is not None:
-        created["$gte"] = where.created_from
-    if where.created_before is not None:
-        created["$lt"] = where.created_before
-    if after is not None:
-        # The first bound is the index's; the other only passes over those of that very millisecond.
-        if where.oldest:
-            created["$gte"] = after.created_at
-            conditions["$or"] = [{"createdAt": {"$gt": after.created_at}}, {"_id": {"$gt": after.id}}]
-        else:
-            created["$lte"] = after.created_at
-            conditions["$or"] = [{"createdAt": {"$lt": after.created_at}}, {"_id": {"$lt": after.id}}]
-    if created:
-        conditions["createdAt"] = created
+    if where.image:
+        conditions["image"] = {"$regex": f"^{re.escape(where.image)}([:@][^/]*)?$"}
+    ended = {"$gte": where.ended_from, "$lt": where.ended_before}
+    within = {sign: bound for sign, bound in ended.items() if bound is not None}
+    if isinstance(where, JobFilter):
+        if where.kept_only:
+            conditions["deleteRequested"] = {"$ne": True}
+        if where.labels:
+            conditions["labels"] = _all(where.labels)
+        if where.metadata:
+            conditions["metadata"] = _all(where.metadata)
+        if where.ends:
+            conditions["lastEnd"] = one_of(where.ends)
+        if within:
+            # There only where it has ended.
+            conditions["endedAt"] = within
+    else:
+        if where.job_id:
+            conditions["jobId"] = where.job_id
+        if where.exit_codes:
+            conditions["exitCode"] = {"$in": list(where.exit_codes)}
+        if where.agent_id:
+            conditions["agentId"] = where.agent_id
+        if where.triggers:
+            conditions["trigger"] = one_of(where.triggers)
+        if within:
+            conditions["finishedAt"] = within
     return conditions
+
+
+def _all(words: tuple[str, ...]) -> Any:
+    return words[0] if len(words) == 1 else {"$all": list(words)}
 
 
 def one_of(values: Iterable[Enum]) -> Any:

@@ -22,7 +22,7 @@ R = TypeVar("R", Job, Execution, Agent)
 Document = dict[str, Any]
 
 # Of the documents that this program writes. Raised together with a migration in `mongo_schema`.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

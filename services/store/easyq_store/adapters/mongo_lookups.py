@@ -47,11 +47,10 @@ class MongoLookups:
         return await self._record(JOBS, {"idempotency": idempotency(task_id, idempotency_key)})
 
     async def get_spec(self, job_id: str, revision: int) -> bytes | None:
-        # In this order: a revision is kept aside before the job takes the next one.
-        job = await self._first("jobs", {"_id": job_id}, only=("revision", "spec"))
-        if job is None or job["revision"] != revision:
-            job = await self._first("specs", {"_id": spec_id(job_id, revision)})
-        return job["spec"] if job else None
+        return await self._of_revision(job_id, revision, "spec")
+
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        return await self._of_revision(job_id, revision, "asked")
 
     async def get_execution(self, execution_id: str) -> Execution | None:
         return await self._record(EXECUTIONS, {"_id": execution_id})
@@ -106,6 +105,13 @@ class MongoLookups:
             # One batch, as far as 16 MiB go.
             found = self._database()[collection].find(where, only, sort=sort, limit=limit, batch_size=limit, hint=hint)
             return await found.to_list()
+
+    async def _of_revision(self, job_id: str, revision: int, field: str) -> bytes | None:
+        # In this order: a revision is kept aside before the job takes the next one.
+        job = await self._first("jobs", {"_id": job_id}, only=("revision", field))
+        if job is None or job["revision"] != revision:
+            job = await self._first("specs", {"_id": spec_id(job_id, revision)})
+        return job.get(field) if job else None
 
     async def _record(self, kind: Kind[R], where: Document, *, sort: Sort | None = None) -> R | None:
         found = await self._first(kind.collection, where, sort=sort)

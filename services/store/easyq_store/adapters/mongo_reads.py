@@ -1,7 +1,7 @@
 """Reads outside plans, on MongoDB. Each says by its shape which index of `mongo_schema` serves it."""
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from easyq_store.adapters.mongo_conditions import beginning, listed
@@ -10,6 +10,8 @@ from easyq_store.adapters.mongo_documents import (
     EXECUTIONS,
     JOBS,
     Document,
+    Kind,
+    R,
     needs,
     skip_record,
     spec_id,
@@ -21,9 +23,10 @@ from easyq_store.adapters.mongo_schema import QUEUE_SEQ
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.domain.stats import Cell
-from easyq_store.ports import ExecutionFilter, JobFilter, Place
+from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _NEWEST_FIRST: Sort = [("createdAt", -1), ("_id", -1)]
 _OLDEST_FIRST: Sort = [("createdAt", 1), ("_id", 1)]
@@ -39,17 +42,41 @@ class MongoReads(MongoLookups):
     """`easyq_store.ports.Reads`."""
 
     # -------------------------------------------------------------------------------------------------------- lists
-    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
-        conditions = listed(where, after)
-        if where.labels:
-            conditions["labels"] = where.labels[0] if len(where.labels) == 1 else {"$all": list(where.labels)}
-        return await self._records(JOBS, conditions, sort=_order(where), limit=limit)
+    async def list_jobs(
+        self, where: JobFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Job]:
+        return await self._list(JOBS, where, after, limit, examine)
 
-    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
-        conditions = listed(where, after)
-        if where.job_id:
-            conditions["jobId"] = where.job_id
-        return await self._records(EXECUTIONS, conditions, sort=_order(where), limit=limit)
+    async def list_executions(
+        self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Execution]:
+        return await self._list(EXECUTIONS, where, after, limit, examine)
+
+    async def _list(
+        self,
+        kind: Kind[R],
+        where: JobFilter | ExecutionFilter,
+        after: Place | None,
+        limit: int,
+        examine: int | None,
+    ) -> Found[R]:
+        walk, rest = listed(where, after)
+        sort = _order(where)
+        if not rest or examine is None:
+            both = {"$and": [walk, rest]} if walk and rest else walk or rest
+            return Found(await self._records(kind, both, sort=sort, limit=limit))
+        if limit <= 0:
+            return Found()
+        stages: list[Document] = [{"$match": walk}, {"$sort": dict(sort)}, {"$limit": examine}]
+        stages += [{"$match": rest}, {"$limit": limit}]
+        collection = self._database()[kind.collection]
+        with translated():
+            found = await (await collection.aggregate(stages)).to_list()
+            records = [kind.decode(document) for document in found]
+            if len(records) == limit:
+                return Found(records)
+            last = await collection.find_one(walk, ("createdAt",), sort=sort, skip=examine - 1)
+        return Found(records, Place(created_at=last["createdAt"], id=last["_id"]) if last else None)
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         return await self._records(EXECUTIONS, {"jobId": job_id}, sort=[("attempt", -1)], limit=limit)
@@ -83,19 +110,17 @@ class MongoReads(MongoLookups):
     async def count_jobs(self, task_id: str = "") -> Mapping[JobState, int]:
         # Each a count of index entries, without a document read.
         of_task: Document = {"taskId": task_id} if task_id else {}
-        counts = await _beside(self._count("jobs", {**of_task, "state": state.value}) for state in JobState)
+        counts = await _beside(lambda state: self._count("jobs", {**of_task, "state": state.value}), JobState)
         return {state: count for state, count in zip(JobState, counts, strict=True) if count}
 
     async def task_ids(self, after: str, limit: int) -> list[str]:
         return await self._ids("tasks", {"_id": {"$gt": after}}, [("_id", 1)], limit)
 
     async def count_open(self, task_id: str) -> tuple[int, int]:
-        queued, held = await _beside(
-            [
-                self._count("executions", {"lineTask": task_id}),
-                # Those held are few.
-                self._count("executions", {"heldBy": {"$exists": True}, "taskId": task_id}, hint="heldBy"),
-            ]
+        queued, held = await asyncio.gather(
+            self._count("executions", {"lineTask": task_id}),
+            # Those held are few.
+            self._count("executions", {"heldBy": {"$exists": True}, "taskId": task_id}, hint="heldBy"),
         )
         return queued, held
 
@@ -114,7 +139,7 @@ class MongoReads(MongoLookups):
         tasks: list[Task] = []
         while limit > len(tasks):
             found = await self._all("tasks", where, sort=[("_id", 1)], limit=limit - len(tasks))
-            tasks += [task for task in await _beside(self._task(document) for document in found) if task is not None]
+            tasks += [task for task in await _beside(self._task, found) if task is not None]
             if not found:
                 break
             where = {"$and": [where, {"_id": {"$gt": found[-1]["_id"]}}]}
@@ -153,6 +178,11 @@ class MongoReads(MongoLookups):
     async def jobs_by_image(self, prefix: str, limit: int) -> list[Job]:
         either = {"$or": [beginning("image", prefix), beginning("shortImage", prefix)]}
         return await self._records(JOBS, either, sort=_NEWEST_FIRST, limit=limit)
+
+    async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
+        # Of one label: conditions on an array may else be met by several.
+        where: Document = {"labels": {"$elemMatch": beginning("labels", prefix)["labels"]}}
+        return await self._records(JOBS, where, sort=[("labels", 1)], limit=limit)
 
     # -------------------------------------------------------------------------------------------- the line and time
     async def queued_after(self, seq: int, limit: int) -> list[Head]:
@@ -282,7 +312,7 @@ class MongoReads(MongoLookups):
             stdout = await self.log_end(execution_id, Stream.STDOUT)
             return stdout, await self.log_end(execution_id, Stream.STDERR)
 
-        found = await _beside(ends(execution_id) for execution_id in execution_ids)
+        found = await _beside(ends, execution_ids)
         return {id_: pair for id_, pair in zip(execution_ids, found, strict=True) if pair != (0, 0)}
 
     async def read_chunks(self, execution_id: str, stream: Stream, offset: int, max_bytes: int) -> list[LogChunk]:
@@ -332,12 +362,15 @@ def _chunk(execution_id: str, stream: Stream, document: Document) -> LogChunk:
     )
 
 
-async def _beside(questions: Iterable[Awaitable[T]]) -> list[T]:
-    """The answers in their order, with a bound on how many are asked at once."""
+async def _beside(ask: Callable[[Item], Awaitable[T]], items: Iterable[Item]) -> list[T]:
+    """The answers in their order, with a bound on how many are asked at once.
+
+    A question is made when its turn comes: whoever is cancelled before leaves none that was made and never asked.
+    """
     gate = asyncio.Semaphore(_BESIDE)
 
-    async def ask(question: Awaitable[T]) -> T:
+    async def one(item: Item) -> T:
         async with gate:
-            return await question
+            return await ask(item)
 
-    return await asyncio.gather(*(ask(question) for question in questions))
+    return await asyncio.gather(*(one(item) for item in items))

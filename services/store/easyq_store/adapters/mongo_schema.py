@@ -64,6 +64,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         # A task's newest job and number of jobs as well.
         _index("taskNewest", "taskId", *_NEWEST_FIRST),
         _index("labelNewest", "labels", *_NEWEST_FIRST),
+        _index("metadataNewest", "metadata", *_NEWEST_FIRST),
         # Those that failed for a reason, of whom there are as many as retention keeps; a page sorts them.
         _index("reason", "failure.reason", sparse=True),
         # Search by image; `shortImage` only where it isn't the image itself.
@@ -137,6 +138,13 @@ async def _third(database: Database) -> None:
             await database.executions.update_one(same, {"$set": {"needs": needs_document(needs)}})
 
 
+async def _fourth(database: Database) -> None:
+    """Jobs know how their newest attempt ended."""
+    for state, end in ((5, 5), (6, 6), (7, 7), (8, 8), (9, 10)):
+        where: Document = {"state": state, "lastEnd": {"$exists": False}}
+        await database.jobs.update_many(where, {"$set": {"lastEnd": end}})
+
+
 async def _make_retainable(database: Database) -> None:
     """What has ended is found by retention."""
     ended: Document = {"state": {"$in": [5, 6, 7, 8, 9]}, "endedOf": {"$exists": False}}
@@ -150,7 +158,7 @@ async def _make_retainable(database: Database) -> None:
             await database.executions.update_one({"_id": execution["_id"]}, {"$set": fields})
 
 
-MIGRATIONS: Sequence[Migration] = (_second, _third)
+MIGRATIONS: Sequence[Migration] = (_second, _third, _fourth)
 
 
 async def bring_forward(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:

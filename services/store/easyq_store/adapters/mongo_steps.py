@@ -58,8 +58,10 @@ class MongoSteps(MongoLookups):
             await self._writes.make_task_known(job)
         return job
 
-    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None) -> None:
         document = {"_id": spec_id(job_id, revision), "spec": spec, "schemaVersion": SCHEMA_VERSION}
+        if asked is not None:
+            document["asked"] = asked
         await self._writes.insert("specs", document)
 
     async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:

@@ -96,7 +96,7 @@ class ObservedPersistence:
     async def _noted(self, plan: Plan[R], *, watched: bool) -> R:
         log = _Log()
         try:
-            result = await self._inner.run(log.noting(plan))
+            result = await self._inner.run(log.noting(plan, watched=watched))
         except BaseException as error:
             self._hand_on([log], [error], watched=watched)
             raise
@@ -106,7 +106,8 @@ class ObservedPersistence:
     async def _all(self, plans: Sequence[Plan[R]], *, watched: bool) -> list[R | EasyQError]:
         logs = [_Log() for _ in plans]
         try:
-            results = await self._inner.run_all([log.noting(plan) for log, plan in zip(logs, plans, strict=True)])
+            noting = [log.noting(plan, watched=watched) for log, plan in zip(logs, plans, strict=True)]
+            results = await self._inner.run_all(noting)
         except BaseException as error:
             self._hand_on(logs, [error] * len(logs), watched=watched)
             raise
@@ -149,12 +150,14 @@ class _Log:
         self.writing = False
         self.atomic = False
 
-    def noting(self, plan: Plan[R]) -> Plan[R]:
+    def noting(self, plan: Plan[R], *, watched: bool) -> Plan[R]:
+        noting_steps = ObservedSteps if watched else CountedSteps
+
         async def noted(steps: Steps) -> R:
             self.notes = []
             self.writing = False
             self.atomic = steps.atomic
-            return await plan(ObservedSteps(steps, self))
+            return await plan(noting_steps(steps, self))
 
         return noted
 
@@ -252,6 +255,9 @@ class ObservedSteps:
     def get_spec(self, job_id: str, revision: int) -> Coroutine[Any, Any, bytes | None]:
         return self._inner.get_spec(job_id, revision)
 
+    def get_asked(self, job_id: str, revision: int) -> Coroutine[Any, Any, bytes | None]:
+        return self._inner.get_asked(job_id, revision)
+
     def get_execution(self, execution_id: str) -> Coroutine[Any, Any, Execution | None]:
         return self._inner.get_execution(execution_id)
 
@@ -279,8 +285,10 @@ class ObservedSteps:
     def log_end(self, execution_id: str, stream: Stream) -> Coroutine[Any, Any, int]:
         return self._inner.log_end(execution_id, stream)
 
-    def keep_spec(self, job_id: str, revision: int, spec: bytes) -> Coroutine[Any, Any, None]:
-        return self._inner.keep_spec(job_id, revision, spec)
+    def keep_spec(
+        self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None
+    ) -> Coroutine[Any, Any, None]:
+        return self._inner.keep_spec(job_id, revision, spec, asked)
 
     def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> Coroutine[Any, Any, None]:
         return self._inner.keep_skips(job_id, skips)
@@ -308,3 +316,24 @@ class ObservedSteps:
 
     def raise_clock(self, mark: int) -> Coroutine[Any, Any, int]:
         return self._inner.raise_clock(mark)
+
+
+class CountedSteps(ObservedSteps):
+    """Notes only what counts: jobs that are made, and the way of executions."""
+
+    __slots__ = ()
+
+    def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Coroutine[Any, Any, Job | None]:
+        return self._inner.change_job(job_id, decide)
+
+    def insert_agent(self, agent: Agent) -> Coroutine[Any, Any, bool]:
+        return self._inner.insert_agent(agent)
+
+    def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Coroutine[Any, Any, Agent | None]:
+        return self._inner.change_agent(agent_id, decide)
+
+    def delete_execution(self, execution: Execution) -> Coroutine[Any, Any, bool]:
+        return self._inner.delete_execution(execution)
+
+    def delete_job(self, job: Job) -> Coroutine[Any, Any, bool]:
+        return self._inner.delete_job(job)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from google.protobuf.message import Message
+
 from easyq.v1.execution_service_pb2 import ListExecutionsRequest, ListExecutionsResponse
 from easyq.v1.farm_service_pb2 import SearchHit, SearchResponse
 from easyq.v1.job_pb2 import Execution as ExecutionMessage
@@ -17,10 +19,10 @@ from easyq_chassis.errors import EasyQError
 from easyq_internal.store.v1 import job_store_pb2 as pb
 from easyq_store.convert.basics import failure, head, item_error, members, timestamp, timestamp_ms
 from easyq_store.convert.schedules import due_schedule, schedule, stop_hints
-from easyq_store.convert.spec import labels_of, needs_of, recurs, serialized, timing_of
+from easyq_store.convert.spec import labels_of, metadata_of, needs_of, recurs, serialized, timing_of
 from easyq_store.domain.records import Execution, Job, Task
 from easyq_store.domain.selection import GAVE_UP
-from easyq_store.domain.states import ExecutionState, FailureReason, JobState
+from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Trigger
 from easyq_store.ports import ExecutionFilter, JobFilter
 from easyq_store.usecases.look import DEFAULT_PAGE, ExecutionView, JobView, TaskView
 from easyq_store.usecases.put import Put
@@ -40,8 +42,10 @@ def new_job(message: pb.NewJob) -> NewJob:
         execution_id=message.execution_id,
         spec=serialized(spec),
         idempotency_key=message.idempotency_key,
+        asked=message.asked or None,
         image=spec.image,
         labels=labels_of(spec),
+        metadata=metadata_of(spec),
         priority=spec.priority,
         timing=timing_of(spec),
         needs=needs_of(spec),
@@ -53,16 +57,20 @@ def submit_result(result: Accepted | EasyQError, *, now: int) -> pb.SubmitResult
     """What became of one new job. `now`: the store's clock, for those whose fires are to be planned."""
     if isinstance(result, EasyQError):
         return pb.SubmitResult(error=item_error(result))
+    return pb.SubmitResult(accepted=accepted(result, now=now))
+
+
+def accepted(result: Accepted, *, now: int) -> pb.SubmitAccepted:
+    """A new job, or the one that was there."""
     replayed = None if result.replayed_spec is None else JobSpec.FromString(result.replayed_spec)
-    return pb.SubmitResult(
-        accepted=pb.SubmitAccepted(
-            job_id=result.job_id,
-            execution_id=result.execution_id,
-            replayed_spec=replayed,
-            ready=head(result.ready),
-            schedule=due_schedule(result.unplanned),
-            now=now if result.unplanned is not None else 0,
-        )
+    return pb.SubmitAccepted(
+        job_id=result.job_id,
+        execution_id=result.execution_id,
+        replayed_spec=replayed,
+        replayed_asked=result.replayed_asked or b"",
+        ready=head(result.ready),
+        schedule=due_schedule(result.unplanned),
+        now=now if result.unplanned is not None else 0,
     )
 
 
@@ -153,8 +161,13 @@ def job_filter(request: ListJobsRequest) -> JobFilter:
         task_id=request.task_id,
         states=members(JobState, request.state, "state"),
         labels=tuple(sorted(set(request.label))),
-        created_from=timestamp_ms(request.created_after) if request.HasField("created_after") else None,
-        created_before=timestamp_ms(request.created_before) if request.HasField("created_before") else None,
+        metadata=tuple(sorted(set(request.metadata))),
+        ends=members(ExecutionState, request.outcome, "outcome"),
+        image=request.image,
+        created_from=_ms(request, "created_after"),
+        created_before=_ms(request, "created_before"),
+        ended_from=_ms(request, "ended_after"),
+        ended_before=_ms(request, "ended_before"),
         oldest=request.order == ListOrder.OLDEST,
     )
 
@@ -178,10 +191,20 @@ def execution_filter(request: ListExecutionsRequest) -> ExecutionFilter:
         job_id=request.job_id,
         states=members(ExecutionState, request.state, "state"),
         reasons=members(FailureReason, request.reason, "reason"),
-        created_from=timestamp_ms(request.created_after) if request.HasField("created_after") else None,
-        created_before=timestamp_ms(request.created_before) if request.HasField("created_before") else None,
+        exit_codes=tuple(sorted(set(request.exit_code))),
+        agent_id=request.host,
+        triggers=members(Trigger, request.trigger, "trigger"),
+        image=request.image,
+        created_from=_ms(request, "created_after"),
+        created_before=_ms(request, "created_before"),
+        ended_from=_ms(request, "ended_after"),
+        ended_before=_ms(request, "ended_before"),
         oldest=request.order == ListOrder.OLDEST,
     )
+
+
+def _ms(request: Message, field: str) -> int | None:
+    return timestamp_ms(getattr(request, field)) if request.HasField(field) else None
 
 
 def page_size(asked: int) -> int:

@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_store.convert.basics import duration_ms, timestamp_ms
+from easyq_store.domain.metadata import terms
 from easyq_store.domain.policy import Backoff, Policy
 from easyq_store.domain.records import Needs
 from easyq_store.domain.states import OnLost, Overlap
@@ -111,6 +113,11 @@ def needs_in(spec: bytes) -> Needs | None:
 def labels_of(spec: JobSpec) -> tuple[str, ...]:
     """Each `key=value`, sorted."""
     return tuple(sorted(f"{key}={value}" for key, value in spec.labels.items())) if spec.labels else ()
+
+
+def metadata_of(spec: JobSpec) -> tuple[str, ...]:
+    """What lists find a job by in its metadata, sorted: see `domain.metadata.terms`."""
+    return terms(MessageToDict(spec.metadata)) if spec.HasField("metadata") else ()
 
 
 def _backoff(spec: JobSpec) -> Backoff:

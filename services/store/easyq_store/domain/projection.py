@@ -42,6 +42,7 @@ def project(job: Job, execution: Execution, *, now: int) -> Job:
         projected_attempt=execution.attempt,
         projected_write=execution.write_no,
         failure=_failure(job, execution),
+        last_end=execution.state if execution.ended else job.last_end,
     )
     if told == job:
         return job
@@ -67,6 +68,7 @@ def _of_recurring(job: Job, execution: Execution) -> Job:
     return evolve(
         job,
         failure=_failure(job, execution),
+        last_end=execution.state,
         projected_attempt=execution.attempt,
         projected_write=execution.write_no,
     )

@@ -131,9 +131,13 @@ class Job:
     revision: int = 1
     # Serialized `easyq.v1.JobSpec` of this revision, deterministic, defaults resolved. Older ones are kept aside.
     spec: bytes
+    # What a client asked for with it, serialized alike, before any default; None: it was not told.
+    asked: bytes | None = None
     image: str
     # Each `key=value`, sorted.
     labels: tuple[str, ...] = ()
+    # What lists find it by in its metadata: each `path=value`, sorted.
+    metadata: tuple[str, ...] = ()
     # Unique within the task; empty: none.
     idempotency_key: str = ""
     first_execution_id: str
@@ -152,6 +156,8 @@ class Job:
     unsettled_since: int | None = None
     # Why its newest attempt that has ended did not succeed; None once one did, or a new series began.
     failure: Failure | None = None
+    # How that attempt ended, success included; None while none has, or where a new series began.
+    last_end: ExecutionState | None = None
     # It is to be deleted once nothing of it is open.
     delete_requested: bool = False
     schedule: Schedule | None = None

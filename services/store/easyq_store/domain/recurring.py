@@ -63,6 +63,7 @@ def begin(job: Job, *, now: int) -> Job:
         next_run_at=None,
         stop_requested_at=None,
         failure=None,
+        last_end=None,
     )
 
 

@@ -1,9 +1,9 @@
 """How long, and how many, ended jobs, their logs, and executions of recurring jobs are kept."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from easyq_chassis.patterns import Pattern
 from easyq_store.domain.states import JobState
 
 # Jobs by how they ended. Those that gave up are the error queue.
@@ -37,7 +37,7 @@ class Keep:
 class RetentionRule:
     """What the tasks keep whose whole name the pattern matches."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     keep: Keep
 
 
@@ -50,7 +50,7 @@ class Retention:
 
     def of(self, task_id: str) -> Keep:
         """What a task keeps."""
-        return next((rule.keep for rule in self.rules if rule.pattern.fullmatch(task_id)), self.otherwise)
+        return next((rule.keep for rule in self.rules if rule.pattern.matches(task_id)), self.otherwise)
 
     @property
     def everything(self) -> bool:

@@ -1,7 +1,10 @@
 """Which jobs a call for many is about."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from easyq_chassis.errors import FieldProblem, InvalidArgument
+from easyq_chassis.patterns import Pattern
 from easyq_store.domain.records import Job
 from easyq_store.domain.states import JOB_ENDED, FailureReason, JobState
 
@@ -26,6 +29,20 @@ class Selection:
     created_before: int | None = None
     # Created at least this long before the call.
     older_than_ms: int | None = None
+
+
+def task_test(task_pattern: str) -> Callable[[str], bool]:
+    """Returns what tells whether a task's whole name matches; each does if the pattern is empty.
+
+    Errors: INVALID_ARGUMENT naming the field.
+    """
+    if not task_pattern:
+        return lambda _: True
+    try:
+        return Pattern(task_pattern).matches
+    except ValueError as error:
+        problem = FieldProblem(field="taskPattern", message=str(error))
+        raise InvalidArgument(f"taskPattern: {error}", fields=[problem]) from error
 
 
 def bound(selection: Selection, began: int) -> int:

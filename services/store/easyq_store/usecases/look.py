@@ -8,12 +8,14 @@ from easyq_chassis.errors import NotFound
 from easyq_store.domain import tokens
 from easyq_store.domain.records import Agent, Execution, Job, Needs, Skip, Task
 from easyq_store.domain.states import JobState
-from easyq_store.ports import ExecutionFilter, JobFilter, Place, Reads
+from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place, Reads
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import execution_of, job_of
 
 DEFAULT_PAGE = 50
 _HITS = 50
+# Records that one page looks at, at most, where no index has exactly what is asked for.
+EXAMINED = 10_000
 # Newest skips that a job is shown with.
 _SKIPS = 20
 _HELD_AT_MOST = 5_000
@@ -66,7 +68,7 @@ async def get_execution(ctx: Context, task_id: str, job_id: str, execution_id: s
 
 async def list_jobs(ctx: Context, where: JobFilter, token: str, size: int) -> tuple[list[JobView], str]:
     """A page of jobs without executions, and the next page's token. Errors: INVALID_ARGUMENT."""
-    found = await ctx.store.reads.list_jobs(where, _place(token, where), size + 1)
+    found = await ctx.store.reads.list_jobs(where, _place(token, where), size + 1, examine=EXAMINED)
     page, following = _page(found, size, where, lambda job: (job.created_at, job.job_id))
     return [JobView(job=job) for job in page], following
 
@@ -80,7 +82,7 @@ async def list_executions(
     ctx: Context, where: ExecutionFilter, token: str, size: int
 ) -> tuple[list[ExecutionView], str]:
     """A page of executions, and the next page's token. Errors: INVALID_ARGUMENT."""
-    found = await ctx.store.reads.list_executions(where, _place(token, where), size + 1)
+    found = await ctx.store.reads.list_executions(where, _place(token, where), size + 1, examine=EXAMINED)
     page, following = _page(found, size, where, lambda e: (e.created_at, e.execution_id))
     return await _views(ctx.store.reads, page), following
 
@@ -103,13 +105,15 @@ async def list_tasks(ctx: Context, token: str, size: int) -> tuple[list[Task], s
 
 
 async def search(ctx: Context, query: str) -> tuple[list[Task], list[Job], list[Execution]]:
-    """Tasks and jobs and executions whose id begins so, and jobs by image; exact hits first, 50 in all at most."""
+    """Tasks, jobs and executions whose id begins so, and jobs by image and label; by ids first, 50 in all at most."""
     reads = ctx.store.reads
     tasks = await reads.tasks_beginning(query, _HITS)
     jobs = await reads.jobs_beginning(query, _HITS)
     executions = await reads.executions_beginning(query, _HITS)
     known = {job.job_id for job in jobs}
-    jobs += [job for job in await reads.jobs_by_image(query, _HITS) if job.job_id not in known]
+    for also in (await reads.jobs_by_image(query, _HITS), await reads.jobs_by_label(query, _HITS)):
+        jobs += [job for job in also if job.job_id not in known]
+        known |= {job.job_id for job in also}
     tasks = tasks[:_HITS]
     jobs = jobs[: _HITS - len(tasks)]
     return tasks, jobs, executions[: _HITS - len(tasks) - len(jobs)]
@@ -153,9 +157,12 @@ def _place(token: str, filters: object) -> Place | None:
     return Place(created_at=int(place[0]), id=str(place[1])) if place else None
 
 
-def _page(found: list[Key], size: int, filters: object, key: Callable[[Key], tuple[int, str]]) -> tuple[list[Key], str]:
-    page = found[:size]
-    if len(found) <= size:
-        return page, ""
-    created_at, id_ = key(page[-1])
-    return page, tokens.encode(filters, [created_at, id_])
+def _page(
+    found: Found[Key], size: int, filters: object, key: Callable[[Key], tuple[int, str]]
+) -> tuple[list[Key], str]:
+    page: list[Key] = found[:size]
+    if len(found) > size:
+        return page, tokens.encode(filters, [*key(page[-1])])
+    if found.stopped is not None:
+        return page, tokens.encode(filters, [found.stopped.created_at, found.stopped.id])
+    return page, ""

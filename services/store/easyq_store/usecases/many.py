@@ -13,7 +13,6 @@ from functools import cache
 from easyq_chassis.errors import EasyQError
 from easyq_store.domain import selection as which
 from easyq_store.domain import tokens
-from easyq_store.domain.patterns import whole_name
 from easyq_store.domain.records import Execution, Head, Job
 from easyq_store.domain.selection import Selection
 from easyq_store.domain.states import JobState
@@ -114,7 +113,7 @@ async def _page(
     place = tokens.decode(asked.cursor, filters, (int, int, str))
     began = int(place[0]) if place else ctx.clock.now()
     after = Place(created_at=int(place[1]), id=str(place[2])) if place else None
-    matches = cache(whole_name(selection.task_pattern))
+    matches = cache(which.task_test(selection.task_pattern))
     where = JobFilter(
         task_id=selection.task_id,
         states=selection.states or usual,

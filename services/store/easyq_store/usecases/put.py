@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from easyq_chassis.errors import Aborted, FailedPrecondition
+from easyq_chassis.errors import Aborted, FailedPrecondition, NotFound
 from easyq_store.domain.deletion import require_kept
 from easyq_store.domain.moves import head
 from easyq_store.domain.planning import first_plan
@@ -24,22 +24,25 @@ class Put:
     unplanned: Job | None = None
 
 
-async def put_job(ctx: Context, new: NewJob, revision: int) -> Put:
-    """Stores the job. The same spec again changes nothing.
+async def put_job(ctx: Context, new: NewJob, revision: int, *, only_same: bool = False) -> Put:
+    """Stores the job. The same spec again changes nothing: as it was asked for, or as it was stored with its defaults.
 
     A new spec reaches an execution that waits; one that is held keeps its own; a job that had ended runs again.
-    `revision` is the one that the caller knows, 0 for any. Errors: FAILED_PRECONDITION (JOB_EXISTS: the id is of
+    `revision` is the one that the caller knows, 0 for any. With `only_same` nothing is changed where the same was not
+    asked for (NOT_FOUND). Errors: FAILED_PRECONDITION (JOB_EXISTS: the id is of
     another task; ILLEGAL_STATE: it is stopping, or is to recur from now on, or no more, and has not ended), ABORTED
     (REVISION_MISMATCH).
     """
-    put = await ctx.store.run(lambda steps: _put(steps, ctx, new, revision))
+    put = await ctx.store.run(lambda steps: _put(steps, ctx, new, revision, only_same=only_same))
     ctx.news.tell(new.job_id)
     return put
 
 
-async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int) -> Put:
+async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int, *, only_same: bool) -> Put:
     now = ctx.clock.now()
     job = await steps.get_job(new.job_id)
+    if only_same and (job is None or job.task_id != new.task_id or not _asked_alike(job, new)):
+        raise NotFound(f"there is no job {new.job_id} of this spec")
     if job is None:
         if revision:
             raise Aborted(f"there is no job {new.job_id} yet", reason="REVISION_MISMATCH")
@@ -53,12 +56,18 @@ async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int) -> Put:
     if revision and revision != job.revision:
         message = f"job {new.job_id} has revision {job.revision}, not {revision}"
         raise Aborted(message, reason="REVISION_MISMATCH")
-    if job.spec == new.spec and job.unsettled_since is None:
+    same = job.spec == new.spec or _asked_alike(job, new)
+    if same and job.unsettled_since is None:
         return Put(created=False, unplanned=unplanned(job))
-    if job.spec != new.spec:
+    if not same:
         job = await _replace(steps, ctx, new, job, now=now)
     job, still_open = await settle_job(steps, ctx, job, now=now)
     return Put(created=False, ready=_ready(still_open), unplanned=unplanned(job))
+
+
+def _asked_alike(job: Job, new: NewJob) -> bool:
+    """The same request again, or what is shown of it: a job doesn't change, or run again, because defaults did."""
+    return new.asked is not None and new.asked in {job.asked, job.spec}
 
 
 async def _create(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Put | None:
@@ -75,7 +84,7 @@ async def _create(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Put |
 
 async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: int) -> Job:
     """Replaces the spec if the job still has the revision that was seen."""
-    await steps.keep_spec(seen.job_id, seen.revision, seen.spec)
+    await steps.keep_spec(seen.job_id, seen.revision, seen.spec, seen.asked)
     newest = await steps.newest_execution(seen.job_id)
 
     def decide(old: Job) -> Job:
@@ -91,8 +100,10 @@ async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: i
             old,
             revision=old.revision + 1,
             spec=new.spec,
+            asked=new.asked,
             image=new.image,
             labels=new.labels,
+            metadata=new.metadata,
             last_modified_at=now,
             unsettled_since=now,
         )
@@ -150,6 +161,7 @@ def revive(job: Job, planned: Planned, *, now: int) -> Job:
         projected_write=1,
         pending=(planned,),
         failure=None,
+        last_end=None,
         schedule=None,
         fire_at=None,
         unsettled_since=now,

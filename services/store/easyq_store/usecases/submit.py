@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from easyq_chassis.errors import AlreadyExists, EasyQError
+from easyq_chassis.errors import AlreadyExists, EasyQError, NotFound
 from easyq_store.domain.moves import head
 from easyq_store.domain.planning import first_plan, make
 from easyq_store.domain.records import Head, Job, Needs, Planned, evolve
@@ -26,9 +26,12 @@ class NewJob:
     # Serialized, deterministic.
     spec: bytes
     idempotency_key: str = ""
+    # The same as the client sent it, without any default; None: not told.
+    asked: bytes | None = None
     # What the records carry of the spec.
     image: str = ""
     labels: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     priority: int = 0
     timing: Timing = field(default_factory=Timing)
     needs: Needs | None = None
@@ -40,12 +43,14 @@ class NewJob:
 class Accepted:
     """The ids that hold, the stored spec if the idempotency key was known, and the head if it is ready now.
 
-    `unplanned` is a recurring job (then without an execution) whose fires nobody has looked at yet.
+    `replayed_asked` is what was asked for with that spec, if it was told. `unplanned` is a recurring job (then without
+    an execution) whose fires nobody has looked at yet.
     """
 
     job_id: str
     execution_id: str
     replayed_spec: bytes | None = None
+    replayed_asked: bytes | None = None
     ready: Head | None = None
     unplanned: Job | None = None
 
@@ -53,6 +58,20 @@ class Accepted:
 async def submit(ctx: Context, jobs: Sequence[NewJob]) -> list[Accepted | EasyQError]:
     """Stores new jobs, each accepted or refused (ALREADY_EXISTS, JOB_EXISTS) on its own; durable on return."""
     return await ctx.store.run_all([_submission(ctx, new) for new in jobs])
+
+
+async def find_submitted(ctx: Context, new: NewJob) -> Accepted:
+    """What `submit` answers where the job is there already; makes nothing. Errors: NOT_FOUND."""
+    return await ctx.store.run(lambda steps: _find(steps, ctx, new))
+
+
+async def _find(steps: Steps, ctx: Context, new: NewJob) -> Accepted:
+    known = await steps.get_job(new.job_id)
+    if (known is None or not _same_ids(known, new)) and new.idempotency_key:
+        known = await steps.job_by_key(new.task_id, new.idempotency_key)
+    if known is None or not (_same_ids(known, new) or _same_key(known, new)):
+        raise NotFound("no such job was submitted")
+    return await _known(steps, ctx, new, known, now=ctx.clock.now())
 
 
 def _submission(ctx: Context, new: NewJob) -> Plan[Accepted]:
@@ -112,8 +131,10 @@ def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
         task_id=new.task_id,
         state=JobState.QUEUED if planned.due_at <= now else JobState.SCHEDULED,
         spec=new.spec,
+        asked=new.asked,
         image=new.image,
         labels=new.labels,
+        metadata=new.metadata,
         idempotency_key=new.idempotency_key,
         first_execution_id=new.execution_id,
         created_at=now,
@@ -133,8 +154,10 @@ def new_recurring(new: NewJob, *, now: int) -> Job:
         task_id=new.task_id,
         state=JobState.ACTIVE,
         spec=new.spec,
+        asked=new.asked,
         image=new.image,
         labels=new.labels,
+        metadata=new.metadata,
         idempotency_key=new.idempotency_key,
         # Never made; it tells a repeat of the same call from another one.
         first_execution_id=new.execution_id,
@@ -178,16 +201,8 @@ async def _settled_at_once(steps: Steps, job: Job) -> bool:
 
 async def _known(steps: Steps, ctx: Context, new: NewJob, known: Job, *, now: int) -> Accepted:
     """The answer for a job that is there: the same call again, or the same idempotency key."""
-    same_ids = (known.job_id, known.task_id, known.first_execution_id) == (
-        new.job_id,
-        new.task_id,
-        new.execution_id,
-    )
-    by_key = bool(new.idempotency_key) and (known.task_id, known.idempotency_key) == (
-        new.task_id,
-        new.idempotency_key,
-    )
-    if not same_ids and not by_key:
+    same_ids = _same_ids(known, new)
+    if not same_ids and not _same_key(known, new):
         raise AlreadyExists(f"job {new.job_id} exists already")
     if known.unsettled_since is not None:
         await settle_job(steps, ctx, known, now=now)
@@ -197,6 +212,16 @@ async def _known(steps: Steps, ctx: Context, new: NewJob, known: Job, *, now: in
         job_id=known.job_id,
         execution_id=known.first_execution_id if execution is not None else "",
         replayed_spec=None if same_ids else await steps.get_spec(known.job_id, 1),
+        replayed_asked=None if same_ids else await steps.get_asked(known.job_id, 1),
         ready=head(execution) if execution is not None else None,
         unplanned=unplanned(known),
     )
+
+
+def _same_ids(known: Job, new: NewJob) -> bool:
+    return (known.job_id, known.task_id, known.first_execution_id) == (new.job_id, new.task_id, new.execution_id)
+
+
+def _same_key(known: Job, new: NewJob) -> bool:
+    key = new.idempotency_key
+    return bool(key) and (known.task_id, known.idempotency_key) == (new.task_id, key)

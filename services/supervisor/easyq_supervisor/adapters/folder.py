@@ -12,6 +12,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from easyq_chassis.rules_file.watch import note_beside
+
 # A unix socket's path has at most 107 characters; the longest name that we add is `/dispatcher.sock`.
 _LONGEST_RUN_FOLDER = 90
 # More than file systems keep inside their own records.
@@ -37,9 +39,9 @@ class Running:
 
 class DataFolder:
     """Layout: `lock` (held by the running system), `up.json` (what it says of itself), `run/` (sockets),
-    `farm` (its name), `rules.toml` (what services read again when it changes), `easyq.db` (the store), `paused.json`
-    (recurring jobs that go on with the next `easyq up`; see `notes`), `agents/<id>/` (journals), `engine/` (a Docker
-    Engine of EasyQ's own)."""
+    `farm` (its name), `rules.toml` (what services read again when it changes), `rules.toml.refused` (what was to be
+    written there, and is refused), `easyq.db` (the store), `paused.json` (recurring jobs that go on with the next
+    `easyq up`; see `notes`), `agents/<id>/` (journals), `engine/` (a Docker Engine of EasyQ's own)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -120,6 +122,16 @@ class DataFolder:
         draft = self.path / "rules.toml.new"
         draft.write_text(text, encoding="utf-8")
         draft.replace(self.rules)
+
+    def note_refused(self, words: str) -> None:
+        """Says beside the rules file what was to be written there and is refused; empty: nothing is. Raises OSError."""
+        note = note_beside(self.rules)
+        if not words:
+            note.unlink(missing_ok=True)
+            return
+        draft = note.with_name(note.name + ".new")
+        draft.write_text(words + "\n", encoding="utf-8")
+        draft.replace(note)
 
     def announce(self, running: Running) -> None:
         """Writes down what `easyq down` needs to know."""

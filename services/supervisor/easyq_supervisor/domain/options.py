@@ -36,7 +36,18 @@ ENGINES = ("auto", "none")
 
 
 class OptionError(ValueError):
-    """Something that was asked for is wrong; the message names it."""
+    """Something that was asked for is wrong; the message names it.
+
+    Where it stands in a file, `source` is that file's name, and `key` the setting as it is called there.
+    """
+
+    def __init__(self, words: str, *, source: str = "", key: str = "") -> None:
+        self._words, self.source, self.key = words, source, key
+        super().__init__(f"{source}: {words}" if source else words)
+
+    def at(self, line: int) -> OptionError:
+        """The same, which names the line."""
+        return OptionError(f"line {line}: {self._words}", source=self.source, key=self.key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,31 +108,32 @@ def merge(flags: Mapping[str, Any], file: Mapping[str, Any], source: str, contra
     for key, value in file.items():
         name = key.replace("-", "_")
         if name not in _CHECKS:
-            raise OptionError(f"{source}: {key!r} is no setting of easyq up")
+            raise OptionError(f"{key!r} is no setting of easyq up", source=source, key=key)
         if name in values:
-            raise OptionError(f"{source}: {key!r} is there twice")
-        values[name] = _checked(name, value, f"{source}: {key}")
+            raise OptionError(f"{key!r} is there twice", source=source, key=key)
+        try:
+            values[name] = _CHECKS[name](value)
+        except ValueError as error:
+            raise OptionError(f"{key}: {error}", source=source, key=key) from error
     for name, value in flags.items():
         if _is_given(value):
-            values[name] = _checked(name, list(value) if isinstance(value, tuple) else value, _flag(name))
+            try:
+                values[name] = _CHECKS[name](list(value) if isinstance(value, tuple) else value)
+            except ValueError as error:
+                raise OptionError(f"{_flag(name)}: {error}") from error
     options = Options(**{FIELDS.get(name, name): value for name, value in values.items()})
     for kind, tables in rules_tables(options.rules).items():
         try:
             contract({kind: tables})
         except ValueError as error:
-            raise OptionError(f"{_flag(kind) if _is_given(flags.get(kind)) else source}: {error}") from error
+            if _is_given(flags.get(kind)):
+                raise OptionError(f"{_flag(kind)}: {error}") from error
+            raise OptionError(str(error), source=source, key=kind) from error
     for problem in check_hosts(options.docker_hosts, options.pools):
         raise OptionError(problem)
     if options.rest_port == options.grpc_port != 0:
         raise OptionError(f"--rest-port and --grpc-port are both {options.rest_port}; each needs a port of its own")
     return options
-
-
-def _checked(name: str, value: Any, place: str) -> Any:
-    try:
-        return _CHECKS[name](value)
-    except ValueError as error:
-        raise OptionError(f"{place}: {error}") from error
 
 
 def _is_given(value: Any) -> bool:

@@ -33,11 +33,16 @@ class NewJob(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     job_id: _builtins.str
     execution_id: _builtins.str
     """Of its first execution."""
     idempotency_key: _builtins.str
+    asked: _builtins.bytes
+    """The serialized spec as the client sent it, without any default: what a repeat is known by although the defaults are
+    others meanwhile. Only with an idempotency key, and with PutJob.
+    """
     @_builtins.property
     def spec(self) -> _spec_pb2.JobSpec:
         """With every default resolved. The store's clock turns start_in and start_at into the due time."""
@@ -50,10 +55,11 @@ class NewJob(_message.Message):
         execution_id: _builtins.str = ...,
         spec: _spec_pb2.JobSpec | None = ...,
         idempotency_key: _builtins.str = ...,
+        asked: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "spec", b"spec", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "execution_id", b"execution_id", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "spec", b"spec", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -144,14 +150,17 @@ class SubmitAccepted(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
+    REPLAYED_ASKED_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The ids that hold: those of the request, or of the job that had the idempotency key."""
     execution_id: _builtins.str
     now: _builtins.int
     """The store's clock, milliseconds since the epoch; with `schedule`."""
+    replayed_asked: _builtins.bytes
+    """With `replayed_spec`: the `asked` that was stored with the key. Empty: an older version made the job."""
     @_builtins.property
     def replayed_spec(self) -> _spec_pb2.JobSpec:
-        """Set if the idempotency key was known: the stored spec, to be compared with."""
+        """Set if the idempotency key was known: the spec that was stored with it, to be compared with."""
 
     @_builtins.property
     def ready(self) -> _records_pb2.Head:
@@ -170,14 +179,57 @@ class SubmitAccepted(_message.Message):
         ready: _records_pb2.Head | None = ...,
         schedule: _records_pb2.DueSchedule | None = ...,
         now: _builtins.int = ...,
+        replayed_asked: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ready", b"ready", "replayed_spec", b"replayed_spec", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "job_id", b"job_id", "now", b"now", "ready", b"ready", "replayed_spec", b"replayed_spec", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "job_id", b"job_id", "now", b"now", "ready", b"ready", "replayed_asked", b"replayed_asked", "replayed_spec", b"replayed_spec", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitAccepted: _TypeAlias = SubmitAccepted  # noqa: Y015
+
+@_typing.final
+class FindSubmittedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___NewJob:
+        """Its ids and its idempotency key are read."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___NewJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSubmittedRequest: _TypeAlias = FindSubmittedRequest  # noqa: Y015
+
+@_typing.final
+class FindSubmittedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def accepted(self) -> Global___SubmitAccepted: ...
+    def __init__(
+        self,
+        *,
+        accepted: Global___SubmitAccepted | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSubmittedResponse: _TypeAlias = FindSubmittedResponse  # noqa: Y015
 
 @_typing.final
 class PutJobRequest(_message.Message):
@@ -185,8 +237,11 @@ class PutJobRequest(_message.Message):
 
     JOB_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    ONLY_SAME_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """0: any."""
+    only_same: _builtins.bool
+    """Changes nothing: answers only where the job is there, and was asked for by the same spec."""
     @_builtins.property
     def job(self) -> Global___NewJob:
         """`job_id` is the user's; `execution_id` is used where a new execution is made."""
@@ -196,10 +251,11 @@ class PutJobRequest(_message.Message):
         *,
         job: Global___NewJob | None = ...,
         revision: _builtins.int = ...,
+        only_same: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "only_same", b"only_same", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,11 @@ class JobStoreServiceStub(object):
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.SubmitRequest.SerializeToString,
                 response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.SubmitResponse.FromString,
                 _registered_method=True)
+        self.FindSubmitted = channel.unary_unary(
+                '/easyq_internal.store.v1.JobStoreService/FindSubmitted',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.FindSubmittedRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.FindSubmittedResponse.FromString,
+                _registered_method=True)
         self.PutJob = channel.unary_unary(
                 '/easyq_internal.store.v1.JobStoreService/PutJob',
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PutJobRequest.SerializeToString,
@@ -168,8 +173,17 @@ class JobStoreServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindSubmitted(self, request, context):
+        """What Submit answers where the job is there already, by its ids or its idempotency key; makes nothing. Errors:
+        NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PutJob(self, request, context):
-        """Creates or replaces. Errors: FAILED_PRECONDITION (JOB_EXISTS in another task), ABORTED (REVISION_MISMATCH).
+        """Creates or replaces. Errors: FAILED_PRECONDITION (JOB_EXISTS in another task), ABORTED (REVISION_MISMATCH),
+        NOT_FOUND (`only_same`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,6 +337,11 @@ def add_JobStoreServiceServicer_to_server(servicer, server):
                     request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.SubmitRequest.FromString,
                     response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.SubmitResponse.SerializeToString,
             ),
+            'FindSubmitted': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindSubmitted,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.FindSubmittedRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.FindSubmittedResponse.SerializeToString,
+            ),
             'PutJob': grpc.unary_unary_rpc_method_handler(
                     servicer.PutJob,
                     request_deserializer=easyq__internal_dot_store_dot_v1_dot_job__store__pb2.PutJobRequest.FromString,
@@ -462,6 +481,33 @@ class JobStoreService(object):
             '/easyq_internal.store.v1.JobStoreService/Submit',
             easyq__internal_dot_store_dot_v1_dot_job__store__pb2.SubmitRequest.SerializeToString,
             easyq__internal_dot_store_dot_v1_dot_job__store__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindSubmitted(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.JobStoreService/FindSubmitted',
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.FindSubmittedRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_job__store__pb2.FindSubmittedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,8 +40,14 @@ class JobStoreServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JobStoreServiceAsyncStub: ...
     Submit: _grpc.StreamStreamMultiCallable[_job_store_pb2.SubmitRequest, _job_store_pb2.SubmitResponse]
     """Makes jobs. Each batch is durable before its answer. A repeat of the same ids is harmless."""
+    FindSubmitted: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.FindSubmittedRequest, _job_store_pb2.FindSubmittedResponse]
+    """What Submit answers where the job is there already, by its ids or its idempotency key; makes nothing. Errors:
+    NOT_FOUND.
+    """
     PutJob: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.PutJobRequest, _job_store_pb2.PutJobResponse]
-    """Creates or replaces. Errors: FAILED_PRECONDITION (JOB_EXISTS in another task), ABORTED (REVISION_MISMATCH)."""
+    """Creates or replaces. Errors: FAILED_PRECONDITION (JOB_EXISTS in another task), ABORTED (REVISION_MISMATCH),
+    NOT_FOUND (`only_same`).
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_store_pb2.GetJobRequest, _job_pb2.Job]
     """Errors: NOT_FOUND."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
@@ -87,8 +93,14 @@ class JobStoreServiceAsyncStub(JobStoreServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Submit: _aio.StreamStreamMultiCallable[_job_store_pb2.SubmitRequest, _job_store_pb2.SubmitResponse]  # type: ignore[assignment]
     """Makes jobs. Each batch is durable before its answer. A repeat of the same ids is harmless."""
+    FindSubmitted: _aio.UnaryUnaryMultiCallable[_job_store_pb2.FindSubmittedRequest, _job_store_pb2.FindSubmittedResponse]  # type: ignore[assignment]
+    """What Submit answers where the job is there already, by its ids or its idempotency key; makes nothing. Errors:
+    NOT_FOUND.
+    """
     PutJob: _aio.UnaryUnaryMultiCallable[_job_store_pb2.PutJobRequest, _job_store_pb2.PutJobResponse]  # type: ignore[assignment]
-    """Creates or replaces. Errors: FAILED_PRECONDITION (JOB_EXISTS in another task), ABORTED (REVISION_MISMATCH)."""
+    """Creates or replaces. Errors: FAILED_PRECONDITION (JOB_EXISTS in another task), ABORTED (REVISION_MISMATCH),
+    NOT_FOUND (`only_same`).
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_store_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Errors: NOT_FOUND."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -139,12 +151,24 @@ class JobStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes jobs. Each batch is durable before its answer. A repeat of the same ids is harmless."""
 
     @_abc_1.abstractmethod
+    def FindSubmitted(
+        self,
+        request: _job_store_pb2.FindSubmittedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_store_pb2.FindSubmittedResponse, _abc.Awaitable[_job_store_pb2.FindSubmittedResponse]]:
+        """What Submit answers where the job is there already, by its ids or its idempotency key; makes nothing. Errors:
+        NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
     def PutJob(
         self,
         request: _job_store_pb2.PutJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_store_pb2.PutJobResponse, _abc.Awaitable[_job_store_pb2.PutJobResponse]]:
-        """Creates or replaces. Errors: FAILED_PRECONDITION (JOB_EXISTS in another task), ABORTED (REVISION_MISMATCH)."""
+        """Creates or replaces. Errors: FAILED_PRECONDITION (JOB_EXISTS in another task), ABORTED (REVISION_MISMATCH),
+        NOT_FOUND (`only_same`).
+        """
 
     @_abc_1.abstractmethod
     def GetJob(

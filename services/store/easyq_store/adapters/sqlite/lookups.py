@@ -11,6 +11,8 @@ from easyq_store.domain.states import Stream
 _JOB_BY_KEY = f"{JOBS.select} WHERE task_id = ? AND idempotency_key = ? AND idempotency_key <> ''"
 _SPEC = "SELECT spec FROM job WHERE job_id = ?1 AND revision = ?2"
 _OLD_SPEC = "SELECT spec FROM old_spec WHERE job_id = ?1 AND revision = ?2"
+_ASKED = "SELECT asked FROM job WHERE job_id = ?1 AND revision = ?2"
+_OLD_ASKED = "SELECT asked FROM old_spec WHERE job_id = ?1 AND revision = ?2"
 _NEWEST = f"{EXECUTIONS.select} WHERE job_id = ? ORDER BY attempt DESC LIMIT 1"
 _FIRST = f"{EXECUTIONS.select} WHERE job_id = ? ORDER BY attempt LIMIT ?"
 _OPEN = f"{EXECUTIONS.select} WHERE job_id = ? AND state IN (1, 2, 3, 4) ORDER BY attempt"
@@ -38,6 +40,10 @@ class Tables:
 
     def spec(self, job_id: str, revision: int) -> bytes | None:
         row = self._one(_SPEC, job_id, revision) or self._one(_OLD_SPEC, job_id, revision)
+        return None if row is None else row[0]
+
+    def asked(self, job_id: str, revision: int) -> bytes | None:
+        row = self._one(_ASKED, job_id, revision) or self._one(_OLD_ASKED, job_id, revision)
         return None if row is None else row[0]
 
     def execution(self, execution_id: str) -> Execution | None:

@@ -18,10 +18,12 @@ from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS
 from easyq_store.domain.records import Agent, DueHead, Execution, Head, HeldHead, Job, LogChunk, Skip, Task
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.domain.stats import Cell
-from easyq_store.ports import ExecutionFilter, JobFilter, Place
+from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
 
 R = TypeVar("R")
 
+# Labels that a search looks at.
+_MOST_LABELS = 20
 _THREADS = 2
 # Sorts after every text that begins with what stands before it.
 _LAST = "\U0010ffff"
@@ -128,6 +130,9 @@ class SqliteReads:
     async def get_spec(self, job_id: str, revision: int) -> bytes | None:
         return await self._read(lambda t: t.spec(job_id, revision))
 
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        return await self._read(lambda t: t.asked(job_id, revision))
+
     async def get_execution(self, execution_id: str) -> Execution | None:
         return await self._read(lambda t: t.execution(execution_id))
 
@@ -156,27 +161,17 @@ class SqliteReads:
     async def log_end(self, execution_id: str, stream: Stream) -> int:
         return await self._read(lambda t: t.log_end(execution_id, stream))
 
-    async def list_jobs(self, where: JobFilter, after: Place | None, limit: int) -> list[Job]:
-        queries = lists.jobs(where, after, limit)
-        return await self._read(
-            lambda t: _first(
-                (JOBS.record(row) for query in queries for row in t.connection.execute(*query)),
-                lambda job: (job.created_at, job.job_id),
-                limit,
-                oldest=where.oldest,
-            )
-        )
+    async def list_jobs(
+        self, where: JobFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Job]:
+        asked = lists.Asked(after=after, limit=limit, examine=examine, oldest=where.oldest)
+        return await self._read(lambda t: lists.job_page(t.connection, where, asked))
 
-    async def list_executions(self, where: ExecutionFilter, after: Place | None, limit: int) -> list[Execution]:
-        queries = lists.executions(where, after, limit)
-        return await self._read(
-            lambda t: _first(
-                (EXECUTIONS.record(row) for query in queries for row in t.connection.execute(*query)),
-                lambda e: (e.created_at, e.execution_id),
-                limit,
-                oldest=where.oldest,
-            )
-        )
+    async def list_executions(
+        self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
+    ) -> Found[Execution]:
+        asked = lists.Asked(after=after, limit=limit, examine=examine, oldest=where.oldest)
+        return await self._read(lambda t: lists.execution_page(t.connection, where, asked))
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         statement = f"{EXECUTIONS.select} WHERE job_id = ? ORDER BY attempt DESC LIMIT ?"
@@ -253,6 +248,27 @@ class SqliteReads:
                 JOBS.record(row) for image in images for row in tables.connection.execute(statement, (image, limit))
             )
             return _first(found, lambda job: (job.created_at, job.job_id), limit)
+
+        return await self._read(read)
+
+    async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
+        def read(tables: Tables) -> list[Job]:
+            found: dict[str, Job] = {}
+            label, last = prefix, prefix + _LAST
+            # One that is the prefix itself, then the others.
+            labels = [prefix]
+            while len(labels) < _MOST_LABELS:
+                (label,) = tables.connection.execute(lists.NEXT_LABEL, (label, last)).fetchone()
+                if label is None:
+                    break
+                labels.append(label)
+            for label in labels:
+                for row in tables.connection.execute(lists.JOBS_BY_LABEL, (label, limit - len(found))):
+                    job = JOBS.record(row)
+                    found[job.job_id] = job
+                if len(found) >= limit:
+                    break
+            return list(found.values())
 
         return await self._read(read)
 

@@ -158,6 +158,8 @@ class RecordTable(Generic[Record]):
         self._load = [(self.columns.index(column), convert, column in load_null) for column, convert in load.items()]
         listed = ", ".join(f'"{column}"' for column in self.columns)
         marks = ", ".join("?" * len(self.columns))
+        self.name = name
+        self.listed = listed
         self.select = f"SELECT {listed} FROM {name}"  # noqa: S608 - names of this module
         self.insert = f"INSERT INTO {name} ({listed}) VALUES ({marks})"  # noqa: S608
         self.by_key = f'{self.select} WHERE "{key}" = ?'
@@ -216,6 +218,8 @@ JOBS = RecordTable(
     dump={
         "state": int,
         "labels": _dump_list,
+        "metadata": _dump_list,
+        "last_end": int,
         "pending": _dump_all_planned,
         "failure": _dump_failure,
         "delete_requested": int,
@@ -224,12 +228,14 @@ JOBS = RecordTable(
     load={
         "state": JobState,
         "labels": _load_list,
+        "metadata": _load_list,
+        "last_end": ExecutionState,
         "pending": _load_all_planned,
         "failure": _load_failure,
         "delete_requested": bool,
         "schedule": _load_schedule,
     },
-    load_null=frozenset({"labels", "pending"}),
+    load_null=frozenset({"labels", "metadata", "pending"}),
 )
 
 EXECUTIONS = RecordTable(

@@ -228,8 +228,14 @@ UPDATE execution SET needs = needs_of_spec(coalesce(
     WHERE state IN (1, 2, 3, 4) AND needs IS NULL;
 """
 
-# Statistics.
+# What clients asked for, by which a repeat is known although the defaults are others meanwhile.
 _FOURTH = """
+ALTER TABLE job ADD COLUMN "asked" BLOB;                 -- NULL: not told
+ALTER TABLE old_spec ADD COLUMN "asked" BLOB;
+"""
+
+# Statistics.
+_FIFTH = """
 -- Counters of a minute or an hour (`span`, in ms) that begins at `at`: of a task, or of the farm (an empty one).
 CREATE TABLE stat (
     span INTEGER NOT NULL, task_id TEXT NOT NULL, at INTEGER NOT NULL,
@@ -240,7 +246,26 @@ CREATE TABLE stat (
 CREATE INDEX stat_age ON stat (span, at);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+# What lists are asked for.
+_SIXTH = """
+ALTER TABLE job ADD COLUMN "metadata" TEXT;              -- JSON list of path=value; NULL: none
+ALTER TABLE job ADD COLUMN "last_end" INTEGER;
+UPDATE job SET last_end = CASE state WHEN 9 THEN 10 ELSE state END WHERE state IN (5, 6, 7, 8, 9);
+-- Lists by metadata.
+CREATE TABLE job_metadata (
+    term TEXT NOT NULL, created_at INTEGER NOT NULL, job_id TEXT NOT NULL,
+    PRIMARY KEY (term, created_at, job_id)
+) WITHOUT ROWID;
+-- Lists by image.
+DROP INDEX job_image;
+CREATE INDEX job_image ON job (image, created_at, job_id);
+-- Lists of what did not succeed, and of programs that failed.
+CREATE INDEX job_last_end ON job (last_end, created_at, job_id) WHERE last_end IS NOT NULL AND last_end <> 5;
+CREATE INDEX execution_exit ON execution (exit_code, created_at, execution_id)
+    WHERE exit_code IS NOT NULL AND exit_code <> 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:

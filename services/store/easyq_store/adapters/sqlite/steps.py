@@ -17,7 +17,9 @@ from easyq_store.ports import MOST_SKIPS, Inserted
 SET_META = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2"
 _LABEL = "INSERT INTO job_label (label, created_at, job_id) VALUES (?, ?, ?)"
 _UNLABEL = "DELETE FROM job_label WHERE label = ? AND created_at = ? AND job_id = ?"
-_KEEP_SPEC = "INSERT OR IGNORE INTO old_spec (job_id, revision, spec) VALUES (?, ?, ?)"
+_TERM = "INSERT INTO job_metadata (term, created_at, job_id) VALUES (?, ?, ?)"
+_UNTERM = "DELETE FROM job_metadata WHERE term = ? AND created_at = ? AND job_id = ?"
+_KEEP_SPEC = "INSERT OR IGNORE INTO old_spec (job_id, revision, spec, asked) VALUES (?, ?, ?, ?)"
 _SKIP = "INSERT OR IGNORE INTO skip (job_id, first, last, count, reason, decided_at) VALUES (?, ?, ?, ?, ?, ?)"
 _OLD_SKIPS = """
 DELETE FROM skip WHERE job_id = ?1 AND (first, reason) <=
@@ -83,6 +85,9 @@ class SqliteSteps:
     async def get_spec(self, job_id: str, revision: int) -> bytes | None:
         return self._tables.spec(job_id, revision)
 
+    async def get_asked(self, job_id: str, revision: int) -> bytes | None:
+        return self._tables.asked(job_id, revision)
+
     async def get_execution(self, execution_id: str) -> Execution | None:
         return self._tables.execution(execution_id)
 
@@ -120,8 +125,8 @@ class SqliteSteps:
     async def insert_job(self, job: Job) -> Inserted:
         if not self._insert(JOBS.insert, JOBS.row(job)):
             return Inserted.KEY_TAKEN if self._tables.job(job.job_id) is None else Inserted.ID_TAKEN
-        for label in job.labels:
-            self._connection.execute(_LABEL, (label, job.created_at, job.job_id))
+        self._for_each(_LABEL, job.labels, job)
+        self._for_each(_TERM, job.metadata, job)
         self._tally.job_inserted(job.task_id, job.image, job.state, job.created_at)
         return Inserted.DONE
 
@@ -133,16 +138,17 @@ class SqliteSteps:
         self._connection.execute(*JOBS.update(old, new))
         self._job = new
         if new.labels != old.labels:
-            for label in old.labels:
-                self._connection.execute(_UNLABEL, (label, old.created_at, job_id))
-            for label in new.labels:
-                self._connection.execute(_LABEL, (label, new.created_at, job_id))
+            self._for_each(_UNLABEL, old.labels, old)
+            self._for_each(_LABEL, new.labels, new)
+        if new.metadata != old.metadata:
+            self._for_each(_UNTERM, old.metadata, old)
+            self._for_each(_TERM, new.metadata, new)
         if new.state is not old.state or new.image != old.image:
             self._tally.job_moved(new.task_id, new.image, old.state, new.state)
         return new
 
-    async def keep_spec(self, job_id: str, revision: int, spec: bytes) -> None:
-        self._connection.execute(_KEEP_SPEC, (job_id, revision, spec))
+    async def keep_spec(self, job_id: str, revision: int, spec: bytes, asked: bytes | None = None) -> None:
+        self._connection.execute(_KEEP_SPEC, (job_id, revision, spec, asked))
 
     async def keep_skips(self, job_id: str, skips: Sequence[Skip]) -> None:
         self._connection.executemany(
@@ -201,8 +207,8 @@ class SqliteSteps:
         self._job = None
         self._connection.execute(_DELETE_SPECS, (job.job_id,))
         self._connection.execute(_DELETE_SKIPS, (job.job_id,))
-        for label in job.labels:
-            self._connection.execute(_UNLABEL, (label, job.created_at, job.job_id))
+        self._for_each(_UNLABEL, job.labels, job)
+        self._for_each(_UNTERM, job.metadata, job)
         self._tally.job_deleted(job.task_id, job.image, job.state)
         return True
 
@@ -220,6 +226,10 @@ class SqliteSteps:
         if mark > kept:
             self._connection.execute(SET_META, ("clock", mark))
         return max(mark, kept)
+
+    def _for_each(self, statement: str, words: Sequence[str], job: Job) -> None:
+        for word in words:
+            self._connection.execute(statement, (word, job.created_at, job.job_id))
 
     def _deleted(self, statement: str, record_id: str, write_no: int) -> bool:
         return self._connection.execute(statement, (record_id, write_no)).rowcount == 1
