@@ -456,14 +456,19 @@ def complete(farm: FakeFarm, *words: str) -> list[str]:
     return [item.partition(",")[2] for item in done.stdout.split()]
 
 
+def offers(farm: FakeFarm, *words: str, names: list[str]) -> None:
+    """Sooner or later: where the answer takes longer than a person waits, nothing is offered."""
+    wait_until(lambda: complete(farm, *words) == names, 60)
+
+
 def test_completion_of_names(farm: FakeFarm) -> None:
     farm.put("job-1", task="task-1", state="QUEUED")
     farm.put("job-2", task="evil\x1b", state="SUCCEEDED")
     farm.agents.append(Agent(agent_id="host-1"))
-    assert complete(farm, "logs", "job") == ["job-2", "job-1"]
-    assert complete(farm, "stop", "job") == ["job-1"]
-    assert complete(farm, "tasks", "") == ["task-1"]  # no name that a terminal can't show
-    assert complete(farm, "hosts", "drain", "h") == ["host-1"]
+    offers(farm, "logs", "job", names=["job-2", "job-1"])
+    offers(farm, "stop", "job", names=["job-1"])
+    offers(farm, "tasks", "", names=["task-1"])  # no name that a terminal can't show
+    offers(farm, "hosts", "drain", "h", names=["host-1"])
     assert complete(farm, "comp") == ["completion"]
     farm.stop()
     assert complete(farm, "logs", "job") == []

@@ -42,7 +42,7 @@ class Furnished:
         self.executions: dict[str, str] = {}
 
     def pages(self) -> list[str]:
-        """Every page, that of a job in each state too."""
+        """Every page, that of each job too."""
         of_jobs = [f"/admin/jobs/{job_id}" for job_id in self.jobs.values()]
         return [
             *PLACES,

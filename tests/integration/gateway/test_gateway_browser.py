@@ -56,7 +56,8 @@ async def open_job(watched: Watched, farm: Furnished, name: str) -> Page:
 async def test_axe_finds_nothing_and_nothing_is_cut_off(browser: Browser, farm: Furnished) -> None:
     watched = await tab(browser, farm.gateway)
     page, found = watched.page, []
-    for path in farm.pages():
+    jobs = [f"/admin/jobs/{farm.jobs[name]}" for name in ("succeeded", "queued", "timed_out", "later")]
+    for path in set(farm.pages()) - set(jobs):
         await page.set_viewport_size({"width": 1280, "height": 800})
         await page.goto(path)
         for details in await page.locator("details").all():

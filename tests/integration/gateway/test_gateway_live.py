@@ -381,7 +381,7 @@ async def test_server_sent_events_by_curl(gateway: Client, job: Any) -> None:
     assert curl.stdout is not None
     head = (await curl.stdout.readuntil(b"\r\n\r\n")).decode()
     assert "HTTP/1.1 200 OK" in head
-    assert "Content-Type: text/event-stream\r\n" in head
+    assert "Content-Type: text/event-stream; charset=utf-8\r\n" in head
     assert "X-Accel-Buffering: no\r\n" in head
     assert await curl.stdout.readline() == b"retry: 1000\n"
     reader = Reader()
@@ -595,7 +595,10 @@ async def test_a_store_that_is_away_is_told_before_the_answer_begins(start_gatew
 
 
 async def test_the_head_alone(gateway: Client, job: Any) -> None:
-    for path, kind in (("stream", "text/plain; charset=utf-8"), ("stream?format=sse", "text/event-stream")):
+    for path, kind in (
+        ("stream", "text/plain; charset=utf-8"),
+        ("stream?format=sse", "text/event-stream; charset=utf-8"),
+    ):
         answer = await gateway.call("HEAD", f"{job['jobUrl']}/{path}")
         assert (answer.status, answer.headers["Content-Type"], answer.body) == (200, kind, b"")
     assert gateway.store.open_readers == 0

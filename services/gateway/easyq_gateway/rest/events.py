@@ -1,4 +1,4 @@
-"""Events as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""Events as Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from easyq.v1.event_service_pb2 import WatchRequest
 from easyq_chassis.errors import EasyQError, InvalidArgument
 from easyq_chassis.logs import get_logger
 from easyq_gateway import places
+from easyq_gateway.codec import sse
 from easyq_gateway.codec.query import BadQuery, fill_from_query, parameters, split_query
 from easyq_gateway.codec.scalars import check_text
 from easyq_gateway.domain.problems import Problems
@@ -21,11 +22,6 @@ from easyq_gateway.rest.requests import target_of
 from easyq_gateway.rest.routes import Route
 from easyq_gateway.usecases.feed import Entry
 from easyq_gateway.usecases.watching import Watching
-
-# The first bytes: browsers come again a second after a connection has ended.
-_BEGIN = b"retry: 1000\n\n"
-_COMMENT = b":\n\n"
-_HEADERS = {**COMMON_HEADERS, "Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
 
 _JSON_NAMES = {field.name: field.json_name for field in WatchRequest.DESCRIPTOR.fields}
 
@@ -48,7 +44,7 @@ class Events:
         async with aclosing(self._watching.watch(message, problems, beat=self._beat)) as events:
             # Until here an error can be told as such.
             first = await anext(events)
-            response = web.StreamResponse(headers=_HEADERS)
+            response = web.StreamResponse(headers={**COMMON_HEADERS, **sse.HEADERS})
             await response.prepare(request)
             if request.method != "HEAD":
                 await self._send(request, response, first, events)
@@ -63,9 +59,9 @@ class Events:
         events: AsyncGenerator[list[Entry]],
     ) -> None:
         try:
-            await _write(response, _BEGIN + b"".join(entry.sse for entry in first))
+            await _write(response, sse.BEGIN + b"".join(entry.sse for entry in first))
             async for entries in events:
-                await _write(response, b"".join(entry.sse for entry in entries) or _COMMENT)
+                await _write(response, b"".join(entry.sse for entry in entries) or sse.ALIVE)
         except (EasyQError, TimeoutError) as error:
             # Whoever reads comes again, with the id of the last event that it got.
             self._log.debug("events_ended", path=target_of(request).path[:200], error=str(error))

@@ -16,6 +16,7 @@ from typing import Any
 
 from easyq.v1 import log_service_pb2
 from easyq_chassis.errors import EasyQError
+from easyq_gateway.codec import sse
 from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.codec.wellknown import show_timestamp
 from easyq_gateway.domain.log_positions import Position
@@ -41,10 +42,8 @@ class Frame:
         return json.dumps({"type": self.event, **self.data, "position": position}, ensure_ascii=False)
 
     def sse(self) -> bytes:
-        """Returns the event as Server-Sent Events have it; JSON has no line ends of its own."""
-        text = json.dumps(self.data, ensure_ascii=False)
-        id_ = "" if self.position is None else f"id: {self.position}\n"
-        return f"{id_}event: {self.event}\ndata: {text}\n\n".encode()
+        """Returns the event as Server-Sent Events have it."""
+        return sse.event(self.event, self.data, "" if self.position is None else str(self.position))
 
 
 class Framing:

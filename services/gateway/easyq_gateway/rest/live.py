@@ -13,6 +13,7 @@ from aiohttp import web
 from easyq.v1 import job_pb2, log_service_pb2
 from easyq_chassis.errors import EasyQError, InvalidArgument, NotFound
 from easyq_chassis.logs import get_logger
+from easyq_gateway.codec import sse
 from easyq_gateway.codec.wellknown import show_timestamp
 from easyq_gateway.convert import refusal
 from easyq_gateway.domain.output import Stamper
@@ -31,10 +32,8 @@ TEXT = "text/plain; charset=utf-8"
 _SSE = "text/event-stream"
 _STREAM = (*PART, "from", "format", "download")
 _WS = (*PART, "from", "binary")
-# What comes between two signs of life would else be kept back by some proxies.
+# Some proxies would else keep back what comes.
 _UNBUFFERED = {"X-Accel-Buffering": "no"}
-_RETRY = b"retry: 1000\n\n"
-_ALIVE = b": alive\n\n"
 
 Request = log_service_pb2.FollowLogsRequest
 Events = AsyncIterator[log_service_pb2.FollowLogsResponse]
@@ -144,7 +143,7 @@ class Live:
         if wanted.HasField("position") and await self._is_over(where, wanted):
             # To an EventSource this means that there is nothing to come back for.
             return web.Response(status=204, headers=COMMON_HEADERS)
-        response = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": _SSE, **_UNBUFFERED})
+        response = web.StreamResponse(headers={**COMMON_HEADERS, **sse.HEADERS})
         await response.prepare(request)
         if request.method != "HEAD":
             async with aclosing(self._following.follow(wanted)) as events:
@@ -155,11 +154,11 @@ class Live:
     async def _send_events(self, request: web.BaseRequest, response: web.StreamResponse, events: Events) -> None:
         framing = Framing()
         try:
-            await pace.taken(request, response.write(_RETRY))
+            await pace.taken(request, response.write(sse.BEGIN))
             async with aclosing(pace.with_pauses(events, pace.QUIET)) as paced:
                 async for event in paced:
                     if event is None:
-                        await pace.taken(request, response.write(_ALIVE))
+                        await pace.taken(request, response.write(sse.ALIVE))
                         continue
                     for frame in framing.frames(event):
                         await pace.taken(request, response.write(frame.sse()))

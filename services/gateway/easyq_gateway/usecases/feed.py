@@ -7,7 +7,6 @@ a watcher that was cut off goes on where it was; one that can't gets a RESET.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
@@ -16,6 +15,7 @@ from functools import cached_property
 from easyq.v1.event_service_pb2 import Event, EventKind
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
+from easyq_gateway.codec import sse
 from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.domain import feed_positions
 from easyq_gateway.ports import FeedSource
@@ -44,8 +44,7 @@ class Entry:
     def sse(self) -> bytes:
         """The event as Server-Sent Events have it."""
         kind = EventKind.Name.Name(self.event.kind).lower()
-        data = json.dumps(to_tree(self.event), ensure_ascii=False)
-        return f"id: {self.event.id}\nevent: {kind}\ndata: {data}\n\n".encode()
+        return sse.event(kind, to_tree(self.event), self.event.id)
 
 
 class Feed:

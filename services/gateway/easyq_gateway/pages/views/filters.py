@@ -26,9 +26,9 @@ def states_of(query: Query, name: str, enum: Any, groups: Mapping[str, Sequence[
     return found
 
 
-def labels_of(query: Query) -> list[str]:
-    """Returns the labels that a list is narrowed to, each `key=value`."""
-    return [one for one in query.get("label", "").split(",") if one]
+def labels_of(query: Query, name: str = "label") -> list[str]:
+    """Returns the labels (or metadata) that a list is narrowed to, each `key=value`."""
+    return [one for one in query.get(name, "").split(",") if one]
 
 
 def set_time(message: Any, field: str, query: Query, name: str) -> None:

@@ -43,7 +43,7 @@ async def host(sources: Sources, _query: Query, agent_id: str) -> Page:
     agent, breakers, held = await asyncio.gather(
         sources.farm.get_agent(farm_service_pb2.GetAgentRequest(agent_id=agent_id)),
         if_there(sources.matchings.list_breakers(farm_service_pb2.ListBreakersRequest())),
-        if_there(_held(sources)),
+        if_there(_held(sources, agent_id)),
     )
     tripped = [
         one for one in (breakers.items if breakers else ()) if (one.kind, one.subject) == (_BREAKER.HOST, agent_id)
@@ -55,9 +55,9 @@ async def host(sources: Sources, _query: Query, agent_id: str) -> Page:
     )
 
 
-async def _held(sources: Sources) -> dict[str, Sequence[job_pb2.Execution]]:
-    """What each host holds, the newest first."""
-    request = execution_service_pb2.ListExecutionsRequest(state=_HELD, page_size=_MOST_HELD)
+async def _held(sources: Sources, agent_id: str = "") -> dict[str, Sequence[job_pb2.Execution]]:
+    """What each host, or one, holds, the newest first."""
+    request = execution_service_pb2.ListExecutionsRequest(state=_HELD, host=agent_id, page_size=_MOST_HELD)
     by_host: defaultdict[str, list[job_pb2.Execution]] = defaultdict(list)
     for execution in (await sources.reading.list_executions(request)).items:
         by_host[execution.host].append(execution)

@@ -29,7 +29,9 @@ GROUPS = {
     "waiting": (_JOB.SCHEDULED, _JOB.QUEUED, _JOB.RETRYING),
     "ended": tuple(sorted(ENDED)),
 }
-_FILTERS = ("taskId", "state", "label", "createdAfter", "createdBefore")
+#: How a newest attempt may have ended, for the filter.
+OUTCOMES = ("SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED", "LOST", "EXPIRED")
+_FILTERS = ("taskId", "state", "outcome", "image", "label", "metadata", "createdAfter", "createdBefore")
 _FIRING = (_JOB.ACTIVE, _JOB.PAUSED)
 
 
@@ -39,7 +41,10 @@ async def jobs(sources: Sources, query: Query) -> Page:
     request = job_service_pb2.ListJobsRequest(
         task_id=query.get("taskId", ""),
         state=filters.states_of(query, "state", _JOB.State, GROUPS),
+        outcome=filters.states_of(query, "outcome", _EXECUTION.State),
+        image=query.get("image", ""),
         label=filters.labels_of(query),
+        metadata=filters.labels_of(query, "metadata"),
         order=job_pb2.ListOrder.OLDEST if oldest else job_pb2.ListOrder.NEWEST,
         page_size=_PAGE,
         page_token=query.get("pageToken", ""),
@@ -54,6 +59,7 @@ async def jobs(sources: Sources, query: Query) -> Page:
             "next": page.next_page_token,
             "asked": query,
             "groups": GROUPS,
+            "outcomes": OUTCOMES,
             "states": [name for name in _JOB.State.keys() if name != "UNSPECIFIED"],  # noqa: SIM118 - no mapping
             "filtered": any(query.get(name) for name in _FILTERS),
             "kept": urlencode([(name, query[name]) for name in (*_FILTERS, "order") if query.get(name)]),
