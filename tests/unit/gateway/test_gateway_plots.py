@@ -13,6 +13,13 @@ def test_the_top_of_an_axis(value: float, most: float) -> None:
     assert plots.nice_most(value) == pytest.approx(most)
 
 
+@pytest.mark.parametrize(
+    ("ms", "most"), [(0, 10), (11, 20), (700, 1000), (4001, 10_000), (900_000, 1_200_000), (90_000_000, 172_800_000)]
+)
+def test_the_top_of_an_axis_of_time(ms: float, most: float) -> None:
+    assert plots.nice_duration(ms) == pytest.approx(most)
+
+
 def test_columns_are_stacked_and_stay_inside() -> None:
     columns = plots.stacked([(5, 5, 0), (0, 0, 0), (0.001, 10, 3)], 10)
     assert [[box.height for box in column] for column in columns] == [[50, 50, 0], [0, 0, 0], [1.5, 98.5, 0]]

@@ -11,6 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 1000.0, 100.0
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+_DURATIONS = (
+    *(10, 20, 50, 100, 200, 500),
+    *(number * _SECOND for number in (1, 2, 4, 10, 20, 40)),
+    *(number * _MINUTE for number in (1, 2, 4, 10, 20, 40)),
+    *(number * _HOUR for number in (1, 2, 4, 8, 12, 24)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,14 @@ def nice_most(value: float) -> float:
         if value <= step * power * (1 + 1e-9):
             return step * power
     return 10 * power
+
+
+def nice_duration(ms: float) -> float:
+    """Returns a round length of time at or above the value, for the top of an axis whose middle is round as well."""
+    for most in _DURATIONS:
+        if ms <= most:
+            return most
+    return nice_most(ms / _DAY) * _DAY
 
 
 def stacked(columns: Sequence[Sequence[float]], most: float) -> list[list[Box]]:

@@ -78,7 +78,7 @@ def time_plot(series: Series | None, span: Span) -> Plot | None:
     """Run times (p50, p95) of each step; None where nothing ran."""
     if series is None or not any(point.run_p95_ms is not None for point in series.points):
         return None
-    most = plots.nice_most(max(point.run_p95_ms or 0 for point in series.points))
+    most = plots.nice_duration(max(point.run_p95_ms or 0 for point in series.points))
     rows = [
         (_time(point, span), human.duration(point.run_p50_ms), human.duration(point.run_p95_ms))
         for point in series.points
