@@ -73,7 +73,7 @@ async def look(gateway: Client, path: str, status: int = 200) -> Page:
     return Page(answer)
 
 
-async def send(gateway: Client, path: str, headers: dict[str, str] | None = None, **form: str) -> Answer:
+async def send(gateway: Client, path: str, headers: Any = None, **form: str) -> Answer:
     told = {"Content_Type": "application/x-www-form-urlencoded", **(OWN if headers is None else headers)}
     return await gateway.call("POST", path, urlencode(form).encode(), **told)
 
