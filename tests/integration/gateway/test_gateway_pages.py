@@ -103,7 +103,7 @@ async def test_bad_words_are_only_words(farm: Furnished) -> None:
     page = await look(farm.gateway, f"/admin/jobs/{farm.jobs['evil']}")
     assert "<script>alert(1)</script>" in page.words
     assert "⟨RLO⟩gnp.exe" in page.words
-    assert "992,000 more characters" in page.words
+    assert "996,000 more characters" in page.words
     assert "the end" in page.words
 
 
@@ -342,6 +342,7 @@ async def test_an_unchanged_form_makes_the_same_job_with_its_secrets(farm: Furni
         same.CopyFrom(old.spec)
         for field in ("cron", "time_zone", "overlap", "misfire", "misfire_deadline", "jitter"):
             same.ClearField(field)
+            copy.spec.ClearField(field)
         assert copy.spec == same
 
 

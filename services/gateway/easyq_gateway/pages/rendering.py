@@ -121,8 +121,8 @@ def hidden(tree: Any, redactor: Redactor, name: str = "") -> Any:
     return MARKER if tree is not None and name and redactor.secret_name(name) else tree
 
 
-def output(lines: Iterable[str], ansi: Ansi | None = None) -> Iterable[Markup]:
-    """Yields lines of output with their colours."""
+def output(lines: Iterable[str], ansi: Ansi | None = None, *, dropped: int = 0) -> Iterator[Markup]:
+    """Yields lines of output with their colours. `dropped`: characters of each that were left out before."""
     ansi = ansi or Ansi()
     for line in lines:
         made, left = Markup(""), MOST_OF_LINE
@@ -132,8 +132,9 @@ def output(lines: Iterable[str], ansi: Ansi | None = None) -> Iterable[Markup]:
                 made += Markup('<span class="{}">{}</span>').format(run.style.classes, _marked(text))
             elif text:
                 made += _marked(text)
-        if left < 0:
-            made += Markup('<span class="cut">… {}</span>').format(human.plural(-left, "more character"))
+        more = dropped + max(0, -left)
+        if more:
+            made += Markup('<span class="cut">… {}</span>').format(human.plural(more, "more character"))
         yield made
 
 
@@ -141,7 +142,7 @@ def lines_of(lines: Sequence[Line]) -> Iterator[tuple[Line, Markup]]:
     """Yields lines with their text in colours, each stream with its own."""
     of_stream = {False: Ansi(), True: Ansi()}
     for line in lines:
-        for text in output([line.text], of_stream[line.stderr]):
+        for text in output([line.text], of_stream[line.stderr], dropped=line.dropped):
             yield line, text
 
 

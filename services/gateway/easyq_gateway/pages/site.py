@@ -41,6 +41,8 @@ _PLACES: tuple[tuple[Place, Callable[..., Awaitable[Page]], str], ...] = (
     (("errors",), errors.errors, "errors"),
     (("search",), search.search, ""),
 )
+# Seconds after which any page is read anew: what it shows may change without a word, and a store that is away says none.
+_EVERY = "20"
 _TITLES = {404: "Not found", 403: "Refused", 503: "Not there now", 504: "It took too long", 429: "Too much at once"}
 
 
@@ -121,7 +123,7 @@ class Site:
             page.template,
             now_ms=self._sources.clock.now_ms(),
             section=section,
-            live=None if page.live is None else f"/admin/live?{urlencode(page.live)}",
+            live=None if page.live is None else f"/admin/live?{urlencode({'every': _EVERY, **page.live})}",
             here=f"{target.path}?{target.query}" if target.query else target.path,
             done=done.format(count=_number(query.get("n", ""))) if done else "",
             searched=query.get("query", "") if page.template == "search" else "",

@@ -80,10 +80,7 @@
     if (focused) { const again = $(focused, live); if (again) again.focus({preventScroll: true}); }
     focused = "";
   });
-  for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
-    document.addEventListener(name, () => { connection.hidden = false; });
-  }
-  document.addEventListener("htmx:afterOnLoad", () => { connection.hidden = true; });
+  document.addEventListener("htmx:afterRequest", (event) => { connection.hidden = Boolean(event.detail.successful); });
 
   // --------------------------------------------------------------------------------------------------- keyboard
   const typing = (element) => element.matches("input, textarea, select, [contenteditable]");
@@ -219,7 +216,11 @@
 
   // ---------------------------------------------------------------------------------------------- search in it
   let needle = "", hits = [], at = -1;
-  const mark = (line) => line.classList.toggle("hit", Boolean(needle) && line.textContent.toLowerCase().includes(needle));
+  const words = (line) => {
+    const at = line.firstElementChild;
+    return line.textContent.slice(at && at.className === "at" ? at.textContent.length : 0).toLowerCase();
+  };
+  const mark = (line) => line.classList.toggle("hit", Boolean(needle) && words(line).includes(needle));
   const tellHits = () => {
     if (!needle) return;
     hits = all(".line.hit", log);
