@@ -41,7 +41,7 @@ _PLACES: tuple[tuple[Place, Callable[..., Awaitable[Page]], str], ...] = (
     (("errors",), errors.errors, "errors"),
     (("search",), search.search, ""),
 )
-# Seconds after which any page is read anew: what it shows may change without a word, and a store that is away says none.
+# Seconds after which any page is read anew: what it shows may change without a word; a store that is away says none.
 _EVERY = "20"
 _TITLES = {404: "Not found", 403: "Refused", 503: "Not there now", 504: "It took too long", 429: "Too much at once"}
 
