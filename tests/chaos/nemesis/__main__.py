@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.chaos.nemesis.faults import WEIGHTS
 from tests.chaos.nemesis.intents import WEIGHTS as LOADS
-from tests.chaos.nemesis.run import Run
+from tests.chaos.nemesis.run import AFTER, Run
 from tests.chaos.nemesis.stage import ROOT
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     options = _options()
     folder = _folder(options.runs, options.seed)
     print(f"seed {options.seed}, {options.minutes:g} minutes; everything is kept in {folder}", flush=True)
-    limit = options.minutes * 60 + 120
+    limit = options.minutes * 60 + AFTER
     run = Run(
         folder,
         seed=options.seed,

@@ -23,13 +23,14 @@ _RETRIED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT"})
 
 
 class Reader:
-    """Knows which jobs were answered, and looks at them in turn until they have ended."""
+    """Knows which jobs were answered, and looks at them in turn, `every` so many seconds, until they have ended."""
 
-    def __init__(self, rest: Rest, history: History) -> None:
+    def __init__(self, rest: Rest, history: History, *, every: float) -> None:
         # Is told each job, once, that has ended by itself and is to be retried.
         self.retry: Callable[[str, Intent], None] = lambda _job, _intent: None
         self._rest = rest
         self._history = history
+        self._every = every
         self._lock = threading.Lock()
         # Those that have not ended, and of these, those that go on.
         self.recurring: dict[str, Intent] = {}
@@ -80,7 +81,7 @@ class Reader:
     def _follow(self) -> None:
         # Several at once: a store that takes a second for each answer must not leave it behind what ends.
         with ThreadPoolExecutor(4, thread_name_prefix="reader") as pool:
-            while not self._over.wait(0.4):
+            while not self._over.wait(self._every):
                 with self._lock:
                     jobs, recurring = list(self._open), list(self.recurring.items())
                 list(pool.map(self._look, jobs))
@@ -219,7 +220,7 @@ class Reader:
                 recurring = self._one(f"/jobs/{job['jobId']}", deadline)["schedule"]
                 self._note_skips(job["jobId"], recurring)
             self._history.add("job", **_job(job, recurring))
-        executions = list(self._pages("/executions?pageSize=500", deadline))
+        executions = list(self._pages("/executions?pageSize=200", deadline))
         for execution in executions:
             self._history.add("execution", **_execution(execution))
         with ThreadPoolExecutor(4) as pool:

@@ -24,24 +24,30 @@ from tests.chaos.nemesis.world import read_world
 from tests.support import process
 from tests.support.farm import DockerObserver, Rest
 
-# Jobs a second. FerretDB goes through a whole table where it is asked for a range: with more it comes to a standstill.
+# Jobs a second. FerretDB decodes a whole collection for each question that isn't one `_id`: 20 ms of a processor for
+# 1,600 executions. So a run is bounded by how many there are in its end, and nobody asks more often than needed.
 _PACE, _MONGO_PACE = 3.0, 0.5
-_MONGO_MOST = 1_500
-_MONGO_SLOTS = 2
+_MONGO_MOST = 600
+_MONGO_SLOTS = 1
+# Seconds between two looks of the reader at what is open.
+_LOOK, _MONGO_LOOK = 0.4, 2.0
+
+# A run is over so many seconds after the time in which things break.
+AFTER = 120
 
 
 def _pace(minutes: float, *, mongo: bool) -> float:
     return min(_MONGO_PACE, _MONGO_MOST / (minutes * 60)) if mongo else _PACE
 
 
-def _for_the_end(minutes: float) -> float:
+def for_the_end(minutes: float, *, mongo: bool) -> float:
     """Seconds of the end that are kept for reading, judging and clearing up: a long run has more to read."""
-    return 45 + 0.75 * minutes
+    return 45 + (1.5 if mongo else 0.75) * minutes
 
 
-def _to_settle(minutes: float) -> float:
+def to_settle(minutes: float, *, mongo: bool) -> float:
     """Seconds before the run's time is over in which nothing is broken any more."""
-    return min(120.0, 2 * minutes)
+    return min(300.0, 5 * minutes) if mongo else min(120.0, 2 * minutes)
 
 
 class Run:
@@ -73,6 +79,8 @@ class Run:
         self._history = History(folder / "history.jsonl")
         self._extra = extra
         self._mongo = mongo
+        self._to_settle = to_settle(minutes, mongo=mongo)
+        self._for_the_end = for_the_end(minutes, mongo=mongo)
         self._services = services
         self._load = load
         self._stage: Stage | None = None
@@ -110,7 +118,7 @@ class Run:
 
     def _run(self, stage: Stage) -> None:
         rest = Rest(f"http://127.0.0.1:{stage.farm.rest_port}", timeout=35)
-        reader = Reader(rest, self._history)
+        reader = Reader(rest, self._history, every=_MONGO_LOOK if self._mongo else _LOOK)
         load = Load(
             rest,
             stage.witness,
@@ -143,7 +151,7 @@ class Run:
                     load.start()
                     steering.start()
                     nemesis.start()
-                    time.sleep(max(1.0, self._minutes * 60 - _to_settle(self._minutes) - self._seconds()))
+                    time.sleep(max(1.0, self._minutes * 60 - self._to_settle - self._seconds()))
                 with self._step("settles"):
                     for problem in nemesis.stop(30):
                         print(f"could not be mended: {problem}", flush=True)
@@ -162,7 +170,7 @@ class Run:
     # The end ----------------------------------------------------------------------------------------------------------
     def _settle(self, load: Load, reader: Reader) -> bool:
         """Waits until all has ended, as long as there is time; whether it has."""
-        deadline = self._began + self._limit - _for_the_end(self._minutes)
+        deadline = self._began + self._limit - self._for_the_end
         before = reader.decided()
         while time.monotonic() < deadline - 30:
             now = reader.decided()
@@ -185,7 +193,7 @@ class Run:
 
     def _alive(self, stage: Stage) -> list[str]:
         """Executions whose containers still run, a while after everything has ended."""
-        deadline = min(time.monotonic() + 20, self._began + self._limit - _for_the_end(self._minutes) + 5)
+        deadline = min(time.monotonic() + 20, self._began + self._limit - self._for_the_end + 5)
         while True:
             found = []
             for host in stage.hosts:

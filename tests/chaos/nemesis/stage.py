@@ -153,7 +153,7 @@ class Stage:
             store={"database": database},
             slots=SLOTS,
             extra={"EASYQ_TEST_CLOCK_FILE": str(self.clock_file), **code, **(extra or {})},
-            settings=_settings(),
+            settings=_settings(mongo=mongo),
         )
         self._closing.add(self.farm.close)
         self.witness = Witness(self.farm.mounts / "w")
@@ -212,8 +212,11 @@ def _copied(services: Path, folder: Path) -> list[Path]:
     return [Path(shutil.copytree(one, folder / str(n) / one.name, ignore=leave)) for n, one in enumerate(sources)]
 
 
-def _settings() -> dict[str, dict[str, str]]:
+def _settings(*, mongo: bool) -> dict[str, dict[str, str]]:
+    # What FerretDB is asked for, again and again, where nothing is due; each time it goes through all there is.
+    scheduler = {"poll_interval": "2", "expiry_interval": "4"} if mongo else {}
     return {
+        "scheduler": scheduler,
         # The checker looks at everything that ever was.
         "store": {"lost_margin": "2", "lost_interval": "0.5", "log_level": "debug", "retain_executions": "0"},
         "dispatcher": {

@@ -58,7 +58,8 @@ class Steering:
             if self._ending.wait(max(0.0, began + at - time.monotonic())):
                 break
             if verb == "stop":
-                if self._load.stop_job(job, intent):
+                # However long it takes: one that nobody stops would go on firing for the rest of the run.
+                if self._load.stop_job(job, intent, 100_000):
                     self._stopped(job)
             elif verb == "resume":
                 self._resume(job, intent)

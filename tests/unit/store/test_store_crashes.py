@@ -427,3 +427,36 @@ async def test_a_stop_finds_the_successor_that_is_decided_on_while_it_looks() ->
     answered.set()
     await asyncio.wait_for(ending, 5)
     assert world.states() == "STOPPED FAILED STOPPED"
+
+
+async def test_who_is_cut_off_again_and_again_while_much_is_pending_comes_to_an_end_all_the_same() -> None:
+    """As on a database that is too slow for all of it within one call's time."""
+    world = await prepared(Flow(name="", prepare=nothing, act=nothing))
+    await world.submit(cron="* * * * *", overlap=Overlap.ALLOW)
+    world.crash_at(1)
+    with pytest.raises(Crash):
+        await world.fire(*range(1, 61))
+    assert len(world.job().pending) == 60
+    for _ in range(5):
+        world.recover()
+        world.machine.pass_(6)
+        world.crash_at(25)
+        with pytest.raises(Crash):
+            await sweep(world.ctx)
+    assert len(world.job().pending) <= 10
+    world.recover()
+    await settled(world)
+    assert [made.attempt for made in world.attempts()] == list(range(1, 61))
+
+
+async def test_a_job_that_goes_on_firing_is_swept_all_the_same() -> None:
+    world = await prepared(Flow(name="", prepare=nothing, act=nothing))
+    await world.submit(cron="* * * * *", overlap=Overlap.ALLOW)
+    for second in (4, 8, 12):
+        # Dies as soon as it is decided; less than the sweep's grace goes by between two of them.
+        world.crash_at(1)
+        with pytest.raises(Crash):
+            await world.fire(second)
+        world.recover()
+    assert await sweep(world.ctx) == 1
+    assert [made.attempt for made in world.attempts()] == [1, 2, 3]

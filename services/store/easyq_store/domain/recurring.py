@@ -138,10 +138,9 @@ def decide(job: Job, decision: FireDecision, policy: Policy, *, busy: bool, now:
         ),
         fire_at=next_at,
         next_run_at=next_at if decision.next_fire is not None else None,
-        unsettled_since=now
-        if sorting.run or skips or sorting.waiting is not schedule.waiting or next_at is None
-        else job.unsettled_since,
     )
+    if sorting.run or skips or sorting.waiting is not schedule.waiting or next_at is None:
+        decided = unsettled(decided, now=now)
     plans = [_planned(job, policy, _waiting_fire(job.job_id, fire)) for fire in sorting.run]
     return numbered(decided, plans)
 
@@ -154,21 +153,13 @@ def trigger(job: Job, execution_id: str, policy: Policy, *, busy: bool, now: int
     if has_expired(planned.latest_start, now):
         raise FailedPrecondition(f"job {job.job_id} may not start any more: its expiration has passed")
     if policy.overlap is Overlap.ALLOW or not (busy or schedule.waiting):
-        return numbered(replace(job, unsettled_since=now), [planned])
+        return numbered(unsettled(job, now=now), [planned])
     if policy.overlap is Overlap.SKIP or (policy.overlap is Overlap.QUEUE and schedule.waiting):
         what = "one of its executions waits or runs" if schedule.waiting is None else "one waits already"
         raise FailedPrecondition(f"job {job.job_id} does not overlap: {what}", reason="OVERLAP")
     skips = _replaced(schedule.waiting, now)
-    return replace(
-        job,
-        schedule=replace(
-            schedule,
-            waiting=by_hand,
-            skipped=schedule.skipped + len(skips),
-            unkept=(*schedule.unkept, *skips),
-        ),
-        unsettled_since=now,
-    )
+    waits = replace(schedule, waiting=by_hand, skipped=schedule.skipped + len(skips), unkept=(*schedule.unkept, *skips))
+    return unsettled(replace(job, schedule=waits), now=now)
 
 
 def advance(job: Job, policy: Policy, *, busy: bool, now: int) -> Job:
@@ -179,7 +170,7 @@ def advance(job: Job, policy: Policy, *, busy: bool, now: int) -> Job:
     if schedule.waiting is not None:
         if busy and policy.overlap is not Overlap.ALLOW:
             return job
-        return _release(replace(job, unsettled_since=now), schedule, schedule.waiting, policy)
+        return _release(unsettled(job, now=now), schedule, schedule.waiting, policy)
     if busy:
         return job
     if job.stop_requested_at is not None:
@@ -187,6 +178,12 @@ def advance(job: Job, policy: Policy, *, busy: bool, now: int) -> Job:
     if job.state is JobState.ACTIVE and job.fire_at is None:
         return replace(job, state=JobState.EXPIRED, last_modified_at=now)
     return job
+
+
+def unsettled(job: Job, *, now: int) -> Job:
+    """The job as one of which something is missing: since now, or since it was first so. A job that goes on firing
+    would else never have waited long enough for the sweep."""
+    return job if job.unsettled_since is not None else replace(job, unsettled_since=now)
 
 
 def numbered(job: Job, plans: Iterable[Planned]) -> Job:

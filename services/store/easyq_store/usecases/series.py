@@ -6,17 +6,20 @@ the executions, and then writes the record as it was read, knows that none came 
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 
 from easyq_chassis.errors import Unavailable
 from easyq_store.domain.planning import make
 from easyq_store.domain.records import Execution, Job, Planned, evolve
-from easyq_store.domain.recurring import advance, numbered
+from easyq_store.domain.recurring import advance, numbered, unsettled
 from easyq_store.ports import Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.insert import catch_up, insert_planned
 
 # Changes by others that one change outlives, and executions that one settling makes one after the other.
 _MOST_TRIES = 100
+# Executions that are made before the record is rid of them, where a plan's steps are stored one by one.
+_FEW = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +58,7 @@ async def number(steps: Steps, job_id: str, planned: Planned, *, now: int) -> No
         if seen is None or await steps.get_execution(planned.execution_id) is not None:
             return
         wanted = numbered(seen, [planned])
-        if wanted is seen or await _change_as_seen(steps, seen, replace(wanted, unsettled_since=now)) is not None:
+        if wanted is seen or await _change_as_seen(steps, seen, unsettled(wanted, now=now)) is not None:
             return
     raise Unavailable(f"too many others change job {job_id} at once", retry_after=1.0)
 
@@ -89,6 +92,7 @@ async def settle_recurring(steps: Steps, ctx: Context, job: Job, *, now: int) ->
     """
     for _ in range(_MOST_TRIES):
         wish = await _number_successors(steps, job, now=now)
+        wish = await _shorten(steps, ctx, wish, now=now)
         for planned in wish.pending:
             await insert_planned(steps, ctx, planned, job.job_id, job.task_id, now=now)
         if wish.schedule is not None and wish.schedule.unkept:
@@ -101,6 +105,23 @@ async def settle_recurring(steps: Steps, ctx: Context, job: Job, *, now: int) ->
             return settled, await steps.open_executions(job.job_id)
         job = settled
     raise Unavailable(f"job {job.job_id} goes on changing", retry_after=1.0)
+
+
+async def _shorten(steps: Steps, ctx: Context, job: Job, *, now: int) -> Job:
+    """Inserts what is pending, all but the last few; the job as it is then.
+
+    A few at a time leave the record as soon as they are there. So who is cut off, by a crash or because the database is
+    slow, has less before him the next time: else a job that fires meanwhile would never come to an end.
+    """
+    while not steps.atomic and len(job.pending) > _FEW:
+        done = replace(job, pending=job.pending[:_FEW], schedule=None)
+        for planned in done.pending:
+            await insert_planned(steps, ctx, planned, job.job_id, job.task_id, now=now)
+        shorter = await steps.change_job(job.job_id, partial(_without, done=done))
+        if shorter is None:
+            break
+        job = shorter
+    return job
 
 
 async def _change_as_seen(steps: Steps, seen: Job, wanted: Job) -> Job | None:
