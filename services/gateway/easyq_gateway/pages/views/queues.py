@@ -14,7 +14,7 @@ _JOB = job_pb2.Job
 _POOLS = 20
 _TASKS = 20
 # Jobs at the head of the farm's queue that are looked at for tasks that wait.
-_LOOKED_AT = 200
+_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
