@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to the real servers that the tests start: Docker Engine, Redis, a registry, busybox, FerretDB, and to the tools
+# Sees to the real servers that the tests start: Docker Engine, Redis, a registry, busybox, FerretDB, Chromium, and to the tools
 # grpcurl and compose_spec. As root on a Debian-like system, or with INSTALL=1, installs what is missing; with Go,
 # builds what Debian has not, into the user's cache. What is missing then is said, with how to get it and what is skipped for that; with CI=true
 # it is an error.
@@ -25,6 +25,8 @@ wanted() {
     have docker-registry || echo docker-registry
     have ip || echo iproute2
     have curl || echo curl
+    have chromium || echo chromium
+    fc-list 2>/dev/null | grep -q DejaVu || echo fonts-dejavu-core
 }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -125,6 +127,7 @@ report() {
     have docker-registry || lack docker-registry "apt-get install docker-registry" "tests that pull images"
     have ip || lack ip "apt-get install iproute2" "tests that cut a network"
     have curl || lack curl "apt-get install curl" "tests that run the README's lines"
+    have chromium || lack chromium "apt-get install chromium" "tests of the pages in a browser"
     [ -x "$CACHE/bin/ferretdb" ] || have ferretdb ||
         lack FerretDB "install Go 1.24 or later, then: make servers" "the store on MongoDB's protocol"
     [ -x "$CACHE/bin/grpcurl" ] || have grpcurl ||

@@ -38,6 +38,9 @@ from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Links, all_bindings
 from easyq_gateway.interceptor import EdgeInterceptor
+from easyq_gateway.pages.figures import StatisticsFigures
+from easyq_gateway.pages.site import Site
+from easyq_gateway.pages.sources import Sources
 from easyq_gateway.rest.byhand import ByHand
 from easyq_gateway.rest.documentation import Documentation
 from easyq_gateway.rest.events import Events
@@ -50,12 +53,14 @@ from easyq_gateway.servicer import ExecutionServicer, FarmServicer, JobServicer,
 from easyq_gateway.servicer_events import EventServicer
 from easyq_gateway.servicer_notifications import NotificationServicer
 from easyq_gateway.usecases.admitting import Admitting
+from easyq_gateway.usecases.again import Again
 from easyq_gateway.usecases.awaiting import Awaiting
 from easyq_gateway.usecases.batching import Batching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.creating import Creating
 from easyq_gateway.usecases.defaults import TaskDefaults
 from easyq_gateway.usecases.deleting import Deleting
+from easyq_gateway.usecases.excerpts import Excerpts
 from easyq_gateway.usecases.explaining import Explaining
 from easyq_gateway.usecases.farm import Farm
 from easyq_gateway.usecases.feed import Feed
@@ -165,7 +170,7 @@ class App:
         redactor = Redactor.of(settings.redact_names)
         self._defaults = TaskDefaults(_defaults(settings))
         self._rules = RulesFile(settings.rules, parser(self._defaults.base), self._defaults.set_rules)
-        checker = Checker(clock=clock, redactor=redactor, defaults=self._defaults)
+        self._checker = checker = Checker(clock=clock, redactor=redactor, defaults=self._defaults)
         schedules = Schedules(checker=checker, scheduler=self._schedulers)
         presenter = Presenter(dispatchers=dispatchers, redactor=redactor)
         admitting = Admitting(store=store, scheduler=self._schedulers, dispatchers=dispatchers)
@@ -373,21 +378,47 @@ class App:
         live = Live(logs=self._logs, following=self._following)
         byhand = ByHand(logs=self._logs, live=live, farm=self._farm, version=self._version)
         bound = settings.rest_listen.rpartition(":")[0]
+        site = self._site()
+        api = [
+            *self._transcoded(requests, bodies),
+            *byhand.routes(),
+            *Events(watching=self._watching).routes(),
+            *Documentation(version=self._version).routes(),
+        ]
         return RestServer(
             settings.rest_listen,
-            [
-                *self._transcoded(requests, bodies),
-                *byhand.routes(),
-                *Events(watching=self._watching).routes(),
-                *Documentation(version=self._version).routes(),
-            ],
+            [*map(site.for_browsers, api), *site.routes()],
             rules=OriginRules.of(hosts=settings.allowed_hosts, origins=settings.allowed_origins, bound=bound),
             requests=requests,
             streams=streams,
             timeout=settings.request_timeout,
             keepalive=settings.keepalive,
             head_timeout=settings.head_timeout,
+            error_page=site.error,
         )
+
+    def _site(self) -> Site:
+        redactor = Redactor.of(self._settings.redact_names)
+        sources = Sources(
+            reading=self._reading,
+            steering=self._steering,
+            recurring=self._recurring,
+            explaining=self._explaining,
+            deleting=self._deleting,
+            many=self._many,
+            again=Again(checker=self._checker, store=self._store, creating=self._creating, redactor=redactor),
+            farm=self._farm,
+            upkeep=self._upkeep,
+            matchings=self._matchings,
+            logs=self._logs,
+            excerpts=Excerpts(logs=self._logs, following=self._following),
+            feed=self._feed,
+            figures=StatisticsFigures(self._statistics),
+            redactor=redactor,
+            clock=SystemClock(),
+            version=self._version,
+        )
+        return Site(sources)
 
     def _transcoded(self, requests: Gate, bodies: Gate) -> Iterator[Route]:
         calls, large = self._calls(), Large(self._settings.max_large_bodies)

@@ -54,10 +54,15 @@ def json_answer(text: str, *, status: int = 200, headers: Mapping[str, str] | No
     )
 
 
+def status_of(error: EasyQError | Refused) -> int:
+    """Returns the HTTP status of an error."""
+    return error.status if isinstance(error, Refused) else _STATUS.get(error.code, 500)
+
+
 def error_answer(error: EasyQError | Refused) -> web.Response:
     """Returns an error in the one shape: `{"error": {code, reason, message, fields}}`."""
     told = error.error if isinstance(error, Refused) else error
-    status = error.status if isinstance(error, Refused) else _STATUS.get(told.code, 500)
+    status = status_of(error)
     headers = error.headers if isinstance(error, Refused) else {}
     if told.retry_after is not None:
         headers = {**headers, "Retry-After": str(max(1, math.ceil(told.retry_after)))}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiohttp import web
 
@@ -20,6 +20,9 @@ from easyq_gateway.rest.connection import Server
 from easyq_gateway.rest.requests import target_of
 from easyq_gateway.rest.router import Router
 from easyq_gateway.rest.routes import Route
+
+#: An error as a page, or None where the reader is told by JSON.
+ErrorPage: TypeAlias = Callable[[web.BaseRequest, EasyQError | Refused], web.Response | None]
 
 # After a refusal the rest of a body is read for so long, or the client would miss the answer.
 _LINGER = 2.0
@@ -39,6 +42,7 @@ class RestServer:
         timeout: float,
         keepalive: float,
         head_timeout: float,
+        error_page: ErrorPage | None = None,
     ) -> None:
         self._host, _, port = listen.rpartition(":")
         self._port = int(port)
@@ -51,6 +55,7 @@ class RestServer:
         self._timeout = timeout
         self._keepalive = keepalive
         self._head_timeout = head_timeout
+        self._error_page = error_page
         self._server: Server | None = None
         self._listener: asyncio.Server | None = None
         self._streaming: set[asyncio.Task[Any]] = set()
@@ -93,12 +98,12 @@ class RestServer:
         try:
             answer = await self._answer(request)
         except (EasyQError, Refused) as error:
-            answer = error_answer(error)
+            answer = self._told(request, error)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises ends here, and is told
             self._log.error("request_failed", path=target_of(request).path[:200], error=repr(error), exc_info=error)
-            answer = error_answer(Internal("an internal error; the gateway's log has the details"))
+            answer = self._told(request, Internal("an internal error; the gateway's log has the details"))
         if answer.headers.get("Connection") == "close":
             answer.force_close()
         self._log.debug(
@@ -109,6 +114,17 @@ class RestServer:
             ms=round((time.monotonic() - began) * 1000, 1),
         )
         return answer
+
+    def _told(self, request: web.BaseRequest, error: EasyQError | Refused) -> web.Response:
+        """An error in the one shape, or as a page to whom that is told. Status and headers are the same."""
+        answer = error_answer(error)
+        page = self._error_page(request, error) if self._error_page is not None else None
+        if page is None:
+            return answer
+        for name in ("Allow", "Connection", "Retry-After"):
+            if name in answer.headers:
+                page.headers[name] = answer.headers[name]
+        return page
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         refusal = self._rules.refusal(host=request.headers.get("Host"), origin=request.headers.get("Origin"))

@@ -1,0 +1,160 @@
+"""Routes of the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Concatenate, ParamSpec, TypeAlias
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from easyq_chassis.errors import EasyQError
+from easyq_gateway.http_rules import Variable
+from easyq_gateway.pages.actions import Actions
+from easyq_gateway.pages.answers import html_answer, see_other, wants_html
+from easyq_gateway.pages.live import LivePages, read_query
+from easyq_gateway.pages.rendering import Renderer, path
+from easyq_gateway.pages.sources import Sources
+from easyq_gateway.pages.static_files import StaticFiles
+from easyq_gateway.pages.views import again, errors, hosts, jobs, overview, queues, schedules, search, tasks
+from easyq_gateway.pages.views.page import Page, Query
+from easyq_gateway.pages.words import DONE
+from easyq_gateway.places import OUTPUT, Place
+from easyq_gateway.rest.answers import Refused, status_of
+from easyq_gateway.rest.requests import target_of
+from easyq_gateway.rest.routes import Handler, Route
+
+P = ParamSpec("P")
+View: TypeAlias = Callable[Concatenate[Sources, Query, P], Awaitable[Page]]
+
+_JOB, _TASK, _HOST = Variable("job_id"), Variable("task_id"), Variable("agent_id")
+_PLACES: tuple[tuple[Place, Callable[..., Awaitable[Page]], str], ...] = (
+    (("tasks",), tasks.tasks, "tasks"),
+    (("tasks", _TASK), tasks.task, "tasks"),
+    (("jobs",), jobs.jobs, "jobs"),
+    (("jobs", _JOB), jobs.job, "jobs"),
+    (("jobs", _JOB, "again"), again.form, "jobs"),
+    (("hosts",), hosts.hosts, "hosts"),
+    (("hosts", _HOST), hosts.host, "hosts"),
+    (("queues",), queues.queues, "queues"),
+    (("schedules",), schedules.schedules, "schedules"),
+    (("errors",), errors.errors, "errors"),
+    (("search",), search.search, ""),
+)
+# Seconds after which any page is read anew: what it shows may change without a word; a store that is away says none.
+_EVERY = "20"
+_TITLES = {404: "Not found", 403: "Refused", 503: "Not there now", 504: "It took too long", 429: "Too much at once"}
+
+
+class Site:
+    """All pages. `negotiated` are shown to browsers at addresses that programs get JSON at."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._files = StaticFiles()
+        self._renderer = Renderer(files=self._files, redactor=sources.redactor, version=sources.version)
+        self._actions = Actions(sources, show=self._show)
+        self._live = LivePages(sources)
+
+    def routes(self) -> Iterator[Route]:
+        """Yields the routes below /admin."""
+        yield Route(verb="GET", segments=("admin",), handler=self._to_overview)
+        for segments, view, section in _PLACES:
+            yield Route(verb="GET", segments=("admin", *segments), handler=self._handler(view, section))
+        for deed in errors.DEEDS:
+            yield Route(verb="GET", segments=("admin", "errors", deed), handler=self._confirm(deed))
+        yield from self._actions.routes()
+        yield from self._live.routes()
+        yield from self._files.routes()
+
+    def for_browsers(self, route: Route) -> Route:
+        """Returns a route as browsers see it: `/` and `/status` are pages, live output is the job's page."""
+        view: Handler | None = None
+        if route.verb == "GET" and route.segments == ("",):
+            view = self._handler(overview.overview, "overview")
+        elif route.verb == "GET" and route.segments == ("status",):
+            view = self._handler(overview.health, "status")
+        elif route.verb == "GET" and route.segments in {(*place, "stream") for place in OUTPUT}:
+            view = self._to_output
+        if view is None:
+            return route
+        return Route(
+            verb=route.verb,
+            segments=route.segments,
+            handler=_negotiated(view, route.handler),
+            streams=route.streams,
+            guarded=route.guarded,
+        )
+
+    def error(self, request: web.BaseRequest, error: EasyQError | Refused) -> web.Response | None:
+        """Returns an error as a page, where a browser asked for one; else None."""
+        target = target_of(request).path
+        if not wants_html(request) or not (target in {"/", "/status"} or target.startswith("/admin")):
+            return None
+        told = error.error if isinstance(error, Refused) else error
+        status = status_of(error)
+        page = Page(
+            template="error",
+            context={"title": _TITLES.get(status, "That did not work"), "error": told, "back": _back(request)},
+            live=None,
+            status=status,
+        )
+        return self._show(request, page, "")
+
+    def _handler(self, view: Callable[..., Awaitable[Page]], section: str) -> Handler:
+        async def handle(request: web.BaseRequest, variables: dict[str, str]) -> web.StreamResponse:
+            page = await view(self._sources, read_query(request), **variables)
+            return self._show(request, page, section)
+
+        return handle
+
+    def _confirm(self, deed: str) -> Handler:
+        async def handle(request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+            page = await errors.confirm(self._sources, read_query(request), deed)
+            return self._show(request, page, "errors")
+
+        return handle
+
+    def _show(self, request: web.BaseRequest, page: Page, section: str) -> web.Response:
+        query = read_query(request)
+        target = target_of(request)
+        done = DONE.get(query.get("done", ""))
+        text = self._renderer.render(
+            page.template,
+            now_ms=self._sources.clock.now_ms(),
+            section=section,
+            live=None if page.live is None else f"/admin/live?{urlencode({'every': _EVERY, **page.live})}",
+            here=f"{target.path}?{target.query}" if target.query else target.path,
+            done=done.format(count=_number(query.get("n", ""))) if done else "",
+            searched=query.get("query", "") if page.template == "search" else "",
+            **page.context,
+        )
+        return html_answer(text, status=page.status)
+
+    async def _to_overview(self, _request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+        return see_other("/")
+
+    async def _to_output(self, _request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
+        execution = await self._sources.logs.find(
+            where.get("task_id", ""), where.get("job_id", ""), where.get("execution_id", "")
+        )
+        chosen = f"?{urlencode({'execution': execution.execution_id})}" if "execution_id" in where else ""
+        return see_other(f"{path('admin', 'jobs', execution.job_id)}{chosen}#output")
+
+
+def _negotiated(page: Handler, otherwise: Handler) -> Handler:
+    async def handle(request: web.BaseRequest, variables: dict[str, str]) -> web.StreamResponse:
+        return await (page if wants_html(request) else otherwise)(request, variables)
+
+    return handle
+
+
+def _back(request: web.BaseRequest) -> str:
+    """Where a reader came from, if that is a page of ours."""
+    referer = request.headers.get("Referer", "")
+    _, found, rest = referer.partition(f"://{request.headers.get('Host', '')}/")
+    return f"/{rest}" if found and not rest.startswith("/") else "/"
+
+
+def _number(text: str) -> str:
+    return f"{int(text):,}" if text.isascii() and text.isdigit() and len(text) < 16 else "some"

@@ -1,0 +1,101 @@
+"""The error queue: what gave up, and doing something about many of them at once."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from easyq.v1 import job_pb2, job_service_pb2
+from easyq_gateway.pages.sources import Sources
+from easyq_gateway.pages.views import filters
+from easyq_gateway.pages.views.page import Page, Query
+
+_REASON = job_pb2.Failure.Reason
+_PAGE = 50
+_SAMPLE = 10
+#: What narrows the error queue: parameters of the page, which are also fields of the forms.
+FILTERS = ("taskId", "reason", "label", "createdAfter", "createdBefore")
+#: What can be done to all that match: the verb, and what it does in words.
+DEEDS = {
+    "retry": ("Retry", "run once more, as their next attempt"),
+    "discard": ("Discard", "be deleted with their executions and output; this can't be undone"),
+}
+
+
+async def errors(sources: Sources, query: Query) -> Page:
+    """`/admin/errors`."""
+    request = job_service_pb2.ListErrorsRequest(
+        task_id=query.get("taskId", ""),
+        reason=filters.states_of(query, "reason", _REASON),
+        label=filters.labels_of(query),
+        page_size=_PAGE,
+        page_token=query.get("pageToken", ""),
+    )
+    filters.set_time(request, "created_after", query, "createdAfter")
+    filters.set_time(request, "created_before", query, "createdBefore")
+    page = await sources.many.list_errors(request)
+    return Page(
+        template="errors",
+        context={
+            "jobs": page.items,
+            "next": page.next_page_token,
+            "asked": query,
+            "reasons": [name for name in _REASON.keys() if name != "UNSPECIFIED"],  # noqa: SIM118 - no mapping
+            "filtered": any(query.get(name) for name in FILTERS),
+            "narrowed": narrowed(query),
+        },
+        live=None if request.page_token else {},
+    )
+
+
+async def confirm(sources: Sources, query: Query, deed: str) -> Page:
+    """`/admin/errors/{deed}`: how many it would be, and which are the first of them."""
+    selection = selection_of(query)
+    counted = await count(sources, selection, deed)
+    request = job_service_pb2.ListErrorsRequest(
+        task_id=selection.task_id, reason=selection.reason, label=selection.label, page_size=_SAMPLE
+    )
+    for field in ("created_after", "created_before"):
+        if selection.HasField(field):
+            getattr(request, field).CopyFrom(getattr(selection, field))
+    sample = await sources.many.list_errors(request)
+    verb, words = DEEDS[deed]
+    return Page(
+        template="confirm",
+        context={
+            "deed": deed,
+            "verb": verb,
+            "words": words,
+            "matched": counted,
+            "sample": sample.items,
+            "filters": [(name, query[name]) for name in FILTERS if query.get(name)],
+            "narrowed": narrowed(query),
+        },
+        live=None,
+    )
+
+
+async def count(sources: Sources, selection: job_service_pb2.JobSelection, deed: str) -> int:
+    """Returns how many jobs match, and changes nothing."""
+    if deed == "retry":
+        wanted = job_service_pb2.RetryErrorsRequest(selection=selection, dry_run=True)
+        return (await sources.many.retry_errors(wanted)).matched
+    unwanted = job_service_pb2.DiscardErrorsRequest(selection=selection, dry_run=True)
+    return (await sources.many.discard_errors(unwanted)).matched
+
+
+def selection_of(query: Query) -> job_service_pb2.JobSelection:
+    """Returns the same filters as a selection."""
+    selection = job_service_pb2.JobSelection(
+        task_id=query.get("taskId", ""),
+        reason=filters.states_of(query, "reason", _REASON),
+        label=filters.labels_of(query),
+    )
+    filters.set_time(selection, "created_after", query, "createdAfter")
+    filters.set_time(selection, "created_before", query, "createdBefore")
+    return selection
+
+
+def narrowed(query: Query) -> str:
+    """Returns the filters as a query, with its `?`."""
+    told = [(name, query[name]) for name in FILTERS if query.get(name)]
+    return f"?{urlencode(told)}" if told else ""

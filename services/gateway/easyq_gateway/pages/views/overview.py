@@ -1,0 +1,69 @@
+"""The farm at a glance, and its health in full."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from easyq.v1 import farm_service_pb2, job_pb2, job_service_pb2
+from easyq_gateway.pages.figures import SPANS
+from easyq_gateway.pages.sources import Sources, if_there
+from easyq_gateway.pages.views.page import Page, Query
+from easyq_gateway.pages.views.plots import outcome_plot, series_of, time_plot
+
+_JOB = job_pb2.Job
+_OLDEST = 5
+_NEWEST = 8
+#: Seconds after which a page is read anew though the feed tells nothing: queues, breakers and health are not in it.
+EVERY = "5"
+
+
+async def overview(sources: Sources, query: Query) -> Page:
+    """`/`."""
+    span = SPANS.get(query.get("span", ""), SPANS["hour"])
+    now = sources.clock.now_ms()
+    oldest = job_service_pb2.ListJobsRequest(state=[_JOB.QUEUED], order=job_pb2.ListOrder.OLDEST, page_size=_OLDEST)
+    status, waiting, newest, series = await asyncio.gather(
+        sources.farm.status(farm_service_pb2.GetStatusRequest()),
+        if_there(sources.reading.list_jobs(oldest)),
+        if_there(sources.reading.list_jobs(job_service_pb2.ListJobsRequest(page_size=_NEWEST))),
+        series_of(sources, "", span, now),
+    )
+    counts = counts_of(status.jobs)
+    live = [agent for agent in status.agents if agent.state == farm_service_pb2.Agent.LIVE]
+    return Page(
+        template="overview",
+        context={
+            "status": status,
+            "span": span,
+            "spans": SPANS,
+            "series": series,
+            "outcomes": outcome_plot(series, span),
+            "times": time_plot(series, span),
+            "running": sum(agent.running for agent in status.agents),
+            "slots": sum(agent.slots for agent in live),
+            "hosts": {
+                "live": len(live),
+                "ready": sum(agent.healthy and not agent.HasField("cordoned_at") for agent in live),
+                "all": sum(agent.state != farm_service_pb2.Agent.DEAD for agent in status.agents),
+            },
+            "waiting": waiting.items if waiting else None,
+            "newest": newest.items if newest else None,
+            "counts": counts,
+            "gave_up": counts["FAILED"] + counts["TIMED_OUT"],
+        },
+        live={"every": EVERY},
+    )
+
+
+async def health(sources: Sources, _query: Query) -> Page:
+    """`/status`, for people."""
+    status = await sources.farm.status(farm_service_pb2.GetStatusRequest())
+    return Page(template="status", context={"status": status, "counts": counts_of(status.jobs)}, live={"every": EVERY})
+
+
+def counts_of(states: Iterable[job_pb2.StateCount]) -> dict[str, int]:
+    """Returns the number of jobs in each state, by its name."""
+    counts = {name: 0 for name in _JOB.State.keys() if name != "UNSPECIFIED"}  # noqa: SIM118 - no mapping
+    counts.update((_JOB.State.Name(one.state), one.count) for one in states if one.state in _JOB.State.values())
+    return counts

@@ -1,0 +1,23 @@
+"""What a page says after a form was carried out. Its address has only the word, so that no link can put text there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+DONE: Mapping[str, str] = {
+    "stopped": "Stopped.",
+    "stopping": "It is being stopped.",
+    "retried": "Its next attempt is queued.",
+    "paused": "Paused: nothing fires until it is resumed.",
+    "resumed": "Resumed.",
+    "triggered": "It runs now, within its overlap.",
+    "created": "A new job was made; this is it.",
+    "deleted": "Deleted.",
+    "cordoned": "It takes nothing new; what it runs goes on.",
+    "uncordoned": "It takes new work again.",
+    "draining": "It takes nothing new, and its agent ends once it is empty.",
+    "dead": "Declared dead; {count} of its executions are lost and run again where they may.",
+    "reset": "The breaker is closed.",
+    "many-retried": "{count} jobs are queued for their next attempt.",
+    "many-discarded": "{count} jobs were deleted.",
+}
