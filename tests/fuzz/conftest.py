@@ -36,7 +36,11 @@ class Ledger:
 def fuzzed_farm(_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SplitFarm]:
     _redis.start().flush()
     database = tmp_path_factory.mktemp("fuzz") / "easyq.db"
-    settings = {"gateway": {"status_timeout": "5", "explain_timeout": "2"}}
+    # Receivers that are made up are nobody of this machine or its network.
+    settings = {
+        "gateway": {"status_timeout": "5", "explain_timeout": "2"},
+        "scheduler": {"webhook_guard": "true", "notify_timeout": "1"},
+    }
     store = {"database": f"sqlite:///{database}"}
     with SplitFarm([], redis=_redis.url, store=store, copies=1, settings=settings) as farm:
         yield farm
