@@ -10,6 +10,7 @@ import pytest
 from easyq_store.adapters.observed import ObservedPersistence
 from easyq_store.ports import Persistence
 from easyq_store.usecases.feed import Feed
+from easyq_store.usecases.stats import Statistics
 from tests.fakes.store import FakePersistence
 
 
@@ -72,7 +73,19 @@ def watched(inner: Backend) -> Backend:
     return opened
 
 
-@pytest.fixture(params=["fake", "fake-in-steps", "sqlite", "sqlite-watched", "mongo"])
+def counted(inner: Backend) -> Backend:
+    """The same while nobody watches, and what is written is counted."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Persistence]:
+        feed = Feed(now=lambda: 0, new_boot=lambda: "boot")
+        async with inner() as persistence:
+            yield ObservedPersistence(persistence, feed, count=Statistics(lambda: 0).take)
+
+    return opened
+
+
+@pytest.fixture(params=["fake", "fake-in-steps", "fake-counted", "sqlite", "sqlite-watched", "mongo"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """The database of this test, closed."""
     match request.param:
@@ -80,6 +93,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             return fake(atomic=True)
         case "fake-in-steps":
             return fake(atomic=False)
+        case "fake-counted":
+            return counted(fake(atomic=True))
         case "sqlite":
             return sqlite(tmp_path)
         case "sqlite-watched":

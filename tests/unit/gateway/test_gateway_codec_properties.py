@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easyq.v1.job_service_pb2 import BatchCreateJobsRequest, BatchItem, CreateJobRequest
+from easyq.v1.notify_pb2 import Webhook
 from easyq.v1.spec_pb2 import Backoff, JobSpec, Misfire, Mount, OnLost, Overlap, Pull
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import InvalidArgument
@@ -131,6 +132,10 @@ def specs(draw: st.DrawFn) -> JobSpec:
     if draw(st.booleans()):
         factor = draw(st.floats(allow_nan=False, allow_infinity=False))
         spec.backoff.CopyFrom(Backoff(factor=factor))
+    if draw(st.booleans()):
+        headers = draw(st.dictionaries(SHORT, SHORT, max_size=2))
+        spec.webhooks.fails.append(Webhook(url=draw(SHORT), headers=headers, secret=draw(SHORT)))
+        spec.notify.finishes.append(draw(SHORT))
     for _ in range(draw(st.integers(0, 2))):
         spec.mounts.append(
             Mount(source=draw(SHORT), target=draw(SHORT), type=draw(st.sampled_from(Mount.Type.Kind.values())))
