@@ -223,14 +223,14 @@ async def test_it_is_unhealthy_while_the_store_is_away_and_catches_up_after(farm
     farm.store.plan(job(2, 0))
     await farm.start_store()
     await eventually(lambda: farm.store.fired == ["e2"])
-    assert await health(channel) == health_pb2.HealthCheckResponse.SERVING
 
+    async def is_health(wanted: int) -> bool:
+        return await health(channel) == wanted
+
+    # It looks after its health beside its work.
+    await eventually(lambda: is_health(health_pb2.HealthCheckResponse.SERVING))
     farm.store.failure = Unavailable("restarting")
-
-    async def unhealthy() -> bool:
-        return bool(await health(channel) == health_pb2.HealthCheckResponse.NOT_SERVING)
-
-    await eventually(unhealthy)
+    await eventually(lambda: is_health(health_pb2.HealthCheckResponse.NOT_SERVING))
 
 
 async def test_a_scheduler_that_starts_before_its_store_says_so_once_and_warns_of_nothing(farm: Neighbours) -> None:
