@@ -85,7 +85,7 @@ def counted(inner: Backend) -> Backend:
     return opened
 
 
-@pytest.fixture(params=["fake", "fake-in-steps", "fake-counted", "sqlite", "sqlite-watched", "mongo"])
+@pytest.fixture(params=["fake", "fake-in-steps", "sqlite", "sqlite-watched", "sqlite-counted", "mongo"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """The database of this test, closed."""
     match request.param:
@@ -93,12 +93,12 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             return fake(atomic=True)
         case "fake-in-steps":
             return fake(atomic=False)
-        case "fake-counted":
-            return counted(fake(atomic=True))
         case "sqlite":
             return sqlite(tmp_path)
         case "sqlite-watched":
             return watched(sqlite(tmp_path))
+        case "sqlite-counted":
+            return counted(sqlite(tmp_path))
         case "mongo":
             return mongo(request.getfixturevalue("mongo_url"))
         case other:

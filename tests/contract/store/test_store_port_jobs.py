@@ -524,6 +524,7 @@ async def test_jobs_by_label(store: Persistence) -> None:
         job("j2", labels=("team=mailing",), created_at=T0 + 1),
         job("j3", labels=("zone=team=mail",)),
         job("j4", labels=("team=mail",), created_at=T0 + 2),
+        job("j5", labels=("a.b=(x*",)),
     )
 
     async def by_label(prefix: str) -> list[str]:
@@ -531,6 +532,8 @@ async def test_jobs_by_label(store: Persistence) -> None:
 
     assert await by_label("team=mail") == ["j1", "j2", "j4"]
     assert await by_label("team=maili") == ["j2"]
+    assert await by_label("a.b=(x*") == ["j5"]
+    assert await by_label("a?b") == []
     assert await by_label("zone") == ["j1", "j3"]
     assert await by_label("mail") == []
     assert len(await store.reads.jobs_by_label("team", 2)) == 2

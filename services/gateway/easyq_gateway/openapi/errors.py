@@ -58,6 +58,7 @@ KINDS: tuple[Kind, ...] = (
             "EXECUTION_NOT_FOUND",
             "AGENT_NOT_FOUND",
             "POOL_NOT_FOUND",
+            "DELIVERY_NOT_FOUND",
         ),
     ),
     Kind(

@@ -1,6 +1,7 @@
 """Reads outside plans, on MongoDB. Each says by its shape which index of `mongo_schema` serves it."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
@@ -196,8 +197,8 @@ class MongoReads(MongoLookups):
         return await self._records(JOBS, either, sort=_NEWEST_FIRST, limit=limit)
 
     async def jobs_by_label(self, prefix: str, limit: int) -> list[Job]:
-        # Of one label: conditions on an array may else be met by several.
-        where: Document = {"labels": {"$elemMatch": beginning("labels", prefix)["labels"]}}
+        # No range: several labels together would meet its bounds (on FerretDB within `$elemMatch` too).
+        where: Document = {"labels": {"$regex": f"^{re.escape(prefix)}"}}
         return await self._records(JOBS, where, sort=[("labels", 1)], limit=limit)
 
     # -------------------------------------------------------------------------------------------- the line and time
