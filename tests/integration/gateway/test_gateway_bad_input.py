@@ -378,7 +378,7 @@ EXECUTION = "77cfabbb-1864-4073-afe7-0efe01014754"
         ("PUT", "/tasks/t/jobs/bad%20id", 400, "INVALID_FIELDS"),
         ("GET", "/nope", 404, "ROUTE_NOT_FOUND"),
         ("GET", "/tasks//jobs", 404, "ROUTE_NOT_FOUND"),
-        ("GET", "/openapi.json", 404, "ROUTE_NOT_FOUND"),
+        ("GET", "/openapi.yaml", 404, "ROUTE_NOT_FOUND"),
         ("DELETE", "/tasks", 405, "METHOD_NOT_ALLOWED"),
         ("PUT", "/tasks/t", 405, "METHOD_NOT_ALLOWED"),
         ("GET", "/batch", 405, "METHOD_NOT_ALLOWED"),
