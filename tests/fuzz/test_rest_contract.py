@@ -44,6 +44,10 @@ BEYOND_THE_SCHEMA = re.compile(
             r": must be (greater|less) than|: is too l(ong|arge)",
             # Of times.
             r": is a date or time that does not exist|: is outside of the years|: has an offset that no clock has",
+            # Of statistics.
+            r"^(from: must be before|step: (must be whole|gives more))",
+            # Of output.
+            r"^offset goes with none of",
             # Of selections and lists.
             r"\.state\[\d+\]: is no state of the error queue",
             r"^selection: needs at least one condition",

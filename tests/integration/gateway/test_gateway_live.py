@@ -549,6 +549,9 @@ async def test_since_a_time(gateway: Client, job: Any) -> None:
     for text, seconds, ago in (
         ("10m", None, 600),
         ("1h30m", None, 5400),
+        ("10m%20", None, 600),
+        ("-5", -5, None),
+        ("1.9e9", 1_900_000_000, None),
         ("1900000000", 1_900_000_000, None),
         ("2030-03-17T17:46:40Z", 1_900_000_000, None),
         ("2030-03-17T19:46:40+02:00", 1_900_000_000, None),

@@ -15,7 +15,7 @@ from easyq_gateway.usecases.following import position_message
 
 #: Which part of what is stored. Any of them makes it a part, without a length that is known before.
 PART = ("tail", "since", "timestamps")
-_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 _DATE = re.compile(r"[0-9]{4}-")
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
@@ -73,11 +73,11 @@ def _fill_tail(text: str, request: log_service_pb2.FollowLogsRequest, problems: 
 
 def _fill_since(text: str, request: log_service_pb2.FollowLogsRequest, problems: Problems) -> None:
     # A plus in a query stands for a space; in the offset of a time it was meant.
-    text = text.replace(" ", "+")
-    if _NUMBER.fullmatch(text):
-        fill_timestamp(JsonNumber(text), request.since, "since", problems)
-    elif _DATE.match(text):
-        fill_timestamp(text, request.since, "since", problems)
+    time = text.replace(" ", "+")
+    if _NUMBER.fullmatch(time):
+        fill_timestamp(JsonNumber(time), request.since, "since", problems)
+    elif _DATE.match(time):
+        fill_timestamp(time, request.since, "since", problems)
     else:
         _fill_ago(text, request, problems)
 
@@ -86,5 +86,7 @@ def _fill_ago(text: str, request: log_service_pb2.FollowLogsRequest, problems: P
     wrong = Problems()
     request.since_ago.SetInParent()
     fill_duration(text, request.since_ago, "since", wrong)
-    if wrong:
+    if any(problem.message == "is too long" for problem in wrong):
+        problems.add("since", "is too long")
+    elif wrong:
         problems.add("since", "must be a duration back from now like 10m, unix seconds, or a time in RFC 3339")
