@@ -207,7 +207,7 @@ class ScriptedAgent:
             self.running[item.execution_id] = item.epoch
             self.started.append((item.execution_id, item.epoch))
             self.on_start(item.execution_id)
-        self.most_running = max(self.most_running, len(self.running))
+        self.most_running = max(self.most_running, len(self.running) - self._said_ended())
         if self._at_once:
             await self.finish(*(item.execution_id for item in new))
 
@@ -231,6 +231,10 @@ class ScriptedAgent:
         if again:
             await asyncio.sleep(0.05)
             await self._report(again)
+
+    def _said_ended(self) -> int:
+        """How many gave their place back: new work may come before the answer to the report of their end."""
+        return sum(report.WhichOneof("word") == "finish" for report in self._unanswered.values())
 
     async def _resend(self) -> None:
         if self._unanswered:
