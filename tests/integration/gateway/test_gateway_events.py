@@ -18,6 +18,7 @@ from easyq.v1.job_pb2 import Execution, Failure, Job
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq_gateway.rest import events as sse
 from easyq_gateway.rest import pace
+from easyq_gateway.usecases import awaiting
 from tests.integration.gateway.conftest import Client, Starter
 from tests.support.sse import Parser, Told
 from tests.support.waiting import eventually
@@ -353,6 +354,19 @@ async def test_wait_answers_when_its_time_is_over(gateway: Client) -> None:
     job = await gateway.enqueue()
     assert (await gateway.get(f"/jobs/{job['jobId']}?wait=0.05"))["state"] == "QUEUED"
     assert (await gateway.get(f"/jobs/{job['jobId']}?wait=0"))["state"] == "QUEUED"
+
+
+async def test_a_store_that_is_away_keeps_nobody_from_waiting(
+    start_gateway: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(awaiting, "_LOOK", 0.05)
+    gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock", store_patience=0.2)
+    job = await gateway.enqueue()
+    waiting = asyncio.create_task(gateway.get(f"/jobs/{job['jobId']}?wait=60s"))
+    await eventually(lambda: gateway.store.calls.count("GetJob") > 2)
+    assert not waiting.done()
+    await gateway.store.move(job["executionId"], Execution.SUCCEEDED)
+    assert (await waiting)["state"] == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("wait", ["301", "-1", "soon", "5m1s"])

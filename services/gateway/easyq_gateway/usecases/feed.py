@@ -87,7 +87,7 @@ class Feed:
         reached in time).
         """
         if self.closed:
-            raise _stopping()
+            raise stopping()
         watcher = Watcher(self, task_id=task_id, job_id=job_id, kinds=frozenset(kinds), most=self._most_behind)
         self._hold()
         try:
@@ -200,7 +200,8 @@ def _keys(event: Event) -> tuple[tuple[str, str], ...]:
     return ("", ""), ("task", event.task_id), ("job", event.job_id)
 
 
-def _stopping() -> Unavailable:
+def stopping() -> Unavailable:
+    """What those who watch, or wait, are told at the end of a gateway."""
     return Unavailable("the gateway is being stopped; come again in a moment", retry_after=1.0)
 
 
@@ -247,7 +248,7 @@ class Watcher:
         """What came, in order; waits for it. A RESET comes alone. Raises `Unavailable` when the gateway is stopped."""
         while True:
             if self._feed.closed:
-                raise _stopping()
+                raise stopping()
             self.news.clear()
             if self._lost:
                 self._lost = False
