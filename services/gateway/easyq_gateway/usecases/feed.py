@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from easyq.v1.event_service_pb2 import Event, EventKind
@@ -167,10 +167,23 @@ class Feed:
         if any(not self._floors[boot] <= seq <= self._heads[boot] for boot, seq in seen.items()):
             watcher.lose()
             return
-        for entry in self._ring:
-            # What another boot has left in the ring is covered by the RESET that came with its end.
-            if entry.seq > seen.get(entry.boot, entry.seq) and watcher.key in _keys(entry.event):
+        for entry in self._behind(seen):
+            if watcher.key in _keys(entry.event):
                 watcher.offer(entry)
+
+    def _behind(self, seen: Mapping[str, int]) -> Sequence[Entry]:
+        """What came after a position. Looks at no more of the ring than that: many may come again at once."""
+        found: list[Entry] = []
+        missing = {boot for boot, seq in seen.items() if seq < self._heads[boot]}
+        for entry in reversed(self._ring):
+            if not missing:
+                break
+            # What another boot has left in the ring is covered by the RESET that came with its end.
+            if entry.seq > seen.get(entry.boot, entry.seq):
+                found.append(entry)
+            else:
+                missing.discard(entry.boot)
+        return found[::-1]
 
     def _all(self) -> Iterable[Watcher]:
         return [watcher for here in self._watchers.values() for watcher in here]
