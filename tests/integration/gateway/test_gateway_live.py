@@ -477,9 +477,9 @@ async def test_requests_that_are_wrong(gateway: Client, request_: api.FollowLogs
 # -------------------------------------------------------------------------------------------------------- slow readers
 
 
-@pytest.mark.parametrize("form", ["text", "sse"])
+@pytest.mark.parametrize("path", ["stream?format=text", "stream?format=sse"])
 async def test_a_reader_that_does_not_take_the_end_is_let_go(
-    gateway: Client, job: Any, monkeypatch: pytest.MonkeyPatch, form: str
+    gateway: Client, job: Any, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     await end(gateway, job)
     monkeypatch.setattr(pace, "STALLED", 0.1)
@@ -490,7 +490,7 @@ async def test_a_reader_that_does_not_take_the_end_is_let_go(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(web.StreamResponse, "write_eof", waits)
-    response = await gateway.session.get(f"{gateway.url}{job['jobUrl']}/stream?format={form}")
+    response = await gateway.session.get(f"{gateway.url}{job['jobUrl']}/{path}")
     server = gateway.app._rest._server
     assert server is not None
     await eventually(lambda: gateway.app._rest._streams._inside == 0 and not server.connections)
