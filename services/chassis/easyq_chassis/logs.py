@@ -31,11 +31,10 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     colours = console and "NO_COLOR" not in os.environ and sys.stderr.isatty()
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
-        if console
-        else structlog.processors.JSONRenderer()
-    )
+    # No traceback shows the values of variables.
+    plain = structlog.dev.plain_traceback
+    to_console = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)
+    renderer: Any = to_console if console else structlog.processors.JSONRenderer()
     # Tracebacks are text before secrets are hidden: errors of drivers name the URL they were given.
     tail: list[Any] = [structlog.processors.format_exc_info, _hide_secrets, renderer]
     structlog.configure(
