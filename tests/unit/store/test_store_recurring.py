@@ -327,6 +327,19 @@ async def test_what_waited_and_those_after_a_misfire_are_no_one_range(world: Wor
     assert waits(world) == 480
 
 
+async def test_what_waited_and_those_of_newer_times_are_no_one_range(world: World) -> None:
+    """The minute between them was never decided on."""
+    await recurring(world, Overlap.REPLACE)
+    await world.fire(60)
+    await world.run(of(60))
+    await world.fire(120)
+    world.machine.pass_(200)
+    await world.put(cron="* * * * *", time_zone="Asia/Tokyo", overlap=Overlap.REPLACE)
+    await world.fire(240, 300)
+    assert skips(world) == [(120, 120, 1, "REPLACED"), (240, 240, 1, "REPLACED")]
+    assert waits(world) == 300
+
+
 async def test_of_many_fires_at_once_the_last_takes_the_place(world: World) -> None:
     await recurring(world, Overlap.REPLACE)
     await world.fire(60, 120, 180)

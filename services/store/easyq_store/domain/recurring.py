@@ -123,7 +123,7 @@ def decide(job: Job, decision: FireDecision, policy: Policy, *, busy: bool, now:
     sorting = _Sorting(job_id=job.job_id, policy=policy, runs=schedule.runs, waiting=schedule.waiting, now=now)
     for fire in decision.fires:
         sorting.take(fire, busy=busy)
-    skips = (*decision.skips, *_merged(sorting.skips, apart=decision.skips))
+    skips = (*decision.skips, *_merged(sorting.skips, apart=decision.skips, anchor=schedule.anchor))
     next_at = sorting.next_look(decision)
     decided = replace(
         job,
@@ -308,15 +308,17 @@ def _replaced(waiting: WaitingFire | None, now: int) -> list[Skip]:
     return [_skip(waiting.nominal, SkipReason.REPLACED, now)]
 
 
-def _merged(skips: Sequence[Skip], *, apart: Sequence[Skip]) -> list[Skip]:
+def _merged(skips: Sequence[Skip], *, apart: Sequence[Skip], anchor: int) -> list[Skip]:
     """Neighbours with one reason as one. Those with one of `apart` between them are none: a fire that had waited is
-    older than what was missed meanwhile."""
+    older than what was missed meanwhile. Nor are those on both sides of `anchor`: times that other times took the place
+    of were never decided on."""
     merged: list[Skip] = []
     for skip in skips:
         last = merged[-1] if merged else None
         if (
             last is not None
             and last.reason is skip.reason
+            and not last.last < anchor < skip.first
             and not any(last.last < other.first < skip.first for other in apart)
         ):
             merged[-1] = replace(last, last=skip.last, count=last.count + skip.count)
