@@ -158,8 +158,8 @@ class Reader:
         return text.replace(".venv/bin/easyq", "easyq")
 
     def _back(self, text: str) -> str:
-        # What curl says where `head` has read enough.
-        text = re.sub(r"^curl: \(23\).*\n", "", text, flags=re.MULTILINE)
+        # What curl says of a refusal here, and anywhere where `head` has read enough.
+        text = re.sub(r"^curl: \(2[23]\).*\n", "", text, flags=re.MULTILINE)
         return text.replace(f":{self.farm.rest_port}", ":10000").replace(f":{self.farm.grpc_port}", ":10001")
 
     # Files -----------------------------------------------------------------------------------------------------

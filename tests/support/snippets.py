@@ -107,14 +107,14 @@ class Command:
     @property
     def only_reads(self) -> bool:
         """Whether it may be asked again until it says what is shown, as a reader would who was too quick."""
-        return bool(_READS.match(self.text)) and not _CURL_WRITES.search(self.text)
+        return bool(_READS.match(self.text)) and not _WRITES.search(self.text)
 
 
 _READS = re.compile(
     r"^(?:curl|easyq (?:get|ps|jobs|logs|explain|tasks|queues|hosts|search|schedule|wait|stats|deliveries|errors)\b"
     r"(?! (?:retry|discard|cordon|uncordon|drain|declare-dead))|grpcurl\b.*(?:Get|List|Read)\w*$)"
 )
-_CURL_WRITES = re.compile(r"\s(?:-X|-d|--data|--json|-F|-T)|grpcurl.*(?:Create|Stop)")
+_WRITES = re.compile(r"^curl.*\s(?:-X|-d|--data|--json|-F|-T)", re.DOTALL)
 
 
 def commands(block: str) -> Iterator[Command]:
@@ -170,11 +170,11 @@ class Names:
         """Whether `came` is what a page shows; ids that are met here for the first time are remembered.
 
         Ids and times are any of their kind, an id the same one wherever it stands. `…` is any text in a line, alone in
-        a line any lines. Space at ends and its amount between columns don't count; in JSON, none does.
+        a line any lines. Space at ends and its amount between columns don't count, nor do empty lines; in JSON, no space does.
         """
         groups: dict[str, str] = {}
         made = re.compile(self._pattern(shown.strip(), groups), re.DOTALL)
-        found = made.fullmatch("".join(f"{line.rstrip()}\n" for line in came.strip().splitlines()))
+        found = made.fullmatch("".join(f"{line.rstrip()}\n" for line in came.splitlines() if line.strip()))
         if found is None:
             return False
         self.real |= {word: found[group] for word, group in groups.items()}
@@ -184,7 +184,7 @@ class Names:
         if shown.startswith(("{", "[")):
             return self._words(shown, groups, rest=r".*", space=r"\s*") + r"\n"
         parts = []
-        for line in shown.splitlines():
+        for line in filter(str.strip, shown.splitlines()):
             if line.strip() == "…":
                 parts.append(r"(?:[^\n]*\n)*?")
             else:

@@ -105,6 +105,8 @@ def test_what_may_be_asked_again(text: str, reads: bool) -> None:
         ("a\n…\nc", "a\nb\nb\nc", True),
         ("a\n…\nc", "a\nc", True),
         ("a\n…", "a\nb", True),
+        ("a\n\nb", "a\nb", True),
+        ("a\nb", "a\n\nb\n", True),
         ("A  B\n1  2", "A      B\n1      2   ", True),
         ("at 2026-11-26T04:05:06Z", "at 2027-01-02T03:04:05.678Z", True),
         ("at 2026-11-26T04:05:06Z", "at once", False),
