@@ -189,7 +189,8 @@ def _message(message: Descriptor) -> str:
 def _enum(enum: EnumDescriptor) -> str:
     if enum is error_reason_pb2.ErrorReason.DESCRIPTOR.enum_types_by_name["Code"]:
         return ""
-    told = _words(enum.full_name) or _words(enum.containing_type.full_name)
+    holder: Any = enum.containing_type
+    told = _words(enum.full_name) or _words(holder.full_name)
     rows = [(f"`{value.name}`", _words(f"{enum.full_name}.{value.name}")) for value in enum.values if value.number]
     return f"## {_name(enum)}\n\n{told}\n\n" + table(("value", "meaning"), rows)
 
@@ -263,7 +264,7 @@ def _said(words: Mapping[str, Any], unit: str) -> Iterator[str]:
         yield f"a {str(words['format']).upper()}"
 
 
-def _number(value: float) -> str:
+def _number(value: Any) -> str:
     return f"{value:,g}" if isinstance(value, float) else f"{value:,}"
 
 
