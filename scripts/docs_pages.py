@@ -14,7 +14,7 @@ from pathlib import Path
 TEMPLATES = Path(__file__).parent / "reference"
 PAGES = TEMPLATES.parent.parent / "docs" / "reference"
 
-_CODE = re.compile(r"(`[^`]*`)")
+_CODE = re.compile(r"(``.*?``|`[^`]*`)")
 
 
 def text(words: str) -> str:
@@ -26,9 +26,28 @@ def _escaped(words: str) -> str:
     return re.sub(r"([*\[\]])", r"\\\1", words).replace("<", "&lt;")
 
 
+def code(words: str) -> str:
+    """Returns words as code, whatever backquotes are in them."""
+    return f"`` {words} ``" if "`" in words else f"`{words}`"
+
+
 def cell(words: str) -> str:
-    """Returns words, Markdown already, as a cell of a table: one line, no bare pipe."""
-    return "<br>".join(" ".join(part.split()) for part in words.split("\n\n")).replace("|", "\\|")
+    """Returns words, Markdown already, as a cell of a table: one line, no bare pipe.
+
+    Readers of Markdown differ over pipes in code, but agree over HTML.
+    """
+    line = "<br>".join(" ".join(part.split()) for part in words.split("\n\n"))
+    return "".join(
+        _piped_code(part) if part.startswith("`") else part.replace("|", "\\|") for part in _CODE.split(line)
+    )
+
+
+def _piped_code(part: str) -> str:
+    if "|" not in part:
+        return part
+    inner = part.removeprefix("`` ").removesuffix(" ``") if part.startswith("``") else part[1:-1]
+    entities = re.sub("[^A-Za-z0-9 ]", lambda sign: f"&#{ord(sign[0])};", inner)
+    return f"<code>{entities}</code>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import docs_pages
-from docs_pages import TEMPLATES, filled, table, text
+from docs_pages import TEMPLATES, code, filled, table, text
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 
 from easyq.v1 import (
@@ -259,7 +259,7 @@ def _said(words: Mapping[str, Any], unit: str) -> Iterator[str]:
     if words.get("maxProperties") is not None:
         yield f"at most {_number(words['maxProperties'])}"
     if words.get("pattern") is not None:
-        yield f"matches `{words['pattern']}`"
+        yield f"matches {code(words['pattern'])}"
     if words.get("format") is not None:
         yield f"a {str(words['format']).upper()}"
 
