@@ -1,4 +1,4 @@
-"""The commands of docs/operations/backup.md, as they stand: a backup under load, and its restore, lose nothing but the tail."""
+"""The commands of docs/operations/backup.md: a backup under load, and its restore, lose nothing but the tail."""
 
 import os
 import re
@@ -89,6 +89,7 @@ def test_a_backup_under_load_loses_nothing_but_the_tail(new_farm: FarmMaker, hos
         begun = time.monotonic()
         run(commands("Back up"), farm, host)
         ended = time.monotonic()
+        assert (farm.folder / "home" / "easyq-backup.db").stat().st_mode & 0o077 == 0
         load.wait_for(30)
     lost = rest.enqueue(TASK, shell("sleep 300"))["jobId"]
     wait_until(lambda: rest.job(lost)["state"] == "RUNNING", 30)
