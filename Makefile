@@ -70,10 +70,17 @@ lint-protos: setup
 .PHONY: lint-docs
 lint-docs: setup
 	@$(BIN)/python scripts/gen_settings_docs.py --check
+	@$(BIN)/python scripts/gen_api_docs.py --check
+	@$(BIN)/python scripts/gen_cli_docs.py --check
 
 .PHONY: docs-settings
 docs-settings: setup ## write the table of settings from the services' config.py
 	@$(BIN)/python scripts/gen_settings_docs.py
+
+.PHONY: docs-reference
+docs-reference: setup ## write docs/reference from the protos and from the command line
+	@$(BIN)/python scripts/gen_api_docs.py
+	@$(BIN)/python scripts/gen_cli_docs.py
 
 # The theme tells at each start that mkdocs 2 will be another program; the lock holds mkdocs 1.
 .PHONY: docs
