@@ -120,6 +120,10 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         self.breaks: deque[int] = deque()
         #: Whether streams begin at the offsets that are asked for, or at 0 each time.
         self.honours_offsets = True
+        #: Whether GetJob waits as it is asked to.
+        self.honours_wait = True
+        #: Requests of GetJob.
+        self.looks: list[api.GetJobRequest] = []
         self.chunk = 7
         self.log_requests: list[FollowLogsRequest] = []
         self.agents: list[farm.Agent] = []
@@ -191,9 +195,17 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         )
 
     def GetJob(self, request: api.GetJobRequest, context: Any) -> Job:
+        self.looks.append(request)
         self._fail(context)
         with self.changed:
-            return self._find(request.job_id, context).snapshot()
+            job = self._find(request.job_id, context)
+            if self.honours_wait:
+                self.changed.wait_for(
+                    lambda: job.ended or self._stopping.is_set(), request.wait.ToMilliseconds() / 1000
+                )
+            if self._stopping.is_set():
+                abort(context, grpc.StatusCode.UNAVAILABLE, "the server stops")
+            return job.snapshot()
 
     def StopJob(self, request: api.StopJobRequest, context: Any) -> api.StopJobResponse:
         self._fail(context)
