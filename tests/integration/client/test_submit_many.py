@@ -161,38 +161,46 @@ class Forgetful(FakeFarm):
             yield api.SubmitJobsResponse(result=result)
 
 
-# Submits COUNT jobs of 50 kB each, and prints by how many MB the process was ever larger than after the first 200.
+# Submits COUNT jobs of 50 kB each. After 200 answers it takes no further one until the input is not read any more;
+# prints by how many MB the process was ever larger after that than before.
 _MUCH = """
-import asyncio, resource, sys
+import asyncio, resource, sys, time
 import easyq
 
 address, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-seen = 0
+read = seen = 0
 
 def size():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 def jobs():
-    for number in range(count):
-        yield easyq.job_spec("i", envs={"N": str(number) * (50_000 // len(str(number)))})
-
-def take():
-    global seen, begun
-    seen += 1
-    if seen == 200:
-        begun = size()
+    global read
+    for read in range(1, count + 1):
+        yield easyq.job_spec("i", envs={"N": str(read) * (50_000 // len(str(read)))})
 
 async def by_asyncio():
+    global seen, begun
     async with easyq.AsyncClient(address) as client:
         async for _ in client.submit_many(jobs(), under_way=50):
-            take()
+            seen += 1
+            if seen == 200:
+                begun, before = size(), 0
+                while before != read:
+                    before = read
+                    await asyncio.sleep(0.2)
 
-if kind == "async":
-    asyncio.run(by_asyncio())
-else:
+def sync():
+    global seen, begun
     with easyq.Client(address) as client:
         for _ in client.submit_many(jobs(), under_way=50):
-            take()
+            seen += 1
+            if seen == 200:
+                begun, before = size(), 0
+                while before != read:
+                    before = read
+                    time.sleep(0.2)
+
+asyncio.run(by_asyncio()) if kind == "async" else sync()
 assert seen == count
 print(size() - begun)
 """
