@@ -145,5 +145,5 @@ coverage: setup ## show what the last `make test` covered
 .PHONY: clean
 clean: ## remove what the other targets made, .venv too
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov \
-	    build dist clients/python/dist protos/third_party/google
+	    build dist clients/python/dist examples/go/gen examples/go/run examples/node/node_modules
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
