@@ -53,7 +53,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             continue  # mkdocs then tells the link as one that leads nowhere
         text = (root / path).read_text(encoding="utf-8")
         language = _LANGUAGES.get(Path(path).suffix, "text")
-        content = f"# {path}\n\n`````{language}\n{text.rstrip()}\n`````\n"
+        # Whoever searches wants the pages that explain.
+        content = f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n\n`````{language}\n{text.rstrip()}\n`````\n"
         files.append(File.generated(config, source_page(path), content=content))
     return files
 

@@ -68,6 +68,25 @@ class DocsFarm(UpFarm):
         os.kill(self.pid, signal.SIGHUP)
         wait_until(lambda: self._loaded() >= loaded + len(RULED), 20, message="rules are read")
 
+    def mend(self) -> None:
+        """Has back the agents that a page has drained."""
+        if all(agent["state"] == "LIVE" for agent in self.rest.get("/agents")["items"]):
+            return
+        for agent in self.rest.get("/agents")["items"]:
+            self.rest.call("DELETE", f"/agents/{agent['agentId']}/drain")
+
+        def back() -> bool:
+            # Again, since the agent may not have ended yet; one that runs is left as it is.
+            os.kill(self.pid, signal.SIGHUP)
+            return all(agent["state"] == "LIVE" for agent in self.rest.get("/agents")["items"])
+
+        wait_until(back, 20, interval=0.5, message="drained agents are back")
+
+    def wipe(self) -> None:
+        """Removes all tasks with their jobs, so that each page finds the system as a new one."""
+        for task in self.rest.get("/tasks?pageSize=1000")["items"]:
+            self.rest.call("DELETE", f"/tasks/{task['taskId']}?force=true")
+
     def _loaded(self) -> int:
         return self.log_path.read_text(encoding="utf-8").count('"event": "rules_loaded"')
 
@@ -229,6 +248,7 @@ def environment(farm: UpFarm, folder: Path) -> dict[str, str]:
 PAGES = {page: found for page in pages() if (found := blocks(page, (ROOT / page).read_text(encoding="utf-8")))}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, docs_farm: DocsFarm) -> None:
     todo = PAGES[page]
@@ -247,4 +267,6 @@ def test_page(page: str, docs_farm: DocsFarm) -> None:
         print(page, reader.counts)
     finally:
         docs_farm.add("")
+        docs_farm.wipe()
+        docs_farm.mend()
         process.remove_folder(folder)

@@ -111,10 +111,11 @@ class Command:
 
 
 _READS = re.compile(
-    r"^(?:curl|easyq (?:get|ps|jobs|logs|explain|tasks|queues|hosts|search|schedule|wait|stats|deliveries|errors)\b"
-    r"(?! (?:retry|discard|cordon|uncordon|drain|declare-dead))|grpcurl\b.*(?:Get|List|Read)\w*$)"
+    r"^(?:timeout \d+ )?(?:curl"
+    r"|easyq (?:get|ps|jobs|logs|explain|tasks|queues|hosts|search|schedule|wait|stats|deliveries|errors)\b"
+    r"(?! (?:retry|discard|cordon|uncordon|drain|declare-dead))|grpcurl\b.*/(?:Get|List|Read|Watch|Follow)\w*$)"
 )
-_WRITES = re.compile(r"^curl.*\s(?:-X|-d|--data|--json|-F|-T)", re.DOTALL)
+_WRITES = re.compile(r"^(?:timeout \d+ )?curl.*\s(?:-X|-d|--data|--json|-F|-T)", re.DOTALL)
 
 
 def commands(block: str) -> Iterator[Command]:
@@ -170,11 +171,12 @@ class Names:
         """Whether `came` is what a page shows; ids that are met here for the first time are remembered.
 
         Ids and times are any of their kind, an id the same one wherever it stands. `…` is any text in a line, alone in
-        a line any lines. Space at ends and its amount between columns don't count, nor do empty lines; in JSON, no space does.
+        a line any lines. Space at both ends and its amount between columns don't count, nor do
+        empty lines; in JSON, no space does.
         """
         groups: dict[str, str] = {}
         made = re.compile(self._pattern(shown.strip(), groups), re.DOTALL)
-        found = made.fullmatch("".join(f"{line.rstrip()}\n" for line in came.splitlines() if line.strip()))
+        found = made.fullmatch("".join(f"{line.strip()}\n" for line in came.splitlines() if line.strip()))
         if found is None:
             return False
         self.real |= {word: found[group] for word, group in groups.items()}
@@ -188,7 +190,7 @@ class Names:
             if line.strip() == "…":
                 parts.append(r"(?:[^\n]*\n)*?")
             else:
-                parts.append(self._words(line.rstrip(), groups, rest=r"[^\n]*", space=" +") + r"\n")
+                parts.append(self._words(line.strip(), groups, rest=r"[^\n]*", space=r"[ \t]+") + r"\n")
         return "".join(parts)
 
     def _words(self, text: str, groups: dict[str, str], *, rest: str, space: str) -> str:
