@@ -173,6 +173,9 @@ def test_what_is_too_old_is_given_up() -> None:
         "::ffff:10.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
+        # Site-local: given up by RFC 3879, and routed still where somebody uses it.
+        "fec0::1",
+        "192.0.0.8",
         "nonsense",
     ],
 )
