@@ -21,7 +21,10 @@ log = logging.getLogger("mkdocs.hooks.easyq")
 
 _LINK = re.compile(r"(?<=\]\()(?P<path>(?:\.\./)+[^)\s#]+)(?:#[^)\s]*)?(?=\))")
 _LANGUAGES = {".lua": "lua", ".md": "markdown", ".proto": "protobuf", ".py": "python", ".toml": "toml", ".yml": "yaml"}
-_LOADS = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*?\s(?:src|href)=["']?(?:https?:)?//[^\s"'>]+""")
+# A link that names a page (`canonical`, `next`) loads nothing.
+_LOADS = re.compile(
+    r"""<(?!link rel="(?:canonical|prev|next)")(?:script|link|img|iframe|source)\b[^>]*?\s(?:src|href)=["']?(?:https?:)?//[^\s"'>]+"""
+)
 
 
 def outside(page: str, link: str) -> str | None:

@@ -58,6 +58,7 @@ def test_a_file_that_a_page_links_to_becomes_a_page(site: MkDocsConfig, caplog: 
         ('<script src="https://cdn.example/x.js"></script>', True),
         ('<link rel="stylesheet" href="//fonts.example/x.css">', True),
         ('<img alt="" src=http://example.org/x.png>', True),
+        ('<link rel="canonical" href="https://example.org/a.html">', False),
         ('<a href="https://example.org/">a link is followed, not loaded</a>', False),
         ('<script src="assets/x.js"></script><img src="data:image/png;base64,AA==">', False),
     ],
