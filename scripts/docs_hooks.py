@@ -23,7 +23,8 @@ _LINK = re.compile(r"(?<=\]\()(?P<path>(?:\.\./)+[^)\s#]+)(?:#[^)\s]*)?(?=\))")
 _LANGUAGES = {".lua": "lua", ".md": "markdown", ".proto": "protobuf", ".py": "python", ".toml": "toml", ".yml": "yaml"}
 # A link that names a page (`canonical`, `next`) loads nothing.
 _LOADS = re.compile(
-    r"""<(?!link rel="(?:canonical|prev|next)")(?:script|link|img|iframe|source)\b[^>]*?\s(?:src|href)=["']?(?:https?:)?//[^\s"'>]+"""
+    r"""<(?!link rel="(?:canonical|prev|next)")(?:script|link|img|iframe|source)\b"""
+    r"""[^>]*?\s(?:src|href)=["']?(?:https?:)?//[^\s"'>]+"""
 )
 
 
