@@ -232,7 +232,11 @@ def _limits(field: FieldDescriptor) -> Iterator[str]:
     rules = rules_of(field)
     if is_required(field):
         yield "Required"
-    yield from _said(keywords(rules), "")
+    if rules.string.HasField("max_len"):
+        # The schema's word for both: characters, and bytes.
+        yield f"at most {_number(rules.string.max_len)} characters"
+    else:
+        yield from _said(keywords(rules), "")
     yield from _said(second_bounds(rules), " s")
     kind = rules.WhichOneof("type")
     if kind == "repeated":
