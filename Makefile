@@ -34,7 +34,7 @@ up: setup ## the whole system on this machine (ARGS= for `easyq up`)
 
 .PHONY: lock
 lock: setup ## write requirements.lock anew from the pyproject files (ARGS=--upgrade for newer versions)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-package easyq-client \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --no-emit-package easyq-client \
 	    --no-header --no-annotate $(ARGS) --output-file requirements.lock pyproject.toml clients/python/pyproject.toml
 	@sed -i -e '/^#/d' -e '/^$$/d' requirements.lock
 	@scripts/setup.sh
@@ -50,7 +50,7 @@ proto-check: setup ## fail where the committed stubs are not what protos/ gives
 
 # ------------------------------------------------------------------------------------------------------------ checks
 .PHONY: lint
-lint: lint-python lint-imports lint-protos lint-docs ## ruff, mypy, import-linter, buf, stale stubs and tables
+lint: lint-python lint-imports lint-protos lint-docs docs ## ruff, mypy, import-linter, buf, stale stubs and tables, docs
 
 .PHONY: lint-python
 lint-python: setup
@@ -70,10 +70,26 @@ lint-protos: setup
 .PHONY: lint-docs
 lint-docs: setup
 	@$(BIN)/python scripts/gen_settings_docs.py --check
+	@$(BIN)/python scripts/gen_api_docs.py --check
+	@$(BIN)/python scripts/gen_cli_docs.py --check
 
 .PHONY: docs-settings
 docs-settings: setup ## write the table of settings from the services' config.py
 	@$(BIN)/python scripts/gen_settings_docs.py
+
+.PHONY: docs-reference
+docs-reference: setup ## write docs/reference from the protos and from the command line
+	@$(BIN)/python scripts/gen_api_docs.py
+	@$(BIN)/python scripts/gen_cli_docs.py
+
+# The theme tells at each start that mkdocs 2 will be another program; the lock holds mkdocs 1.
+.PHONY: docs
+docs: setup ## the documentation as a site in build/docs; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
+.PHONY: docs-serve
+docs-serve: setup ## the same at http://127.0.0.1:8000, anew at each change (ARGS=--dev-addr=HOST:PORT)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --livereload $(ARGS)
 
 .PHONY: format
 format: setup ## let ruff put the code in order
@@ -129,5 +145,5 @@ coverage: setup ## show what the last `make test` covered
 .PHONY: clean
 clean: ## remove what the other targets made, .venv too
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov \
-	    build dist clients/python/dist protos/third_party/google
+	    build dist clients/python/dist examples/go/gen examples/go/run examples/node/node_modules
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

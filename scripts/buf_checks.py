@@ -6,32 +6,17 @@ import io
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUF = Path(sys.executable).with_name("buf")
-GOOGLE = (
-    "google/api/annotations.proto",
-    "google/api/field_behavior.proto",
-    "google/api/http.proto",
-    "google/api/httpbody.proto",
-)
+THIRD_PARTY = ROOT / "protos/third_party"
 
 
 def buf(*arguments: str | Path) -> bool:
     return subprocess.run([BUF, *arguments], cwd=ROOT, check=False).returncode == 0
-
-
-def add_google(third_party: Path) -> None:
-    """Copies Google's public protos out of the installed wheel, since buf has to do without its registry."""
-    wheel = Path(sysconfig.get_path("purelib"))
-    for name in GOOGLE:
-        target = third_party / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(wheel / name, target)
 
 
 def last_tag() -> str | None:
@@ -51,7 +36,8 @@ def unpack(tag: str, folder: Path) -> bool:
         return False
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
-    add_google(folder / "protos/third_party")
+    # Older tags have not brought Google's protos with them.
+    shutil.copytree(THIRD_PARTY / "google", folder / "protos/third_party/google", dirs_exist_ok=True)
     return True
 
 
@@ -69,7 +55,6 @@ def unbroken() -> bool:
 
 
 def main() -> int:
-    add_google(ROOT / "protos/third_party")
     linted = buf("lint")
     kept = unbroken()
     print(f"buf: {'ok' if linted and kept else 'failed'}")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees to the real servers that the tests start: Docker Engine, Redis, a registry, busybox, FerretDB, Chromium, and to the tools
-# grpcurl and compose_spec. As root on a Debian-like system, or with INSTALL=1, installs what is missing; with Go,
+# Sees to the real servers that the tests start: Docker Engine, Redis, a registry, busybox, FerretDB, Chromium, to the tools
+# grpcurl and compose_spec, and to what the examples in Go and Node need. As root on a Debian-like system, or with INSTALL=1, installs what is missing; with Go,
 # builds what Debian has not, into the user's cache. What is missing then is said, with how to get it and what is skipped for that; with CI=true
 # it is an error.
 set -eu
@@ -26,6 +26,8 @@ wanted() {
     have ip || echo iproute2
     have curl || echo curl
     have chromium || echo chromium
+    have node || echo nodejs
+    have npm || echo npm
     fc-list 2>/dev/null | grep -q DejaVu || echo fonts-dejavu-core
 }
 
@@ -108,6 +110,31 @@ build_programs() {
     build compose_spec "$COMPOSE_SPEC"
 }
 
+# ------------------------------------------------------------------------------------------------- modules of the examples
+# Into the caches of Go and npm, so that the tests that build the examples find them there.
+fetch_go() { cd examples/go && go mod download; }
+fetch_node() (
+    cp examples/node/package.json examples/node/package-lock.json examples/node/.npmrc "$1" &&
+        cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier
+)
+
+# fetch LANGUAGE PROGRAM LOCK: where that was not done for this lock file.
+fetch() {
+    have "$2" || return 0
+    mkdir -p "$CACHE"
+    stamp=$CACHE/.examples-$1-$(cksum <"$3" | cut -d " " -f 1)
+    [ -e "$stamp" ] && return 0
+    scratch=$(mktemp -d)
+    if ("fetch_$1" "$scratch") >"$scratch.log" 2>&1; then
+        rm -f "$CACHE/.examples-$1-"*
+        : >"$stamp"
+    else
+        say "fetching the modules of examples/$1 failed; their test tries again:"
+        tail -n 5 "$scratch.log" >&2
+    fi
+    rm -rf "$scratch" "$scratch.log"
+}
+
 # ------------------------------------------------------------------------------------------------- what is missing
 lacking=0
 lack() { # WHAT, HOW, SKIPPED
@@ -128,6 +155,8 @@ report() {
     have ip || lack ip "apt-get install iproute2" "tests that cut a network"
     have curl || lack curl "apt-get install curl" "tests that run the README's lines"
     have chromium || lack chromium "apt-get install chromium" "tests of the pages in a browser"
+    have go || lack Go "https://go.dev/dl, 1.25 or later" "the test of examples/go"
+    { have node && have npm; } || lack "Node.js with npm" "apt-get install nodejs npm" "the test of examples/node"
     [ -x "$CACHE/bin/ferretdb" ] || have ferretdb ||
         lack FerretDB "install Go 1.24 or later, then: make servers" "the store on MongoDB's protocol"
     [ -x "$CACHE/bin/grpcurl" ] || have grpcurl ||
@@ -139,6 +168,8 @@ report() {
 
 install_packages
 build_programs
+fetch go go examples/go/go.sum
+fetch node npm examples/node/package-lock.json
 report
 if [ "$lacking" = 1 ] && [ "${CI:-}" = true ]; then
     say "CI runs with everything"

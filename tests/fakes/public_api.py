@@ -120,6 +120,10 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         self.breaks: deque[int] = deque()
         #: Whether streams begin at the offsets that are asked for, or at 0 each time.
         self.honours_offsets = True
+        #: Whether GetJob waits as it is asked to.
+        self.honours_wait = True
+        #: Requests of GetJob.
+        self.looks: list[api.GetJobRequest] = []
         self.chunk = 7
         self.log_requests: list[FollowLogsRequest] = []
         self.agents: list[farm.Agent] = []
@@ -191,9 +195,17 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         )
 
     def GetJob(self, request: api.GetJobRequest, context: Any) -> Job:
+        self.looks.append(request)
         self._fail(context)
         with self.changed:
-            return self._find(request.job_id, context).snapshot()
+            job = self._find(request.job_id, context)
+            if self.honours_wait:
+                self.changed.wait_for(
+                    lambda: job.ended or self._stopping.is_set(), request.wait.ToMilliseconds() / 1000
+                )
+            if self._stopping.is_set():
+                abort(context, grpc.StatusCode.UNAVAILABLE, "the server stops")
+            return job.snapshot()
 
     def StopJob(self, request: api.StopJobRequest, context: Any) -> api.StopJobResponse:
         self._fail(context)
@@ -298,7 +310,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         offsets = {LogStream.STDOUT: position.stdout_offset, LogStream.STDERR: position.stderr_offset}
         if not self.honours_offsets or position.ended:
             offsets = dict.fromkeys(STREAMS, 0)
-        begun = -1
+        begun, begin = -1, dict(offsets)
         while context.is_active() and not self._stopping.is_set():
             with self.changed:
                 attempt = job.attempts[index]
@@ -312,7 +324,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
                     continue
             if begun != index:
                 begun = index
-                yield FollowLogsResponse(attempt=LogAttempt(execution_id=attempt.execution.execution_id))
+                yield FollowLogsResponse(attempt=_begin(attempt.execution, begin))
             yield from pieces
             if pieces or not ended:
                 continue
@@ -324,6 +336,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
             if self._stopping.is_set():
                 return
             index, offsets = index + 1, dict.fromkeys(STREAMS, 0)
+            begin = dict(offsets)
 
     def _pieces(self, job: FakeJob, index: int, offsets: dict[Any, int], request: Any) -> list[FollowLogsResponse]:
         attempt = job.attempts[index]
@@ -392,6 +405,15 @@ def status(
 
 def abort(context: Any, code: grpc.StatusCode, message: str, *, reason: str = "") -> None:
     context.abort_with_status(rpc_status.to_status(status(code, message, reason=reason)))
+
+
+def _begin(execution: Execution, offsets: dict[Any, int]) -> LogAttempt:
+    return LogAttempt(
+        execution_id=execution.execution_id,
+        attempt=execution.attempt,
+        stdout_offset=offsets[LogStream.STDOUT],
+        stderr_offset=offsets[LogStream.STDERR],
+    )
 
 
 def _end(execution: Execution, *, job_ended: bool) -> LogEnd:

@@ -12,9 +12,15 @@ import grpc
 from easyq.v1 import execution_service_pb2 as executions
 from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1 import job_service_pb2 as api
+from easyq.v1 import notification_service_pb2 as notifications
+from easyq.v1 import stats_pb2 as stats
 from easyq.v1 import task_service_pb2 as tasks
 from easyq.v1.execution_service_pb2_grpc import ExecutionServiceServicer, add_ExecutionServiceServicer_to_server
 from easyq.v1.job_pb2 import Execution, Job, Task
+from easyq.v1.notification_service_pb2_grpc import (
+    NotificationServiceServicer,
+    add_NotificationServiceServicer_to_server,
+)
 from easyq.v1.spec_pb2 import JobSpec
 from easyq.v1.task_service_pb2_grpc import TaskServiceServicer, add_TaskServiceServicer_to_server
 from tests.fakes.public_api import FakeGateway, FakeJob, abort, status
@@ -23,7 +29,7 @@ GAVE_UP = frozenset({Job.FAILED, Job.TIMED_OUT})
 CREATED = 1_700_000_000
 
 
-class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer):
+class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, NotificationServiceServicer):
     """What tests set: `jobs`, `agents`, `pools`, `limits`, `shut` (breakers), `health` (of GetStatus)."""
 
     def __init__(self) -> None:
@@ -37,11 +43,16 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer):
         self.judge: Callable[[JobSpec], dict[str, str]] = lambda _spec: {}
         #: After how many answers the next streams of jobs break; then they are whole.
         self.submit_breaks: list[int] = []
-        self.most_unanswered = 0
+        #: Most deliveries of a page.
+        self.page = 50
+        #: Deliveries of all jobs, newest first.
+        self.told: list[notifications.Delivery] = []
+        self.counted = stats.Stats()
 
     def add_more(self, server: grpc.Server) -> None:
         add_ExecutionServiceServicer_to_server(self, server)
         add_TaskServiceServicer_to_server(self, server)
+        add_NotificationServiceServicer_to_server(self, server)
 
     def put(self, job_id: str, *, task: str = "t", state: str = "QUEUED", spec: JobSpec | None = None) -> FakeJob:
         """A job that is there already."""
@@ -131,6 +142,39 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer):
                 )
                 result.job.CopyFrom(super().CreateJob(created, context))
             yield api.SubmitJobsResponse(result=result)
+
+    # Notifications and statistics ------------------------------------------------------------------------------
+    def ListDeliveries(self, request: notifications.ListDeliveriesRequest, context: Any) -> Any:
+        self._fail(context)
+        self._find(request.job_id, context)
+        found = [one for one in self.told if one.job_id == request.job_id]
+        start = int(request.page_token or 0)
+        more = str(start + self.page) if len(found) > start + self.page else ""
+        return notifications.ListDeliveriesResponse(items=found[start : start + self.page], next_page_token=more)
+
+    def ResendDelivery(self, request: notifications.ResendDeliveryRequest, context: Any) -> Any:
+        self.asked.append(request)
+        self._fail(context)
+        for one in self.told:
+            if (one.job_id, one.delivery_id) == (request.job_id, request.delivery_id):
+                one.state = notifications.Delivery.PENDING
+                return notifications.ResendDeliveryResponse(delivery=one)
+        abort(context, grpc.StatusCode.NOT_FOUND, "there is no such delivery", reason="DELIVERY_NOT_FOUND")
+        raise AssertionError
+
+    def GetStats(self, request: stats.GetStatsRequest, context: Any) -> stats.Stats:
+        self.asked.append(request)
+        self._fail(context)
+        return self.counted
+
+    def GetTaskStats(self, request: stats.GetTaskStatsRequest, context: Any) -> stats.Stats:
+        self.asked.append(request)
+        self._fail(context)
+        self._known(request.task_id, context)
+        answer = stats.Stats()
+        answer.CopyFrom(self.counted)
+        answer.task_id = request.task_id
+        return answer
 
     # Executions and tasks --------------------------------------------------------------------------------------
     def GetExecution(self, request: executions.GetExecutionRequest, context: Any) -> Execution:

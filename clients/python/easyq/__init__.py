@@ -6,6 +6,8 @@
     >>> result.exit_code, result.stdout
     (0, b'hello\\n')
 
+Errors are classes of `easyq.errors`, which are here as well: `except easyq.NotFound`.
+
 Names are imported on first use, so that the messages alone (`easyq.v1`) or the command line cost nothing else.
 """
 
@@ -18,21 +20,45 @@ if TYPE_CHECKING:
     from easyq.aio import AsyncClient as AsyncClient
     from easyq.backlog import Submitted as Submitted
     from easyq.client import Client as Client
-    from easyq.client import RunResult as RunResult
     from easyq.durations import format_duration as format_duration
     from easyq.durations import parse_duration as parse_duration
+    from easyq.errors import Aborted as Aborted
+    from easyq.errors import AlreadyExists as AlreadyExists
+    from easyq.errors import DeadlineExceeded as DeadlineExceeded
     from easyq.errors import EasyQError as EasyQError
+    from easyq.errors import FailedPrecondition as FailedPrecondition
+    from easyq.errors import Internal as Internal
+    from easyq.errors import InvalidArgument as InvalidArgument
+    from easyq.errors import JobFailed as JobFailed
+    from easyq.errors import NotFound as NotFound
+    from easyq.errors import PermissionDenied as PermissionDenied
+    from easyq.errors import ResourceExhausted as ResourceExhausted
+    from easyq.errors import Unavailable as Unavailable
+    from easyq.errors import Unimplemented as Unimplemented
     from easyq.reading import selection as selection
+    from easyq.result import RunResult as RunResult
     from easyq.spec import job_spec as job_spec
 
     __version__: str
 
 __all__ = [
+    "Aborted",
+    "AlreadyExists",
     "AsyncClient",
     "Client",
+    "DeadlineExceeded",
     "EasyQError",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "JobFailed",
+    "NotFound",
+    "PermissionDenied",
+    "ResourceExhausted",
     "RunResult",
     "Submitted",
+    "Unavailable",
+    "Unimplemented",
     "__version__",
     "format_duration",
     "job_spec",
@@ -41,11 +67,23 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Aborted": "easyq.errors",
+    "AlreadyExists": "easyq.errors",
     "AsyncClient": "easyq.aio",
     "Client": "easyq.client",
+    "DeadlineExceeded": "easyq.errors",
     "EasyQError": "easyq.errors",
-    "RunResult": "easyq.client",
+    "FailedPrecondition": "easyq.errors",
+    "Internal": "easyq.errors",
+    "InvalidArgument": "easyq.errors",
+    "JobFailed": "easyq.errors",
+    "NotFound": "easyq.errors",
+    "PermissionDenied": "easyq.errors",
+    "ResourceExhausted": "easyq.errors",
+    "RunResult": "easyq.result",
     "Submitted": "easyq.backlog",
+    "Unavailable": "easyq.errors",
+    "Unimplemented": "easyq.errors",
     "format_duration": "easyq.durations",
     "job_spec": "easyq.spec",
     "parse_duration": "easyq.durations",

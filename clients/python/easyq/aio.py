@@ -6,6 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,12 +17,16 @@ from google.protobuf.message import Message
 from easyq import _rpc
 from easyq.aio_many import AsyncManySubmitter
 from easyq.aio_reading import AsyncReadingCalls
+from easyq.awaiting import JobWait
 from easyq.backlog import Submittable, Submitted
-from easyq.client import DEFAULT_SERVER, DEFAULT_TASK, ENDED, UNDER_WAY, RunResult
+from easyq.client import DEFAULT_SERVER, ENDED, UNDER_WAY
 from easyq.cursor import Gap, LogCursor, Since, since_of
-from easyq.errors import DeadlineExceeded, EasyQError
+from easyq.deadline import Deadline
+from easyq.errors import DeadlineExceeded, EasyQError, FailedPrecondition
+from easyq.operators import DEFAULT_TASK, recurring
 from easyq.outage import PAUSES, Outage, wait_before_repeat
 from easyq.reading import PAGE, label_filters
+from easyq.result import RunResult, result_of
 from easyq.spec import DurationLike, to_duration
 from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1 import job_service_pb2 as api
@@ -31,6 +36,7 @@ from easyq.v1.job_pb2 import Job
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream
 from easyq.v1.log_service_pb2_grpc import LogServiceStub
+from easyq.v1.notification_service_pb2_grpc import NotificationServiceStub
 from easyq.v1.spec_pb2 import JobSpec
 from easyq.v1.task_service_pb2_grpc import TaskServiceStub
 
@@ -61,6 +67,7 @@ class AsyncClient(AsyncReadingCalls):
         self._farm = FarmServiceStub(self._channel)
         self._executions = ExecutionServiceStub(self._channel)
         self._tasks = TaskServiceStub(self._channel)
+        self._notifications = NotificationServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,22 +138,22 @@ class AsyncClient(AsyncReadingCalls):
         """Asks a job to stop."""
         return await self._call(self._jobs.StopJob, api.StopJobRequest(job_id=job_id))
 
-    async def wait(self, job_id: str, *, timeout: float | None = None) -> Job:
-        """Waits until the job has ended. Raises DeadlineExceeded after `timeout` seconds, NotFound."""
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
-        pause = 0.05
+    async def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 60.0) -> Job:
+        """Waits until the job has ended. Raises DeadlineExceeded after `timeout` seconds, NotFound, Unavailable."""
+        waiting = JobWait(job_id, timeout=timeout, patience=patience, attempt=self._timeout)
         while True:
-            job = await self.get(job_id)
-            if job.state in ENDED:
-                return job
-            if deadline is not None:
-                left = deadline - loop.time()
-                if left <= 0:
-                    raise DeadlineExceeded(f"job {job_id} is still {Job.State.Name(job.state)}")
-                pause = min(pause, left)
+            request, limit = waiting.ask()
+            try:
+                job = await self._once(self._jobs.GetJob, request, limit)
+            except EasyQError as error:
+                if not self._repeats:
+                    raise
+                pause = waiting.failed(error)
+            else:
+                if job.state in ENDED:
+                    return job
+                pause = waiting.goes_on(job)
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 1.0)
 
     async def logs(
         self,
@@ -158,6 +165,7 @@ class AsyncClient(AsyncReadingCalls):
         tail: int | None = None,
         since: Since | None = None,
         timestamps: bool = False,
+        timeout: float | None = None,
         patience: float = 60.0,
         on_break: Callable[[EasyQError], None] | None = None,
     ) -> AsyncIterator[LogChunk | LogEnd]:
@@ -171,10 +179,10 @@ class AsyncClient(AsyncReadingCalls):
             since=since_of(since),
             timestamps=timestamps,
         )
-        outage = Outage(patience)
+        outage, deadline = Outage(patience), Deadline(timeout)
         while not cursor.ended:
             try:
-                async for event in self._read(cursor):
+                async for event in self._read(cursor, deadline.left):
                     outage.over()
                     if event is not None:
                         yield event
@@ -183,12 +191,14 @@ class AsyncClient(AsyncReadingCalls):
                     return
                 if not cursor.ended:
                     # In order, but too early: between two attempts, or the server stops.
-                    await asyncio.sleep(PAUSES[0])
+                    await asyncio.sleep(deadline.cut(PAUSES[0]))
             except (EasyQError, Gap) as error:
+                if deadline.passed:
+                    raise DeadlineExceeded(cursor.too_late(deadline)) from error
                 is_first = outage.met(error)
                 if on_break is not None and is_first:
                     on_break(outage.problem)
-                await asyncio.sleep(outage.pause)
+                await asyncio.sleep(deadline.cut(outage.pause))
 
     async def run(
         self,
@@ -196,27 +206,34 @@ class AsyncClient(AsyncReadingCalls):
         *,
         task: str = DEFAULT_TASK,
         idempotency_key: str | None = None,
+        check: bool = False,
+        timeout: float | None = None,
         on_output: Callable[[LogChunk], None] | None = None,
     ) -> RunResult:
         """Submits a job, follows its output, and returns when it has ended, however it ended.
 
         A cancellation leaves the job running; see `stop`.
         """
+        deadline = Deadline(timeout)
         submitted = await self.submit(spec, task=task, idempotency_key=idempotency_key)
         output = {LogStream.STDOUT: bytearray(), LogStream.STDERR: bytearray()}
-        async for event in self.logs(submitted.job_id, follow=True):
-            if isinstance(event, LogChunk):
-                if on_output is None:
-                    output[event.stream] += event.data
-                else:
-                    on_output(event)
-        job = await self.wait(submitted.job_id)
-        return RunResult(
-            job=job,
-            execution=job.executions[-1] if job.executions else None,
-            stdout=bytes(output[LogStream.STDOUT]),
-            stderr=bytes(output[LogStream.STDERR]),
-        )
+        try:
+            async for event in self.logs(submitted.job_id, follow=True, timeout=deadline.left):
+                if isinstance(event, LogChunk):
+                    if on_output is None:
+                        output[event.stream] += event.data
+                    else:
+                        on_output(event)
+            job = await self.wait(submitted.job_id, timeout=deadline.left)
+        except DeadlineExceeded:
+            if deadline.passed:
+                with suppress(FailedPrecondition):  # it has ended meanwhile
+                    await self.stop(submitted.job_id)
+            raise
+        result = result_of(job, bytes(output[LogStream.STDOUT]), bytes(output[LogStream.STDERR]))
+        if check:
+            result.check()
+        return result
 
     async def pause(self, job_id: str) -> Job:
         """Lets a recurring job's fires rest."""
@@ -234,8 +251,12 @@ class AsyncClient(AsyncReadingCalls):
         """Runs a job that has ended once more."""
         return await self._call(self._jobs.RetryJob, api.RetryJobRequest(job_id=job_id), repeat=False)
 
-    async def schedule(self, job_id: str, *, coming: int = 10) -> api.GetScheduleResponse:
-        """A recurring job's schedule, with its `coming` next fires."""
+    async def schedule(
+        self, job_id: str, spec: JobSpec | None = None, *, task: str = DEFAULT_TASK, coming: int = 10
+    ) -> api.GetScheduleResponse:
+        """A recurring job's schedule, with its `coming` next fires; with a `spec` that of the job as it shall be."""
+        if spec is not None:
+            await self._call(self._jobs.PutJob, recurring(job_id, spec, task))
         return await self._call(self._jobs.GetSchedule, api.GetScheduleRequest(job_id=job_id, next=coming))
 
     async def explain(self, job_id: str) -> api.ExplainJobResponse:
@@ -282,9 +303,9 @@ class AsyncClient(AsyncReadingCalls):
 
     # -------------------------------------------------------------------------------------------------------- the wire
 
-    async def _read(self, cursor: LogCursor) -> AsyncIterator[LogChunk | LogEnd | None]:
-        """One stream: what is new in each answer."""
-        call: Any = self._logs.FollowLogs(cursor.request())
+    async def _read(self, cursor: LogCursor, seconds: float | None) -> AsyncIterator[LogChunk | LogEnd | None]:
+        """One stream, for so long at most: what is new in each answer."""
+        call: Any = self._logs.FollowLogs(cursor.request(), timeout=seconds)
         try:
             async for response in call:
                 yield cursor.accept(response)
@@ -294,13 +315,18 @@ class AsyncClient(AsyncReadingCalls):
             call.cancel()
 
     async def _call(self, method: Callable[..., Awaitable[Answer]], request: Message, *, repeat: bool = True) -> Answer:
-        for pause in (*PAUSES, None) if repeat and self._repeats else (None,):
+        for pause in PAUSES if repeat and self._repeats else ():
             try:
-                return await method(request, timeout=self._timeout)
-            except grpc.aio.AioRpcError as problem:
-                error = _rpc.to_error(problem, self.server)
-                wait = None if pause is None else wait_before_repeat(error, pause)
+                return await self._once(method, request, self._timeout)
+            except EasyQError as error:
+                wait = wait_before_repeat(error, pause)
                 if wait is None:
-                    raise error from problem
+                    raise
                 await asyncio.sleep(wait)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        return await self._once(method, request, self._timeout)
+
+    async def _once(self, method: Callable[..., Awaitable[Answer]], request: Message, seconds: float) -> Answer:
+        try:
+            return await method(request, timeout=seconds)
+        except grpc.aio.AioRpcError as problem:
+            raise _rpc.to_error(problem, self.server) from problem

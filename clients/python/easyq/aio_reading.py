@@ -6,10 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from easyq.reading import PAGE, label_filters
+from easyq.cursor import Since
+from easyq.reading import PAGE, label_filters, stats_request
+from easyq.spec import DurationLike
 from easyq.v1 import execution_service_pb2 as execution_api
 from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1 import job_service_pb2 as api
+from easyq.v1 import notification_service_pb2 as notification_api
+from easyq.v1 import stats_pb2 as stats_api
 from easyq.v1 import task_service_pb2 as task_api
 from easyq.v1.job_pb2 import Execution, Failure, Job, Task
 from easyq.v1.spec_pb2 import JobSpec
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from easyq.v1.execution_service_pb2_grpc import ExecutionServiceAsyncStub
     from easyq.v1.farm_service_pb2_grpc import FarmServiceAsyncStub
     from easyq.v1.job_service_pb2_grpc import JobServiceAsyncStub
+    from easyq.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
     from easyq.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 Answer = TypeVar("Answer")
@@ -32,6 +37,7 @@ class AsyncReadingCalls(ABC):
     _executions: ExecutionServiceAsyncStub
     _farm: FarmServiceAsyncStub
     _jobs: JobServiceAsyncStub
+    _notifications: NotificationServiceAsyncStub
     _tasks: TaskServiceAsyncStub
 
     @abstractmethod
@@ -88,6 +94,21 @@ class AsyncReadingCalls(ABC):
         """Deletes all jobs of the error queue that match, with executions and logs, or counts them. Made once."""
         request = api.DiscardErrorsRequest(selection=jobs, dry_run=dry_run)
         return await self._call(self._jobs.DiscardErrors, request, repeat=False)
+
+    def deliveries(self, job_id: str) -> AsyncIterator[notification_api.Delivery]:
+        """What was told of a job's ends by webhook and e-mail, newest first. A page at a time. Raises NotFound."""
+
+        async def page(token: str) -> tuple[Iterable[notification_api.Delivery], str]:
+            request = notification_api.ListDeliveriesRequest(job_id=job_id, page_size=PAGE, page_token=token)
+            answer = await self._call(self._notifications.ListDeliveries, request)
+            return answer.items, answer.next_page_token
+
+        return _pages(page)
+
+    async def resend(self, job_id: str, delivery_id: str) -> notification_api.Delivery:
+        """Sends a delivery again under the same id, whatever became of it. Made once. Raises NotFound."""
+        request = notification_api.ResendDeliveryRequest(job_id=job_id, delivery_id=delivery_id)
+        return (await self._call(self._notifications.ResendDelivery, request, repeat=False)).delivery
 
     # ------------------------------------------------------------------------------------------------------ executions
 
@@ -165,6 +186,18 @@ class AsyncReadingCalls(ABC):
     async def reset_breaker(self, kind: farm.Breaker.Kind.ValueType, subject: str) -> None:
         """Closes a breaker by hand. A repeat is harmless."""
         await self._call(self._farm.ResetBreaker, farm.ResetBreakerRequest(kind=kind, subject=subject))
+
+    async def stats(
+        self,
+        task: str = "",
+        *,
+        since: Since | None = None,
+        until: Since | None = None,
+        step: DurationLike | None = None,
+    ) -> stats_api.Stats:
+        """What was enqueued, how it ended and how long it took, over time: of the farm, or of one task."""
+        request = stats_request(task, since, until, step)
+        return await self._call(self._tasks.GetTaskStats if task else self._farm.GetStats, request)
 
     async def search(self, query: str) -> Sequence[farm.SearchHit]:
         """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -14,16 +14,19 @@ import grpc
 from google.protobuf.message import Message
 
 from easyq import _rpc
+from easyq.awaiting import JobWait
 from easyq.backlog import Submittable, Submitted
 from easyq.cursor import Gap, LogCursor, Since, since_of
-from easyq.errors import DeadlineExceeded, EasyQError
+from easyq.deadline import Deadline
+from easyq.errors import DeadlineExceeded, EasyQError, FailedPrecondition
 from easyq.many import ManySubmitter
-from easyq.operators import OperatorCalls
+from easyq.operators import DEFAULT_TASK, OperatorCalls
 from easyq.outage import PAUSES, Outage, wait_before_repeat
 from easyq.reading import PAGE, ReadingCalls, label_filters
+from easyq.result import RunResult, result_of
 from easyq.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
-from easyq.v1.job_pb2 import Execution, Job
+from easyq.v1.job_pb2 import Job
 from easyq.v1.job_service_pb2 import (
     CreateJobRequest,
     CreateJobResponse,
@@ -35,36 +38,19 @@ from easyq.v1.job_service_pb2 import (
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream
 from easyq.v1.log_service_pb2_grpc import LogServiceStub
+from easyq.v1.notification_service_pb2_grpc import NotificationServiceStub
 from easyq.v1.spec_pb2 import JobSpec
 from easyq.v1.task_service_pb2_grpc import TaskServiceStub
 
 Answer = TypeVar("Answer")
 
 DEFAULT_SERVER = "127.0.0.1:10001"
-DEFAULT_TASK = "run"
 
 #: States that a job does not leave by itself.
 ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXPIRED})
 
 #: Jobs that `submit_many` has under way at once.
 UNDER_WAY = 1_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunResult:
-    """How a job ended: the job itself, its last execution, and its output unless that went elsewhere."""
-
-    job: Job
-    execution: Execution | None
-    stdout: bytes = b""
-    stderr: bytes = b""
-
-    @property
-    def exit_code(self) -> int | None:
-        """The container's exit code; None where there was none (it never started, or its host was lost)."""
-        if self.execution is not None and self.execution.HasField("exit_code"):
-            return self.execution.exit_code
-        return None
 
 
 class Client(OperatorCalls, ReadingCalls):
@@ -99,6 +85,7 @@ class Client(OperatorCalls, ReadingCalls):
         self._farm = FarmServiceStub(self._channel)
         self._executions = ExecutionServiceStub(self._channel)
         self._tasks = TaskServiceStub(self._channel)
+        self._notifications = NotificationServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -183,21 +170,26 @@ class Client(OperatorCalls, ReadingCalls):
         """
         return self._call(self._jobs.StopJob, StopJobRequest(job_id=job_id))
 
-    def wait(self, job_id: str, *, timeout: float | None = None) -> Job:
-        """Waits until the job has ended. Raises DeadlineExceeded after `timeout` seconds, NotFound."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = 0.05
+    def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 60.0) -> Job:
+        """Waits until the job has ended: a call that the server answers then, made again where that takes long.
+
+        An outage of the server is borne for `patience` seconds. Raises DeadlineExceeded after `timeout` seconds (of a
+        server that does not answer, up to 5 s later), NotFound, Unavailable.
+        """
+        waiting = JobWait(job_id, timeout=timeout, patience=patience, attempt=self._timeout)
         while True:
-            job = self.get(job_id)
-            if job.state in ENDED:
-                return job
-            if deadline is not None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise DeadlineExceeded(f"job {job_id} is still {Job.State.Name(job.state)}")
-                pause = min(pause, left)
+            request, limit = waiting.ask()
+            try:
+                job = self._once(self._jobs.GetJob, request, limit)
+            except EasyQError as error:
+                if not self._repeats:
+                    raise
+                pause = waiting.failed(error)
+            else:
+                if job.state in ENDED:
+                    return job
+                pause = waiting.goes_on(job)
             time.sleep(pause)
-            pause = min(pause * 1.5, 1.0)
 
     def logs(
         self,
@@ -209,6 +201,7 @@ class Client(OperatorCalls, ReadingCalls):
         tail: int | None = None,
         since: Since | None = None,
         timestamps: bool = False,
+        timeout: float | None = None,
         patience: float = 60.0,
         on_break: Callable[[EasyQError], None] | None = None,
     ) -> Iterator[LogChunk | LogEnd]:
@@ -219,7 +212,8 @@ class Client(OperatorCalls, ReadingCalls):
 
         Gives a LogChunk for each piece, in order per stream, and a LogEnd for each execution that has ended. Where the
         connection breaks it is made anew and goes on at the next byte: nothing is lost or doubled. `on_break` is told
-        once of each outage; one that lasts longer than `patience` seconds is raised. Raises NotFound.
+        once of each outage; one that lasts longer than `patience` seconds is raised. Raises DeadlineExceeded after
+        `timeout` seconds, NotFound.
         """
         cursor = LogCursor(
             job_id=job_id,
@@ -230,10 +224,10 @@ class Client(OperatorCalls, ReadingCalls):
             since=since_of(since),
             timestamps=timestamps,
         )
-        outage = Outage(patience)
+        outage, deadline = Outage(patience), Deadline(timeout)
         while not cursor.ended:
             try:
-                for event in self._read(cursor):
+                for event in self._read(cursor, deadline.left):
                     outage.over()
                     if event is not None:
                         yield event
@@ -242,12 +236,14 @@ class Client(OperatorCalls, ReadingCalls):
                     return
                 if not cursor.ended:
                     # In order, but too early: between two attempts, or the server stops.
-                    time.sleep(PAUSES[0])
+                    time.sleep(deadline.cut(PAUSES[0]))
             except (EasyQError, Gap) as error:
+                if deadline.passed:
+                    raise DeadlineExceeded(cursor.too_late(deadline)) from error
                 is_first = outage.met(error)
                 if on_break is not None and is_first:
                     on_break(outage.problem)
-                time.sleep(outage.pause)
+                time.sleep(deadline.cut(outage.pause))
 
     def run(
         self,
@@ -255,32 +251,40 @@ class Client(OperatorCalls, ReadingCalls):
         *,
         task: str = DEFAULT_TASK,
         idempotency_key: str | None = None,
+        check: bool = False,
+        timeout: float | None = None,
         on_output: Callable[[LogChunk], None] | None = None,
     ) -> RunResult:
-        """Submits a job, follows its output, and returns when it has ended, however it ended.
+        """Submits a job, follows its output, and returns when it has ended, however it ended: as subprocess.run does.
 
-        The output is collected in the result, or handed to `on_output` as it comes. A KeyboardInterrupt leaves the job
-        running; see `stop`.
+        The output is collected in the result, or handed to `on_output` as it comes. With `check` an end other than
+        SUCCEEDED raises JobFailed. After `timeout` seconds the job is asked to stop, and DeadlineExceeded is raised
+        (the spec's own `timeout` bounds each attempt instead). A KeyboardInterrupt leaves the job running; see `stop`.
         """
+        deadline = Deadline(timeout)
         submitted = self.submit(spec, task=task, idempotency_key=idempotency_key)
         output = {LogStream.STDOUT: bytearray(), LogStream.STDERR: bytearray()}
-        for event in self.logs(submitted.job_id, follow=True):
-            if isinstance(event, LogChunk):
-                if on_output is None:
-                    output[event.stream] += event.data
-                else:
-                    on_output(event)
-        job = self.wait(submitted.job_id)
-        return RunResult(
-            job=job,
-            execution=job.executions[-1] if job.executions else None,
-            stdout=bytes(output[LogStream.STDOUT]),
-            stderr=bytes(output[LogStream.STDERR]),
-        )
+        try:
+            for event in self.logs(submitted.job_id, follow=True, timeout=deadline.left):
+                if isinstance(event, LogChunk):
+                    if on_output is None:
+                        output[event.stream] += event.data
+                    else:
+                        on_output(event)
+            job = self.wait(submitted.job_id, timeout=deadline.left)
+        except DeadlineExceeded:
+            if deadline.passed:
+                with suppress(FailedPrecondition):  # it has ended meanwhile
+                    self.stop(submitted.job_id)
+            raise
+        result = result_of(job, bytes(output[LogStream.STDOUT]), bytes(output[LogStream.STDERR]))
+        if check:
+            result.check()
+        return result
 
-    def _read(self, cursor: LogCursor) -> Iterator[LogChunk | LogEnd | None]:
-        """One stream: what is new in each answer."""
-        call = self._logs.FollowLogs(cursor.request())
+    def _read(self, cursor: LogCursor, seconds: float | None) -> Iterator[LogChunk | LogEnd | None]:
+        """One stream, for so long at most: what is new in each answer."""
+        call = self._logs.FollowLogs(cursor.request(), timeout=seconds)
         try:
             for response in call:
                 yield cursor.accept(response)
@@ -290,13 +294,18 @@ class Client(OperatorCalls, ReadingCalls):
             call.cancel()
 
     def _call(self, method: Callable[..., Answer], request: Message, *, repeat: bool = True) -> Answer:
-        for pause in (*PAUSES, None) if repeat and self._repeats else (None,):
+        for pause in PAUSES if repeat and self._repeats else ():
             try:
-                return method(request, timeout=self._timeout)
-            except grpc.RpcError as problem:
-                error = _rpc.to_error(problem, self.server)
-                wait = None if pause is None else wait_before_repeat(error, pause)
+                return self._once(method, request, self._timeout)
+            except EasyQError as error:
+                wait = wait_before_repeat(error, pause)
                 if wait is None:
-                    raise error from problem
+                    raise
                 time.sleep(wait)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        return self._once(method, request, self._timeout)
+
+    def _once(self, method: Callable[..., Answer], request: Message, seconds: float) -> Answer:
+        try:
+            return method(request, timeout=seconds)
+        except grpc.RpcError as problem:
+            raise _rpc.to_error(problem, self.server) from problem

@@ -8,6 +8,7 @@ from datetime import datetime
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from easyq.deadline import Deadline
 from easyq.spec import DurationLike, to_duration
 from easyq.v1.log_service_pb2 import (
     FollowLogsRequest,
@@ -73,6 +74,11 @@ class LogCursor:
         elif self._last is not None:
             request.position.CopyFrom(self._last)
         return request
+
+    def too_late(self, deadline: Deadline) -> str:
+        """Said where the time is up before the end has come."""
+        what = f"execution {self.execution_id}" if self.execution_id else f"job {self.job_id}"
+        return f"{what} had not ended after {deadline.seconds:g} s"
 
     def accept(self, response: FollowLogsResponse) -> LogChunk | LogEnd | None:
         """The part of `response` that is new, or None. Raises `Gap` where bytes are missing before it."""

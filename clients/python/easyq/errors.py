@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from easyq.result import RunResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +107,17 @@ class Internal(EasyQError):
     """A fault of the server; its log has more."""
 
     code = "INTERNAL"
+
+
+class JobFailed(EasyQError):
+    """`run(check=True)`: the job has ended, and did not succeed. `result` has its output and all else.
+
+    No call failed, so that `code` is UNKNOWN.
+    """
+
+    def __init__(self, message: str, *, result: RunResult) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 #: The class for each code; codes without one are plain `EasyQError`s.

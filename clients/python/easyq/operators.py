@@ -28,12 +28,14 @@ from easyq.v1.job_service_pb2 import (
     GetScheduleRequest,
     GetScheduleResponse,
     PauseJobRequest,
+    PutJobRequest,
     ResumeJobRequest,
     RetryJobRequest,
     RetryJobResponse,
     TriggerJobRequest,
     TriggerJobResponse,
 )
+from easyq.v1.spec_pb2 import JobSpec
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -42,6 +44,17 @@ if TYPE_CHECKING:
     from easyq.v1.job_service_pb2_grpc import JobServiceStub
 
 Answer = TypeVar("Answer")
+
+
+#: The task of jobs that are given none.
+DEFAULT_TASK = "run"
+
+
+def recurring(job_id: str, spec: JobSpec, task: str) -> PutJobRequest:
+    """The request that makes a job recur. Raises ValueError where the spec doesn't."""
+    if spec.WhichOneof("schedule") != "cron":
+        raise ValueError('a schedule needs a spec with a cron, as job_spec(…, cron="0 3 * * *")')
+    return PutJobRequest(task_id=task, job_id=job_id, spec=spec)
 
 
 class OperatorCalls(ABC):
@@ -107,8 +120,17 @@ class OperatorCalls(ABC):
         """Runs a job that has ended once more. Made once. Raises NotFound, FailedPrecondition (it has not ended)."""
         return self._call(self._jobs.RetryJob, RetryJobRequest(job_id=job_id), repeat=False)
 
-    def schedule(self, job_id: str, *, coming: int = 10) -> GetScheduleResponse:
-        """A recurring job's schedule, with its `coming` next fires. Raises NotFound, FailedPrecondition."""
+    def schedule(
+        self, job_id: str, spec: JobSpec | None = None, *, task: str = DEFAULT_TASK, coming: int = 10
+    ) -> GetScheduleResponse:
+        """A recurring job's schedule, with its `coming` next fires; with a `spec` that of the job as it shall be.
+
+        A spec (one with a `cron`) creates the job of that id under `task`, or replaces its whole spec; the same spec
+        again changes nothing. Raises ValueError (the spec does not recur), InvalidArgument, NotFound,
+        FailedPrecondition (the job does not recur, or belongs to another task).
+        """
+        if spec is not None:
+            self._call(self._jobs.PutJob, recurring(job_id, spec, task))
         return self._call(self._jobs.GetSchedule, GetScheduleRequest(job_id=job_id, next=coming))
 
     def explain(self, job_id: str) -> ExplainJobResponse:

@@ -22,10 +22,14 @@ def wait_before_repeat(error: EasyQError, pause: float) -> float | None:
 
 
 class Outage:
-    """How long a stream has been broken, and how long to wait before the next attempt."""
+    """How long a stream has been broken, and how long to wait before the next attempt.
 
-    def __init__(self, patience: float) -> None:
+    Breaks of the connection are borne for `patience` seconds, and so are errors of the classes `bears`.
+    """
+
+    def __init__(self, patience: float, *, bears: tuple[type[EasyQError], ...] = ()) -> None:
         self._patience = patience
+        self._bears = bears
         self._since: float | None = None
         self._gaps = 0
         self.pause = PAUSES[0]
@@ -54,6 +58,6 @@ class Outage:
             if self._gaps >= _MOST_GAPS:
                 raise problem from error
             return problem
-        if not _rpc.is_break(error):
+        if not (_rpc.is_break(error) or isinstance(error, self._bears)):
             raise error
         return error

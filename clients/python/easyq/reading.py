@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from easyq.cursor import Since, since_of
 from easyq.spec import DurationLike, to_duration
 from easyq.v1 import execution_service_pb2 as execution_api
 from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1 import job_service_pb2 as api
+from easyq.v1 import notification_service_pb2 as notification_api
+from easyq.v1 import stats_pb2 as stats_api
 from easyq.v1 import task_service_pb2 as task_api
 from easyq.v1.job_pb2 import Execution, Failure, Job, Task
 from easyq.v1.spec_pb2 import JobSpec
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
     from easyq.v1.execution_service_pb2_grpc import ExecutionServiceStub
     from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
     from easyq.v1.job_service_pb2_grpc import JobServiceStub
+    from easyq.v1.notification_service_pb2_grpc import NotificationServiceStub
     from easyq.v1.task_service_pb2_grpc import TaskServiceStub
 
 Answer = TypeVar("Answer")
@@ -52,12 +60,37 @@ def label_filters(labels: Mapping[str, str] | None) -> list[str]:
     return [f"{key}={value}" for key, value in (labels or {}).items()]
 
 
+def stats_request(
+    task: str, since: Since | None, until: Since | None, step: DurationLike | None
+) -> stats_api.GetStatsRequest | stats_api.GetTaskStatsRequest:
+    """The request for statistics of the farm, or of one task. Raises ValueError for a malformed duration."""
+    request = stats_api.GetTaskStatsRequest(task_id=task) if task else stats_api.GetStatsRequest()
+    if since is not None:
+        request.from_time.CopyFrom(_moment(since))
+    if until is not None:
+        request.to_time.CopyFrom(_moment(until))
+    if step is not None:
+        request.step.CopyFrom(to_duration(step))
+    return request
+
+
+def _moment(value: Since) -> Timestamp:
+    """A time; how long ago is counted by this machine's clock."""
+    found = since_of(value)
+    if isinstance(found, Duration):
+        result = Timestamp()
+        result.FromDatetime(datetime.now(UTC) - found.ToTimedelta())
+        return result
+    return found or Timestamp()
+
+
 class ReadingCalls(ABC):
     """Mixed into the client, whose docstring tells what all calls have in common."""
 
     _executions: ExecutionServiceStub
     _farm: FarmServiceStub
     _jobs: JobServiceStub
+    _notifications: NotificationServiceStub
     _tasks: TaskServiceStub
 
     @abstractmethod
@@ -114,6 +147,21 @@ class ReadingCalls(ABC):
         """Deletes all jobs of the error queue that match, with executions and logs, or counts them. Made once."""
         request = api.DiscardErrorsRequest(selection=jobs, dry_run=dry_run)
         return self._call(self._jobs.DiscardErrors, request, repeat=False)
+
+    def deliveries(self, job_id: str) -> Iterator[notification_api.Delivery]:
+        """What was told of a job's ends by webhook and e-mail, newest first. A page at a time. Raises NotFound."""
+
+        def page(token: str) -> tuple[Iterable[notification_api.Delivery], str]:
+            request = notification_api.ListDeliveriesRequest(job_id=job_id, page_size=PAGE, page_token=token)
+            answer = self._call(self._notifications.ListDeliveries, request)
+            return answer.items, answer.next_page_token
+
+        return _pages(page)
+
+    def resend(self, job_id: str, delivery_id: str) -> notification_api.Delivery:
+        """Sends a delivery again under the same id, whatever became of it. Made once. Raises NotFound."""
+        request = notification_api.ResendDeliveryRequest(job_id=job_id, delivery_id=delivery_id)
+        return self._call(self._notifications.ResendDelivery, request, repeat=False).delivery
 
     # ------------------------------------------------------------------------------------------------------ executions
 
@@ -185,6 +233,22 @@ class ReadingCalls(ABC):
     def reset_breaker(self, kind: farm.Breaker.Kind.ValueType, subject: str) -> None:
         """Closes a breaker by hand. A repeat is harmless."""
         self._call(self._farm.ResetBreaker, farm.ResetBreakerRequest(kind=kind, subject=subject))
+
+    def stats(
+        self,
+        task: str = "",
+        *,
+        since: Since | None = None,
+        until: Since | None = None,
+        step: DurationLike | None = None,
+    ) -> stats_api.Stats:
+        """What was enqueued, how it ended and how long it took, over time: of the farm, or of one task.
+
+        `since` and `until` are times, or how long ago; by default the last hour. `step` is the time of one point, whole
+        minutes; by default one that makes at most 120 points. Raises NotFound (the task), InvalidArgument.
+        """
+        request = stats_request(task, since, until, step)
+        return self._call(self._tasks.GetTaskStats if task else self._farm.GetStats, request)
 
     def search(self, query: str) -> Sequence[farm.SearchHit]:
         """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""

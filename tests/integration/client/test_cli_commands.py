@@ -22,7 +22,8 @@ from easyq.spec import job_spec
 from easyq.v1 import farm_service_pb2 as farm_api
 from easyq.v1 import job_service_pb2 as api
 from easyq.v1.farm_service_pb2 import Agent, Breaker, LimitStatus, PoolStatus
-from easyq.v1.job_pb2 import Failure, Job, Waiting
+from easyq.v1.job_pb2 import Execution, Failure, Job, Waiting
+from easyq.v1.notification_service_pb2 import Delivery
 from tests.fakes.public_api import abort, status
 from tests.fakes.public_farm import FakeFarm, fake_farm
 from tests.support.waiting import wait_until
@@ -117,6 +118,89 @@ def test_get_explain_schedule(farm: FakeFarm, easyq: Easyq) -> None:
     assert easyq("get", "nobody")[0] == 4
     assert easyq("get", "00000000-0000-0000-0000-000000000000") == (4, "", "easyq: no such execution\n")
     assert easyq("explain", "--pool", "none")[0] == 4
+
+
+def test_stats(farm: FakeFarm, easyq: Easyq) -> None:
+    farm.put("j", task="t")
+    counted = farm.counted
+    counted.from_time.FromJsonString("2026-11-26T10:00:00Z")
+    counted.to_time.FromJsonString("2026-11-26T11:00:00Z")
+    counted.step.FromSeconds(60)
+    for minute in range(60):
+        counted.points.add().at.FromJsonString(f"2026-11-26T10:{minute:02}:00Z")
+    shown = "2026-11-26T10:00:00Z to 2026-11-26T11:00:00Z, by 1m"
+    assert easyq.out("stats") == f"nothing happened: {shown}\n"
+    for point in (counted.points[7], counted.total):
+        point.jobs, point.executions, point.succeeded, point.failed = 1200, 1201, 3, 4
+        point.run_time.p50.FromMilliseconds(350)
+        point.run_time.p95.FromSeconds(130)
+    counted.exits.add(state=Execution.FAILED, exit_code=75, count=4)
+    counted.exits.add(state=Execution.LOST, count=1)
+    counted.reasons.add(reason=Failure.OOM_KILLED, count=2)
+    assert [" ".join(line.split()) for line in easyq.out("stats", "t").splitlines()] == [
+        shown,
+        "FROM JOBS RUNS OK FAILED TIMED OUT STOPPED LOST EXPIRED RUN P50 RUN P95 WAIT P50 WAIT P95",
+        "10:07 1,200 1,201 3 4 - - - - 350ms 2m10s - -",
+        "total 1,200 1,201 3 4 - - - - 350ms 2m10s - -",
+        "",
+        "ENDED EXIT CODE TIMES",
+        "FAILED 75 4",
+        "LOST - 1",
+        "",
+        "FAILED BY TIMES",
+        "OOM_KILLED 2",
+    ]
+    assert farm.asked[-1].task_id == "t"
+    assert len(easyq.out("stats", "--all").splitlines()) == 2 + 60 + 1 + 7
+    found = json.loads(
+        easyq.out("stats", "t", "--since", "2026-11-26T10:00:00Z", "--until", "1m", "--step", "5m", "--json")
+    )
+    assert (found["taskId"], found["from"], found["total"]["runTime"]["p95"]) == (
+        "t",
+        "2026-11-26T10:00:00.000Z",
+        "130s",
+    )
+    assert (farm.asked[-1].from_time.ToJsonString(), farm.asked[-1].step.seconds) == ("2026-11-26T10:00:00Z", 300)
+    assert yaml.safe_load(easyq.out("stats", "t", "-o", "yaml")) == found
+    assert easyq("stats", "nobody")[0] == 4
+    code, out, err = easyq("stats", "--since", "yesterday")
+    assert (code, out) == (2, "")
+    assert "neither how long ago" in err
+    # Of two days the date is shown as well.
+    counted.from_time.FromJsonString("2026-11-25T10:00:00Z")
+    assert "2026-11-26 10:07" in easyq.out("stats")
+
+
+def test_deliveries_and_resend(farm: FakeFarm, easyq: Easyq) -> None:
+    farm.put("j")
+    assert "nobody was told" in easyq.out("deliveries", "j")
+    farm.told = [
+        Delivery(
+            job_id="j", delivery_id="d2", state=Delivery.FAILED, outcome=Job.FAILED, attempts=9, response_code=503
+        ),
+        Delivery(job_id="j", delivery_id="d1", state=Delivery.DELIVERED, outcome=Job.SUCCEEDED, attempts=1),
+        Delivery(job_id="other", delivery_id="d0"),
+    ]
+    farm.told[0].response_code = 503
+    farm.told[0].target, farm.told[0].error = "https://example.com/\x1b[", "it said 503"
+    lines = easyq.out("deliveries", "j").splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "DELIVERY STATE OUTCOME TRIES CODE NEXT TARGET ERROR",
+        "d2 FAILED FAILED 9 503 - https://example.com/\\x1b[ it said 503",
+        "d1 DELIVERED SUCCEEDED 1 - -",
+    ]
+    assert "EXECUTION" in easyq.out("deliveries", "j", "-o", "wide")
+    found = json.loads(easyq.out("deliveries", "j", "--json"))
+    assert [(item["deliveryId"], item["responseCode"]) for item in found["items"]] == [("d2", 503), ("d1", None)]
+    assert yaml.safe_load(easyq.out("deliveries", "j", "-o", "yaml")) == found
+    assert easyq("deliveries", "nobody")[0] == 4
+
+    assert easyq.out("resend", "j", "d1") == "d1 is sent again to \n"
+    assert farm.told[1].state == Delivery.PENDING
+    assert easyq.out("resend", "j", "--failed").startswith("d2 is sent again to https://example.com/")
+    assert easyq.out("resend", "j", "--failed") == "no delivery was given up\n"
+    assert easyq("resend", "j", "d0", "d1") == (4, "d1 is sent again to \n", "easyq: d0: there is no such delivery\n")
+    assert easyq("resend", "j")[0] == easyq("resend", "j", "d1", "--failed")[0] == 2
 
 
 def test_queues_and_hosts(farm: FakeFarm, easyq: Easyq) -> None:
@@ -469,6 +553,9 @@ def test_completion_of_names(farm: FakeFarm) -> None:
     offers(farm, "stop", "job", names=["job-1"])
     offers(farm, "tasks", "", names=["task-1"])  # no name that a terminal can't show
     offers(farm, "hosts", "drain", "h", names=["host-1"])
+    offers(farm, "stats", "t", names=["task-1"])
+    farm.told = [Delivery(job_id="job-1", delivery_id="d-1"), Delivery(job_id="job-2", delivery_id="d-2")]
+    offers(farm, "resend", "job-2", "d", names=["d-2"])
     assert complete(farm, "comp") == ["completion"]
     farm.stop()
     assert complete(farm, "logs", "job") == []

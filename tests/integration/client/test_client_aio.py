@@ -130,6 +130,8 @@ async def test_operators(gateway: FakeGateway, client: AsyncClient) -> None:
     assert (await client.explain(job_id)).state == Job.PAUSED
     assert (await client.resume(job_id)).state == Job.ACTIVE
     assert len((await client.schedule(job_id, coming=2)).next_fires) == 2
+    with pytest.raises(ValueError, match="needs a spec with a cron"):
+        await client.schedule(job_id, job_spec("i"))
     assert (await client.trigger(job_id)).execution_id == (await client.retry(job_id)).execution_id == "e"
     assert (await client.delete(job_id, force=True)).stopping
     assert (await client.stop(job_id)).job.job_id == job_id

@@ -1,6 +1,8 @@
 """`submit_many` of both clients against a gateway on a socket: order, bounds, breaks, refusals."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -13,6 +15,7 @@ from easyq.aio import AsyncClient
 from easyq.backlog import Submitted
 from easyq.client import Client
 from easyq.spec import job_spec
+from easyq.v1 import job_service_pb2 as api
 from easyq.v1.job_service_pb2 import BatchItem
 from easyq.v1.spec_pb2 import JobSpec
 from tests.fakes.public_api import status
@@ -104,7 +107,8 @@ def test_an_outage_that_lasts_is_raised(farm: FakeFarm, submit: Submit) -> None:
 
 
 def test_a_refusal_of_the_whole_stream_is_raised(farm: FakeFarm, submit: Submit) -> None:
-    farm.failures.append(status(grpc.StatusCode.PERMISSION_DENIED, "not you", reason="ORIGIN_NOT_ALLOWED"))
+    # Of a stream that is refused while something is written, grpc.aio tells INTERNAL only, and so it is begun again.
+    farm.failures += [status(grpc.StatusCode.PERMISSION_DENIED, "not you", reason="ORIGIN_NOT_ALLOWED")] * 100
     with pytest.raises(errors.PermissionDenied):
         submit(specs(3))
 
@@ -127,6 +131,88 @@ def test_the_input_is_read_no_further_ahead_than_allowed(farm: FakeFarm) -> None
             assert read <= index + 1 + 5 + 2
         answers.close()  # type: ignore[attr-defined]
     assert read < 100
+
+
+async def test_on_asyncio_it_is_read_no_further_either(farm: FakeFarm) -> None:
+    read = 0
+
+    def jobs() -> Iterator[JobSpec]:
+        nonlocal read
+        for spec in specs(10_000):
+            read += 1
+            yield spec
+
+    async with AsyncClient(farm.address) as client:
+        answers = client.submit_many(jobs(), under_way=5)
+        assert read == 0
+        for index in range(50):
+            await anext(answers)
+            assert read <= index + 1 + 5 + 2
+        await answers.aclose()  # type: ignore[attr-defined]
+    assert read < 100
+
+
+class Forgetful(FakeFarm):
+    """Accepts everything and keeps nothing."""
+
+    def SubmitJobs(self, requests: Iterator[api.SubmitJobsRequest], context: Any) -> Iterator[api.SubmitJobsResponse]:
+        for index, _ in enumerate(requests):
+            result = api.BatchResult(index=index, job=api.CreateJobResponse(job_id=str(index)))
+            yield api.SubmitJobsResponse(result=result)
+
+
+# Submits COUNT jobs of 50 kB each. After 200 answers it takes no further one until the input is not read any more;
+# prints by how many MB the process was ever larger after that than before.
+_MUCH = """
+import asyncio, resource, sys, time
+import easyq
+
+address, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+read = seen = 0
+
+def size():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def jobs():
+    global read
+    for read in range(1, count + 1):
+        yield easyq.job_spec("i", envs={"N": str(read) * (50_000 // len(str(read)))})
+
+async def by_asyncio():
+    global seen, begun
+    async with easyq.AsyncClient(address) as client:
+        async for _ in client.submit_many(jobs(), under_way=50):
+            seen += 1
+            if seen == 200:
+                begun, before = size(), 0
+                while before != read:
+                    before = read
+                    await asyncio.sleep(0.2)
+
+def sync():
+    global seen, begun
+    with easyq.Client(address) as client:
+        for _ in client.submit_many(jobs(), under_way=50):
+            seen += 1
+            if seen == 200:
+                begun, before = size(), 0
+                while before != read:
+                    before = read
+                    time.sleep(0.2)
+
+asyncio.run(by_asyncio()) if kind == "async" else sync()
+assert seen == count
+print(size() - begun)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_memory_does_not_grow_with_the_number_of_jobs(kind: str) -> None:
+    count = 3_000
+    with Forgetful() as farm:  # type: ignore[abstract] # the other methods stay UNIMPLEMENTED
+        command = [sys.executable, "-c", _MUCH, farm.address, kind, str(count)]
+        grown = float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=100).stdout)
+    assert grown < count * 0.05 / 4, f"{grown} MB"
 
 
 def test_a_slow_input_keeps_nothing_back(farm: FakeFarm) -> None:

@@ -170,6 +170,10 @@ def test_both_clients_offer_the_same() -> None:
         "error_queue",
         "stop_jobs",
         "executions",
+        "schedule",
+        "stats",
+        "deliveries",
+        "resend",
     ):
         sync, by_asyncio = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
         assert list(sync) == list(by_asyncio), name

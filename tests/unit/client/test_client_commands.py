@@ -53,7 +53,9 @@ def test_help_imports_neither_grpc_nor_any_command() -> None:
     assert not {name for name in modules if name.split(".")[0] in {"grpc", "google", "easyq_supervisor", "pydantic"}}
 
 
-@pytest.mark.parametrize("command", ["ps", "submit", "hosts", "apply", "doctor", "errors", "logs", "completion"])
+@pytest.mark.parametrize(
+    "command", ["ps", "submit", "hosts", "apply", "doctor", "errors", "logs", "completion", "stats", "deliveries"]
+)
 def test_help_of_a_command_imports_neither_grpc_nor_yaml(command: str) -> None:
     modules = imported_by(f"from easyq.cli.group import root; root(['{command}', '--help'])")
     heavy = {"grpc", "google", "yaml", "asyncio", "easyq_supervisor", "pydantic", "rich"}

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from easyq.cli.outcome import attempt_remark, exit_code, remarks, result_json, submitted_json
-from easyq.client import RunResult
+from easyq.result import RunResult
 from easyq.v1.job_pb2 import Execution, Failure, Job
 from easyq.v1.job_service_pb2 import CreateJobResponse
 from easyq.v1.log_service_pb2 import LogEnd

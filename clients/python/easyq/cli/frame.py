@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,11 +23,13 @@ from easyq.cli.table import Screen, paint
 
 if TYPE_CHECKING:
     from easyq.client import Client
+    from easyq.cursor import Since
     from easyq.errors import EasyQError
 
 #: Most seconds for one answer; a person waits for it.
 _TIMEOUT = 15.0
 _WATCH_EVERY = 2.0
+_DATE = re.compile(r"[0-9]{4}-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +306,23 @@ def duration(_ctx: click.Context, _parameter: click.Parameter, value: str | None
         return None if value is None else parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} {error}") from error
+
+
+def moment(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Since | None:
+    """A callback of click's: a time, or how long ago."""
+    if value is None:
+        return None
+    try:
+        if _DATE.match(value):
+            return datetime.fromisoformat(value)
+        from easyq.durations import parse_duration
+
+        parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} is neither how long ago, as 10m, nor a time, as 2030-01-31T08:00:00Z."
+        ) from error
+    return value
 
 
 def pairs_of(_ctx: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 from easyq.cli import completions, exits
-from easyq.cli.frame import Server, fail, text_only, with_server
+from easyq.cli.frame import Server, fail, moment, text_only, with_server
 from easyq.cli.getting import is_uuid
 from easyq.cli.stdio import BROKEN_PIPE, OutputGone, StdOutput, say
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from easyq.v1.log_service_pb2 import LogChunk, LogStream
 
 _PATIENCE = 300.0
-_DATE = re.compile(r"[0-9]{4}-")
 
 
 class Part(TypedDict):
@@ -54,29 +51,12 @@ class Stamps:
         return Kind(execution_id=chunk.execution_id, stream=chunk.stream, data=first + lines)
 
 
-def _since(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Since | None:
-    """A callback of click's: a time, or how long ago."""
-    if value is None:
-        return None
-    try:
-        if _DATE.match(value):
-            return datetime.fromisoformat(value)
-        from easyq.durations import parse_duration
-
-        parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{value!r} is neither how long ago, as 10m, nor a time, as 2030-01-31T08:00:00Z."
-        ) from error
-    return value
-
-
 @click.command(short_help="Show the output of a job, or follow it.")
 @click.argument("id_", metavar="ID", callback=text_only, shell_complete=completions.jobs)
 @click.option("-f", "--follow", is_flag=True, help="Stay until it has ended, over further attempts too.")
 @click.option("-n", "--tail", type=click.IntRange(0, 100_000), metavar="LINES", help="Only the last lines.")
 @click.option(
-    "--since", metavar="TIME", callback=_since, help="Only what was written since: 10m ago, or 2030-01-31T08:00:00Z."
+    "--since", metavar="TIME", callback=moment, help="Only what was written since: 10m ago, or 2030-01-31T08:00:00Z."
 )
 @click.option("-t", "--timestamps", is_flag=True, help="Show before each line when it was written.")
 @click.option(

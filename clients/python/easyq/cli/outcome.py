@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from easyq.cli.stdio import OWN_FAILURE
-from easyq.client import RunResult
+from easyq.result import RunResult
 from easyq.v1.job_pb2 import Execution, Failure, Job
 from easyq.v1.job_service_pb2 import CreateJobResponse
 from easyq.v1.log_service_pb2 import LogEnd

@@ -17,8 +17,9 @@ from typing import Protocol
 
 from easyq.cli import interrupts
 from easyq.cli.outcome import attempt_remark
-from easyq.client import ENDED, Client, RunResult
+from easyq.client import ENDED, Client
 from easyq.errors import EasyQError, FailedPrecondition
+from easyq.result import RunResult, result_of
 from easyq.v1.job_pb2 import Job, Waiting
 from easyq.v1.job_service_pb2 import CreateJobResponse
 from easyq.v1.log_service_pb2 import LogChunk
@@ -145,8 +146,7 @@ class RunSession:
                 self._output.write(event)
             elif not event.job_ended:
                 self._say(attempt_remark(event, self._look()))
-        job = self._client.wait(self.job_id)
-        return RunResult(job=job, execution=job.executions[-1] if job.executions else None)
+        return result_of(self._client.wait(self.job_id, patience=PATIENCE))
 
     def _on_break(self, error: EasyQError) -> None:
         if not self._finished.is_set():

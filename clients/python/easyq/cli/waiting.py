@@ -26,8 +26,8 @@ def wait(*, server: Server, jobs: tuple[str, ...], timeout: int | None) -> None:
     with server.calling() as client:
         from easyq.cli.job_views import job_state
         from easyq.cli.outcome import exit_code
-        from easyq.client import RunResult
         from easyq.errors import DeadlineExceeded
+        from easyq.result import result_of
 
         deadline = None if timeout is None else time.monotonic() + timeout / 1000
         codes = []
@@ -40,6 +40,5 @@ def wait(*, server: Server, jobs: tuple[str, ...], timeout: int | None) -> None:
                     raise
                 fail(error.message, exits.UNREACHABLE)
             tell(f"{job.job_id}  {job_state(job).text}")
-            last = job.executions[-1] if job.executions else None
-            codes.append(exit_code(RunResult(job=job, execution=last), None))
+            codes.append(exit_code(result_of(job), None))
     sys.exit(codes[0] if len(codes) == 1 else exits.FAILED if any(codes) else exits.OK)
