@@ -335,9 +335,9 @@ async def test_what_waited_and_those_of_newer_times_are_no_one_range(world: Worl
     await world.fire(120)
     world.machine.pass_(200)
     await world.put(cron="* * * * *", time_zone="Asia/Tokyo", overlap=Overlap.REPLACE)
-    await world.fire(240, 300)
-    assert skips(world) == [(120, 120, 1, "REPLACED"), (240, 240, 1, "REPLACED")]
-    assert waits(world) == 300
+    await world.fire(360, 420)
+    assert skips(world) == [(120, 120, 1, "REPLACED"), (360, 360, 1, "REPLACED")]
+    assert waits(world) == 420
 
 
 async def test_of_many_fires_at_once_the_last_takes_the_place(world: World) -> None:
