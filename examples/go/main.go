@@ -141,8 +141,10 @@ func (farm client) follow(ctx context.Context, jobID string) (*easyq.LogEnd, err
 }
 
 func mayGoOn(err error) bool {
-	// A stream that ends in order, but too early, ends for the server's sake.
-	return err == nil || errors.Is(err, io.EOF) || status.Code(err) == codes.Unavailable
+	// A stream that ends in order, but too early, ends for the server's sake. RESOURCE_EXHAUSTED tells a reader that took
+	// nothing for a minute to come back, as it tells all where there are too many of them.
+	code := status.Code(err)
+	return err == nil || errors.Is(err, io.EOF) || code == codes.Unavailable || code == codes.ResourceExhausted
 }
 
 // read writes what one stream gives, and notes in the request how far that was: the next stream begins there, so that

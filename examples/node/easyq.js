@@ -52,8 +52,11 @@ export function connect(server) {
   };
 }
 
-/** Whether a call failed for the connection's sake. */
-export const isBreak = (error) => error.code === grpc.status.UNAVAILABLE;
+/**
+ * Whether a stream that failed may go on where it was: the connection broke, or (RESOURCE_EXHAUSTED) the server let a
+ * reader go that took nothing for a minute, or has too many of them.
+ */
+export const isBreak = (error) => [grpc.status.UNAVAILABLE, grpc.status.RESOURCE_EXHAUSTED].includes(error.code);
 
 /** What went wrong, in one line. */
 export function oneLine(error) {

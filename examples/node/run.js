@@ -42,11 +42,11 @@ async function follow(farm, jobId) {
     let problem = new Error("the output of the job has broken off");
     try {
       for await (const { attempt, chunk, end } of farm.followLogs(request)) {
-        heard = Date.now();
         // A broken stream is begun again where it was: nothing is lost or doubled.
         if (attempt) request.position = { ...attempt, ended: false };
         if (chunk) await write(chunk, request.position);
         if (end) request.position.ended = true;
+        heard = Date.now();
         if (end?.jobEnded) return end;
       }
     } catch (error) {

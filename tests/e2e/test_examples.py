@@ -109,8 +109,12 @@ def ended(running: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
     return running.returncode, out, err
 
 
-def test_streams_that_break_lose_and_double_nothing(program: list[str], gateway: FakeGateway) -> None:
+@pytest.mark.parametrize("broken", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+def test_streams_that_break_lose_and_double_nothing(
+    program: list[str], gateway: FakeGateway, broken: grpc.StatusCode
+) -> None:
     gateway.breaks.extend([3, 0, 2, 6])
+    gateway.broken = status(broken, "the stream was broken by the test", reason="ANY")
     running = start(program, gateway)
     job = gateway.job()
     out, err = (bytes(range(first, first + 100)) for first in (0, 100))

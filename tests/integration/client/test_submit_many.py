@@ -106,6 +106,13 @@ def test_an_outage_that_lasts_is_raised(farm: FakeFarm, submit: Submit) -> None:
         submit(specs(1), patience=0.2)
 
 
+def test_a_server_with_too_much_to_do_is_asked_again(farm: FakeFarm, submit: Submit) -> None:
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    farm.failures.append(status(code, "too many streams", reason="OVERLOADED", retry_after=0.1))
+    assert [one.index for one in submit(specs(3))] == [0, 1, 2]
+    assert len(farm.jobs) == 3
+
+
 def test_a_refusal_of_the_whole_stream_is_raised(farm: FakeFarm, submit: Submit) -> None:
     # Of a stream that is refused while something is written, grpc.aio tells INTERNAL only, and so it is begun again.
     farm.failures += [status(grpc.StatusCode.PERMISSION_DENIED, "not you", reason="ORIGIN_NOT_ALLOWED")] * 100
