@@ -27,7 +27,7 @@ const (
 	patience = time.Minute
 )
 
-// Calls that may be repeated without harm are, for about 3 s, while the server can't be reached.
+// Calls that may be repeated without harm are, for about 1.5 s, while the server can't be reached.
 const repeats = `{"methodConfig": [{
 	"name": [
 		{"service": "easyq.v1.JobService", "method": "CreateJob"},
@@ -35,7 +35,7 @@ const repeats = `{"methodConfig": [{
 	],
 	"timeout": "30s",
 	"retryPolicy": {
-		"maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2,
+		"maxAttempts": 4, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2,
 		"retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 	}
 }]}`
