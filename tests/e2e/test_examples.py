@@ -169,3 +169,17 @@ def test_errors_are_one_line(program: list[str], gateway: FakeGateway) -> None:
         done = subprocess.run([*program, *arguments], capture_output=True, timeout=60, check=False)
         assert done.returncode == 2
         assert b"usage: " in done.stderr
+
+
+def test_the_reader_of_the_output_may_leave(program: list[str], gateway: FakeGateway) -> None:
+    gateway.chunk = 100_000
+    running = start(program, gateway)
+    gateway.job().write(stdout=b"x" * 3_000_000)
+    assert running.stdout is not None
+    assert running.stderr is not None
+    with running:
+        assert running.stdout.read(1) == b"x"
+        running.stdout.close()
+        said = running.stderr.read()
+    assert running.returncode != 0
+    assert said.count(b"\n") <= 1, said
