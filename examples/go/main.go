@@ -27,7 +27,7 @@ const (
 	patience = time.Minute
 )
 
-// Calls that may be repeated without harm are, for about 3 s, while the server can't be reached.
+// Calls that may be repeated without harm are, for about 1.5 s, while the server can't be reached.
 const repeats = `{"methodConfig": [{
 	"name": [
 		{"service": "easyq.v1.JobService", "method": "CreateJob"},
@@ -35,7 +35,7 @@ const repeats = `{"methodConfig": [{
 	],
 	"timeout": "30s",
 	"retryPolicy": {
-		"maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2,
+		"maxAttempts": 4, "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2,
 		"retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 	}
 }]}`
@@ -141,8 +141,10 @@ func (farm client) follow(ctx context.Context, jobID string) (*easyq.LogEnd, err
 }
 
 func mayGoOn(err error) bool {
-	// A stream that ends in order, but too early, ends for the server's sake.
-	return err == nil || errors.Is(err, io.EOF) || status.Code(err) == codes.Unavailable
+	// A stream that ends in order, but too early, ends for the server's sake. RESOURCE_EXHAUSTED tells a reader that took
+	// nothing for a minute to come back, as it tells all where there are too many of them.
+	code := status.Code(err)
+	return err == nil || errors.Is(err, io.EOF) || code == codes.Unavailable || code == codes.ResourceExhausted
 }
 
 // read writes what one stream gives, and notes in the request how far that was: the next stream begins there, so that

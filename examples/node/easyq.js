@@ -18,7 +18,7 @@ const definition = loadSync(["easyq/v1/job_service.proto", "easyq/v1/log_service
 });
 const { JobService, LogService } = grpc.loadPackageDefinition(definition).easyq.v1;
 
-// Calls that may be repeated without harm are, for about 3 s, while the server can't be reached.
+// Calls that may be repeated without harm are, for about 1.5 s, while the server can't be reached.
 const repeats = {
   methodConfig: [
     {
@@ -28,7 +28,7 @@ const repeats = {
       ],
       timeout: "30s",
       retryPolicy: {
-        maxAttempts: 5,
+        maxAttempts: 4,
         initialBackoff: "0.2s",
         maxBackoff: "2s",
         backoffMultiplier: 2,
@@ -52,8 +52,11 @@ export function connect(server) {
   };
 }
 
-/** Whether a call failed for the connection's sake. */
-export const isBreak = (error) => error.code === grpc.status.UNAVAILABLE;
+/**
+ * Whether a stream that failed may go on where it was: the connection broke, or (RESOURCE_EXHAUSTED) the server let a
+ * reader go that took nothing for a minute, or has too many of them.
+ */
+export const isBreak = (error) => [grpc.status.UNAVAILABLE, grpc.status.RESOURCE_EXHAUSTED].includes(error.code);
 
 /** What went wrong, in one line. */
 export function oneLine(error) {

@@ -40,9 +40,11 @@ async function follow(farm, jobId) {
   let heard = Date.now();
   for (;;) {
     let problem = new Error("the output of the job has broken off");
+    let some = false;
+    const stream = farm.followLogs(request);
     try {
-      for await (const { attempt, chunk, end } of farm.followLogs(request)) {
-        heard = Date.now();
+      for await (const { attempt, chunk, end } of stream) {
+        some = true;
         // A broken stream is begun again where it was: nothing is lost or doubled.
         if (attempt) request.position = { ...attempt, ended: false };
         if (chunk) await write(chunk, request.position);
@@ -52,7 +54,11 @@ async function follow(farm, jobId) {
     } catch (error) {
       if (!isBreak(error)) throw error;
       problem = error;
+    } finally {
+      // One that is left early would go on, and keep this process alive.
+      stream.cancel();
     }
+    if (some) heard = Date.now();
     if (Date.now() - heard > PATIENCE) throw problem;
     await sleep(500);
   }
@@ -65,6 +71,9 @@ function write({ stream, offset, data }, position) {
   const target = isError ? process.stderr : process.stdout;
   return new Promise((done, failed) => target.write(data, (error) => (error ? failed(error) : done())));
 }
+
+// Whoever reads the output may leave: `write` tells of that.
+for (const output of [process.stdout, process.stderr]) output.on("error", () => {});
 
 async function run({ server, task, spec }) {
   const farm = connect(server);

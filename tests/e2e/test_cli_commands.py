@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.support.farm import Rest, UpFarm
+from tests.e2e.test_notifications import hook
+from tests.support.farm import Rest, UpFarm, shell
 from tests.support.hosts import EXAMPLE_IMAGE
 from tests.support.waiting import wait_until
 
@@ -52,6 +53,34 @@ def test_a_job_from_submit_to_delete(farm: UpFarm, rest: Rest, task: str) -> Non
     assert easyq.done("wait", job).returncode == 3
     assert easyq("errors", "discard", "-t", task, "-y") == "1 discarded\n"
     assert easyq.done("get", job).returncode == 4
+
+
+def test_deliveries_and_statistics(farm: UpFarm, rest: Rest, task: str) -> None:
+    easyq = Easyq(farm)
+    with hook() as receiver:
+        receiver.works = True
+        spec = shell("exit 3", webhooks={"fails": [{"url": receiver.url}]})
+        job = rest.enqueue(task, spec)["jobId"]
+        wait_until(lambda: [one["state"] for one in told(easyq, job)] == ["DELIVERED"], 60)
+        [first] = told(easyq, job)
+        assert (first["responseCode"], first["outcome"]) == (200, "FAILED")
+        assert easyq("resend", job, first["deliveryId"]) == f"{first['deliveryId']} is sent again to {receiver.url}\n"
+        wait_until(lambda: len(receiver.calls) == 2, 60)
+        assert {headers["EasyQ-Delivery"] for headers, _ in receiver.calls} == {first["deliveryId"]}
+        wait_until(lambda: [one["state"] for one in told(easyq, job)] == ["DELIVERED"], 60)
+        assert easyq("resend", job, "--failed") == "no delivery was given up\n"
+    # Statistics are written once a second.
+    wait_until(lambda: easyq.json("stats", task)["total"]["failed"] == 1, 60)
+    assert easyq.json("stats", task)["exits"] == [{"state": "FAILED", "exitCode": 3, "count": 1}]
+    assert [line.split()[:3] for line in easyq("stats", task).splitlines() if line.startswith("total")] == [
+        ["total", "1", "1"]
+    ]
+    assert easyq.done("stats", "no-such-task").returncode == 4
+
+
+def told(easyq: Easyq, job: str) -> list[Any]:
+    found: list[Any] = easyq.json("deliveries", job)["items"]
+    return found
 
 
 def test_jobs_that_wait(farm: UpFarm, task: str) -> None:

@@ -1,5 +1,6 @@
 """Both wheels, installed where nothing else is: the client, also with the oldest of what it needs, and the server."""
 
+import re
 import subprocess
 import tomllib
 import zipfile
@@ -29,8 +30,6 @@ spec = easyq.job_spec(image, ["sh", "-c", "echo out; echo err >&2; exit 3"])
 with easyq.Client() as client:
     [one] = client.submit_many([spec], task=task)
     assert client.wait(one.job.job_id, timeout=60).state
-    result = client.run(spec, task=task)
-    assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\\n", b"err\\n"), result
     assert client.stats(task).total.jobs >= 0
     assert client.schedule(f"{task}-s", easyq.job_spec(image, cron="@yearly"), task=task, coming=1).next_fires
     client.stop(f"{task}-s")
@@ -40,9 +39,10 @@ async def again():
         try:
             await client.run(spec, task=task, check=True)
         except easyq.JobFailed as error:
-            return error.result.stdout
+            return error.result
 
-print(asyncio.run(again()))
+result = asyncio.run(again())
+print(result.exit_code, result.stdout, result.stderr)
 """
 
 
@@ -78,9 +78,13 @@ def test_the_client_alone_runs_jobs(client: Environment, farm: UpFarm, task: str
     assert "0.1.0" in client.run(client.easyq, "version", env=env)
     ran = client.run(client.easyq, "run", "--task", task, EXAMPLE_IMAGE, "echo", "hello", env=env)
     assert ran == "hello\n"
-    assert client.run(client.python, "-c", _SUBMITS, EXAMPLE_IMAGE, task, env=env) == "b'out\\n'\n"
+    assert client.run(client.python, "-c", _SUBMITS, EXAMPLE_IMAGE, task, env=env) == r"3 b'out\n' b'err\n'" + "\n"
+    readme = (CLIENT / "README.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    shown = shown.replace("127.0.0.1:10001", farm.grpc_address).replace("busybox:1", EXAMPLE_IMAGE)
+    assert client.run(client.python, "-c", shown) == "hello\n\n"
     listed = client.run(client.easyq, "ps", "-a", "--task", task, "-o", "yaml", env=env)
-    assert listed.count("state: FAILED") == 3
+    assert listed.count("state: FAILED") == 2
     assert client.run(client.easyq, "stats", task, "--json", env=env).startswith("{")
 
 

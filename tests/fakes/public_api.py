@@ -118,6 +118,8 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         self.failures: deque[status_pb2.Status] = deque()
         #: After how many answers the next streams of output break; then they are whole.
         self.breaks: deque[int] = deque()
+        #: The status that they break with.
+        self.broken = status(grpc.StatusCode.UNAVAILABLE, "the stream was broken by the test", reason="UNAVAILABLE")
         #: Whether streams begin at the offsets that are asked for, or at 0 each time.
         self.honours_offsets = True
         #: Whether GetJob waits as it is asked to.
@@ -299,7 +301,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         for response in self._responses(request, context):
             if left is not None:
                 if left == 0:
-                    abort(context, grpc.StatusCode.UNAVAILABLE, "the stream was broken by the test")
+                    context.abort_with_status(rpc_status.to_status(self.broken))
                 left -= 1
             yield response
 

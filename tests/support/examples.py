@@ -1,6 +1,7 @@
 """The programs below examples/ in other languages, built as their READMEs say, in a copy of what they need."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: What built each, as its README has it.
+        self.built = {"go": ["buf generate", "go build -o run ."], "node": ["npm ci"]}
         made_by_builds = shutil.ignore_patterns("gen", "node_modules", "run")
         for name in ("examples", "protos/easyq", "protos/third_party"):
             shutil.copytree(ROOT / name, folder / name, ignore=made_by_builds)
@@ -33,8 +36,7 @@ class Checkout:
         # `buf` calls `go tool` for the generators.
         env = {**os.environ, "PATH": os.pathsep.join((str(Path(go).parent), os.environ.get("PATH", os.defpath)))}
         _run([buf, "generate"], here, env)
-        _run([go, "build", "-mod=readonly", "-o", "run", "."], here, env)
-        _run([go, "vet", "."], here, env)
+        _run([go, "build", "-o", "run", "."], here, {**env, "GOFLAGS": "-mod=readonly"})
         return [str(here / "run")]
 
     def node(self) -> list[str]:
@@ -45,6 +47,12 @@ class Checkout:
         quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
         _run([npm, "ci", "--ignore-scripts", "--prefer-offline", *quiet], here, dict(os.environ))
         return [node, str(here / "run.js")]
+
+
+def commands(readme: Path) -> list[str]:
+    """The lines of its one block of shell."""
+    [block] = re.findall(r"```sh\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    return list(block.splitlines())
 
 
 def _run(command: list[str | Path], cwd: Path, env: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from easyq.deadline import Deadline
 from easyq.errors import DeadlineExceeded, EasyQError, ResourceExhausted
-from easyq.outage import Outage, wait_before_repeat
+from easyq.outage import Outage
 from easyq.v1.job_pb2 import Job
 from easyq.v1.job_service_pb2 import GetJobRequest
 
@@ -29,7 +29,7 @@ class JobWait:
     def __init__(self, job_id: str, *, timeout: float | None, patience: float, attempt: float) -> None:
         self._job_id = job_id
         self._deadline = Deadline(timeout)
-        self._outage = Outage(patience, bears=(ResourceExhausted,))
+        self._outage = Outage(patience)
         self._attempt = attempt
         self._pause = _FIRST_PAUSE
         self._at_once = False
@@ -66,7 +66,7 @@ class JobWait:
             raise DeadlineExceeded(f"whether job {self._job_id} has ended is not known: {error.message}") from error
         self._outage.met(error)
         self._at_once = isinstance(error, ResourceExhausted)
-        return self._deadline.cut(wait_before_repeat(error, self._outage.pause) or self._outage.pause)
+        return self._deadline.cut(self._outage.pause)
 
 
 def _milliseconds(count: int) -> Duration:

@@ -12,6 +12,7 @@ from easyq.errors import EasyQError, Internal, ResourceExhausted, Unavailable
 PAUSES = (0.1, 0.3, 1.0)
 _LONGEST_PAUSE = 5.0
 _MOST_GAPS = 3
+_OVERLOADED = "OVERLOADED"
 
 
 def wait_before_repeat(error: EasyQError, pause: float) -> float | None:
@@ -24,32 +25,35 @@ def wait_before_repeat(error: EasyQError, pause: float) -> float | None:
 class Outage:
     """How long a stream has been broken, and how long to wait before the next attempt.
 
-    Breaks of the connection are borne for `patience` seconds, and so are errors of the classes `bears`.
+    What is borne for `patience` seconds are breaks of the connection, and a server that has too much to do, or has let
+    a reader go that took nothing for long.
     """
 
-    def __init__(self, patience: float, *, bears: tuple[type[EasyQError], ...] = ()) -> None:
+    def __init__(self, patience: float) -> None:
         self._patience = patience
-        self._bears = bears
         self._since: float | None = None
         self._gaps = 0
+        self._step = PAUSES[0]
         self.pause = PAUSES[0]
         self.problem = EasyQError("")
 
     def over(self) -> None:
         self._since = None
-        self.pause = PAUSES[0]
+        self._step = PAUSES[0]
 
     def met(self, error: EasyQError | Gap) -> bool:
         """Takes in a break, and says whether it begins an outage; raises it where going on makes no sense."""
         self.problem = self._judge(error)
         now = time.monotonic()
+        is_first = self._since is None
         if self._since is None:
             self._since = now
-            return True
-        if now - self._since > self._patience:
+        elif now - self._since > self._patience:
             raise self.problem
-        self.pause = min(self.pause * 1.5, 1.0)
-        return False
+        else:
+            self._step = min(self._step * 1.5, 1.0)
+        self.pause = max(self._step, min(self.problem.retry_after or 0.0, _LONGEST_PAUSE))
+        return is_first
 
     def _judge(self, error: EasyQError | Gap) -> EasyQError:
         if isinstance(error, Gap):
@@ -58,6 +62,6 @@ class Outage:
             if self._gaps >= _MOST_GAPS:
                 raise problem from error
             return problem
-        if not (_rpc.is_break(error) or isinstance(error, self._bears)):
+        if not _rpc.is_break(error) and error.reason != _OVERLOADED:
             raise error
         return error

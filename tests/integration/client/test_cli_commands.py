@@ -637,6 +637,17 @@ def test_ctrl_c_while_watching(farm: FakeFarm) -> None:
     assert (process.returncode, err) == (130, b"")
 
 
+def test_ctrl_c_while_waiting_for_a_job(farm: FakeFarm) -> None:
+    """It is heard although the call takes long, and leaves the job alone."""
+    job = farm.put("j", state="RUNNING")
+    with subprocess.Popen([EASYQ, "wait", "j"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_until(lambda: farm.looks, 60)
+        process.send_signal(signal.SIGINT)
+        # Much longer than that, and much less than the call takes.
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err, job.stops) == (130, b"", b"", 0)
+
+
 def test_drain_waits_until_the_host_is_empty(farm: FakeFarm, easyq: Easyq) -> None:
     agent = Agent(agent_id="h", state=Agent.LIVE, healthy=True, running=2)
     farm.agents.append(agent)

@@ -95,6 +95,20 @@ def test_breaks_lose_and_double_nothing(gateway: FakeGateway, client: Client, ho
     assert len(follower.breaks) >= 5
 
 
+def test_a_reader_that_was_let_go_comes_back(gateway: FakeGateway, client: Client) -> None:
+    """As a server does with one that takes nothing for long."""
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    gateway.broken = status(code, "the reader took nothing for 60 s", reason="OVERLOADED", retry_after=0.1)
+    gateway.breaks.extend([2, 3])
+    job = submitted(gateway, client)
+    job.write(stdout=bytes(range(100)))
+    job.end()
+    follower = Follower(client, job)
+    follower.finish()
+    assert follower.bytes_of(LogStream.STDOUT) == bytes(range(100))
+    assert {error.code for error in follower.breaks} == {"RESOURCE_EXHAUSTED"}
+
+
 def test_it_goes_on_after_a_restart_of_the_server(gateway: FakeGateway, client: Client) -> None:
     job = submitted(gateway, client)
     follower = Follower(client, job)

@@ -83,7 +83,7 @@ def test_a_server_that_restarts_meanwhile(gateway: FakeGateway, job: FakeJob, wa
     waiting = wait()
     wait_until(lambda: gateway.looks)
     gateway.stop()
-    threading.Timer(2.5, gateway.start).start()
+    threading.Timer(2.0, gateway.start).start()
     wait_until(lambda: len(gateway.looks) > 1, 30)
     job.end()
     assert waiting.result(20).state == Job.SUCCEEDED

@@ -106,6 +106,13 @@ def test_an_outage_that_lasts_is_raised(farm: FakeFarm, submit: Submit) -> None:
         submit(specs(1), patience=0.2)
 
 
+def test_a_server_with_too_much_to_do_is_asked_again(farm: FakeFarm, submit: Submit) -> None:
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    farm.failures.append(status(code, "too many streams", reason="OVERLOADED", retry_after=0.1))
+    assert [one.index for one in submit(specs(3))] == [0, 1, 2]
+    assert len(farm.jobs) == 3
+
+
 def test_a_refusal_of_the_whole_stream_is_raised(farm: FakeFarm, submit: Submit) -> None:
     # Of a stream that is refused while something is written, grpc.aio tells INTERNAL only, and so it is begun again.
     farm.failures += [status(grpc.StatusCode.PERMISSION_DENIED, "not you", reason="ORIGIN_NOT_ALLOWED")] * 100
@@ -162,16 +169,18 @@ class Forgetful(FakeFarm):
 
 
 # Submits COUNT jobs of 50 kB each. After 200 answers it takes no further one until the input is not read any more;
-# prints by how many MB the process was ever larger after that than before.
+# prints by how many MB the process was ever larger than at its beginning.
 _MUCH = """
-import asyncio, resource, sys, time
+import asyncio, sys, time
 import easyq
 
 address, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 read = seen = 0
 
 def size():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # getrusage's would be that of the parent, where that is larger.
+    [line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
 
 def jobs():
     global read
@@ -179,27 +188,28 @@ def jobs():
         yield easyq.job_spec("i", envs={"N": str(read) * (50_000 // len(str(read)))})
 
 async def by_asyncio():
-    global seen, begun
+    global seen
     async with easyq.AsyncClient(address) as client:
         async for _ in client.submit_many(jobs(), under_way=50):
             seen += 1
             if seen == 200:
-                begun, before = size(), 0
+                before = 0
                 while before != read:
                     before = read
                     await asyncio.sleep(0.2)
 
 def sync():
-    global seen, begun
+    global seen
     with easyq.Client(address) as client:
         for _ in client.submit_many(jobs(), under_way=50):
             seen += 1
             if seen == 200:
-                begun, before = size(), 0
+                before = 0
                 while before != read:
                     before = read
                     time.sleep(0.2)
 
+begun = size()
 asyncio.run(by_asyncio()) if kind == "async" else sync()
 assert seen == count
 print(size() - begun)
@@ -208,11 +218,11 @@ print(size() - begun)
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_memory_does_not_grow_with_the_number_of_jobs(kind: str) -> None:
-    count = 3_000
+    count = 2_000
     with Forgetful() as farm:  # type: ignore[abstract] # the other methods stay UNIMPLEMENTED
         command = [sys.executable, "-c", _MUCH, farm.address, kind, str(count)]
         grown = float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=100).stdout)
-    assert grown < count * 0.05 / 4, f"{grown} MB"
+    assert grown < count * 0.05 / 2, f"{grown} MB"
 
 
 def test_a_slow_input_keeps_nothing_back(farm: FakeFarm) -> None:
