@@ -41,6 +41,7 @@ from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import (
     delivery_store_pb2_grpc,
+    farm_store_pb2,
     farm_store_pb2_grpc,
     feed_pb2_grpc,
     job_store_pb2,
@@ -662,6 +663,10 @@ class StoreServicer(
 
     async def DeleteMany(self, request: Any, context: Any) -> Any:
         return self._note("DeleteMany", await self.store.delete_many(request))
+
+    async def ListQueuedTasks(self, request: Any, context: Any) -> Any:
+        found = self.store.queued_tasks(request.after, request.limit)
+        return farm_store_pb2.ListQueuedTasksResponse(task_ids=found)
 
     async def CountExecutions(self, request: Any, context: Any) -> Any:
         return self.store.count_executions(request.task_id)

@@ -70,6 +70,7 @@ from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
 from easyq_gateway.usecases.notifications import Notifications
 from easyq_gateway.usecases.presenting import Presenter
+from easyq_gateway.usecases.queues import Queues
 from easyq_gateway.usecases.reading import Reading
 from easyq_gateway.usecases.recurring import Recurring
 from easyq_gateway.usecases.replacing import Replacing
@@ -224,6 +225,7 @@ class App:
         )
         self._deleting = Deleting(checker=checker, store=store, dispatchers=dispatchers)
         self._many = Many(checker=checker, store=store, dispatchers=dispatchers, presenter=presenter, links=links)
+        self._queues = Queues(store=store, dispatchers=dispatchers, presenter=presenter)
         self._upkeep = Upkeep(checker=checker, agents=store, dispatchers=dispatchers)
         self._matchings = Matchings(checker=checker, dispatchers=dispatchers)
         self._explaining = Explaining(
@@ -406,6 +408,8 @@ class App:
             explaining=self._explaining,
             deleting=self._deleting,
             many=self._many,
+            notifications=self._notifications,
+            queues=self._queues,
             again=Again(checker=self._checker, store=self._store, creating=self._creating, redactor=redactor),
             farm=self._farm,
             upkeep=self._upkeep,

@@ -13,6 +13,7 @@ DONE: Mapping[str, str] = {
     "triggered": "It runs now, within its overlap.",
     "created": "A new job was made; this is it.",
     "deleted": "Deleted.",
+    "resent": "It is sent again, under the same id.",
     "cordoned": "It takes nothing new; what it runs goes on.",
     "uncordoned": "It takes new work again.",
     "draining": "It takes nothing new, and its agent ends once it is empty.",
