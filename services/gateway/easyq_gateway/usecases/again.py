@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from easyq.v1 import job_pb2, job_service_pb2, spec_pb2
+from easyq_gateway import convert_receivers
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.domain.redaction import Redactor, restore
 from easyq_gateway.ports import JobStore
@@ -43,5 +44,6 @@ class Again:
         for name in _OF_TIME:
             copy.ClearField(name)  # type: ignore[arg-type]
         copy.envs.update(restore(self._redactor, copy.envs, stored.spec.envs).values)
+        convert_receivers.restore(copy, stored.spec, self._redactor)
         wanted = job_service_pb2.CreateJobRequest(task_id=stored.task_id, spec=copy)
         return await self._creating.create(wanted, found)
