@@ -217,7 +217,7 @@ async def test_each_button(tab: Tab, farm: Furnished) -> None:
     await page.goto("/admin/errors?taskId=images")
     await page.get_by_role("link", name="Discard all that match").click()
     await page.get_by_role("button", name="Discard 1 job").click()
-    await expect(page.locator(".done")).to_contain_text("1 jobs were deleted")
+    await expect(page.locator(".done")).to_contain_text("Deleted: 1 job.")
     assert farm.jobs["timed_out"] not in store.jobs
     await page.goto(f"/admin/jobs/{farm.jobs['running']}")
     await page.get_by_role("link", name="Run again with changes").click()
@@ -252,7 +252,7 @@ async def test_errors_are_chosen_and_stay_chosen(tab: Tab, farm: Furnished) -> N
     await retry.click()
     await expect(page.locator("h1")).to_have_text("Retry 1 job?")
     await page.get_by_role("button", name="Retry 1 job").click()
-    await expect(page.locator(".done")).to_contain_text("queued for")
+    await expect(page.locator(".done")).to_contain_text("Queued for")
     assert [store.jobs[jobs[name]].execution_count for name in ("failed", "timed_out", "evil")] == [2, 1, 1]
     assert watched.complaints == []
 

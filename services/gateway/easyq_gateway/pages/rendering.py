@@ -63,6 +63,7 @@ class Renderer:
             plural=human.plural,
             pretty=self._pretty,
             shown=self._shown,
+            told=self._told,
             long=self._long,
             when=_when,
             words=self._words,
@@ -79,6 +80,15 @@ class Renderer:
         marked = _marked(text[:most].replace("\n", "⏎").replace("\t", " "))
         # Whatever its letters, a text must not turn its neighbours around.
         return Markup("<bdi>{}</bdi>").format(marked + ("…" if cut else ""))
+
+    def _told(self, text: str) -> Markup:
+        """A sentence of EasyQ's, with what stands between backticks as code."""
+        parts = text[:_LONG].split("`")
+        return Markup("").join(
+            Markup("<code>{}</code>").format(self._shown(part, 600)) if at % 2 else self._shown(part, 600)
+            for at, part in enumerate(parts)
+            if part
+        )
 
     def _long(self, text: str) -> Markup:
         """A text in full, or nearly."""

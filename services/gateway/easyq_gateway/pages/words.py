@@ -17,8 +17,8 @@ DONE: Mapping[str, str] = {
     "cordoned": "It takes nothing new; what it runs goes on.",
     "uncordoned": "It takes new work again.",
     "draining": "It takes nothing new, and its agent ends once it is empty.",
-    "dead": "Declared dead; {count} of its executions are lost and run again where they may.",
+    "dead": "Declared dead. Lost, and run again where they may: {executions}.",
     "reset": "The breaker is closed.",
-    "many-retried": "{count} jobs are queued for their next attempt.",
-    "many-discarded": "{count} jobs were deleted.",
+    "many-retried": "Queued for their next attempt: {jobs}.",
+    "many-discarded": "Deleted: {jobs}.",
 }
