@@ -415,8 +415,10 @@ async def test_each_task_that_waits_is_found_with_its_sizes(gateway: Client) -> 
     names: list[str] = []
     path, pages = "/admin/queues", 0
     sizes: dict[str, list[str]] = {}
+    words = ""
     while path:
         page = await look(gateway, path)
+        words += " ".join(page.words.split())
         rows = rows_of(page, "/admin/tasks/")
         names += [row[0] for row in rows]
         sizes |= {row[0]: row[1:3] for row in rows}
@@ -425,7 +427,7 @@ async def test_each_task_that_waits_is_found_with_its_sizes(gateway: Client) -> 
     assert names == [f"task-{number:02}" for number in range(45)]
     assert pages == 3
     assert (sizes["task-07"], sizes["task-08"]) == (["3", "1"], ["1", "0"])
-    assert "Tasks that wait 45" in " ".join(page.words.split())
+    assert words.count("Tasks that wait 45") == 3
     assert "No further task waits" in (await look(gateway, "/admin/queues?pageToken=zzz")).words
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Concatenate, ParamSpec, TypeAlias
 from urllib.parse import urlencode
@@ -44,6 +45,8 @@ _PLACES: tuple[tuple[Place, Callable[..., Awaitable[Page]], str], ...] = (
 )
 # Seconds after which any page is read anew: what it shows may change without a word; a store that is away says none.
 _EVERY = "20"
+# Seconds after the start in which it has other things to do.
+_REST = 1.0
 _TITLES = {404: "Not found", 403: "Refused", 503: "Not there now", 504: "It took too long", 429: "Too much at once"}
 
 
@@ -56,6 +59,11 @@ class Site:
         self._renderer = Renderer(files=self._files, redactor=sources.redactor, version=sources.version)
         self._actions = Actions(sources, show=self._show)
         self._live = LivePages(sources)
+
+    async def warm(self) -> None:
+        """Makes the templates ready, once nothing else is to be done at a start: the first reader need not wait."""
+        await asyncio.sleep(_REST)
+        await asyncio.to_thread(self._renderer.warm)
 
     def routes(self) -> Iterator[Route]:
         """Yields the routes below /admin."""
