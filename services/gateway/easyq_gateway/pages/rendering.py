@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
@@ -30,22 +31,23 @@ _SHORT = 120
 _LONG = 20_000
 # Between the words of a name as JSON has it: `apiKey`.
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+TEMPLATES = resources.files("easyq_gateway.pages").joinpath("templates")
 #: Characters of a line of output that are shown.
 MOST_OF_LINE = 4_000
 
 
-class _Compiled(BytecodeCache):
+class Compiled(BytecodeCache):
     """Templates are compiled once in a process, however many gateways it has."""
 
-    _known: ClassVar[dict[str, bytes]] = {}
+    known: ClassVar[dict[str, bytes]] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        code = self._known.get(f"{bucket.key}:{bucket.checksum}")
+        code = self.known.get(f"{bucket.key}:{bucket.checksum}")
         if code is not None:
             bucket.bytecode_from_string(code)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        self._known[f"{bucket.key}:{bucket.checksum}"] = bucket.bytecode_to_string()
+        self.known[f"{bucket.key}:{bucket.checksum}"] = bucket.bytecode_to_string()
 
 
 class Renderer:
@@ -60,7 +62,7 @@ class Renderer:
             lstrip_blocks=True,
             undefined=StrictUndefined,
             auto_reload=False,
-            bytecode_cache=_Compiled(),
+            bytecode_cache=Compiled(),
         )
         self._environment.globals.update(
             asset=files.url, version=version, path=path, query=query, percent=human.percent
@@ -79,7 +81,7 @@ class Renderer:
             plural=human.plural,
             pretty=self._pretty,
             shown=self._shown,
-            told=self._told,
+            told=self.told,
             long=self._long,
             when=_when,
             words=self._words,
@@ -102,7 +104,7 @@ class Renderer:
         # Whatever its letters, a text must not turn its neighbours around.
         return Markup("<bdi>{}</bdi>").format(marked + ("…" if cut else ""))
 
-    def _told(self, text: str) -> Markup:
+    def told(self, text: str) -> Markup:
         """A sentence of EasyQ's, with what stands between backticks as code."""
         parts = text[:_LONG].split("`")
         return Markup("").join(
