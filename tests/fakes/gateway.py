@@ -7,6 +7,7 @@ import asyncio
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,10 @@ class FakeStore(Operators):
         self._seconds = 1_900_000_000
 
     # ------------------------------------------------------------------------------------------- what tests do
+
+    def set_clock(self, seconds: int) -> None:
+        """What comes is of this time (seconds since the epoch), and later."""
+        self._seconds = seconds
 
     async def move(self, execution_id: str, state: Execution.State.ValueType, **fields: Any) -> None:
         """Puts an execution, and its job, into a state."""
@@ -333,7 +338,10 @@ class FakeStore(Operators):
         jobs = [job for job in self.jobs.values() if job.task_id == task_id]
         if not jobs:
             raise NotFound(f"there is no task {task_id[:64]}", reason="TASK_NOT_FOUND")
-        return job_pb2.Task(task_id=task_id, job_count=len(jobs), created_at=jobs[0].created_at)
+        task = job_pb2.Task(task_id=task_id, job_count=len(jobs), created_at=jobs[0].created_at)
+        for state, count in sorted(Counter(job.state for job in jobs).items()):
+            task.states.add(state=state, count=count)
+        return task
 
     def list_tasks(self, request: task_service_pb2.ListTasksRequest) -> task_service_pb2.ListTasksResponse:
         names = sorted({job.task_id for job in self.jobs.values()})

@@ -37,8 +37,9 @@ PLACES = (
 class Furnished:
     """The ids of what there is."""
 
-    def __init__(self, gateway: Client) -> None:
+    def __init__(self, gateway: Client, now: int) -> None:
         self.gateway = gateway
+        self.now = now
         self.jobs: dict[str, str] = {}
         self.executions: dict[str, str] = {}
 
@@ -62,18 +63,19 @@ class Furnished:
     async def move(self, name: str, state: Execution.State.ValueType, **fields: Any) -> None:
         store = self.gateway.store
         execution = store.executions[self.executions[name]]
-        execution.queued_at.FromSeconds(NOW)
+        execution.queued_at.FromSeconds(self.now)
         if state not in {Execution.QUEUED, Execution.SCHEDULED}:
-            execution.started_at.FromSeconds(NOW + 3)
+            execution.started_at.FromSeconds(self.now + 3)
             execution.host = "host-1"
         if state > Execution.RUNNING:
-            execution.finished_at.FromSeconds(NOW + 10 + len(self.jobs))
+            execution.finished_at.FromSeconds(self.now + 10 + len(self.jobs))
         await store.move(self.executions[name], state, **fields)
 
 
-async def furnish(gateway: Client) -> Furnished:
-    """Puts it all there."""
-    farm = Furnished(gateway)
+async def furnish(gateway: Client, now: int = NOW) -> Furnished:
+    """Puts it all there. `now`: when it happened, in seconds."""
+    farm = Furnished(gateway, now)
+    gateway.store.set_clock(now)
     secret = {"API_TOKEN": CANARY, "DB": f"postgres://app:{CANARY}@db/x", "REGION": "eu"}
     await farm.job("running", "mail", command=["sh", "-c", "echo 'a b'"], envs=secret, metadata={"apiKey": CANARY})
     await farm.move("running", Execution.RUNNING)
@@ -97,7 +99,7 @@ async def furnish(gateway: Client) -> Furnished:
     cron = await gateway.call("PUT", "/tasks/clock/jobs/every-hour", {"image": "busybox:1", "cron": "@hourly"})
     assert cron.status == 200, cron
     farm.jobs["cron"] = "every-hour"
-    gateway.store.plan("every-hour", (NOW + 3600) * 1000)
+    gateway.store.plan("every-hour", (now + 3600) * 1000)
     await _write(gateway, farm)
     _deliveries(farm)
     _of_hosts(gateway)
