@@ -26,8 +26,8 @@ lane() {
     printf '=== %s: %s, %s s\n' "$name" "$verdict" "$(($(date +%s) - began))"
 }
 
-# limited SECONDS COMMAND…
-limited() { timeout --foreground --kill-after=30 "$@"; }
+# limited SECONDS COMMAND…: an interrupt lets pytest tell what has failed until then.
+limited() { timeout --foreground --signal=INT --kill-after=60 "$@"; }
 
 # tests NAME SECONDS PROCESSES ARGUMENTS…
 tests() {
@@ -60,7 +60,7 @@ system_row() {
     # A shell lets what it starts in the background ignore an interrupt, and so would each program that a test starts.
     # timeout makes a group of its own here and ends all of it, also where this row is ended.
     limited() {
-        env --default-signal=INT,QUIT timeout --kill-after=30 "$@" &
+        env --default-signal=INT,QUIT timeout --signal=INT --kill-after=60 "$@" &
         running=$!
         wait "$running"
     }
@@ -94,7 +94,7 @@ if [ "$ROWS" = 2 ]; then
     printf '\n=== e2e, then chaos: beside the others; they write into %s\n' "$kept"
     system_row "$@" &
     system=$!
-    limited() { nice -n 4 timeout --foreground --kill-after=30 "$@"; }
+    limited() { nice -n 4 timeout --foreground --signal=INT --kill-after=60 "$@"; }
 fi
 
 # --------------------------------------------------------------------------------------------------------- all others

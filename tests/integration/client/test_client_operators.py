@@ -135,7 +135,8 @@ def test_commands(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> No
     assert names == ["CordonAgentRequest", "UncordonAgentRequest", drain, drain, "DeclareAgentDeadRequest"]
 
 
-def test_remarks(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
+def test_remarks(gateway: FakeGateway, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # which would bound a pipe, too
     gateway.agents[0].cordoned_at.GetCurrentTime()
     gateway.agents[1].drained_at.GetCurrentTime()
     gateway.agents.append(Agent(agent_id="host-3", state=9, message="x" * 100))  # type: ignore[arg-type]

@@ -142,7 +142,8 @@ async def test_reflection(gateway: Client) -> None:
     ]
     listed, *files = [answer async for answer in stub.ServerReflectionInfo(iter(asked))]
     names = {service.name for service in listed.list_services_response.service}
-    ours = {f"easyq.v1.{name}Service" for name in ("Job", "Execution", "Task", "Farm", "Log")}
+    names_of_ours = ("Job", "Execution", "Task", "Farm", "Log", "Event", "Notification")
+    ours = {f"easyq.v1.{name}Service" for name in names_of_ours}
     assert names == {*ours, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     assert all(answer.file_descriptor_response.file_descriptor_proto for answer in files)
 

@@ -163,7 +163,7 @@ async def test_status_when_all_is_well(gateway: Client) -> None:
     matching = gateway.behind.dispatchers[0].matching
     matching.pools.add(name="default", pattern=".*", slots=4)
     matching.limits.add(pattern="mail", max_running=2)
-    status = await gateway.get("/status", Accept="text/html")
+    status = await gateway.get("/status")
     assert (status["accepting"], status["running"], status["problems"]) == (True, True, [])
     assert [service["name"] for service in status["services"]] == ["store", "scheduler", "dispatcher"]
     assert all(service["healthy"] for service in status["services"])

@@ -44,7 +44,9 @@ async def test_every_route_answers(gateway: Client) -> None:
             "execution_id": answer["executionId"],
             "agent_id": "host-1",
             "name": "default",
+            "delivery_id": "d",
         }
+        gateway.store.deliveries.put(answer["jobId"], "d")
         if name == "RetryJob":
             await gateway.store.move(answer["executionId"], Execution.FAILED)
         path = binding.path_of(values[variable] for variable in binding.variables)

@@ -378,7 +378,7 @@ def test_an_agent_that_was_drained_stays_away_until_it_is_wanted(up: Callable[..
     agent = farm.settings("runner")["AGENT_ID"]
     assert told.startswith(f"agent {agent} was drained, or told to stop, and has ended; it is not started again.")
     assert told.endswith(f"{farm.out.split()[1]}/agents/{agent}/drain && kill -HUP {farm.process.pid}")
-    os.kill(farm.pids("scheduler")[0], signal.SIGKILL)
+    os.kill(wait_until(lambda: farm.pids("scheduler"))[0], signal.SIGKILL)
     wait_until(lambda: len(farm.pids("scheduler")) == 2)
     assert len(farm.pids("runner")) == 1
     farm.process.send_signal(signal.SIGHUP)

@@ -179,11 +179,16 @@ def resume(*, server: Server, jobs: tuple[str, ...]) -> None:
     """Go on with paused jobs; what they missed is treated as their `misfire` says."""
     with server.calling() as client:
         from easyq.cli import words
+        from easyq.errors import EasyQError
 
         def act(job: str) -> str:
-            found = client.resume(job)
-            due = f", next run {words.exact(found.next_run_at)}" if found.HasField("next_run_at") else ""
-            return f"{job} resumed{due}"
+            client.resume(job)
+            # The job itself knows its next fire only once a scheduler has looked at it.
+            try:
+                fires = client.schedule(job, coming=1).next_fires
+            except EasyQError:  # it is resumed all the same
+                fires = []
+            return f"{job} resumed, next run {words.exact(fires[0])}" if fires else f"{job} resumed"
 
         for_each(jobs, act, client.server)
 
