@@ -45,8 +45,8 @@ _PLACES: tuple[tuple[Place, Callable[..., Awaitable[Page]], str], ...] = (
 )
 # Seconds after which any page is read anew: what it shows may change without a word; a store that is away says none.
 _EVERY = "20"
-# Seconds after the start in which it has other things to do.
-_REST = 1.0
+# Seconds after the start in which there are other things to do.
+_REST = 0.2
 _TITLES = {404: "Not found", 403: "Refused", 503: "Not there now", 504: "It took too long", 429: "Too much at once"}
 
 
