@@ -45,8 +45,6 @@ _PLACES: tuple[tuple[Place, Callable[..., Awaitable[Page]], str], ...] = (
 )
 # Seconds after which any page is read anew: what it shows may change without a word; a store that is away says none.
 _EVERY = "20"
-# Seconds after the start in which there are other things to do.
-_REST = 0.2
 _TITLES = {404: "Not found", 403: "Refused", 503: "Not there now", 504: "It took too long", 429: "Too much at once"}
 
 
@@ -61,8 +59,7 @@ class Site:
         self._live = LivePages(sources)
 
     async def warm(self) -> None:
-        """Makes the templates ready, once nothing else is to be done at a start: the first reader need not wait."""
-        await asyncio.sleep(_REST)
+        """Makes the templates ready, beside whatever else there is to do at a start: the first reader need not wait."""
         await asyncio.to_thread(self._renderer.warm)
 
     def routes(self) -> Iterator[Route]:
