@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -184,11 +185,10 @@ def resume(*, server: Server, jobs: tuple[str, ...]) -> None:
         def act(job: str) -> str:
             client.resume(job)
             # The job itself knows its next fire only once a scheduler has looked at it.
-            try:
-                fires = client.schedule(job, coming=1).next_fires
-            except EasyQError:  # it is resumed all the same
-                fires = []
-            return f"{job} resumed, next run {words.exact(fires[0])}" if fires else f"{job} resumed"
+            with suppress(EasyQError):  # it is resumed all the same
+                for fire in client.schedule(job, coming=1).next_fires:
+                    return f"{job} resumed, next run {words.exact(fire)}"
+            return f"{job} resumed"
 
         for_each(jobs, act, client.server)
 
