@@ -8,11 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, containers, control_plane, events, flood, latency, logs, report, schedules
+from bench import cli, containers, control_plane, events, flood, latency, logs, pages, report, schedules
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
-PARTS = ("containers", "latency", "way", "executions", "enqueue", "schedules", "flood", "logs", "events", "cli")
+PARTS = (
+    "containers",
+    "latency",
+    "way",
+    "executions",
+    "enqueue",
+    "schedules",
+    "flood",
+    "logs",
+    "events",
+    "pages",
+    "cli",
+)
 
 
 class Bench:
@@ -35,6 +47,7 @@ class Bench:
             "flood": self._flood,
             "events": self._events,
             "logs": self._logs,
+            "pages": self._pages,
             "cli": self._cli,
         }
 
@@ -87,6 +100,10 @@ class Bench:
         with DockerHost(dockerd_binary(), "bench") as host:
             host.load_example_image()
             self.figures += logs.measure(host, self._runs)
+
+    def _pages(self) -> None:
+        with RedisServer(valkey_binary()) as redis:
+            self.figures += pages.measure(redis, self._folder, self._runs)
 
     def _cli(self) -> None:
         self.figures += cli.measure(self._runs)

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from easyq_internal.dispatcher.v1 import dispatcher_pb2, dispatcher_pb2_grpc
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import (
     delivery_store_pb2_grpc,
+    farm_store_pb2,
     farm_store_pb2_grpc,
     feed_pb2_grpc,
     job_store_pb2,
@@ -104,6 +106,10 @@ class FakeStore(Operators):
         self._seconds = 1_900_000_000
 
     # ------------------------------------------------------------------------------------------- what tests do
+
+    def set_clock(self, seconds: int) -> None:
+        """What comes is of this time (seconds since the epoch), and later."""
+        self._seconds = seconds
 
     async def move(self, execution_id: str, state: Execution.State.ValueType, **fields: Any) -> None:
         """Puts an execution, and its job, into a state."""
@@ -332,7 +338,10 @@ class FakeStore(Operators):
         jobs = [job for job in self.jobs.values() if job.task_id == task_id]
         if not jobs:
             raise NotFound(f"there is no task {task_id[:64]}", reason="TASK_NOT_FOUND")
-        return job_pb2.Task(task_id=task_id, job_count=len(jobs), created_at=jobs[0].created_at)
+        task = job_pb2.Task(task_id=task_id, job_count=len(jobs), created_at=jobs[0].created_at)
+        for state, count in sorted(Counter(job.state for job in jobs).items()):
+            task.states.add(state=state, count=count)
+        return task
 
     def list_tasks(self, request: task_service_pb2.ListTasksRequest) -> task_service_pb2.ListTasksResponse:
         names = sorted({job.task_id for job in self.jobs.values()})
@@ -662,6 +671,10 @@ class StoreServicer(
 
     async def DeleteMany(self, request: Any, context: Any) -> Any:
         return self._note("DeleteMany", await self.store.delete_many(request))
+
+    async def ListQueuedTasks(self, request: Any, context: Any) -> Any:
+        found = self.store.queued_tasks(request.after, request.limit)
+        return farm_store_pb2.ListQueuedTasksResponse(task_ids=found)
 
     async def CountExecutions(self, request: Any, context: Any) -> Any:
         return self.store.count_executions(request.task_id)

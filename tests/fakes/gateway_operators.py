@@ -158,6 +158,10 @@ class Operators:
             queued=sum(one.state == Execution.QUEUED for one in mine), held=sum(one.state in HELD for one in mine)
         )
 
+    def queued_tasks(self: _Store, after: str, limit: int) -> list[str]:
+        names = {one.task_id for one in self.executions.values() if one.state == Execution.QUEUED}
+        return sorted(name for name in names if name > after)[:limit]
+
     def list_waiting(self: _Store, request: Any) -> job_store_pb2.ListWaitingResponse:
         found = [
             one for one in self.executions.values() if one.task_id == request.task_id and one.state == Execution.QUEUED

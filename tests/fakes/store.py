@@ -365,6 +365,9 @@ class FakeReads(FakeLookups):
         )
         return Found(_page(found, lambda j: (j.created_at, j.job_id), after, limit, oldest=where.oldest))
 
+    async def count_listed(self, where: JobFilter) -> int:
+        return len(await self.list_jobs(where, None, len(self._tables().jobs)))
+
     async def list_executions(
         self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
     ) -> Found[Execution]:

@@ -1,6 +1,6 @@
 """Debian's Chromium, driven by Playwright."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,13 +43,14 @@ class Watched:
         self.complaints.append(f"dialog: {dialog.message}")
         await dialog.dismiss()
 
-    async def axe(self) -> list[str]:
-        """What axe finds on the page as it stands; where, and why. (A page's policy takes no script of ours: axe is
-        evaluated by the debugger.)"""
+    async def axe(self, rules: Sequence[str] | None = None) -> list[str]:
+        """What axe finds on the page as it stands; where, and why. `rules`: only those. (A page's policy takes no
+        script of ours: axe is evaluated by the debugger.)"""
         if not await self.page.evaluate("'axe' in window"):
             await self.page.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8") + ";0")
+        wanted = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": _RULES}
         found = await self.page.evaluate(
-            "rules => axe.run(document, {runOnly: {type: 'tag', values: rules}, resultTypes: ['violations']})", _RULES
+            "wanted => axe.run(document, {runOnly: wanted, resultTypes: ['violations']})", wanted
         )
         return [
             f"{one['id']}: {node['target']} {node['html'][:160]} {node.get('failureSummary', '')[:300]}"

@@ -70,6 +70,7 @@ from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
 from easyq_gateway.usecases.notifications import Notifications
 from easyq_gateway.usecases.presenting import Presenter
+from easyq_gateway.usecases.queues import Queues
 from easyq_gateway.usecases.reading import Reading
 from easyq_gateway.usecases.recurring import Recurring
 from easyq_gateway.usecases.replacing import Replacing
@@ -115,6 +116,8 @@ class App:
         self._build_use_cases(requests, streams)
         bodies = Gate(settings.max_bodies, "bodies")
         self._grpc = self._grpc_server(requests, streams, bodies)
+        self._site = self._make_site()
+        self._warming: asyncio.Task[None] | None = None
         self._rest = self._rest_server(requests, streams, bodies)
         self._watch = Loop("watch_store", self._watch_store, _WATCH_INTERVAL)
 
@@ -136,9 +139,12 @@ class App:
         self._dispatchers.start()
         self._watch.start()
         self._rules.start()
+        self._warming = asyncio.create_task(self._site.warm())
 
     async def stop(self) -> None:
         """Takes in nothing more, and ends in order."""
+        if self._warming is not None:
+            self._warming.cancel()
         await self._rules.stop()
         await self._watch.stop()
         self._feed.close()
@@ -224,6 +230,7 @@ class App:
         )
         self._deleting = Deleting(checker=checker, store=store, dispatchers=dispatchers)
         self._many = Many(checker=checker, store=store, dispatchers=dispatchers, presenter=presenter, links=links)
+        self._queues = Queues(store=store, dispatchers=dispatchers, presenter=presenter)
         self._upkeep = Upkeep(checker=checker, agents=store, dispatchers=dispatchers)
         self._matchings = Matchings(checker=checker, dispatchers=dispatchers)
         self._explaining = Explaining(
@@ -378,7 +385,7 @@ class App:
         live = Live(logs=self._logs, following=self._following)
         byhand = ByHand(logs=self._logs, live=live, farm=self._farm, version=self._version)
         bound = settings.rest_listen.rpartition(":")[0]
-        site = self._site()
+        site = self._site
         api = [
             *self._transcoded(requests, bodies),
             *byhand.routes(),
@@ -397,7 +404,7 @@ class App:
             error_page=site.error,
         )
 
-    def _site(self) -> Site:
+    def _make_site(self) -> Site:
         redactor = Redactor.of(self._settings.redact_names)
         sources = Sources(
             reading=self._reading,
@@ -406,6 +413,8 @@ class App:
             explaining=self._explaining,
             deleting=self._deleting,
             many=self._many,
+            notifications=self._notifications,
+            queues=self._queues,
             again=Again(checker=self._checker, store=self._store, creating=self._creating, redactor=redactor),
             farm=self._farm,
             upkeep=self._upkeep,

@@ -116,6 +116,10 @@ class JobStore(Admission, Protocol):
 
     async def count_executions(self, task_id: str) -> job_store_pb2.CountExecutionsResponse: ...
 
+    async def queued_tasks(self, after: str, limit: int) -> Sequence[str]:
+        """Returns names of tasks that have something in their queues, those behind `after`, in their order."""
+        ...
+
     async def list_waiting(self, task_id: str, limit: int) -> Sequence[job_pb2.Execution]:
         """Returns the first executions in the queue of a task."""
         ...

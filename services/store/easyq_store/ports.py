@@ -260,6 +260,9 @@ class Reads(Lookups, Protocol):
         With `examine` about so many are looked at, at most.
         """
 
+    async def count_listed(self, where: JobFilter) -> int:
+        """How many jobs such a list has in all. Counts without making records of them."""
+
     async def list_executions(
         self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
     ) -> Found[Execution]:

@@ -176,5 +176,7 @@ async def test_counts_and_what_waits_of_a_task(ports: Ports) -> None:
     made = [(await ports.submit()).execution_id for _ in range(3)]
     waiting = await ports.jobs.list_waiting("mail", 2)
     assert [execution.execution_id for execution in waiting] == made[:2]
+    assert list(await ports.jobs.queued_tasks("", 9)) == ["mail"]
+    assert list(await ports.jobs.queued_tasks("mail", 9)) == []
     counts = await ports.jobs.count_executions("mail")
     assert (counts.queued, counts.held) == (3, 0)

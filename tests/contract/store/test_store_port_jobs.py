@@ -404,6 +404,7 @@ async def listed(store: Persistence) -> Persistence:
 async def test_lists_of_jobs_in_whole_and_in_pages(listed: Persistence, where: JobFilter, expected: list[str]) -> None:
     found = await listed.reads.list_jobs(where, None, 100)
     assert [made.job_id for made in found] == expected
+    assert await listed.reads.count_listed(where) == len(expected)
     paged: list[Job] = []
     place: Place | None = None
     while page := await listed.reads.list_jobs(where, place, 2):

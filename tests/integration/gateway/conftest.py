@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,9 @@ class Client:
 Starter = Callable[..., Awaitable[Client]]
 
 
-@pytest.fixture
-async def start_gateway() -> AsyncIterator[Starter]:
-    """Starts gateways with settings of the test's; everything ends with the test."""
+@asynccontextmanager
+async def gateways() -> AsyncIterator[Starter]:
+    """Starts gateways with settings of the test's; everything ends with it."""
     started: list[Client] = []
     with tempfile.TemporaryDirectory(prefix="easyq-") as folder:
 
@@ -129,6 +130,13 @@ async def start_gateway() -> AsyncIterator[Starter]:
             await client.channel.close()
             await client.app.stop()
             await client.behind.stop_all()
+
+
+@pytest.fixture
+async def start_gateway() -> AsyncIterator[Starter]:
+    """Starts gateways; everything ends with the test."""
+    async with gateways() as start:
+        yield start
 
 
 @pytest.fixture

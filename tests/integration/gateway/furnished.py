@@ -5,6 +5,7 @@ from typing import Any
 from easyq.v1 import farm_service_pb2, job_pb2, stats_pb2
 from easyq.v1.job_pb2 import Execution
 from easyq.v1.log_service_pb2 import LogStream
+from easyq.v1.notification_service_pb2 import Delivery
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
 from tests.integration.gateway.conftest import Client
 
@@ -36,8 +37,9 @@ PLACES = (
 class Furnished:
     """The ids of what there is."""
 
-    def __init__(self, gateway: Client) -> None:
+    def __init__(self, gateway: Client, now: int) -> None:
         self.gateway = gateway
+        self.now = now
         self.jobs: dict[str, str] = {}
         self.executions: dict[str, str] = {}
 
@@ -61,25 +63,28 @@ class Furnished:
     async def move(self, name: str, state: Execution.State.ValueType, **fields: Any) -> None:
         store = self.gateway.store
         execution = store.executions[self.executions[name]]
-        execution.queued_at.FromSeconds(NOW)
+        execution.queued_at.FromSeconds(self.now)
         if state not in {Execution.QUEUED, Execution.SCHEDULED}:
-            execution.started_at.FromSeconds(NOW + 3)
+            execution.started_at.FromSeconds(self.now + 3)
             execution.host = "host-1"
         if state > Execution.RUNNING:
-            execution.finished_at.FromSeconds(NOW + 10 + len(self.jobs))
+            execution.finished_at.FromSeconds(self.now + 10 + len(self.jobs))
         await store.move(self.executions[name], state, **fields)
 
 
-async def furnish(gateway: Client) -> Furnished:
-    """Puts it all there."""
-    farm = Furnished(gateway)
+async def furnish(gateway: Client, now: int = NOW) -> Furnished:
+    """Puts it all there. `now`: when it happened, in seconds."""
+    farm = Furnished(gateway, now)
+    gateway.store.set_clock(now)
     secret = {"API_TOKEN": CANARY, "DB": f"postgres://app:{CANARY}@db/x", "REGION": "eu"}
     await farm.job("running", "mail", command=["sh", "-c", "echo 'a b'"], envs=secret, metadata={"apiKey": CANARY})
     await farm.move("running", Execution.RUNNING)
     await farm.job("queued", "mail")
     await farm.job("succeeded", "mail", labels={"team": "finance"})
     await farm.move("succeeded", Execution.SUCCEEDED, exit_code=0)
-    await farm.job("failed", "mail", command=f"curl https://me:{CANARY}@host/")
+    receiver = {"url": f"https://bob:{CANARY}@hook.test/x?token={CANARY}", "secret": CANARY}
+    webhooks = {"fails": [receiver]}
+    await farm.job("failed", "mail", command=f"curl https://me:{CANARY}@host/", webhooks=webhooks)
     failure = job_pb2.Failure(reason=job_pb2.Failure.NONZERO_EXIT, message="exit code 3")
     await farm.move("failed", Execution.FAILED, exit_code=3)
     for record in (gateway.store.jobs[farm.jobs["failed"]], gateway.store.executions[farm.executions["failed"]]):
@@ -94,8 +99,9 @@ async def furnish(gateway: Client) -> Furnished:
     cron = await gateway.call("PUT", "/tasks/clock/jobs/every-hour", {"image": "busybox:1", "cron": "@hourly"})
     assert cron.status == 200, cron
     farm.jobs["cron"] = "every-hour"
-    gateway.store.plan("every-hour", (NOW + 3600) * 1000)
+    gateway.store.plan("every-hour", (now + 3600) * 1000)
     await _write(gateway, farm)
+    _deliveries(farm)
     _of_hosts(gateway)
     _figures(gateway)
     return farm
@@ -107,6 +113,20 @@ async def _write(gateway: Client, farm: Furnished) -> None:
     await gateway.store.write(farm.executions["running"], LogStream.STDERR, b"to stderr\n")
     bad = EVIL.encode() + b"\n\xff\xfe\x00bytes\n" + b"y" * 1_000_000 + b"\nthe end\n"
     await gateway.store.write(farm.executions["evil"], LogStream.STDOUT, bad)
+
+
+def _deliveries(farm: Furnished) -> None:
+    """One that was taken, one that is to be tried again, one that was given up, of the job that failed."""
+    hook = {"channel": Delivery.Channel.WEBHOOK, "event": Delivery.Event.FAILS, "outcome": job_pb2.Job.FAILED}
+    put, job = farm.gateway.store.deliveries.put, farm.jobs["failed"]
+    url = f"https://bob:{CANARY}@hook.test/x?token={CANARY}"
+    taken = put(job, "d-taken", **hook, target=url, state=Delivery.DELIVERED, attempts=2, response_code=200)
+    taken.last_attempt_at.FromSeconds(NOW + 20)
+    waits = put(job, "d-waits", **hook, target="https://slow.test/", state=Delivery.PENDING, attempts=3)
+    waits.response_code, waits.error = 503, f"answered 503 {EVIL}"
+    waits.next_attempt_at.FromSeconds(4_000_000_000)
+    mail = {**hook, "channel": Delivery.Channel.EMAIL}
+    put(job, "d-lost", **mail, target="ops@example.org", state=Delivery.FAILED, attempts=9, error="refused")
 
 
 def _of_hosts(gateway: Client) -> None:

@@ -1,19 +1,21 @@
 """The pages in a real browser: accessible in both themes and at both widths, by keyboard, live, and unharmed."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from easyq.v1.job_pb2 import Execution, Job
 from easyq.v1.log_service_pb2 import LogStream
 from easyq_gateway.pages.rendering import output
-from tests.integration.gateway.conftest import Client
+from tests.integration.gateway.conftest import gateways
 from tests.integration.gateway.furnished import Furnished, furnish
 from tests.support.browser import Watched, chromium
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# The browser is one for all of them, and so is their event loop.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 LINES = [
     "plain <b>&amp;",
     "\x1b[1;31mred\x1b[0m \x1b[42mon green",
@@ -24,28 +26,44 @@ LINES = [
     "x" * 5000 + "\x1b[31m" + "y" * 10,
     "\x1b[38;5;300mx\x1b[38my\x1b[90;107mz\x1b",
 ]
+# What depends on the theme or the width; all else of a page is the same in both.
+LOOKS = ("color-contrast", "link-in-text-block", "target-size", "scrollable-region-focusable")
 # How long a busy machine may take.
 PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 
 
-@pytest.fixture
+Tab = Callable[..., Awaitable[Watched]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as found:
         yield found
 
 
-@pytest.fixture
-async def farm(gateway: Client) -> Furnished:
-    return await furnish(gateway)
+@pytest_asyncio.fixture(loop_scope="module")
+async def farm() -> AsyncIterator[Furnished]:
+    async with gateways() as start:
+        yield await furnish(await start())
 
 
-async def tab(browser: Browser, gateway: Client, *, width: int = 1280, javascript: bool = True) -> Watched:
-    context = await browser.new_context(
-        base_url=gateway.url, viewport={"width": width, "height": 800}, java_script_enabled=javascript
-    )
-    context.set_default_timeout(PATIENCE)
-    return Watched(await context.new_page())
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(browser: Browser, farm: Furnished) -> AsyncIterator[Tab]:
+    """Opens tabs of browsers of their own at the farm's gateway; they are closed with the test."""
+    opened = []
+
+    async def open_tab(*, width: int = 1280, javascript: bool = True) -> Watched:
+        context = await browser.new_context(
+            base_url=farm.gateway.url, viewport={"width": width, "height": 800}, java_script_enabled=javascript
+        )
+        opened.append(context)
+        context.set_default_timeout(PATIENCE)
+        return Watched(await context.new_page())
+
+    yield open_tab
+    for context in opened:
+        await context.close()
 
 
 async def open_job(watched: Watched, farm: Furnished, name: str) -> Page:
@@ -53,27 +71,27 @@ async def open_job(watched: Watched, farm: Furnished, name: str) -> Page:
     return watched.page
 
 
-async def test_axe_finds_nothing_and_nothing_is_cut_off(browser: Browser, farm: Furnished) -> None:
-    watched = await tab(browser, farm.gateway)
+async def test_axe_finds_nothing_and_nothing_is_cut_off(tab: Tab, farm: Furnished) -> None:
+    watched = await tab()
     page, found = watched.page, []
     jobs = [f"/admin/jobs/{farm.jobs[name]}" for name in ("succeeded", "queued", "timed_out", "later")]
-    for path in set(farm.pages()) - set(jobs):
+    for path in [one for one in farm.pages() if one not in jobs]:
         await page.set_viewport_size({"width": 1280, "height": 800})
+        await page.emulate_media(color_scheme="light")
         await page.goto(path)
-        for details in await page.locator("details").all():
-            await details.evaluate("one => { one.open = true; }")
-        for theme, width in (("light", 1280), ("dark", 360)):
+        await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        for theme, width, rules in (("light", 1280, None), ("dark", 360, LOOKS)):
             await page.set_viewport_size({"width": width, "height": 800})
             await page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-            found += [f"{path} in {theme} at {width}: {one}" for one in await watched.axe()]
+            found += [f"{path} in {theme} at {width}: {one}" for one in await watched.axe(rules)]
             if await watched.overflow() > 0:
                 found.append(f"{path} at {width}: is wider than the window")
     assert found == []
     assert watched.complaints == []
 
 
-async def test_hostile_words_do_no_harm(browser: Browser, farm: Furnished) -> None:
-    watched = await tab(browser, farm.gateway, width=360)
+async def test_hostile_words_do_no_harm(tab: Tab, farm: Furnished) -> None:
+    watched = await tab(width=360)
     page = await open_job(watched, farm, "evil")
     log = page.locator("#log")
     await expect(log).to_contain_text("the end")
@@ -86,9 +104,9 @@ async def test_hostile_words_do_no_harm(browser: Browser, farm: Furnished) -> No
     assert watched.complaints == []
 
 
-async def test_output_is_followed_searched_and_ends(browser: Browser, farm: Furnished) -> None:
+async def test_output_is_followed_searched_and_ends(tab: Tab, farm: Furnished) -> None:
     gateway, execution = farm.gateway, farm.executions["running"]
-    watched = await tab(browser, gateway)
+    watched = await tab()
     page = await open_job(watched, farm, "running")
     log = page.locator("#log")
     await expect(page.locator("#log-state")).to_have_text("Live")
@@ -114,8 +132,8 @@ async def test_output_is_followed_searched_and_ends(browser: Browser, farm: Furn
     assert watched.complaints == []
 
 
-async def test_pages_live_without_a_reload(browser: Browser, farm: Furnished) -> None:
-    watched = await tab(browser, farm.gateway)
+async def test_pages_live_without_a_reload(tab: Tab, farm: Furnished) -> None:
+    watched = await tab()
     page = watched.page
     await page.goto("/admin/jobs")
     await page.evaluate("window.stayed = true")
@@ -126,6 +144,14 @@ async def test_pages_live_without_a_reload(browser: Browser, farm: Furnished) ->
     await farm.gateway.store.move(farm.executions["running"], Execution.SUCCEEDED, exit_code=0)
     await expect(row.locator(".state")).to_have_text("succeeded")
     await expect(link).to_be_focused()
+    assert await page.evaluate("window.stayed") is True
+
+
+async def test_a_page_tells_that_it_hears_nothing(tab: Tab, farm: Furnished) -> None:
+    page = (await tab()).page
+    # It reads itself anew every few seconds.
+    await page.goto("/admin/hosts")
+    await page.evaluate("window.stayed = true")
     await farm.gateway.behind.stop("store")
     await expect(page.locator("#connection")).to_be_visible()
     await farm.gateway.behind.start("store")
@@ -133,8 +159,8 @@ async def test_pages_live_without_a_reload(browser: Browser, farm: Furnished) ->
     assert await page.evaluate("window.stayed") is True
 
 
-async def test_by_keyboard_alone(browser: Browser, farm: Furnished) -> None:
-    watched = await tab(browser, farm.gateway)
+async def test_by_keyboard_alone(tab: Tab, farm: Furnished) -> None:
+    watched = await tab()
     page = watched.page
     await page.goto("/")
     await page.keyboard.press("Tab")
@@ -160,8 +186,8 @@ async def test_by_keyboard_alone(browser: Browser, farm: Furnished) -> None:
     assert watched.complaints == []
 
 
-async def test_each_button(browser: Browser, farm: Furnished) -> None:
-    watched = await tab(browser, farm.gateway)
+async def test_each_button(tab: Tab, farm: Furnished) -> None:
+    watched = await tab()
     page, store = watched.page, farm.gateway.store
 
     async def press(path: str, name: str, then: str) -> None:
@@ -173,6 +199,7 @@ async def test_each_button(browser: Browser, farm: Furnished) -> None:
     await press(job + "every-hour", "Pause", "Paused")
     await press("/admin/schedules", "Resume", "Resumed")
     await press(job + farm.jobs["later"], "Run now", "It runs now")
+    await press(job + farm.jobs["failed"], "Send again", "sent again")
     await press(job + farm.jobs["failed"], "Retry", "next attempt")
     await press("/admin/hosts", "Cordon", "takes nothing new")
     await press("/admin/hosts/host-1", "Uncordon", "takes new work")
@@ -190,7 +217,7 @@ async def test_each_button(browser: Browser, farm: Furnished) -> None:
     await page.goto("/admin/errors?taskId=images")
     await page.get_by_role("link", name="Discard all that match").click()
     await page.get_by_role("button", name="Discard 1 job").click()
-    await expect(page.locator(".done")).to_contain_text("1 jobs were deleted")
+    await expect(page.locator(".done")).to_contain_text("Deleted: 1 job.")
     assert farm.jobs["timed_out"] not in store.jobs
     await page.goto(f"/admin/jobs/{farm.jobs['running']}")
     await page.get_by_role("link", name="Run again with changes").click()
@@ -205,12 +232,44 @@ async def test_each_button(browser: Browser, farm: Furnished) -> None:
     assert watched.complaints == []
 
 
-async def test_without_scripts_everything_can_be_read_and_done(browser: Browser, farm: Furnished) -> None:
-    watched = await tab(browser, farm.gateway, javascript=False)
+async def test_errors_are_chosen_and_stay_chosen(tab: Tab, farm: Furnished) -> None:
+    watched = await tab(width=360)
+    page, store, jobs = watched.page, farm.gateway.store, farm.jobs
+    await page.goto("/admin/errors")
+    retry = page.get_by_role("button", name="Retry chosen")
+    await page.locator("#pick-all").click()
+    await expect(retry).to_have_text("Retry chosen (2)…")
+    await page.locator("#pick-all").click()
+    await expect(retry).to_have_text("Retry chosen…")
+    await page.get_by_label(f"Choose {jobs['failed']}").check()
+    await expect(retry).to_have_text("Retry chosen (1)…")
+    # The page reads itself anew: what is chosen stays so, and what comes is not.
+    await store.move(farm.executions["evil"], Execution.FAILED, exit_code=1)
+    await expect(page.locator(".pick input")).to_have_count(3)
+    await expect(page.get_by_label(f"Choose {jobs['failed']}")).to_be_checked()
+    await expect(page.locator(".pick :checked")).to_have_count(1)
+    await expect(retry).to_have_text("Retry chosen (1)…")
+    await retry.click()
+    await expect(page.locator("h1")).to_have_text("Retry 1 job?")
+    await page.get_by_role("button", name="Retry 1 job").click()
+    await expect(page.locator(".done")).to_contain_text("Queued for")
+    assert [store.jobs[jobs[name]].execution_count for name in ("failed", "timed_out", "evil")] == [2, 1, 1]
+    assert watched.complaints == []
+
+
+async def test_without_scripts_everything_can_be_read_and_done(tab: Tab, farm: Furnished) -> None:
+    watched = await tab(javascript=False)
     page = watched.page
     for path in farm.pages():
         await page.goto(path)
         await expect(page.locator("h1")).to_have_count(1)
+    await page.goto("/admin/errors")
+    await page.get_by_role("link", name="Choose all on this page").click()
+    await page.get_by_label(f"Choose {farm.jobs['failed']}").uncheck()
+    await page.get_by_role("button", name="Discard chosen").click()
+    await page.get_by_role("button", name="Discard 1 job").click()
+    await expect(page.locator(".done")).to_be_visible()
+    assert farm.jobs["timed_out"] not in farm.gateway.store.jobs
     page = await open_job(watched, farm, "running")
     await expect(page.locator("#log")).to_contain_text("green red plain")
     await expect(page.locator("#log-switches")).to_be_hidden()
@@ -221,8 +280,8 @@ async def test_without_scripts_everything_can_be_read_and_done(browser: Browser,
     await expect(page.locator(".done")).to_be_visible()
 
 
-async def test_colours_are_the_same_with_and_without_scripts(browser: Browser, gateway: Client) -> None:
-    watched = await tab(browser, gateway)
+async def test_colours_are_the_same_with_and_without_scripts(tab: Tab) -> None:
+    watched = await tab()
     await watched.page.goto("/")
     drawn = await watched.page.evaluate(
         """lines => { const ansi = new EasyQ.Ansi(); return lines.map((line) => {

@@ -10,6 +10,7 @@ import pytest
 
 from easyq.v1 import farm_service_pb2
 from easyq.v1.job_pb2 import Execution, Job
+from easyq.v1.notification_service_pb2 import Delivery
 from tests.integration.gateway.conftest import Answer, Client, Starter
 from tests.integration.gateway.furnished import CANARY, Furnished, furnish
 
@@ -25,7 +26,8 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words = ""
         self._inside = ""
-        self.feed(answer.body.decode())
+        self.text = answer.body.decode()
+        self.feed(self.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
@@ -246,7 +248,8 @@ async def test_what_a_job_offers_is_what_its_state_allows(farm: Furnished) -> No
         "running": {"stop"},
         "queued": {"stop"},
         "succeeded": {"retry", "delete"},
-        "failed": {"retry", "delete"},
+        # A notification of its end can be sent again.
+        "failed": {"retry", "delete", "resend"},
         "timed_out": {"retry", "delete"},
         "evil": {"retry", "delete"},
         "later": {"stop", "trigger"},
@@ -309,6 +312,137 @@ async def test_errors_are_counted_before_anything_is_done(farm: Furnished) -> No
     answer = await send(farm.gateway, "/admin/errors/discard")
     assert answer.headers["Location"] == "/admin/errors?done=many-discarded&n=1"
     assert farm.jobs["timed_out"] not in farm.gateway.store.jobs
+
+
+async def test_errors_are_chosen_one_by_one(farm: Furnished) -> None:
+    gateway, store = farm.gateway, farm.gateway.store
+    failed, timed_out, succeeded = (farm.jobs[name] for name in ("failed", "timed_out", "succeeded"))
+    page = await look(gateway, "/admin/errors")
+    boxes = [attrs for tag, attrs in page.elements if tag == "input" and attrs.get("type") == "checkbox"]
+    assert {(box["form"], box["name"], box["value"]) for box in boxes} == {
+        ("chosen", "job", failed),
+        ("chosen", "job", timed_out),
+    }
+    assert not [box for box in boxes if "checked" in box]
+    assert "/admin/errors?select=all" in [attrs.get("href") for tag, attrs in page.elements if tag == "a"]
+    every = await look(gateway, "/admin/errors?select=all&taskId=images")
+    assert len([attrs for _, attrs in every.elements if "checked" in attrs]) == 1
+    assert "/admin/errors?taskId=images" in [attrs.get("href") for tag, attrs in every.elements if tag == "a"]
+    page = await look(gateway, f"/admin/errors/retry?chosen=1&taskId=mail&job={failed}&job={succeeded}&job=none")
+    assert "Retry 1 job?" in page.words
+    assert "2 of those chosen have left the error queue meanwhile" in page.words
+    form = page.forms()["/admin/errors/retry"]
+    assert form == {"taskId": "mail", "chosen": "1", "jobs": failed}
+    answer = await send(gateway, "/admin/errors/retry", **form)
+    assert answer.headers["Location"] == "/admin/errors?taskId=mail&done=many-retried&n=1"
+    assert (store.jobs[failed].execution_count, store.jobs[timed_out].execution_count) == (2, 1)
+    several = f"{failed},{succeeded},{timed_out},{timed_out}"
+    answer = await send(gateway, "/admin/errors/discard", chosen="1", jobs=several)
+    assert answer.headers["Location"] == "/admin/errors?done=many-discarded&n=1"
+    assert set(farm.jobs.values()) - set(store.jobs) == {timed_out}
+
+
+async def test_no_choice_means_no_job(farm: Furnished) -> None:
+    for deed in ("retry", "discard"):
+        page = await look(farm.gateway, f"/admin/errors/{deed}?chosen=1")
+        assert "No job was chosen" in page.words
+        assert page.forms() == {}
+        answer = await send(farm.gateway, f"/admin/errors/{deed}", chosen="1", jobs="")
+        assert answer.headers["Location"].endswith("&n=0")
+    many = "&".join(f"job=j{number}" for number in range(201))
+    await look(farm.gateway, f"/admin/errors/discard?chosen=1&{many}", 400)
+    assert farm.gateway.store.jobs[farm.jobs["failed"]].state == Job.FAILED
+
+
+# ------------------------------------------------------------------------------------------------- notifications
+async def test_notifications_are_told_and_sent_again(farm: Furnished) -> None:
+    gateway, job = farm.gateway, farm.jobs["failed"]
+    page = await look(gateway, f"/admin/jobs/{job}")
+    words = " ".join(page.words.split())
+    assert "https://bob:[redacted]@hook.test/x" in words
+    for told in ("delivered", "pending", "failed", "503", "ops@example.org", "refused", "<script>alert(1)</script>"):
+        assert told in words, told
+    assert "every=5" in next(str(attrs["data-live"]) for _, attrs in page.elements if attrs.get("id") == "live")
+    deed = f"/admin/jobs/{job}/deliveries/d-lost/resend"
+    assert deed in page.forms()
+    assert (await send(gateway, deed, {"Sec_Fetch_Site": "cross-site"})).status == 403
+    (lost,) = (one for one in gateway.store.deliveries.by_job[job] if one.delivery_id == "d-lost")
+    assert lost.state == Delivery.FAILED
+    answer = await send(gateway, deed, **page.forms()[deed])
+    assert answer.headers["Location"] == f"/admin/jobs/{job}?done=resent"
+    assert lost.state == Delivery.PENDING
+    assert (await send(gateway, deed.replace("d-lost", "none"))).status == 404
+
+
+async def test_older_notifications_have_pages(farm: Furnished) -> None:
+    job = farm.jobs["failed"]
+    for number in range(20):
+        farm.gateway.store.deliveries.put(job, f"d-{number}", target=f"http://hook.test/{number}")
+    seen, path = "", f"/admin/jobs/{job}"
+    for _ in range(3):
+        page = await look(farm.gateway, path)
+        seen += page.words
+        links = [str(attrs["href"]) for tag, attrs in page.elements if tag == "a" and attrs.get("rel") == "next"]
+        path = links[0].partition("#")[0] if links else ""
+    assert not path
+    assert all(f"http://hook.test/{number}" in seen for number in range(20))
+    assert "https://bob:[redacted]@" in seen
+
+
+async def test_who_is_to_be_told_is_said_before(farm: Furnished) -> None:
+    await farm.job("tells", "mail", notify={"finishes": ["ops@example.org"]})
+    farm.gateway.store.deliveries.by_job[farm.jobs["tells"]] = []
+    assert "Nobody was told yet" in (await look(farm.gateway, f"/admin/jobs/{farm.jobs['tells']}")).words
+    assert "Notifications" not in (await look(farm.gateway, f"/admin/jobs/{farm.jobs['queued']}")).words
+
+
+# -------------------------------------------------------------------------------------------------------- queues
+def rows_of(page: Page, first: str) -> list[list[str]]:
+    """The cells' words of each row that has a link to `first`."""
+    found: list[list[str]] = []
+    for row in re.findall(r"<tr>(.*?)</tr>", page.text, re.DOTALL):
+        cells = [re.sub(r"<[^>]*>", " ", cell) for cell in re.findall(r"<td.*?</td>", row, re.DOTALL)]
+        if cells and f'href="{first}' in row:
+            found.append([" ".join(html.unescape(cell).split()) for cell in cells])
+    return found
+
+
+async def test_each_task_that_waits_is_found_with_its_sizes(gateway: Client) -> None:
+    for number in range(45):
+        await gateway.enqueue(f"task-{number:02}")
+    ids = [(await gateway.enqueue("task-07"))["executionId"] for _ in range(3)]
+    await gateway.store.move(ids[0], Execution.RUNNING)
+    names: list[str] = []
+    path, pages = "/admin/queues", 0
+    sizes: dict[str, list[str]] = {}
+    words = ""
+    while path:
+        page = await look(gateway, path)
+        words += " ".join(page.words.split())
+        rows = rows_of(page, "/admin/tasks/")
+        names += [row[0] for row in rows]
+        sizes |= {row[0]: row[1:3] for row in rows}
+        links = [str(attrs["href"]) for tag, attrs in page.elements if tag == "a" and attrs.get("rel") == "next"]
+        path, pages = links[0] if links else "", pages + 1
+    assert names == [f"task-{number:02}" for number in range(45)]
+    assert pages == 3
+    assert (sizes["task-07"], sizes["task-08"]) == (["3", "1"], ["1", "0"])
+    assert words.count("Tasks that wait 45") == 3
+    assert "No further task waits" in (await look(gateway, "/admin/queues?pageToken=zzz")).words
+
+
+async def test_the_task_that_waits_longest_is_first(gateway: Client) -> None:
+    for name in ("zebra", "ant", "mole"):
+        await gateway.enqueue(name)
+    page = await look(gateway, "/admin/queues")
+    assert [row[0] for row in rows_of(page, "/admin/tasks/")] == ["zebra", "ant", "mole"]
+
+
+async def test_queues_are_told_without_a_dispatcher(gateway: Client) -> None:
+    await gateway.enqueue("mail")
+    await gateway.behind.stop("dispatcher0")
+    page = await look(gateway, "/admin/queues")
+    assert [row[:3] for row in rows_of(page, "/admin/tasks/")] == [["mail", "1", "0"]]
 
 
 # ------------------------------------------------------------------------------------------ again, with changes

@@ -201,7 +201,7 @@ async def test_a_cursor_belongs_to_its_call(world: World) -> None:
     for number in range(2):
         await failed(world, f"job-{number}")
     asked = Asked(selection=Selection(), limit=1)
-    first = await many.retry_many(world.ctx, replace(asked, dry_run=True))
+    first = await many.retry_many(world.ctx, asked)
     for other in (Asked(selection=Selection(task_id="mail"), cursor=first.cursor), replace(asked, cursor="x")):
         with pytest.raises(InvalidArgument):
             await many.retry_many(world.ctx, other)

@@ -135,6 +135,11 @@ class GrpcJobStore(GrpcAdmission):
         answer: job_store_pb2.ListWaitingResponse = await self._call(self._stub.ListWaiting, request)
         return answer.items
 
+    async def queued_tasks(self, after: str, limit: int) -> Sequence[str]:
+        request = farm_store_pb2.ListQueuedTasksRequest(after=after, limit=limit)
+        answer: farm_store_pb2.ListQueuedTasksResponse = await self._call(self._farm.ListQueuedTasks, request)
+        return answer.task_ids
+
     async def set_upkeep(self, agent_id: str, upkeep: records_pb2.Upkeep) -> farm_store_pb2.SetUpkeepResponse:
         request = farm_store_pb2.SetUpkeepRequest(agent_id=agent_id, upkeep=upkeep)
         answer: farm_store_pb2.SetUpkeepResponse = await self._call(self._farm.SetUpkeep, request)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from easyq_gateway.domain import human
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceFacts:
@@ -146,6 +148,8 @@ def _agent_words(agent: AgentFacts) -> str:
         return f"Agent {agent.agent_id} takes no new work: {why}. See the Docker Engine of its host and its log."
     if not agent.running:
         return ""
+    held = human.plural(agent.running, "execution")
     if agent.state == "PARKED":
-        return f"Agent {agent.agent_id} was stopped and holds {agent.running} executions. Start it again to go on."
-    return f"Agent {agent.agent_id} is lost, and {agent.running} executions of it wait for it. Start it again."
+        return f"Agent {agent.agent_id} was stopped and holds {held}. Start it again to go on."
+    waits = "waits" if agent.running == 1 else "wait"
+    return f"Agent {agent.agent_id} is lost, and {held} of it {waits} for it. Start it again."

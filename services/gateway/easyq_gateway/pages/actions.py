@@ -8,12 +8,13 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from easyq.v1 import farm_service_pb2, job_service_pb2
+from easyq.v1 import farm_service_pb2, job_service_pb2, notification_service_pb2
 from easyq_chassis.errors import InvalidArgument, PermissionDenied
 from easyq_gateway.codec.wellknown import fill_duration
 from easyq_gateway.domain.problems import Problems
 from easyq_gateway.domain.same_origin import FORM, form_refusal
 from easyq_gateway.http_rules import Variable
+from easyq_gateway.pages import chosen
 from easyq_gateway.pages.answers import see_other
 from easyq_gateway.pages.rendering import path, query
 from easyq_gateway.pages.sources import Sources
@@ -51,6 +52,7 @@ class Actions:
             ((*_JOB, "resume"), self._resume),
             ((*_JOB, "trigger"), self._trigger),
             ((*_JOB, "delete"), self._delete),
+            ((*_JOB, "deliveries", Variable("delivery_id"), "resend"), self._resend),
             ((*_HOST, "cordon"), self._cordon),
             ((*_HOST, "uncordon"), self._uncordon),
             ((*_HOST, "drain"), self._drain),
@@ -88,6 +90,13 @@ class Actions:
     async def _delete(self, _form: Form, where: dict[str, str]) -> str:
         await self._sources.deleting.delete_job(job_service_pb2.DeleteJobRequest(job_id=where["job_id"]))
         return f"/admin/jobs{query(done='deleted')}"
+
+    async def _resend(self, form: Form, where: dict[str, str]) -> str:
+        request = notification_service_pb2.ResendDeliveryRequest(
+            job_id=where["job_id"], delivery_id=where["delivery_id"]
+        )
+        await self._sources.notifications.resend(request)
+        return _to(form, path("admin", "jobs", where["job_id"]), "resent")
 
     async def _again(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
         """A new job from the form; where something is wrong the form comes again, with what it had."""
@@ -136,14 +145,26 @@ class Actions:
 
     # -------------------------------------------------------------------------------------------------- errors
     async def _retry_errors(self, form: Form, _: dict[str, str]) -> str:
+        if form.get("chosen"):
+            retried = await chosen.retry(self._sources, chosen.ids_of(form.get("jobs", "")))
+            return _to_errors(form, "many-retried", retried)
         request = job_service_pb2.RetryErrorsRequest(selection=errors.selection_of(form))
         answer = await self._sources.many.retry_errors(request)
         return f"/admin/errors{query(done='many-retried', n=answer.retried)}"
 
     async def _discard_errors(self, form: Form, _: dict[str, str]) -> str:
+        if form.get("chosen"):
+            discarded = await chosen.discard(self._sources, chosen.ids_of(form.get("jobs", "")))
+            return _to_errors(form, "many-discarded", discarded)
         request = job_service_pb2.DiscardErrorsRequest(selection=errors.selection_of(form))
         answer = await self._sources.many.discard_errors(request)
         return f"/admin/errors{query(done='many-discarded', n=answer.discarded)}"
+
+
+def _to_errors(form: Form, done: str, count: int) -> str:
+    """Back to the error queue as it was narrowed."""
+    base = f"/admin/errors{errors.narrowed(form)}"
+    return f"{base}{'&' if '?' in base else '?'}{query(done=done, n=count)[1:]}"
 
 
 async def read_form(request: web.BaseRequest) -> dict[str, str]:

@@ -66,14 +66,18 @@ class LivePages:
 
 
 def read_query(request: web.BaseRequest) -> dict[str, str]:
-    """Returns the first value of each parameter; what can't be read is left out."""
+    """Returns the first value of each parameter; what can't be read is left out. Those of `job` stand in `jobs`, with
+    commas between them, as forms send them on."""
     found: dict[str, str] = {}
+    jobs: list[str] = []
     try:
         for name, value in split_query(target_of(request).query):
             found.setdefault(name, value)
+            if name == "job":
+                jobs.append(value)
     except BadQuery:
         return {}
-    return found
+    return {**found, "jobs": ",".join(jobs)} if jobs else found
 
 
 def _seconds(text: str) -> float:

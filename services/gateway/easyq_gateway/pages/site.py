@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Concatenate, ParamSpec, TypeAlias
 from urllib.parse import urlencode
@@ -9,6 +10,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from easyq_chassis.errors import EasyQError
+from easyq_gateway.domain import human
 from easyq_gateway.http_rules import Variable
 from easyq_gateway.pages.actions import Actions
 from easyq_gateway.pages.answers import html_answer, see_other, wants_html
@@ -55,6 +57,10 @@ class Site:
         self._renderer = Renderer(files=self._files, redactor=sources.redactor, version=sources.version)
         self._actions = Actions(sources, show=self._show)
         self._live = LivePages(sources)
+
+    async def warm(self) -> None:
+        """Makes the templates ready, beside whatever else there is to do at a start: the first reader need not wait."""
+        await asyncio.to_thread(self._renderer.warm)
 
     def routes(self) -> Iterator[Route]:
         """Yields the routes below /admin."""
@@ -118,14 +124,14 @@ class Site:
     def _show(self, request: web.BaseRequest, page: Page, section: str) -> web.Response:
         query = read_query(request)
         target = target_of(request)
-        done = DONE.get(query.get("done", ""))
+        done = DONE.get(query.get("done", ""), "")
         text = self._renderer.render(
             page.template,
             now_ms=self._sources.clock.now_ms(),
             section=section,
             live=None if page.live is None else f"/admin/live?{urlencode({'every': _EVERY, **page.live})}",
             here=f"{target.path}?{target.query}" if target.query else target.path,
-            done=done.format(count=_number(query.get("n", ""))) if done else "",
+            done=done.format(jobs=_number(query, "job"), executions=_number(query, "execution")),
             searched=query.get("query", "") if page.template == "search" else "",
             **page.context,
         )
@@ -156,5 +162,6 @@ def _back(request: web.BaseRequest) -> str:
     return f"/{rest}" if found and not rest.startswith("/") else "/"
 
 
-def _number(text: str) -> str:
-    return f"{int(text):,}" if text.isascii() and text.isdigit() and len(text) < 16 else "some"
+def _number(query: Query, what: str) -> str:
+    text = query.get("n", "")
+    return human.plural(int(text), what) if text.isascii() and text.isdigit() and len(text) < 16 else f"some {what}s"

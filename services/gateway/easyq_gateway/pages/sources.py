@@ -19,6 +19,8 @@ from easyq_gateway.usecases.feed import Feed
 from easyq_gateway.usecases.logs import Logs
 from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
+from easyq_gateway.usecases.notifications import Notifications
+from easyq_gateway.usecases.queues import Queues
 from easyq_gateway.usecases.reading import Reading
 from easyq_gateway.usecases.recurring import Recurring
 from easyq_gateway.usecases.steering import Steering
@@ -37,6 +39,8 @@ class Sources:
     explaining: Explaining
     deleting: Deleting
     many: Many
+    notifications: Notifications
+    queues: Queues
     again: Again
     farm: Farm
     upkeep: Upkeep

@@ -64,6 +64,10 @@ class MongoReads(MongoLookups):
     ) -> Found[Job]:
         return await self._list(JOBS, where, after, limit, examine)
 
+    async def count_listed(self, where: JobFilter) -> int:
+        walk, rest = listed(where, None)
+        return await self._count("jobs", {**walk, **rest} if walk.keys().isdisjoint(rest) else {"$and": [walk, rest]})
+
     async def list_executions(
         self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
     ) -> Found[Execution]:

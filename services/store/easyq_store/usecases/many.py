@@ -84,6 +84,8 @@ async def retry_many(ctx: Context, asked: Asked) -> Done:
     def may(job: Job, began: int) -> bool:
         return which.had_ended(job, began) and job.schedule is None
 
+    if _counted(asked):
+        return Done(matched=await _count(ctx, asked.selection))
     page = await _page(ctx, "retry", asked, which.GAVE_UP, may)
     told = Done(matched=len(page.jobs), cursor=page.cursor)
     if asked.dry_run:
@@ -99,6 +101,8 @@ async def retry_many(ctx: Context, asked: Asked) -> Done:
 
 async def delete_many(ctx: Context, asked: Asked) -> Done:
     """Deletes those that had given up when the call began, or, with states given, had ended so. Errors: as above."""
+    if _counted(asked):
+        return Done(matched=await _count(ctx, asked.selection))
     page = await _page(ctx, "delete", asked, which.GAVE_UP, which.had_ended)
     told = Done(matched=len(page.jobs), cursor=page.cursor)
     if asked.dry_run:
@@ -106,6 +110,29 @@ async def delete_many(ctx: Context, asked: Asked) -> Done:
     plans = [delete.deleting(ctx, job.job_id, force=False, ended_before=page.began + 1) for job in page.jobs]
     results: list[delete.Deleted | EasyQError] = await delete.delete_all(ctx, plans)
     return replace(told, done=sum(delete.is_gone(result) for result in results))
+
+
+def _counted(asked: Asked) -> bool:
+    """Whether the backend can count them: what gave up, none of which recurs, by what it knows of conditions itself."""
+    selection = asked.selection
+    plain = not selection.task_pattern and not asked.cursor
+    return asked.dry_run and plain and set(selection.states) <= set(which.GAVE_UP)
+
+
+async def _count(ctx: Context, selection: Selection) -> int:
+    return await ctx.store.reads.count_listed(_filter(selection, which.GAVE_UP, ctx.clock.now()))
+
+
+def _filter(selection: Selection, usual: tuple[JobState, ...], began: int) -> JobFilter:
+    return JobFilter(
+        task_id=selection.task_id,
+        states=selection.states or usual,
+        labels=selection.labels,
+        reasons=selection.reasons,
+        created_from=selection.created_from,
+        created_before=which.bound(selection, began),
+        kept_only=True,
+    )
 
 
 async def _page(
@@ -117,15 +144,7 @@ async def _page(
     began = int(place[0]) if place else ctx.clock.now()
     after = Place(created_at=int(place[1]), id=str(place[2])) if place else None
     matches = cache(which.task_test(selection.task_pattern))
-    where = JobFilter(
-        task_id=selection.task_id,
-        states=selection.states or usual,
-        labels=selection.labels,
-        reasons=selection.reasons,
-        created_from=selection.created_from,
-        created_before=which.bound(selection, began),
-        kept_only=True,
-    )
+    where = _filter(selection, usual, began)
     found = await ctx.store.reads.list_jobs(where, after, asked.limit + 1)
     looked_at = found[: asked.limit]
     meant: list[Job] = []

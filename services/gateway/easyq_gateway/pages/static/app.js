@@ -56,7 +56,7 @@
   connect();
 
   // What a swap must not take away: the place of the focus, and what was opened.
-  let focused = "", open = [];
+  let focused = "", open = [], picked = null;
   const place = (element) => {
     if (!element || element === document.body) return "";
     if (element.id) return `#${CSS.escape(element.id)}`;
@@ -71,11 +71,16 @@
     if (live.id !== "live") return;
     focused = live.contains(document.activeElement) ? place(document.activeElement) : "";
     open = all("details[open][id]", live).map((one) => one.id);
+    picked = new Set(picks(live).filter((one) => one.checked).map((one) => one.value));
   });
   document.addEventListener("htmx:afterSettle", () => {
     open.forEach((id) => { const one = document.getElementById(id); if (one) one.open = true; });
     open = [];
     const live = $("#live");
+    // What comes while one chooses is not chosen, whatever the address says.
+    if (picked) picks(live).forEach((one) => { one.checked = picked.has(one.value); });
+    picked = null;
+    tellPicks();
     tellTimes(live);
     if (focused) { const again = $(focused, live); if (again) again.focus({preventScroll: true}); }
     focused = "";
@@ -91,6 +96,25 @@
     search.focus();
     search.select();
   });
+  // ---------------------------------------------------------------------------------------- choosing among many
+  const picks = (root = document) => all(".pick input", root);
+  const tellPicks = () => {
+    const boxes = picks(), count = boxes.filter((one) => one.checked).length;
+    all(".picked").forEach((one) => { one.textContent = count ? ` (${count})` : ""; });
+    const button = $("#pick-all");
+    if (button) button.textContent = count && count === boxes.length ? "Choose none" : "Choose all on this page";
+  };
+  document.addEventListener("change", (event) => { if (event.target.matches(".pick input")) tellPicks(); });
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#pick-all")) return;
+    event.preventDefault();
+    const boxes = picks(), every = boxes.every((one) => one.checked);
+    boxes.forEach((one) => { one.checked = !every; });
+    tellPicks();
+  });
+  addEventListener("pageshow", tellPicks);
+  tellPicks();
+
   // A form is sent once, however often its button is pressed.
   document.addEventListener("submit", (event) => {
     if (event.target.method !== "post") return;

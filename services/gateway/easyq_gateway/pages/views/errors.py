@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from easyq.v1 import job_pb2, job_service_pb2
+from easyq_gateway.pages import chosen
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.pages.views import filters
 from easyq_gateway.pages.views.page import Page, Query
@@ -33,6 +35,7 @@ async def errors(sources: Sources, query: Query) -> Page:
     filters.set_time(request, "created_after", query, "createdAfter")
     filters.set_time(request, "created_before", query, "createdBefore")
     page = await sources.many.list_errors(request)
+    kept, picked = [(name, query[name]) for name in FILTERS if query.get(name)], query.get("select") == "all"
     return Page(
         template="errors",
         context={
@@ -42,13 +45,20 @@ async def errors(sources: Sources, query: Query) -> Page:
             "reasons": [name for name in _REASON.keys() if name != "UNSPECIFIED"],  # noqa: SIM118 - no mapping
             "filtered": any(query.get(name) for name in FILTERS),
             "narrowed": narrowed(query),
+            "kept": kept,
+            "picked": picked,
+            # The same page with all of its jobs chosen, or with none: for readers without scripts.
+            "pick_query": {**dict(kept), "pageToken": request.page_token, "select": "" if picked else "all"},
         },
         live=None if request.page_token else {},
     )
 
 
 async def confirm(sources: Sources, query: Query, deed: str) -> Page:
-    """`/admin/errors/{deed}`: how many it would be, and which are the first of them."""
+    """`/admin/errors/{deed}`: how many it would be, and which are the first of them. `?chosen=1` means those in `jobs`,
+    be it none: all others are not meant."""
+    if query.get("chosen"):
+        return await _confirm_chosen(sources, query, deed)
     selection = selection_of(query)
     counted = await count(sources, selection, deed)
     request = job_service_pb2.ListErrorsRequest(
@@ -58,6 +68,25 @@ async def confirm(sources: Sources, query: Query, deed: str) -> Page:
         if selection.HasField(field):
             getattr(request, field).CopyFrom(getattr(selection, field))
     sample = await sources.many.list_errors(request)
+    return _confirmation(query, deed, counted, sample.items)
+
+
+async def _confirm_chosen(sources: Sources, query: Query, deed: str) -> Page:
+    ids = chosen.ids_of(query.get("jobs", ""))
+    found = await chosen.look(sources, ids)
+    return _confirmation(query, deed, len(found), found, jobs=[job.job_id for job in found], gone=len(ids) - len(found))
+
+
+def _confirmation(
+    query: Query,
+    deed: str,
+    matched: int,
+    sample: Sequence[job_pb2.Job],
+    *,
+    jobs: Sequence[str] | None = None,
+    gone: int = 0,
+) -> Page:
+    """`jobs`: those that were chosen; None: all that match. `gone`: chosen, but in the queue no more."""
     verb, words = DEEDS[deed]
     return Page(
         template="confirm",
@@ -65,10 +94,12 @@ async def confirm(sources: Sources, query: Query, deed: str) -> Page:
             "deed": deed,
             "verb": verb,
             "words": words,
-            "matched": counted,
-            "sample": sample.items,
+            "matched": matched,
+            "sample": sample,
             "filters": [(name, query[name]) for name in FILTERS if query.get(name)],
             "narrowed": narrowed(query),
+            "jobs": None if jobs is None else ",".join(jobs),
+            "gone": gone,
         },
         live=None,
     )

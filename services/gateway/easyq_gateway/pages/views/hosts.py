@@ -14,7 +14,9 @@ from easyq_gateway.pages.views.page import Page, Query
 _AGENT = farm_service_pb2.Agent
 _BREAKER = farm_service_pb2.Breaker
 _HELD = (job_pb2.Execution.ASSIGNED, job_pb2.Execution.RUNNING)
-_MOST_HELD = 1_000
+# The newest executions that are looked at: of all hosts together, and of one.
+_MOST_HELD = 200
+_MOST_OF_HOST = 100
 _RANK = {_AGENT.LIVE: 0, _AGENT.PARKED: 1, _AGENT.DEAD: 2}
 
 
@@ -23,7 +25,7 @@ async def hosts(sources: Sources, _query: Query) -> Page:
     agents, breakers, held = await asyncio.gather(
         sources.farm.list_agents(farm_service_pb2.ListAgentsRequest()),
         if_there(sources.matchings.list_breakers(farm_service_pb2.ListBreakersRequest())),
-        if_there(_held(sources)),
+        if_there(_held(sources, _MOST_HELD)),
     )
     found = breakers.items if breakers else ()
     return Page(
@@ -43,7 +45,7 @@ async def host(sources: Sources, _query: Query, agent_id: str) -> Page:
     agent, breakers, held = await asyncio.gather(
         sources.farm.get_agent(farm_service_pb2.GetAgentRequest(agent_id=agent_id)),
         if_there(sources.matchings.list_breakers(farm_service_pb2.ListBreakersRequest())),
-        if_there(_held(sources, agent_id)),
+        if_there(_held(sources, _MOST_OF_HOST, agent_id)),
     )
     tripped = [
         one for one in (breakers.items if breakers else ()) if (one.kind, one.subject) == (_BREAKER.HOST, agent_id)
@@ -55,9 +57,9 @@ async def host(sources: Sources, _query: Query, agent_id: str) -> Page:
     )
 
 
-async def _held(sources: Sources, agent_id: str = "") -> dict[str, Sequence[job_pb2.Execution]]:
+async def _held(sources: Sources, most: int, agent_id: str = "") -> dict[str, Sequence[job_pb2.Execution]]:
     """What each host, or one, holds, the newest first."""
-    request = execution_service_pb2.ListExecutionsRequest(state=_HELD, host=agent_id, page_size=_MOST_HELD)
+    request = execution_service_pb2.ListExecutionsRequest(state=_HELD, host=agent_id, page_size=most)
     by_host: defaultdict[str, list[job_pb2.Execution]] = defaultdict(list)
     for execution in (await sources.reading.list_executions(request)).items:
         by_host[execution.host].append(execution)

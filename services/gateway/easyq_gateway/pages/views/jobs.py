@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from easyq.v1 import execution_service_pb2, job_pb2, job_service_pb2
+from easyq.v1 import execution_service_pb2, job_pb2, job_service_pb2, notification_service_pb2, spec_pb2
 from easyq_chassis.errors import NotFound
 from easyq_gateway.convert import is_recurring, ms_of
 from easyq_gateway.domain import human, plots
 from easyq_gateway.domain.plots import Box
 from easyq_gateway.pages.sources import Sources, if_there
 from easyq_gateway.pages.views import filters
+from easyq_gateway.pages.views.overview import EVERY
 from easyq_gateway.pages.views.page import Page, Query
 from easyq_gateway.usecases.excerpts import Excerpt
 from easyq_gateway.usecases.watching import ENDED
@@ -24,6 +25,7 @@ _PAGE = 50
 # Lines of output that a page comes with; scripts then follow what is written.
 LINES = 1_000
 _FIRES = 5
+_DELIVERIES = 10
 GROUPS = {
     "open": (_JOB.SCHEDULED, _JOB.QUEUED, _JOB.RUNNING, _JOB.RETRYING, _JOB.ACTIVE, _JOB.PAUSED),
     "waiting": (_JOB.SCHEDULED, _JOB.QUEUED, _JOB.RETRYING),
@@ -94,10 +96,14 @@ async def job(sources: Sources, query: Query, job_id: str) -> Page:
     found = await sources.reading.get_job(job_service_pb2.GetJobRequest(job_id=job_id))
     chosen = await _chosen(sources, found, query.get("execution", ""))
     wanted = query.get("find", "").strip()[:200]
-    explained, fires, excerpt = await asyncio.gather(
+    told = notification_service_pb2.ListDeliveriesRequest(
+        job_id=job_id, page_size=_DELIVERIES, page_token=query.get("deliveries", "")
+    )
+    explained, fires, excerpt, deliveries = await asyncio.gather(
         if_there(_explained(sources, found)),
         if_there(_fires(sources, found)),
         _excerpt(sources, chosen, wanted),
+        if_there(sources.notifications.list_deliveries(told)),
     )
     now = sources.clock.now_ms()
     return Page(
@@ -115,11 +121,25 @@ async def job(sources: Sources, query: Query, job_id: str) -> Page:
             "live_too": "#facts",
             "fires": fires or (),
             "excerpt": excerpt,
+            "deliveries": deliveries,
+            "older": told.page_token,
+            "tells": tells(found.spec),
             "find": wanted,
             "lines": LINES,
         },
-        live={"jobId": job_id},
+        live={"jobId": job_id, **({"every": EVERY} if _on_its_way(deliveries) else {})},
     )
+
+
+def tells(spec: spec_pb2.JobSpec) -> bool:
+    """Whether somebody is told of the job's end."""
+    return any(one.ListFields() for one in (spec.webhooks, spec.notify))
+
+
+def _on_its_way(deliveries: notification_service_pb2.ListDeliveriesResponse | None) -> bool:
+    """Whether one is to be sent still: no feed tells of them."""
+    items = deliveries.items if deliveries is not None else ()
+    return any(one.state == notification_service_pb2.Delivery.PENDING for one in items)
 
 
 async def _chosen(sources: Sources, found: job_pb2.Job, execution_id: str) -> job_pb2.Execution | None:

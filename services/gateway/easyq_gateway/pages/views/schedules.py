@@ -16,8 +16,8 @@ from easyq_gateway.pages.views import filters
 from easyq_gateway.pages.views.page import Page, Query
 
 _JOB = job_pb2.Job
-_PAGE = 25
-_FIRES = 40
+_PAGE = 20
+_FIRES = 25
 WINDOWS = {"hour": ("next hour", HOUR), "day": ("next 24 hours", DAY), "week": ("next 7 days", 7 * DAY)}
 
 

@@ -335,6 +335,19 @@ def execution_page(connection: sqlite3.Connection, where: ExecutionFilter, asked
     return page(connection, EXECUTIONS, executions(where), asked)
 
 
+def job_count(connection: sqlite3.Connection, where: JobFilter) -> int:
+    """How many jobs a list has: its walks have none in common."""
+    total = 0
+    for walk in jobs(connection, where):
+        source = f'(SELECT "{walk.key}" AS w FROM {walk.source} WHERE {walk.conditions.text})'  # noqa: S608 - our own words; values are bound
+        if walk.rest.parts:
+            source += f' CROSS JOIN job r ON r."{walk.key}" = w WHERE {walk.rest.text}'
+        values = [*walk.conditions.values, *walk.rest.values]
+        (count,) = connection.execute(f"SELECT count(*) FROM {source}", values).fetchone()  # noqa: S608 - likewise
+        total += count
+    return total
+
+
 def job_page(connection: sqlite3.Connection, where: JobFilter, asked: Asked) -> Found[Job]:
     """A page of a list of jobs."""
     return page(connection, JOBS, jobs(connection, where), asked)

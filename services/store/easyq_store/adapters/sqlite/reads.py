@@ -202,6 +202,9 @@ class SqliteReads:
         asked = lists.Asked(after=after, limit=limit, examine=examine, oldest=where.oldest)
         return await self._read(lambda t: lists.job_page(t.connection, where, asked))
 
+    async def count_listed(self, where: JobFilter) -> int:
+        return await self._read(lambda t: lists.job_count(t.connection, where))
+
     async def list_executions(
         self, where: ExecutionFilter, after: Place | None, limit: int, *, examine: int | None = None
     ) -> Found[Execution]:
