@@ -25,11 +25,13 @@ class Hook:
     def __init__(self) -> None:
         self.works = False
         self.calls: list[tuple[dict[str, str], bytes]] = []
+        self.paths: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.paths.append(self.path)
                 outer.calls.append((dict(self.headers), body))
                 self.send_response(200 if outer.works else 500)
                 self.end_headers()

@@ -49,12 +49,12 @@ class AsyncReadingCalls(ABC):
     async def put(self, job_id: str, spec: JobSpec, *, task: str, revision: int = 0) -> api.PutJobResponse:
         """Creates a job under an id of your own, or replaces its whole spec; the same spec again changes nothing.
 
-        `revision`, if given, is the one that you know: another one is refused. Raises InvalidArgument,
-        FailedPrecondition (the id belongs to another task), Aborted (another revision).
+        `revision`, if given, is the one that you know: another one is refused, and the call is made once. Raises
+        InvalidArgument, FailedPrecondition (the id belongs to another task), Aborted (another revision).
         """
-        return await self._call(
-            self._jobs.PutJob, api.PutJobRequest(task_id=task, job_id=job_id, spec=spec, revision=revision)
-        )
+        request = api.PutJobRequest(task_id=task, job_id=job_id, spec=spec, revision=revision)
+        # Had the first one taken effect, and its answer got lost, a repeat would be refused for its own revision.
+        return await self._call(self._jobs.PutJob, request, repeat=not revision)
 
     async def validate(self, spec: JobSpec, *, task: str) -> api.CreateJobResponse:
         """What a submit would make of a spec: with every default resolved, and the next ten fires where it recurs.

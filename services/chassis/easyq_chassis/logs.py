@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
+from easyq_chassis.redaction import Redactor
+
 get_logger = structlog.stdlib.get_logger
+
+_REDACTOR = Redactor()
 
 
 def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
@@ -26,8 +31,12 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     colours = console and "NO_COLOR" not in os.environ and sys.stderr.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=colours) if console else structlog.processors.JSONRenderer()
-    tail: list[Any] = [renderer] if console else [structlog.processors.format_exc_info, renderer]
+    # No traceback shows the values of variables.
+    plain = structlog.dev.plain_traceback
+    to_console = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)
+    renderer: Any = to_console if console else structlog.processors.JSONRenderer()
+    # Tracebacks are text before secrets are hidden: errors of drivers name the URL they were given.
+    tail: list[Any] = [structlog.processors.format_exc_info, _hide_secrets, renderer]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -54,6 +63,20 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
     root.setLevel(logging.WARNING)
     for package in (f"easyq_{service}", "easyq_chassis"):
         logging.getLogger(package).setLevel(level.upper())
+
+
+def _hide_secrets(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    return {name: _hidden(value) for name, value in event.items()}
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, str):
+        return _REDACTOR.show("", value)
+    if isinstance(value, list | tuple):
+        return [_hidden(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: _hidden(one) for name, one in value.items()}
+    return value
 
 
 def _name_service(service: str) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 
 class ServiceSettings(BaseSettings):
@@ -53,6 +53,10 @@ def load(cls: type[S], argv: list[str], *, prog: str, given: Mapping[str, Any] |
             name = ".".join(str(part) for part in problem["loc"])
             flag = "--" + name.replace("_", "-")
             print(f"{prog}: {flag} ({prefix}{name.upper()}): {problem['msg']}", file=sys.stderr)  # noqa: T201 - no log yet
+        sys.exit(2)
+    except SettingsError as error:
+        # It names the setting and where that was found, and repeats no value.
+        print(f"{prog}: {error}; is it JSON?", file=sys.stderr)  # noqa: T201 - no log yet
         sys.exit(2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -100,6 +101,21 @@ class DispatcherSettings(settings.ServiceSettings):
         "and replace a pool of the same name and a limit or weight of the same pattern. Read again when it changes, "
         "and on SIGHUP; one that is wrong, in whatever table, is refused, and the old stays. Empty: none.",
     )
+
+    @field_validator("redis")
+    @classmethod
+    def _check_redis(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0
+        except ValueError:
+            # What it says would repeat a part of the password, which is taken for the port.
+            known = False
+        if not known:
+            raise ValueError(
+                "is no URL of Redis (redis://host:port/0); a password in it must be percent-encoded"
+            ) from None
+        return value
 
     @field_validator("pools", "limits", "weights", "pool_lost_after", mode="before")
     @classmethod

@@ -79,7 +79,8 @@ class GatewaySettings(ServiceSettings):
 
     redact_names: Names = Field(
         DEFAULT_SEGMENTS,
-        description="Parts (between underscores) of names of environment variables whose values are never shown.",
+        description="Parts (between underscores, dashes, dots or humps) of names whose values are never shown: of "
+        "environment variables, keys in metadata, parameters of URLs.",
     )
     default_retries: int = Field(0, ge=0, le=1000, description="Retries of a job that doesn't say.")
     default_infra_retries: int = Field(5, ge=0, le=100, description="Its retries after failures of the infrastructure.")

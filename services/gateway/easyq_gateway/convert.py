@@ -16,7 +16,6 @@ from easyq_gateway import convert_receivers
 from easyq_gateway.domain import problems as found
 from easyq_gateway.domain.defaults import Defaults, default_backoff_max, default_pull
 from easyq_gateway.domain.problems import Problem, member_path
-from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.domain.spec import MountFacts, SpecFacts
 from easyq_gateway.domain.waiting import JobSnapshot, Snapshot, Words
 from easyq_internal.store.v1 import records_pb2
@@ -201,29 +200,6 @@ def has_time(spec: spec_pb2.JobSpec) -> bool:
 def asked(spec: spec_pb2.JobSpec) -> bytes:
     """Returns what a client asked for, as long as no default is resolved: the same for every repeat of a request."""
     return spec.SerializeToString(deterministic=True)
-
-
-# -------------------------------------------------------------------------------------------------------- redaction
-
-
-def redact_job(job: job_pb2.Job, redactor: Redactor) -> None:
-    """Hides the secrets of a job and of its executions, in place."""
-    redact_spec(job.spec, redactor)
-    for execution in job.executions:
-        redact_envs(execution.envs, redactor)
-
-
-def redact_spec(spec: spec_pb2.JobSpec, redactor: Redactor) -> None:
-    """Hides the secrets of a spec, in place."""
-    redact_envs(spec.envs, redactor)
-    convert_receivers.redact(spec, redactor)
-
-
-def redact_envs(envs: Any, redactor: Redactor) -> None:
-    """Hides secrets in a map of variables, in place."""
-    if envs:
-        for name, shown in redactor.changes(envs).items():
-            envs[name] = shown
 
 
 # ---------------------------------------------------------------------------------------------------------- waiting

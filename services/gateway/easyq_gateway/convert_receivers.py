@@ -47,7 +47,8 @@ def restore(spec: spec_pb2.JobSpec, stored: spec_pb2.JobSpec, redactor: Redactor
     known = [(event, _facts(path, hook)) for event, path, hook in _hooks(stored)]
     for event, path, hook in _hooks(spec):
         same = [facts for of, facts in known if of == event]
-        _write(hook, receivers.restored(_facts(path, hook), same, redactor))
+        same_places = len(same) == len(getattr(spec.webhooks, event))
+        _write(hook, receivers.restored(_facts(path, hook), same, redactor, same_places=same_places))
 
 
 def redact_deliveries(deliveries: Iterable[notification_service_pb2.Delivery], redactor: Redactor) -> None:

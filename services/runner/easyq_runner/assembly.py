@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
+from easyq_chassis.redaction import Redactor
 from easyq_runner.config import RunnerSettings
 from easyq_runner.domain.container import HostRules
 from easyq_runner.domain.identity import Identity
@@ -126,6 +127,7 @@ class Assembly:
             realpath=os.path.realpath,
             # Offsets count the same bytes only where the log keeps them as they are.
             attach=settings.log_driver == "local",
+            redactor=Redactor.of(settings.redact_names),
             times=times
             or Times(monitor=Backoff(least=settings.monitor_backoff_min, most=settings.monitor_backoff_max)),
         )

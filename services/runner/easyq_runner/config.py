@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from easyq_chassis.errors import FailedPrecondition
+from easyq_chassis.redaction import DEFAULT_SEGMENTS
 from easyq_chassis.settings import ServiceSettings
 from easyq_runner.domain.sizes import parse_size
 
@@ -141,7 +142,13 @@ class RunnerSettings(ServiceSettings):
         description="Seconds that the engine may be away before the containers that ran are reported as lost.",
     )
 
-    @field_validator("dispatchers", "pools", "allowed_mounts", mode="before")
+    redact_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_SEGMENTS,
+        description="Parts of names of environment variables whose values never stand in an execution's error; as the "
+        "gateway's.",
+    )
+
+    @field_validator("dispatchers", "pools", "allowed_mounts", "redact_names", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return _separated(value)

@@ -87,8 +87,8 @@ class SchedulerSettings(ServiceSettings):
     smtp_from: str = Field("", description="Sender of e-mails: ops@example.org, or EasyQ <ops@example.org>.")
     redact_names: Names = Field(
         DEFAULT_SEGMENTS,
-        description="Parts (between underscores) of names of environment variables whose values never stand in a "
-        "notification; as the gateway's.",
+        description="Parts of names of environment variables whose values never stand in a notification; as the "
+        "gateway's.",
     )
 
     @property

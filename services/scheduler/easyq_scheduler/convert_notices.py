@@ -16,7 +16,7 @@ from easyq_internal.store.v1.delivery_store_pb2 import (
 )
 from easyq_scheduler.domain.hook import Answer, Hook
 from easyq_scheduler.domain.notice import Notice
-from easyq_scheduler.domain.output import hidden, last_lines, secrets_in
+from easyq_scheduler.domain.output import last_lines
 
 
 def seconds_until(claims: ClaimDeliveriesResponse) -> float:
@@ -35,7 +35,7 @@ def notice_of(item: ClaimedDelivery, *, public_url: str, redactor: Redactor) -> 
     """What is told of an end, without secrets."""
     execution = item.execution
     failed = execution.HasField("error")
-    secrets = secrets_in(execution.envs, redactor)
+    secrets = redactor.secrets_in(execution.envs)
     link = f"{public_url.rstrip('/')}/tasks/{execution.task_id}/jobs/{execution.job_id}" if public_url else ""
     return Notice(
         delivery_id=item.delivery_id,
@@ -48,7 +48,7 @@ def notice_of(item: ClaimedDelivery, *, public_url: str, redactor: Redactor) -> 
         image=execution.image,
         exit_code=execution.exit_code if execution.HasField("exit_code") else None,
         reason=Failure.Reason.Name(execution.error.reason) if failed else "",
-        message=hidden(execution.error.message, secrets=secrets, redactor=redactor) if failed else "",
+        message=redactor.hide(execution.error.message, secrets) if failed else "",
         ended_ms=execution.finished_at.ToMilliseconds(),
         started_ms=execution.started_at.ToMilliseconds() if execution.HasField("started_at") else None,
         fire_ms=execution.fire_at.ToMilliseconds() if execution.HasField("fire_at") else None,
@@ -65,7 +65,7 @@ def hook_of(item: ClaimedDelivery) -> Hook:
 def outputs_of(item: ClaimedDelivery, redactor: Redactor) -> tuple[str, str]:
     """The last lines of stdout and stderr, fit to be shown."""
     execution = item.execution
-    secrets = secrets_in(execution.envs, redactor)
+    secrets = redactor.secrets_in(execution.envs)
     out, err = (
         last_lines(tail, cut=len(tail) < stored, secrets=secrets, redactor=redactor)
         for tail, stored in (

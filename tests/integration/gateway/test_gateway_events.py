@@ -17,6 +17,8 @@ from easyq.v1.event_service_pb2_grpc import EventServiceStub
 from easyq.v1.job_pb2 import Execution, Failure, Job
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq_gateway.rest import events as sse
+from easyq_gateway.rest import pace
+from easyq_gateway.usecases import awaiting
 from tests.integration.gateway.conftest import Client, Starter
 from tests.support.sse import Parser, Told
 from tests.support.waiting import eventually
@@ -211,6 +213,31 @@ async def test_a_reader_that_takes_nothing_harms_nobody(gateway: Client) -> None
         assert taken.count(b"event: job") < 16 * 500
 
 
+async def test_a_reader_that_takes_nothing_is_let_go_with_its_connection(
+    gateway: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "STALLED", 0.2)
+    monkeypatch.setattr(pace, "_KEPT", 0.2)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        host, _, port = gateway.app.rest_address.rpartition(":")
+        await loop.sock_connect(connection, (host, int(port)))
+        await loop.sock_sendall(connection, f"GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        streams, server = gateway.app._rest._streams, gateway.app._rest._server
+        await eventually(lambda: streams._inside == 1)
+        more = [event(job_id=f"{each}", error=Failure(message="x" * 1000)) for each in range(500)]
+
+        def let_go() -> bool:
+            gateway.store.feed.tell(*more)
+            return not streams._inside
+
+        await eventually(let_go)
+        assert server is not None
+        await eventually(lambda: not server.connections)
+
+
 async def test_head_and_bad_input(gateway: Client) -> None:
     job = await gateway.enqueue()
     for path in ("/events", job["jobUrl"] + "/events"):
@@ -310,7 +337,7 @@ async def test_wait_answers_with_the_end(start_gateway: Starter) -> None:
         asyncio.create_task(gateway.get(f"/jobs/{job['jobId']}?wait=60s")),
         asyncio.create_task(gateway.get(f"{job['jobUrl']}?wait=60")),
     ]
-    await eventually(lambda: gateway.app._rest._streams._inside == 2)
+    await eventually(lambda: gateway.store.calls.count("GetJob") == 2)
     looks = gateway.store.calls.count("GetJob")
     await gateway.store.move(job["executionId"], Execution.RUNNING)
     await asyncio.sleep(0.5)
@@ -327,6 +354,19 @@ async def test_wait_answers_when_its_time_is_over(gateway: Client) -> None:
     job = await gateway.enqueue()
     assert (await gateway.get(f"/jobs/{job['jobId']}?wait=0.05"))["state"] == "QUEUED"
     assert (await gateway.get(f"/jobs/{job['jobId']}?wait=0"))["state"] == "QUEUED"
+
+
+async def test_a_store_that_is_away_keeps_nobody_from_waiting(
+    start_gateway: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(awaiting, "_LOOK", 0.05)
+    gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock", store_patience=0.2)
+    job = await gateway.enqueue()
+    waiting = asyncio.create_task(gateway.get(f"/jobs/{job['jobId']}?wait=60s"))
+    await eventually(lambda: gateway.store.calls.count("GetJob") > 2)
+    assert not waiting.done()
+    await gateway.store.move(job["executionId"], Execution.SUCCEEDED)
+    assert (await waiting)["state"] == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("wait", ["301", "-1", "soon", "5m1s"])

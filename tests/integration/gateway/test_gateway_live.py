@@ -12,6 +12,7 @@ import aiohttp
 import grpc
 import pytest
 import websockets
+from aiohttp import web
 from websockets.asyncio.client import connect
 
 from easyq.v1 import log_service_pb2 as api
@@ -474,6 +475,26 @@ async def test_requests_that_are_wrong(gateway: Client, request_: api.FollowLogs
 
 
 # -------------------------------------------------------------------------------------------------------- slow readers
+
+
+@pytest.mark.parametrize("path", ["stream?format=text", "stream?format=sse"])
+async def test_a_reader_that_does_not_take_the_end_is_let_go(
+    gateway: Client, job: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    await end(gateway, job)
+    monkeypatch.setattr(pace, "STALLED", 0.1)
+    monkeypatch.setattr(pace, "_KEPT", 0.1)
+
+    async def waits(_: web.StreamResponse) -> None:
+        """As where the buffers on the way are full."""
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(web.StreamResponse, "write_eof", waits)
+    response = await gateway.session.get(f"{gateway.url}{job['jobUrl']}/{path}")
+    server = gateway.app._rest._server
+    assert server is not None
+    await eventually(lambda: gateway.app._rest._streams._inside == 0 and not server.connections)
+    response.close()
 
 
 async def test_a_reader_that_takes_nothing_is_let_go_and_the_others_are_not(

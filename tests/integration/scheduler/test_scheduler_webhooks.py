@@ -2,15 +2,17 @@
 
 import asyncio
 import base64
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.resolver import DefaultResolver
 
 from easyq.v1.notification_service_pb2 import Delivery
 from easyq.v1.notify_pb2 import Webhook, Webhooks
+from easyq_scheduler.adapters.names import Names
 from tests.integration.scheduler.conftest import Certificates, Sending, fails
 from tests.support.receivers import Call, HttpReceiver, http_receiver, raw_receiver
 from tests.support.waiting import eventually
@@ -197,6 +199,32 @@ async def test_a_slow_receiver_takes_no_more_than_its_share(sending: Sending) ->
         assert len({call.id for call in slow.calls}) == len(slow.calls) == 6
 
 
+async def test_names_that_nobody_answers_for_hold_up_no_others(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sending.scheduler(notify_workers=64, notify_timeout=60)
+    look_up, silent, asked = socket.getaddrinfo, threading.Event(), set[str]()
+
+    def getaddrinfo(host: str, *more: Any, **options: Any) -> Any:
+        if str(host).endswith(".silent.test"):
+            asked.add(host)
+            silent.wait(120)
+            raise socket.gaierror(socket.EAI_AGAIN, "nobody answers")
+        return look_up(host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    try:
+        # More than a loop has threads of its own, whatever the machine is.
+        held = [await sending.end_job(**fails(f"http://{n}.silent.test/")) for n in range(40)]
+        await eventually(lambda: len(asked) == 40)
+        async with http_receiver() as quick:
+            url = quick.url.replace("127.0.0.1", "localhost")
+            await sending.becomes(await sending.end_job(**fails(url)), Delivery.DELIVERED)
+    finally:
+        silent.set()
+    await sending.failed_with(held[0], "can't be resolved")
+
+
 # ---------------------------------------------------------------------- redirects and guard
 
 
@@ -252,7 +280,7 @@ async def test_a_name_that_changes_its_meaning_passes_no_guard(
         asked.append(host)
         return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": 2, "proto": 0, "flags": 4}]
 
-    monkeypatch.setattr(DefaultResolver, "resolve", resolve)
+    monkeypatch.setattr(Names, "resolve", resolve)
     async with http_receiver() as hook:
         await sending.scheduler(webhook_guard=True)
         job_id = await sending.end_job(**fails(hook.url.replace("127.0.0.1", "rebound.example.org")))

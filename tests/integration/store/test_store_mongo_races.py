@@ -4,14 +4,16 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
+from pymongo.asynchronous.collection import AsyncCollection
 
 from easyq_store.adapters.mongo import MongoPersistence
 from easyq_store.domain.records import Execution, Job
 from easyq_store.domain.states import ExecutionState, JobState
-from easyq_store.ports import Inserted, Plan, Steps
+from easyq_store.ports import Inserted, JobFilter, Place, Plan, Steps
 from tests.support.store_records import T0, agent, chunk, execution, job
 
 R = TypeVar("R")
@@ -157,3 +159,44 @@ async def test_many_processes_may_start_on_an_empty_database_at_once(mongo_url: 
     given = await asyncio.gather(*(one.run(lambda steps: steps.next_seq()) for one in many))
     assert sorted(given) == [1, 2, 3, 4, 5]
     await asyncio.gather(*(one.close() for one in many))
+
+
+async def test_a_page_tells_nothing_twice_and_leaves_out_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes and goes while it is looked for where the page ends."""
+    one, other = pair
+    for number in range(8):
+        made = job(
+            f"n{number}", created_at=T0 + number, state=JobState.SUCCEEDED if number in {3, 4, 5} else JobState.QUEUED
+        )
+        await one.run(partial(_insert, made))
+    find_one, happen = AsyncCollection.find_one, list[Plan[Any]]()
+
+    async def found_after_all(collection: Any, where: Any, *more: Any, **options: Any) -> Any:
+        if "skip" in options and happen:
+            await other.run(happen.pop())
+        return await find_one(collection, where, *more, **options)
+
+    monkeypatch.setattr(AsyncCollection, "find_one", found_after_all)
+
+    async def pages(where: JobFilter) -> list[str]:
+        names: list[str] = []
+        after: Place | None = None
+        while True:
+            page = await one.reads.list_jobs(where, after, 4, examine=4)
+            names += [found.job_id for found in page]
+            after = page.stopped
+            if after is None:
+                return names
+
+    happen.append(lambda steps: steps.insert_job(job("n8", created_at=T0 + 8)))
+    assert await pages(JobFilter(ended_from=T0)) == ["n5", "n4", "n3"]
+    assert not happen
+    gone = await one.reads.get_job("n0")
+    assert gone is not None
+    happen.append(lambda steps: steps.delete_job(gone))
+    assert await pages(JobFilter(ended_from=T0, oldest=True)) == ["n3", "n4", "n5"]
+    assert not happen
+
+
+async def _insert(made: Job, steps: Steps) -> Inserted:
+    return await steps.insert_job(made)

@@ -5,6 +5,7 @@ import re
 import sqlite3
 import stat
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from easyq_store.adapters.sqlite import SqlitePersistence, lists, lookups, reads
 from easyq_store.adapters.sqlite.connect import connect
 from easyq_store.adapters.sqlite.rows import AGENTS, EXECUTIONS, JOBS, RecordTable
 from easyq_store.adapters.sqlite.schema import MIGRATIONS, bring_forward
-from easyq_store.domain.records import Needs, Planned
+from easyq_store.domain.records import Job, Needs, Planned
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Trigger
 from easyq_store.ports import ExecutionFilter, Inserted, JobFilter, Place, Plan, Steps
 from tests.support.store_records import T0, agent, execution, job
@@ -339,3 +340,35 @@ async def test_a_closed_database_says_so(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(Unavailable):
         await insert(store, "late")
+
+
+async def test_a_page_is_of_one_moment(tmp_path: Path) -> None:
+    """What is deleted while it is made lets none slip by between it and the next."""
+    path = tmp_path / "store.db"
+    store = SqlitePersistence(path)
+    await store.open()
+    for number in range(6):
+        state = JobState.SUCCEEDED if number == 3 else JobState.QUEUED
+        made = job(f"n{number}", created_at=T0 + number, state=state)
+        assert (await store.run_all([partial(_insert, made)])) == [Inserted.DONE]
+    other, connection = connect(path, writes=True), connect(path, writes=False)
+
+    def between(statement: str) -> None:
+        if "OFFSET" in statement:
+            other.execute("DELETE FROM job WHERE job_id = 'n0'")
+
+    connection.set_trace_callback(between)
+    asked = lists.Asked(after=None, limit=2, examine=3, oldest=True)
+    first = lists.job_page(connection, JobFilter(ended_from=T0, oldest=True), asked)
+    connection.set_trace_callback(None)
+    assert not first
+    following = lists.job_page(connection, JobFilter(ended_from=T0, oldest=True), replace(asked, after=first.stopped))
+    assert [found.job_id for found in following] == ["n3"]
+    assert not connection.in_transaction
+    other.close()
+    connection.close()
+    await store.close()
+
+
+async def _insert(made: Job, steps: Steps) -> Inserted:
+    return await steps.insert_job(made)

@@ -69,6 +69,18 @@ def test_a_submit_is_repeated_under_one_key_while_the_server_is_away(wire: Wire)
     assert keys != {""}
 
 
+def test_a_put_of_a_known_revision_is_made_once(wire: Wire) -> None:
+    future = wire.start(lambda: wire.client.put("j", job_spec("i"), task="t"))
+    wire.refuse("PutJob", grpc.StatusCode.UNAVAILABLE, "cut off")
+    wire.answer("PutJob", api.PutJobResponse(created=True))
+    assert future.result(5).created
+    # It may have taken effect, after which the job has another revision.
+    future = wire.start(lambda: wire.client.put("j", job_spec("i"), task="t", revision=1))
+    wire.refuse("PutJob", grpc.StatusCode.UNAVAILABLE, "cut off")
+    with pytest.raises(errors.Unavailable):
+        future.result(5)
+
+
 def test_a_server_that_stays_away_is_told_by_name(wire: Wire) -> None:
     future = wire.start(lambda: wire.client.get("j"))
     for _ in range(4):

@@ -1,7 +1,8 @@
 """One feed for many watchers: order, indexes, going on, and what is told where something is missing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -129,6 +130,34 @@ async def test_what_left_the_ring_is_told(feed: Feed, source: Source) -> None:
         assert await got(too_old, 1) == ["RESET"]
     with await feed.watch(after="b1-95") as young:
         assert await got(young, 6) == ["95", "96", "97", "98", "99", "100"]
+
+
+class Ring(deque[Entry]):
+    """Counts the entries that are looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        for entry in super().__iter__():
+            self.looks += 1
+            yield entry
+
+    def __reversed__(self) -> Iterator[Entry]:
+        for entry in super().__reversed__():
+            self.looks += 1
+            yield entry
+
+
+async def test_who_comes_again_costs_what_was_missed(feed: Feed, source: Source) -> None:
+    """After a gateway's restart all of its watchers come at once, and the ring is large."""
+    feed._ring = ring = Ring()
+    with await feed.watch() as watcher:
+        for number in range(90):
+            source.store.tell(event(str(number)))
+            await got(watcher, 1)
+    with await feed.watch(after="b1-87") as again:
+        assert await got(again, 3) == ["87", "88", "89"]
+    assert ring.looks <= 5
 
 
 async def test_a_slow_watcher_is_told_and_others_get_all(feed: Feed, source: Source) -> None:

@@ -84,6 +84,10 @@ def test_one_authorization_and_one_key() -> None:
         ("https://u:pw@a/x", "https://u:[redacted]@a/x"),
         ("https://a/?api_key=s&b=2&TOKEN=t#f", "https://a/?api_key=[redacted]&b=2&TOKEN=[redacted]#f"),
         ("https://a/token=x", "https://a/token=x"),
+        ("https://a/services/T0/B0/abcdefghij0123456789abcd?x#y", "https://a/services/T0/B0/[redacted]?x#y"),
+        ("https://a/0123456789abcdef0123/x", "https://a/[redacted]/x"),
+        ("https://abcdefghij0123456789abcd/x", "https://abcdefghij0123456789abcd/x"),
+        ("https://a/what-has-happened-to-my-nightly-jobs", "https://a/what-has-happened-to-my-nightly-jobs"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
@@ -110,6 +114,20 @@ def test_what_was_shown_is_put_back() -> None:
     newer = replace(show_hook(full, REDACTOR), secret="new", headers={"X": "y"})
     assert restored(newer, [full], REDACTOR) == replace(full, secret="new", headers={"X": "y"})
     assert restored(full, [other], REDACTOR) == full
+
+
+def test_receivers_that_look_the_same_are_told_apart_by_their_places() -> None:
+    one, two = (
+        replace(hook(f"https://chat.test/{key * 24}"), path=f"webhooks.fails[{n}]")
+        for n, key in enumerate(["a1", "b2"])
+    )
+    shown = [show_hook(one, REDACTOR), show_hook(two, REDACTOR)]
+    assert shown[0].url == shown[1].url
+    assert [restored(each, [one, two], REDACTOR, same_places=True) for each in shown] == [one, two]
+    # One of them was taken out, or there are more of them: nobody knows which is which.
+    assert restored(shown[0], [one, two], REDACTOR) == shown[0]
+    assert ".url" in problems(shown[0])
+    assert restored(shown[0], [one, replace(one, path="webhooks.fails[1]")], REDACTOR) == one
 
 
 def test_another_server_gets_nothing_of_what_was_meant_for_one() -> None:

@@ -1,5 +1,6 @@
 """Who is told of a job's end, and what becomes of each notification."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from easyq.v1.notify_pb2 import Notify, Webhook, Webhooks
 from easyq.v1.spec_pb2 import Backoff, JobSpec
-from easyq_chassis.errors import NotFound
+from easyq_chassis.errors import NotFound, Unavailable
 from easyq_store.convert.notices import lane_of, targets_of
 from easyq_store.convert.spec import serialized
 from easyq_store.domain import notices
@@ -230,6 +231,18 @@ async def test_room_in_lanes_is_kept(world: World) -> None:
     assert claims.next_in_ms == 0
     rest = await deliveries.claim(world.ctx, Wish(limit=1, lease=1_000, per_lane=9))
     assert (len(rest.items), rest.next_in_ms) == (1, 0)
+
+
+async def test_a_database_that_takes_no_writes_is_told_of(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever claims would take it for done, and ask again at once."""
+    await failed(world)
+
+    async def away(plans: Sequence[object]) -> list[Unavailable]:
+        return [Unavailable("there is no primary")] * len(plans)
+
+    monkeypatch.setattr(world.store, "run_all", away)
+    with pytest.raises(Unavailable):
+        await deliveries.claim(world.ctx, Wish(limit=1, lease=1_000, per_lane=9))
 
 
 async def test_what_became_of_it_is_told(world: World) -> None:

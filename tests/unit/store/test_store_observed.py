@@ -148,6 +148,44 @@ async def test_a_caller_that_goes_away_leaves_nothing_untold() -> None:
     watched.feed.close()
 
 
+async def test_what_a_slow_plan_wrote_is_not_told_after_what_came_later() -> None:
+    """Where plans go step by step, one that goes on for a while may hand on its notes after a later one."""
+    watched = Watched(atomic=False)
+    await watched.fake.open()
+    await watched.store.run(enqueue)
+    written, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(steps: Steps) -> None:
+        await steps.change_job("job-1", lambda old: evolve(old, state=JobState.RUNNING))
+        await steps.change_execution("job-1-1", lambda old: evolve(old, state=ExecutionState.RUNNING))
+        written.set()
+        await go_on.wait()
+
+    async def quick(steps: Steps) -> None:
+        await steps.change_execution("job-1-1", lambda old: evolve(old, state=ExecutionState.SUCCEEDED))
+
+    async def anew(steps: Steps) -> None:
+        ended = await steps.get_execution("job-1-1")
+        assert ended
+        assert await steps.delete_execution(ended)
+        assert await steps.insert_execution(execution(created_at=T0 + 1))
+
+    with watched.feed.read():
+        going_on = asyncio.create_task(watched.store.run(slow))
+        await written.wait()
+        await watched.store.run(quick)
+        go_on.set()
+        await going_on
+        await watched.store.run(anew)
+    assert watched.told() == [
+        ("EXECUTION", "CHANGED", "job-1-1:SUCCEEDED"),
+        ("JOB", "CHANGED", "job-1:RUNNING"),
+        ("EXECUTION", "DELETED", "job-1-1:SUCCEEDED"),
+        ("EXECUTION", "CREATED", "job-1-1:QUEUED"),
+    ]
+    watched.feed.close()
+
+
 async def test_on_sqlite_too(tmp_path: Path) -> None:
     inner, feed = SqlitePersistence(tmp_path / "store.db"), Feed(now=lambda: T0, new_boot=lambda: "boot")
     store = ObservedPersistence(inner, feed)

@@ -82,16 +82,24 @@ def checked_server(text: str) -> str:
     if text.startswith("unix:") and len(text) > len("unix:"):
         return text
     if "://" in text:
-        bare = text.split("://", 1)[1].strip("/")
+        # Whoever takes it for a URL may have put a password into it.
+        bare = text.split("://", 1)[1].strip("/").rpartition("@")[2]
         raise ContextError(
-            f"{text!r}: EasyQ's gRPC address has no scheme; write {bare!r} (its port is 10001 by default)"
+            f"{_without_user(text)!r}: EasyQ's gRPC address has no scheme; write {bare!r} "
+            "(its port is 10001 by default)"
         )
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
     if not _HOST.fullmatch(host) or not port.isdecimal() or not port.isascii() or not 1 <= int(port) <= 65535:
-        raise ContextError(f"{text!r} is no address: write HOST:PORT, [IPv6]:PORT or unix:/PATH")
+        raise ContextError(f"{_without_user(text)!r} is no address: write HOST:PORT, [IPv6]:PORT or unix:/PATH")
     return f"{host}:{port}"
+
+
+def _without_user(text: str) -> str:
+    head, at, host = text.rpartition("@")
+    scheme, slashes, _ = head.rpartition("://")
+    return f"{scheme}{slashes}…@{host}" if at else text
 
 
 def checked_name(text: str) -> str:

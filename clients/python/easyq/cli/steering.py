@@ -186,8 +186,8 @@ def resume(*, server: Server, jobs: tuple[str, ...]) -> None:
             client.resume(job)
             # The job itself knows its next fire only once a scheduler has looked at it.
             with suppress(EasyQError):  # it is resumed all the same
-                fires = client.schedule(job, coming=1).next_fires
-                return f"{job} resumed, next run {words.exact(fires[0])}" if fires else f"{job} resumed"
+                for fire in client.schedule(job, coming=1).next_fires:
+                    return f"{job} resumed, next run {words.exact(fire)}"
             return f"{job} resumed"
 
         for_each(jobs, act, client.server)

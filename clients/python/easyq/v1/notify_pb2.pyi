@@ -89,7 +89,8 @@ class Webhook(_message.Message):
     SECRET_NAME_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """`http://` or `https://`, at most 2,048 bytes of printable ASCII without spaces. A user and password in it are sent
-    as basic authorization; the password is shown as `[redacted]`, as are values of secret-looking query parameters.
+    as basic authorization; the password is shown as `[redacted]`, as are values of secret-looking query parameters and
+    pieces of the path that look like keys (20 characters or more, letters and digits).
     """
     secret: _builtins.str
     """Key of the signature (`EasyQ-Signature`), at most 256 bytes. Shown as `[redacted]`. Empty: see `secret_name`."""

@@ -181,7 +181,8 @@ class JobSpec(_message.Message):
     @_builtins.property
     def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Docker's CMD: the arguments of the image's ENTRYPOINT. Empty: the image's own CMD. In REST a string is split as a
-        POSIX shell would split it; no shell runs. At most 1,024 arguments of at most 131,071 bytes, without NUL.
+        POSIX shell would split it; no shell runs. At most 1,024 arguments of at most 131,071 bytes, without NUL. Passwords,
+        keys and secret-looking parameters of URLs in them are shown as `[redacted]`, and nothing else of them.
         """
 
     @_builtins.property
@@ -192,17 +193,20 @@ class JobSpec(_message.Message):
     def envs(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Environment of the container. Names: no `=`, no NUL, not empty, and not starting with `EASYQ_`, which are set by
         EasyQ. At most 1,024 variables; `NAME=value` at most 131,071 bytes. In REST a value may be a string, a number or a
-        boolean (kept as it was spelled). Values of secret-looking names are shown as `[redacted]`.
+        boolean (kept as it was spelled). Values of secret-looking names, and secrets in URLs, are shown as `[redacted]`.
         """
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Free data of the user, stored and shown, never read. Integers within ±2^53, depth at most 32."""
+        """Free data of the user, stored and shown, never read. Integers within ±2^53, depth at most 32. Everything below a
+        secret-looking key, and secrets in URLs, are shown as `[redacted]`.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Filterable marks, also set on the container. At most 64; keys `[A-Za-z0-9][A-Za-z0-9._/-]{0,127}` and not
-        starting with `easyq.`; values at most 1,024 bytes.
+        starting with `easyq.`; values at most 1,024 bytes. Refused under secret-looking keys and with secrets in URLs: they
+        are shown, filtered by, and set on the container.
         """
 
     @_builtins.property

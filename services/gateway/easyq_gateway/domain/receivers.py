@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from easyq_gateway.domain.problems import Problem, key_path
-from easyq_gateway.domain.redaction import MARKER, Redactor
+from easyq_gateway.domain.redaction import MARKER, Redactor, looks_like_key
 
 _URL = re.compile(
     r"[hH][tT][tT][pP][sS]?://(?:(?P<user>[^@/?#]*)@)?(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[^\[\]@:/?#]{1,253})"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>[/?#].*)?"
 )
-_PARAMETER = re.compile(r"([?&;])([^=&;#]{1,128})=([^&;#]+)")
+# A piece of the path. Chat services have the key of their webhooks there.
+_PIECE = re.compile(r"(?<=[^/:]/)[A-Za-z0-9_.~-]{20,}(?=[/?#]|$)")
 # Set by EasyQ, or by what HTTP is made of.
 _OURS = frozenset(
     {
@@ -85,13 +86,10 @@ def _check_headers(hook: HookFacts) -> Iterator[Problem]:
 
 
 def show_url(url: str, redactor: Redactor) -> str:
-    """The URL without its password, and without values of secret-looking parameters."""
-
-    def show(match: re.Match[str]) -> str:
-        return f"{match[1]}{match[2]}={MARKER}" if redactor.secret_name(match[2]) else match[0]
-
-    head, mark, query = redactor.show("", url).partition("?")
-    return f"{head}{_PARAMETER.sub(show, mark + query)}" if mark else head
+    """The URL without its password, without values of secret-looking parameters and without keys in its path."""
+    shown = redactor.show("", url)
+    end = next((index for index, letter in enumerate(shown) if letter in "?#"), len(shown))
+    return _PIECE.sub(lambda piece: MARKER if looks_like_key(piece[0]) else piece[0], shown[:end]) + shown[end:]
 
 
 def is_marked_url(url: str, redactor: Redactor) -> bool:
@@ -114,19 +112,24 @@ def is_marked(hook: HookFacts, redactor: Redactor) -> bool:
     return hook.secret == MARKER or MARKER in hook.headers.values() or is_marked_url(hook.url, redactor)
 
 
-def restored(hook: HookFacts, stored: Sequence[HookFacts], redactor: Redactor) -> HookFacts:
+def restored(
+    hook: HookFacts, stored: Sequence[HookFacts], redactor: Redactor, *, same_places: bool = False
+) -> HookFacts:
     """The receiver with the stored values in place of marks.
 
     `stored` are those of the same event. Only one that is shown with the very same URL gives its values: they were
-    meant for that server, and no other is to get them.
+    meant for that server, and no other is to get them. Where several are shown alike and have different URLs, it is the
+    one in the same place, as long as there are as many as before (`same_places`).
     """
     if not is_marked(hook, redactor):
         return hook
+    shown = show_url(hook.url, redactor)
     # The one in the same place first.
     near = sorted(stored, key=lambda known: known.path != hook.path)
-    known = next((one for one in near if show_url(one.url, redactor) == show_url(hook.url, redactor)), None)
-    if known is None:
+    like = [one for one in near if show_url(one.url, redactor) == shown]
+    if not like or (len({one.url for one in like}) > 1 and not (same_places and like[0].path == hook.path)):
         return hook
+    known = like[0]
     headers = {
         name: known.headers.get(name, value) if value == MARKER else value for name, value in hook.headers.items()
     }

@@ -93,7 +93,7 @@ class Actions:
         """A new job from the form; where something is wrong the form comes again, with what it had."""
         form = await read_form(request)
         job = await self._sources.reading.get_job(job_service_pb2.GetJobRequest(job_id=where["job_id"]))
-        spec, problems = again.read(form, job.spec, self._sources)
+        spec, problems = again.read(form)
         try:
             answer = await self._sources.again.run(where["job_id"], spec, problems)
         except InvalidArgument as error:

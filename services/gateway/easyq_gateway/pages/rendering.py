@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,7 +18,7 @@ from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.convert import to_ms
 from easyq_gateway.domain import human, visible
 from easyq_gateway.domain.ansi import Ansi
-from easyq_gateway.domain.redaction import MARKER, Redactor
+from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.domain.shell_words import join_words
 from easyq_gateway.pages.static_files import StaticFiles
 from easyq_gateway.usecases.excerpts import Line
@@ -27,8 +26,6 @@ from easyq_gateway.usecases.excerpts import Line
 # Longer texts are cut in tables; whoever wants all of one looks at its own page.
 _SHORT = 120
 _LONG = 20_000
-# Between the words of a name as JSON has it: `apiKey`.
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 #: Characters of a line of output that are shown.
 MOST_OF_LINE = 4_000
 
@@ -94,8 +91,8 @@ class Renderer:
         return self._shown(join_words(words), most)
 
     def _pretty(self, message: Message) -> Markup:
-        """A message as JSON, secrets hidden; what is unset is left out."""
-        tree = hidden(without_nothing(to_tree(message)), self._redactor)
+        """A message, whose secrets are hidden already, as JSON; what is unset is left out."""
+        tree = without_nothing(to_tree(message))
         return self._shown_lines(json.dumps(tree, indent=2, ensure_ascii=False))
 
 
@@ -108,17 +105,6 @@ def query(**parameters: object) -> str:
     """Returns a query of the parameters that are not empty, with its `?`; an empty text for none."""
     told = [(name, str(value)) for name, value in parameters.items() if value not in ("", None)]
     return f"?{urlencode(told)}" if told else ""
-
-
-def hidden(tree: Any, redactor: Redactor, name: str = "") -> Any:
-    """Returns a tree of JSON with the values under secret-looking keys, and passwords in URLs, hidden."""
-    if isinstance(tree, Mapping):
-        return {key: hidden(value, redactor, _HUMP.sub("_", str(key))) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [hidden(value, redactor, name) for value in tree]
-    if isinstance(tree, str):
-        return redactor.show(name, tree)
-    return MARKER if tree is not None and name and redactor.secret_name(name) else tree
 
 
 def output(lines: Iterable[str], ansi: Ansi | None = None, *, dropped: int = 0) -> Iterator[Markup]:

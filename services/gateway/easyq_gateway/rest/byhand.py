@@ -134,7 +134,7 @@ class ByHand:
         except (EasyQError, pace.Stalled, ConnectionAbortedError) as error:
             self._log.warning("output_cut_off", path=target_of(request).path, sent=sent, error=str(error))
             raise ConnectionResetError("the answer was cut off") from error
-        await response.write_eof()
+        await pace.end(request, response)
         return response
 
 

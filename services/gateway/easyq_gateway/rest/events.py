@@ -48,7 +48,7 @@ class Events:
             await response.prepare(request)
             if request.method != "HEAD":
                 await self._send(request, response, first, events)
-        await response.write_eof()
+        await pace.end(request, response)
         return response
 
     async def _send(

@@ -118,7 +118,7 @@ class Live:
             await response.prepare(request)
             if request.method != "HEAD":
                 await self._send_bytes(request, response, _from(first, events), timestamps=wanted.timestamps)
-        await response.write_eof()
+        await pace.end(request, response)
         return response
 
     async def _send_bytes(
@@ -148,7 +148,7 @@ class Live:
         if request.method != "HEAD":
             async with aclosing(self._following.follow(wanted)) as events:
                 await self._send_events(request, response, events)
-        await response.write_eof()
+        await pace.end(request, response)
         return response
 
     async def _send_events(self, request: web.BaseRequest, response: web.StreamResponse, events: Events) -> None:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 STALLED = 60.0
 #: Seconds of silence after which a sign of life is sent, before which proxies don't close a connection.
 QUIET = 15.0
-# Seconds for which a stalled reader's connection is kept.
+# Seconds for which a connection is kept whose reader has not taken all yet.
 _KEPT = 60.0
 
 
@@ -35,7 +35,7 @@ async def taken(request: web.BaseRequest, writing: Awaitable[None]) -> None:
         while not (await asyncio.wait({task}, timeout=STALLED))[0]:
             unsent = _unsent(request)
             if unsent >= before:
-                _drop_later(request)
+                drop_later(request)
                 raise Stalled
             before = unsent
         task.result()
@@ -43,8 +43,19 @@ async def taken(request: web.BaseRequest, writing: Awaitable[None]) -> None:
         task.cancel()
 
 
-def _drop_later(request: web.BaseRequest) -> None:
-    """What was not taken may be taken later, with the end behind it; but it is not kept for ever."""
+async def end(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Ends an answer, which waits for its reader as any writing does. Raises `ConnectionError`."""
+    try:
+        await taken(request, response.write_eof())
+    except Stalled as error:
+        raise ConnectionResetError("the answer was cut off") from error
+
+
+def drop_later(request: web.BaseRequest) -> None:
+    """What was not taken may be taken later, with the end behind it; but it is not kept for ever.
+
+    Only for connections that end with this request: closing one waits for its reader, without a bound.
+    """
     if request.transport is not None:
         asyncio.get_running_loop().call_later(_KEPT, request.transport.abort)
 

@@ -15,6 +15,7 @@ from easyq_chassis.logs import get_logger
 from easyq_gateway.deadline import within
 from easyq_gateway.domain.hosts import OriginRules
 from easyq_gateway.gate import Gate
+from easyq_gateway.rest import pace
 from easyq_gateway.rest.answers import Refused, error_answer
 from easyq_gateway.rest.connection import Server
 from easyq_gateway.rest.requests import target_of
@@ -99,7 +100,11 @@ class RestServer:
             answer = await self._answer(request)
         except (EasyQError, Refused) as error:
             answer = self._told(request, error)
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            # The connection is closed now, for which asyncio would wait as long as its reader takes nothing.
+            pace.drop_later(request)
+            raise
+        except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises ends here, and is told
             self._log.error("request_failed", path=target_of(request).path[:200], error=repr(error), exc_info=error)

@@ -76,6 +76,7 @@ class Socket:
             await asyncio.gather(reading, sending, return_exceptions=True)
             if farewell is not None:
                 await self._close(farewell)
+            pace.drop_later(self._request)
         return self._socket
 
     async def _read(self) -> None:

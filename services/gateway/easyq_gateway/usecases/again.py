@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from easyq.v1 import job_pb2, job_service_pb2, spec_pb2
+from easyq_gateway import convert_secrets
 from easyq_gateway.domain.problems import Problem
-from easyq_gateway.domain.redaction import Redactor, restore
+from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.ports import JobStore
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.creating import Creating
@@ -42,6 +43,6 @@ class Again:
         copy.CopyFrom(spec)
         for name in _OF_TIME:
             copy.ClearField(name)  # type: ignore[arg-type]
-        copy.envs.update(restore(self._redactor, copy.envs, stored.spec.envs).values)
+        convert_secrets.put_back(copy, stored.spec, self._redactor)
         wanted = job_service_pb2.CreateJobRequest(task_id=stored.task_id, spec=copy)
         return await self._creating.create(wanted, found)

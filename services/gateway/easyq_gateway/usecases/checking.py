@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from easyq.v1 import spec_pb2
 from easyq_chassis.clock import Clock
-from easyq_gateway import convert
+from easyq_gateway import convert, convert_secrets
 from easyq_gateway.codec.rules import SchemaRules
 from easyq_gateway.codec.wellformed import check_message
 from easyq_gateway.domain.images import is_image
@@ -66,12 +66,13 @@ class Checker:
         defaults = self.defaults.of(request.task_id)
         # A cron that could not be read was given all the same: what goes with it is not to be refused for its want.
         recurs = True if found and any(problem.path == f"{where}.cron" for problem in found) else None
-        relative = check_spec(
-            convert.facts_of(request.spec, defaults, recurs=recurs),
-            now_ms=self._clock.now_ms(),
-            redactor=self._redactor,
-            default_min_ms=defaults.backoff_min_ms,
-        )
+        facts = convert.facts_of(request.spec, defaults, recurs=recurs)
+        relative = [
+            *check_spec(
+                facts, now_ms=self._clock.now_ms(), redactor=self._redactor, default_min_ms=defaults.backoff_min_ms
+            ),
+            *convert_secrets.problems(request.spec, self._redactor),
+        ]
         return [
             Problem(path=member_path(where, one.path) if one.path else where, message=one.message, reason=one.reason)
             for one in relative

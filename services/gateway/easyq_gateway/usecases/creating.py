@@ -8,7 +8,7 @@ from typing import Any
 from easyq.v1 import job_service_pb2, spec_pb2
 from easyq_chassis import wishes
 from easyq_chassis.errors import AlreadyExists, FieldProblem, InvalidArgument, NotFound
-from easyq_gateway import convert
+from easyq_gateway import convert, convert_secrets
 from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.domain.difference import differing
 from easyq_gateway.domain.problems import MOST_FIELDS, Problem
@@ -66,7 +66,7 @@ class Creating:
             return await self.accept(request)
         fires = await self._schedules.require(request, found, count=_SHOWN_FIRES)
         self._checker.resolve(request.task_id, request.spec)
-        convert.redact_spec(request.spec, self._redactor)
+        convert_secrets.redact_spec(request.spec, self._redactor)
         response = job_service_pb2.CreateJobResponse(task_id=request.task_id, spec=request.spec)
         for nominal in fires:
             response.next_fires.add().FromMilliseconds(nominal)

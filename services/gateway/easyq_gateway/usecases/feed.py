@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from easyq.v1.event_service_pb2 import Event, EventKind
@@ -87,7 +87,7 @@ class Feed:
         reached in time).
         """
         if self.closed:
-            raise _stopping()
+            raise stopping()
         watcher = Watcher(self, task_id=task_id, job_id=job_id, kinds=frozenset(kinds), most=self._most_behind)
         self._hold()
         try:
@@ -167,10 +167,23 @@ class Feed:
         if any(not self._floors[boot] <= seq <= self._heads[boot] for boot, seq in seen.items()):
             watcher.lose()
             return
-        for entry in self._ring:
-            # What another boot has left in the ring is covered by the RESET that came with its end.
-            if entry.seq > seen.get(entry.boot, entry.seq) and watcher.key in _keys(entry.event):
+        for entry in self._behind(seen):
+            if watcher.key in _keys(entry.event):
                 watcher.offer(entry)
+
+    def _behind(self, seen: Mapping[str, int]) -> Sequence[Entry]:
+        """What came after a position. Looks at no more of the ring than that: many may come again at once."""
+        found: list[Entry] = []
+        missing = {boot for boot, seq in seen.items() if seq < self._heads[boot]}
+        for entry in reversed(self._ring):
+            if not missing:
+                break
+            # What another boot has left in the ring is covered by the RESET that came with its end.
+            if entry.seq > seen.get(entry.boot, entry.seq):
+                found.append(entry)
+            else:
+                missing.discard(entry.boot)
+        return found[::-1]
 
     def _all(self) -> Iterable[Watcher]:
         return [watcher for here in self._watchers.values() for watcher in here]
@@ -200,7 +213,8 @@ def _keys(event: Event) -> tuple[tuple[str, str], ...]:
     return ("", ""), ("task", event.task_id), ("job", event.job_id)
 
 
-def _stopping() -> Unavailable:
+def stopping() -> Unavailable:
+    """What those who watch, or wait, are told at the end of a gateway."""
     return Unavailable("the gateway is being stopped; come again in a moment", retry_after=1.0)
 
 
@@ -247,7 +261,7 @@ class Watcher:
         """What came, in order; waits for it. A RESET comes alone. Raises `Unavailable` when the gateway is stopped."""
         while True:
             if self._feed.closed:
-                raise _stopping()
+                raise stopping()
             self.news.clear()
             if self._lost:
                 self._lost = False

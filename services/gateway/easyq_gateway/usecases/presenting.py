@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from easyq.v1 import job_pb2
-from easyq_gateway import convert
+from easyq_gateway import convert, convert_secrets
 from easyq_gateway.domain import waiting as words
 from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.ports import Dispatchers, Explained
@@ -40,13 +40,13 @@ class Presenter:
         if job.HasField("waiting"):
             # What waits for its time, or its back-off, does so since the job's last change.
             convert.set_since(job.waiting, job, "last_modified_at")
-        convert.redact_job(job, self._redactor)
+        convert_secrets.redact_job(job, self._redactor)
 
     async def executions(self, executions: Sequence[job_pb2.Execution], *, patient: bool = False) -> None:
         """Redacts and explains; `patient`: why they wait is what was asked for."""
         await self._explain(executions, patient=patient)
         for execution in executions:
-            convert.redact_envs(execution.envs, self._redactor)
+            convert_secrets.redact_execution(execution, self._redactor)
 
     async def silent_hosts(self, executions: Sequence[job_pb2.Execution]) -> None:
         """Says of those that run whose host is silent that EasyQ waits for it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from easyq.v1 import job_pb2, job_service_pb2, spec_pb2
 from easyq_chassis.errors import Aborted, InvalidArgument, NotFound
-from easyq_gateway import convert, convert_receivers
+from easyq_gateway import convert, convert_secrets
 from easyq_gateway.domain.problems import Problem
-from easyq_gateway.domain.redaction import Redactor, restore
+from easyq_gateway.domain.redaction import Redactor
 from easyq_gateway.ports import JobStore
 from easyq_gateway.usecases.admitting import Admitting
 from easyq_gateway.usecases.checking import Checker
@@ -47,35 +47,31 @@ class Replacing:
         self, request: job_service_pb2.PutJobRequest, found: Sequence[Problem] = ()
     ) -> job_service_pb2.PutJobResponse:
         """Creates or replaces. Raises `InvalidArgument`, `FailedPrecondition`, `Aborted` (revision), `Unavailable`."""
-        envs = request.spec.envs
-        marked = {name: value for name, value in envs.items() if self._redactor.is_marked(name, value)}
-        has_marks = bool(marked) or convert_receivers.are_marked(request.spec, self._redactor)
+        has_marks = convert_secrets.are_marked(request.spec, self._redactor)
         execution_id = self._new_execution_id()
         sent = spec_pb2.JobSpec()
         if has_marks:
             sent.CopyFrom(request.spec)
         for _ in range(_ROUNDS - 1):
             try:
-                return await self._put(request, found, marked, has_marks, execution_id)
+                return await self._put(request, found, has_marks, execution_id)
             except Aborted:
                 if not has_marks or request.revision:
                     raise
                 request.spec.CopyFrom(sent)
-        return await self._put(request, found, marked, has_marks, execution_id)
+        return await self._put(request, found, has_marks, execution_id)
 
     async def _put(
         self,
         request: job_service_pb2.PutJobRequest,
         found: Sequence[Problem],
-        marked: Mapping[str, str],
         has_marks: bool,
         execution_id: str,
     ) -> job_service_pb2.PutJobResponse:
         revision = request.revision
         if has_marks:
             stored = await self._stored(request)
-            request.spec.envs.update(restore(self._redactor, marked, stored.spec.envs).values)
-            convert_receivers.restore(request.spec, stored.spec, self._redactor)
+            convert_secrets.put_back(request.spec, stored.spec, self._redactor)
             # What was kept must be what is stored at that moment.
             revision = revision or stored.revision
         job = job_store_pb2.NewJob(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from easyq_chassis.redaction import Redactor
 from easyq_runner.errors import EngineError, EngineFailed, EngineSilent, EngineUnreachable, InvalidRequest
 
 # What this client was written for. Every engine since 20.10 speaks it; one that has dropped it says what it speaks.
@@ -86,7 +87,9 @@ class DockerHttp:
             scheme = "https" if tls else _PARTS_OF_TCP[parts.scheme]
             self._base = f"{scheme}://{parts.netloc}"
         else:
-            raise ValueError(f"docker host {url}: expected unix:///path, tcp://host:port or https://host:port")
+            raise ValueError(
+                f"docker host {Redactor().show('', url)}: expected unix:///path, tcp://host:port or https://host:port"
+            )
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._prefix = ""

@@ -97,7 +97,8 @@ class Agent:
     def _unfit(self) -> str:
         if not self._tools.daemon.answering:
             said = self._tools.daemon.problem
-            return f"Docker Engine at {self._engine_url} does not answer: start it, or check its address ({said})"
+            text = f"Docker Engine at {self._engine_url} does not answer: start it, or check its address ({said})"
+            return self._tools.redactor.show("", text)
         return self._tools.host.problem
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from easyq_chassis import faults
@@ -21,6 +22,7 @@ from easyq_runner.domain.records import (
     OutcomeKind,
     Phase,
     Report,
+    Started,
     Terms,
     Verdict,
     Word,
@@ -65,6 +67,8 @@ class Execution:
         self._tools = tools
         self._settled = settled
         self._container_id = ""
+        # Values that no error may tell. What an adopted one has is not known; nor does the engine tell it so late.
+        self._secrets: list[str] = []
         self._pump: LogPump | None = None
         self._running: RunningContainer | None = None
         self._log = get_logger().bind(execution=terms.key.execution_id, task=terms.task_id, job=terms.job_id)
@@ -87,6 +91,7 @@ class Execution:
     async def run(self, assignment: Assignment) -> None:
         """From the assignment on."""
         self._log.info("accepted", image=assignment.spec.image, epoch=self.key.epoch)
+        self._secrets = self._tools.redactor.secrets_in(assignment.spec.envs)
         await self._to_the_end(self._run(assignment))
 
     async def adopt(self, how: Adoption, container_id: str, record: ExecutionRecord | None) -> None:
@@ -187,6 +192,7 @@ class Execution:
 
     async def _settle(self, word: Word) -> None:
         """Says the last word until it is answered, and clears away."""
+        word = self._without_secrets(word)
         if isinstance(word, Finish):
             self._tell(Phase.EXITED)
             await self._tools.note(Finished(key=self.key, finish=word))
@@ -200,6 +206,13 @@ class Execution:
         if answer.verdict is Verdict.OK and isinstance(word, Finish) and not answer.logs_complete:
             await self._repair_logs()
         await self._clear_away()
+
+    def _without_secrets(self, word: Word) -> Word:
+        """The engine's errors repeat commands, and whatever stands in them."""
+        if isinstance(word, Started) or word.failure is None:
+            return word
+        message = self._tools.redactor.hide(word.failure.message, self._secrets)
+        return replace(word, failure=replace(word.failure, message=message))
 
     async def _repair_logs(self) -> None:
         """The store has the end, but not every byte of the output: another try before the container goes."""

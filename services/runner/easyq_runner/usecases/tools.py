@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from easyq_chassis.logs import get_logger
+from easyq_chassis.redaction import Redactor
 from easyq_runner.domain.container import HostRules
 from easyq_runner.domain.journal import Entry
 from easyq_runner.domain.monitoring import Backoff
@@ -57,6 +58,8 @@ class Tools:
     realpath: Callable[[str], str]
     # Whether a program's output is taken from itself as well; else only from the engine's log.
     attach: bool = True
+    # What of an error may be told.
+    redactor: Redactor = field(default_factory=Redactor)
     times: Times = Times()
 
     async def note(self, entry: Entry) -> None:

@@ -16,6 +16,7 @@ from easyq_chassis.clock import Clock
 from easyq_chassis.redaction import Redactor
 from easyq_internal.store.v1.delivery_store_pb2 import ClaimedDelivery
 from easyq_scheduler import convert_notices as convert
+from easyq_scheduler.adapters.names import Names
 from easyq_scheduler.domain.hook import REDIRECTS, Answer, Hook, headers_of, judged, signature
 from easyq_scheduler.domain.networks import Guard
 from easyq_scheduler.domain.notice import body
@@ -112,6 +113,7 @@ class WebhookSender:
                 limit=0,
                 force_close=True,
                 use_dns_cache=False,
+                resolver=Names(),
                 ssl=self._tls,
                 # Whatever the name meant when it was asked for: what is looked at is what is connected to.
                 socket_factory=self._socket,

@@ -10,6 +10,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+# What `is_global` says of the rest of IPv6, and of this, depends on the version of Python.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +53,9 @@ def _meant(address: Address) -> Address:
 
 def _is_public(address: Address) -> bool:
     # Of those, `is_global` says only where they come from; and what is reserved is nobody's yet.
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    if not address.is_global or address.is_multicast or address.is_reserved:
+        return False
+    return address in _GLOBAL_UNICAST if isinstance(address, ipaddress.IPv6Address) else address not in _PROTOCOLS
 
 
 def _lies_in(address: Address, network: Network) -> bool:

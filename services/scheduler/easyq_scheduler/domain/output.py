@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from easyq_chassis.redaction import MARKER, Redactor
 
 #: Lines of each stream.
 MOST_LINES = 50
 _MOST_LINE = 500
-# Shorter values would take half of the text with them.
+# As the redactor's: of shorter ones there are none.
 _LEAST_SECRET = 4
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Control characters, and those that turn the direction of the text around them.
@@ -25,26 +24,10 @@ def last_lines(data: bytes, *, cut: bool, secrets: list[str], redactor: Redactor
         text = rest
     elif cut:
         text = _without_rest(head, secrets)
-    text = hidden(text, secrets=secrets, redactor=redactor)
+    text = redactor.hide(text, secrets)
     text = _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
     lines = text.rstrip("\n").split("\n")[-MOST_LINES:] if text.strip("\n") else []
     return "\n".join(line if len(line) <= _MOST_LINE else line[:_MOST_LINE] + "…" for line in lines)
-
-
-def secrets_in(envs: Mapping[str, str], redactor: Redactor) -> list[str]:
-    """Values of an execution's environment that must not be shown, longest first; with each line of longer ones."""
-    found: set[str] = set()
-    for name, value in envs.items():
-        if redactor.secret_name(name):
-            found.update(part for part in (value, *value.splitlines()) if len(part) >= _LEAST_SECRET)
-    return sorted(found, key=len, reverse=True)
-
-
-def hidden(text: str, *, secrets: list[str], redactor: Redactor) -> str:
-    """The text without these, and without passwords in URLs."""
-    for secret in secrets:
-        text = text.replace(secret, MARKER)
-    return redactor.show("", text)
 
 
 def _without_rest(text: str, secrets: list[str]) -> str:

@@ -122,7 +122,8 @@ def _client(url: str) -> AsyncMongoClient[Document]:
     except (PyMongoError, ValueError):
         # What the driver says may quote the URL, password and all.
         raise FailedPrecondition(
-            "the MongoDB URL is not valid (mongodb://[user:password@]host[:port]/[database])"
+            "the MongoDB URL is not valid (mongodb://host[:port]/[database], with user:password@ before the host; what "
+            "is none of A-Z a-z 0-9 - . _ ~ in these two must be percent-encoded)"
         ) from None
 
 

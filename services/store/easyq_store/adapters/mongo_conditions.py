@@ -40,6 +40,13 @@ def listed(where: JobFilter | ExecutionFilter, after: Place | None) -> tuple[Doc
     return walk, every
 
 
+def up_to(place: Place, *, oldest: bool) -> list[Document]:
+    """Conditions: in the list's order it is not behind this place."""
+    sign = "$l" if oldest else "$g"
+    beside = [{"createdAt": {f"{sign}t": place.created_at}}, {"_id": {f"{sign}te": place.id}}]
+    return [{"createdAt": {f"{sign}te": place.created_at}}, {"$or": beside}]
+
+
 # What indexes have, best first.
 _WALKS = (
     *(("jobId",), ("labels",), ("metadata",), ("failure.reason",)),

@@ -3,10 +3,10 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from easyq_store.adapters.mongo_conditions import beginning, listed
+from easyq_store.adapters.mongo_conditions import beginning, listed, up_to
 from easyq_store.adapters.mongo_documents import (
     AGENTS,
     DELIVERIES,
@@ -84,16 +84,25 @@ class MongoReads(MongoLookups):
             return Found(await self._records(kind, both, sort=sort, limit=limit))
         if limit <= 0:
             return Found()
-        stages: list[Document] = [{"$match": walk}, {"$sort": dict(sort)}, {"$limit": examine}]
-        stages += [{"$match": rest}, {"$limit": limit}]
-        collection = self._database()[kind.collection]
+        first: list[Document] = [{"$match": walk}, {"$sort": dict(sort)}, {"$limit": examine}]
+        records = await self._aggregated(kind, first, rest, limit)
+        if len(records) == limit:
+            return Found(records)
         with translated():
-            found = await (await collection.aggregate(stages)).to_list()
-            records = [kind.decode(document) for document in found]
-            if len(records) == limit:
-                return Found(records)
+            collection = self._database()[kind.collection]
             last = await collection.find_one(walk, ("createdAt",), sort=sort, skip=examine - 1)
-        return Found(records, Place(created_at=last["createdAt"], id=last["_id"]) if last else None)
+        if last is None:
+            return Found(records)
+        # What came or went between the two has moved the place where the page ends: so it is what lies before that one.
+        stop: Place = Place(created_at=last["createdAt"], id=last["_id"])
+        until: list[Document] = [{"$match": {"$and": [walk, *up_to(stop, oldest=where.oldest)]}}, {"$sort": dict(sort)}]
+        return Found(await self._aggregated(kind, until, rest, limit), stop)
+
+    async def _aggregated(self, kind: Kind[R], walked: Sequence[Document], rest: Document, limit: int) -> list[R]:
+        stages = [*walked, {"$match": rest}, {"$limit": limit}]
+        with translated():
+            found = await (await self._database()[kind.collection].aggregate(stages)).to_list()
+        return [kind.decode(document) for document in found]
 
     async def executions_of(self, job_id: str, limit: int) -> list[Execution]:
         return await self._records(EXECUTIONS, {"jobId": job_id}, sort=[("attempt", -1)], limit=limit)

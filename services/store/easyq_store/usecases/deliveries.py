@@ -48,13 +48,19 @@ class Claims:
 
 
 async def claim(ctx: Context, wish: Wish) -> Claims:
-    """Takes deliveries that are due for the time of the lease. Nobody else gets them meanwhile."""
+    """Takes deliveries that are due for the time of the lease. Nobody else gets them meanwhile.
+
+    Errors: that of the first one, where none could be taken (`Unavailable`: the database takes no writes).
+    """
     now = ctx.clock.now()
     reads = ctx.store.reads
     full = {lane for lane, count in wish.under_way.items() if count >= wish.per_lane}
     found = await reads.due_deliveries(now, wish.per_lane, wish.limit, full=full)
     chosen = _within(found, wish)
     results = await ctx.store.run_all([_claiming(ctx, due.delivery_id, wish.lease) for due in chosen])
+    failed = [error for error in results if isinstance(error, EasyQError)]
+    if failed and len(failed) == len(results):
+        raise failed[0]
     mine = [pair for pair in results if not isinstance(pair, EasyQError) and pair is not None]
     items = [await _told(ctx, delivery, execution) for delivery, execution in mine]
     if len(found) > len(chosen) or len(found) >= wish.limit:

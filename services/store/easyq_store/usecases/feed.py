@@ -5,16 +5,20 @@ minutes after the last has gone, when notes are not taken any more, so that a st
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from easyq_store.domain.changes import Change, Note, change_of, gap
+from easyq_store.domain.changes import Change, How, Kind, Note, Record, change_of, gap
+from easyq_store.domain.records import Agent
 
 MOST_CHANGES = 50_000
 MOST_BYTES = 64 * 1024 * 1024
 # Seconds for which notes are taken when the last reader has gone: it may come again, and go on where it was.
 LINGER = 300.0
 _AT_ONCE = 500
+# Records of which is remembered what of them was told last: those that plans under way may still tell of.
+_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +93,8 @@ class Feed:
         self._linger = linger
         self._readers: set[Reader] = set()
         self._letting_go: asyncio.TimerHandle | None = None
+        # Numbers of the writes that were told last.
+        self._told: OrderedDict[tuple[Kind, str, int], int] = OrderedDict()
         self.boot = ""
         self.ring = Ring(most=1, most_bytes=0)
         # Whether notes are to be taken at all. Looked at with every plan.
@@ -96,16 +102,32 @@ class Feed:
         self.closed = False
 
     def take(self, notes: Sequence[Note]) -> None:
-        """Takes up what was written, once it is durable."""
+        """Takes up what was written, once it is durable.
+
+        A plan of several writes may hand on its notes after a later one did: of a record nothing is told behind what
+        is newer, which has all that can be seen of it.
+        """
         at = self._now()
         told = False
         for before, after in notes:
             change = change_of(before, after, at=at)
-            if change is not None:
+            if change is not None and self._is_news(change, before if after is None else after):
                 self.ring.append(change)
                 told = True
         if told:
             self._wake()
+
+    def _is_news(self, change: Change, record: Record | None) -> bool:
+        if record is None:
+            return False
+        made_at = 0 if isinstance(record, Agent) else record.created_at
+        key = (change.kind, change.execution_id or change.job_id or change.agent_id, made_at)
+        last = self._told.get(key, 0)
+        self._told[key] = max(last, record.write_no)
+        self._told.move_to_end(key)
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        return record.write_no > last or change.how is How.DELETED
 
     def take_gap(self) -> None:
         """Says that something may have been written, and what is not known."""
@@ -144,6 +166,7 @@ class Feed:
         self._letting_go = None
         self.wanted = False
         self.ring = Ring(most=1, most_bytes=0)
+        self._told.clear()
 
     def _wake(self) -> None:
         for reader in self._readers:

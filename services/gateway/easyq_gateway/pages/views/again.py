@@ -13,7 +13,7 @@ from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.codec.json_text import JsonObject, Malformed, parse_json
 from easyq_gateway.domain.problems import Problems
 from easyq_gateway.domain.shell_words import join_words
-from easyq_gateway.pages.rendering import hidden, without_nothing
+from easyq_gateway.pages.rendering import without_nothing
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.pages.views.page import Page, Query
 
@@ -32,7 +32,7 @@ _OF_TIME = frozenset(
 async def form(sources: Sources, _query: Query, job_id: str) -> Page:
     """`/admin/jobs/{jobId}/again`."""
     job = await sources.reading.get_job(job_service_pb2.GetJobRequest(job_id=job_id))
-    return page(job, values_of(sources, job.spec), {}, "")
+    return page(job, values_of(job.spec), {}, "")
 
 
 def page(job: job_pb2.Job, values: Mapping[str, str], problems: Mapping[str, Sequence[str]], error: str) -> Page:
@@ -41,8 +41,8 @@ def page(job: job_pb2.Job, values: Mapping[str, str], problems: Mapping[str, Seq
     return Page(template="again", context=context, live=None, status=400 if problems or error else 200)
 
 
-def values_of(sources: Sources, spec: spec_pb2.JobSpec) -> dict[str, str]:
-    """Returns what the form's fields have at first."""
+def values_of(spec: spec_pb2.JobSpec) -> dict[str, str]:
+    """Returns what the form's fields have at first, of a spec whose secrets are hidden."""
     tree = without_nothing(to_tree(spec))
     command = tree.pop("command", [])
     envs: Mapping[str, str] = tree.pop("envs", {})
@@ -53,12 +53,11 @@ def values_of(sources: Sources, spec: spec_pb2.JobSpec) -> dict[str, str]:
         "envs": "\n".join(f"{name}={_one_line(value)}" for name, value in envs.items()),
         "timeout": str(tree.get("timeout", "")),
         "retries": str(spec.retries),
-        # Unlike variables, free data that is hidden can't be put back: it is left as it is only where it is not edited.
-        "rest": json.dumps(hidden(rest, sources.redactor), indent=2, ensure_ascii=False),
+        "rest": json.dumps(rest, indent=2, ensure_ascii=False),
     }
 
 
-def read(values: Mapping[str, str], stored: spec_pb2.JobSpec, sources: Sources) -> tuple[spec_pb2.JobSpec, Problems]:
+def read(values: Mapping[str, str]) -> tuple[spec_pb2.JobSpec, Problems]:
     """Returns the spec that a form describes, and what is wrong with it; its paths are those of a request."""
     problems = Problems()
     tree = JsonObject([])
@@ -87,14 +86,7 @@ def read(values: Mapping[str, str], stored: spec_pb2.JobSpec, sources: Sources) 
         else:
             problems.add("spec.retries", "must be a whole number")
     decode(tree, spec, "spec", problems)
-    _put_back(spec, stored, sources)
     return spec, problems
-
-
-def _put_back(spec: spec_pb2.JobSpec, stored: spec_pb2.JobSpec, sources: Sources) -> None:
-    """Free data that was hidden, and came back as it was shown, is what it was."""
-    if spec.HasField("metadata") and hidden(to_tree(stored.metadata), sources.redactor) == to_tree(spec.metadata):
-        spec.metadata.CopyFrom(stored.metadata)
 
 
 def _envs(text: str, problems: Problems) -> JsonObject:

@@ -108,6 +108,13 @@ class Asked:
 
 def page(connection: sqlite3.Connection, table: RecordTable[R], walks: Sequence[Walk], asked: Asked) -> Found[R]:
     """The page that the walks find between them."""
+    # One look for all statements: else a record that goes meanwhile would move the place where the page ends.
+    connection.execute("BEGIN")
+    with connection:
+        return _page(connection, table, walks, asked)
+
+
+def _page(connection: sqlite3.Connection, table: RecordTable[R], walks: Sequence[Walk], asked: Asked) -> Found[R]:
     id_column = f"{table.name}_id"
     found: list[R] = []
     stops: list[tuple[int, str]] = []
