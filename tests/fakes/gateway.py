@@ -99,6 +99,8 @@ class FakeStore(Operators):
         self.lose_answers = 0
         self.cut_logs_after: int | None = None
         self.open_readers = 0
+        # Bytes of output that went to readers.
+        self.bytes_read = 0
         self.follows: list[log_service_pb2.FollowLogsRequest] = []
         # Raised to the next follower that has got what is stored.
         self.follow_error: EasyQError | None = None
@@ -522,6 +524,7 @@ class FakeStore(Operators):
                 execution_id=execution_id, stream=stream, offset=offset, data=bytes(data[offset : offset + CHUNK])
             )
             yield log_service_pb2.ReadLogsResponse(chunk=chunk)
+            self.bytes_read += len(chunk.data)
         at[execution_id, stream] = max(begin, len(data))
 
     def _end(self, execution_id: str) -> log_service_pb2.LogEnd | None:

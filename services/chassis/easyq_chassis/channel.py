@@ -23,11 +23,18 @@ KEEPALIVE = (
 )
 
 
-def open_channel(address: str, *, idempotent: Iterable[str] = ()) -> grpc.aio.Channel:
+#: Bytes of one stream that may come ahead of its reader. gRPC's own bound grows with the speed of the link, to 10 MB.
+_WINDOW = 64 * 1024
+
+
+def open_channel(address: str, *, idempotent: Iterable[str] = (), slow_readers: bool = False) -> grpc.aio.Channel:
     """Opens a channel to ``host:port`` or ``unix:/path``. One channel per address and process: they are shared.
 
     ``idempotent`` names services (``package.Service``) or methods (``package.Service/Method``) whose calls are repeated
     with jitter, up to four times, while the server is UNAVAILABLE. Others are not repeated.
+
+    ``slow_readers``: for streams that are passed on to readers who may take nothing for long. Each has one message and
+    64 KiB here at most, and what it does not take waits at the server.
     """
     policy = {
         "methodConfig": [
@@ -56,6 +63,8 @@ def open_channel(address: str, *, idempotent: Iterable[str] = ()) -> grpc.aio.Ch
         # Channels of one process must not share a subchannel's back-off.
         ("grpc.use_local_subchannel_pool", 1),
     ]
+    if slow_readers:
+        options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", _WINDOW)]
     if policy["methodConfig"][0]["name"]:
         options.append(("grpc.service_config", json.dumps(policy)))
     return grpc.aio.insecure_channel(address, options=options)

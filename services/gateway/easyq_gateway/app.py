@@ -95,6 +95,8 @@ class App:
             address: open_channel(address)
             for address in (settings.store, *settings.watch_stores, *settings.schedulers, *settings.dispatchers)
         }
+        # Of their own: how far a stream may run ahead of its reader is a channel's choice.
+        self._log_channel = open_channel(settings.store, slow_readers=True)
         self._store = GrpcJobStore(self._channels[settings.store], patience=settings.store_patience)
         self._schedulers = Schedulers(
             [self._channels[address] for address in settings.schedulers], patience=settings.store_patience
@@ -152,7 +154,7 @@ class App:
         await asyncio.gather(self._grpc.stop(grace), self._rest.stop(grace))
         await self._feed.stop()
         await asyncio.gather(self._dispatchers.stop(), self._store.close(), self._schedulers.close())
-        for channel in self._channels.values():
+        for channel in (self._log_channel, *self._channels.values()):
             await channel.close()
 
     def _health_checks(self) -> GrpcHealthChecks:
@@ -258,7 +260,7 @@ class App:
 
     def _build_views(self, checker: Checker, clock: Clock) -> None:
         settings = self._settings
-        logs = GrpcLogStore(self._channels[settings.store])
+        logs = GrpcLogStore(self._log_channel)
         self._logs = Logs(checker=checker, jobs=self._store, logs=logs, clock=clock, patience=settings.stream_patience)
         self._following = Following(checker=checker, logs=logs, clock=clock, patience=settings.stream_patience)
         self._statistics = Statistics(

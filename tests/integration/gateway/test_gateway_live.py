@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import re
+import socket as socket_module
 import uuid
 from typing import Any
 
@@ -525,6 +526,33 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_the_others_are_not(
         assert idle.close_code == 1008
         assert (idle.close_reason or "").endswith(f"; from={job['executionId']}:{len(late.of(job, 'STDOUT'))}:0")
         stalled.close()
+
+
+@pytest.mark.parametrize("path", ["stream", "stdout"])
+async def test_what_a_reader_does_not_take_waits_in_the_store(
+    start_gateway: Starter, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """gRPC would else fetch ten MiB and more for each reader ahead of it, into the gateway's memory."""
+    monkeypatch.setattr(pace, "STALLED", 1.0)
+    monkeypatch.setattr(fakes, "CHUNK", 64 * 1024)
+    gateway = await start_gateway(store_patience=10.0)
+    job = await running(gateway)
+    # A quick reader, as those before whom gRPC takes the link for one that needs much under way.
+    await gateway.store.write(job["executionId"], LogStream.STDOUT, b"x" * (16 * 1024 * 1024))
+    await end(gateway, job)
+    await gateway.call("GET", f"{job['jobUrl']}/{path}")
+    gateway.store.bytes_read = 0
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    with socket_module.socket() as slow:
+        slow.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 2048)
+        slow.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(slow, (host, int(port)))
+        await loop.sock_sendall(slow, f"GET {job['jobUrl']}/{path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        await eventually(lambda: gateway.store.bytes_read)
+        await eventually(lambda: gateway.store.open_readers == 0, 30)
+    # The kernel's own buffer has most of it.
+    assert gateway.store.bytes_read < 4 * 1024 * 1024
 
 
 async def test_a_reader_by_grpc_that_takes_nothing_is_let_go(

@@ -15,11 +15,12 @@ from easyq_store.domain.records import LogChunk
 from easyq_store.domain.states import Outcome, Stream
 from easyq_store.usecases import report, stop
 from easyq_store.usecases.append import append
-from easyq_store.usecases.read_logs import CHUNK_BYTES, Begun, Ended, Pace, Wanted, read_logs
+from easyq_store.usecases.read_logs import Begun, Ended, Pace, Wanted, read_logs
 from easyq_store.usecases.retain import removing_logs
 from tests.support.store_world import World, ended, exited
 
 QUICK = Pace(poll=0.01, patience=1000.0)
+_STORED = 256 * 1024
 
 
 def out(execution_id: str, offset: int, data: bytes, epoch: int = 1) -> Piece:
@@ -152,9 +153,9 @@ async def test_answers_are_bounded(world: World, running: str) -> None:
     whole = bytes(range(256)) * 3000
     await store(world, out(running, 0, whole[:600_000]), out(running, 600_000, whole[600_000:]))
     events = await read(world, execution_id=running)
-    assert all(len(event[-1]) <= CHUNK_BYTES for event in events)  # type: ignore[arg-type]
+    assert all(len(event[-1]) <= 64 * 1024 for event in events)  # type: ignore[arg-type]
     assert b"".join(event[-1] for event in events) == whole  # type: ignore[misc]
-    assert len(events) <= 5
+    assert len(events) <= 15
 
 
 async def test_names_must_be_known(world: World, running: str) -> None:
@@ -274,9 +275,9 @@ async def test_an_end_that_the_agent_calls_lost_has_its_sizes(world: World, runn
 
 async def test_logs_that_are_removed_while_they_are_read_are_told_of(world: World, running: str) -> None:
     """A short answer would look like the whole."""
-    size = 4 * CHUNK_BYTES
-    for offset in range(0, size, CHUNK_BYTES):
-        await store(world, out(running, offset, bytes(CHUNK_BYTES)))
+    size = 4 * _STORED
+    for offset in range(0, size, _STORED):
+        await store(world, out(running, offset, bytes(_STORED)))
     await world.say(running, finished(size))
     events = read_logs(world.ctx, Wanted(execution_id=running), QUICK)
     first = await anext(events)

@@ -11,8 +11,10 @@ from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import execution_of, job_of
 from easyq_store.usecases.log_places import last_lines, removed, stored_since
 
-# Most bytes of one answer, and of one read.
-CHUNK_BYTES = 256 * 1024
+# Most bytes of one answer: each reader that takes nothing holds up some of them, here and in the gateway.
+PIECE_BYTES = 64 * 1024
+# Most bytes of one read, and of a stored chunk.
+_READ_BYTES = 256 * 1024
 # Newest executions of a job among which the first is looked for that has output of a time.
 _MOST_ATTEMPTS = 1_000
 
@@ -77,7 +79,7 @@ class Ended:
 
 
 async def read_logs(ctx: Context, wanted: Wanted, pace: Pace) -> AsyncIterator[LogChunk | Begun | Ended]:
-    """Chunks of at most 256 KiB, then `Ended` for each execution that has ended.
+    """Chunks of at most 64 KiB, then `Ended` for each execution that has ended.
 
     Logs that were removed are told as none. Errors: NOT_FOUND, ABORTED (they were removed while they were read).
     """
@@ -216,7 +218,7 @@ class _Tail:
     async def peek(self) -> LogChunk | None:
         """The next stored bytes, if there are any; at most 256 KiB."""
         if not self._ready:
-            found = await self._reads.read_chunks(self._execution_id, self.stream, self.offset, CHUNK_BYTES)
+            found = await self._reads.read_chunks(self._execution_id, self.stream, self.offset, _READ_BYTES)
             self._ready = [from_byte(chunk, self.offset) for chunk in found]
             if self._ready and self._ready[0].offset > self.offset:
                 # Bytes are stored without gaps.
@@ -226,9 +228,9 @@ class _Tail:
     def take(self) -> LogChunk:
         """What `peek` showed."""
         chunk = self._ready.pop(0)
-        if len(chunk.data) > CHUNK_BYTES:
-            self._ready.insert(0, from_byte(chunk, chunk.offset + CHUNK_BYTES))
-            chunk = replace(chunk, data=chunk.data[:CHUNK_BYTES])
+        if len(chunk.data) > PIECE_BYTES:
+            self._ready.insert(0, from_byte(chunk, chunk.offset + PIECE_BYTES))
+            chunk = replace(chunk, data=chunk.data[:PIECE_BYTES])
         self.offset = chunk.end
         return chunk
 
@@ -266,7 +268,7 @@ async def _head(tail: _Tail, tails: Sequence[_Tail], dry: set[_Tail]) -> LogChun
 def _fits(parts: list[LogChunk], chunk: LogChunk, *, exact: bool) -> bool:
     size = sum(len(part.data) for part in parts)
     alike = parts[0].stream is chunk.stream and (parts[0].at == chunk.at or not exact)
-    return alike and size + len(chunk.data) <= CHUNK_BYTES
+    return alike and size + len(chunk.data) <= PIECE_BYTES
 
 
 def _joined(parts: list[LogChunk]) -> LogChunk:
