@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -62,16 +64,21 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         return wrapped
 
-    def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
-        async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            result = inner(request, context)
+    def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+        async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             try:
+                result = inner(request, context)
                 if not hasattr(result, "__aiter__"):
                     # It writes to the context itself.
                     await result
                     return
-                async for response in result:
-                    yield response
+                # Written here: gRPC would log an error for a write that fails before it has heard of the cancellation.
+                async with aclosing(result):
+                    async for response in result:
+                        await context.write(response)
+            except grpc.aio.InternalError as error:
+                self._log.debug("reader_gone", method=method, error=str(error))
+                raise asyncio.CancelledError from error
             except Exception as error:  # noqa: BLE001 - as above
                 await self._abort(method, error, context)
 

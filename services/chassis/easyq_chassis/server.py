@@ -10,8 +10,8 @@ import grpc.aio
 from grpc_health.v1 import health as health_names
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
 
+from easyq_chassis import reflection
 from easyq_chassis.channel import KEEPALIVE, MAX_MESSAGE
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.interceptors import ErrorInterceptor
@@ -70,8 +70,7 @@ class GrpcServer:
     async def start(self) -> None:
         """Binds and serves. Raises ``Unavailable`` naming the address if it can't be bound."""
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [*self._names, health_names.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server)
+        reflection.enable([*self._names, health_names.SERVICE_NAME], self._server)
         try:
             port = self._server.add_insecure_port(self._listen)
         except RuntimeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from easyq_chassis.server import GrpcServer
 from easyq_chassis.status import from_rpc_error
 from easyq_internal.store.v1 import farm_store_pb2, farm_store_pb2_grpc
 from easyq_internal.store.v1.records_pb2 import Directive
+from tests.support.waiting import eventually
 
 NAME = "easyq_internal.store.v1.FarmStoreService"
 
@@ -33,6 +35,8 @@ class Servicer(farm_store_pb2_grpc.FarmStoreServiceServicer):
         self.gate, self.arrived = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.batches: list[int] = []
+        # Why each stream ended.
+        self.ended: list[object] = []
 
     async def GetGeneration(self, _request: Any, _context: Any) -> farm_store_pb2.GetGenerationResponse:
         if self.error:
@@ -40,8 +44,15 @@ class Servicer(farm_store_pb2_grpc.FarmStoreServiceServicer):
         return farm_store_pb2.GetGenerationResponse(generation=1)
 
     async def Beat(self, request_iterator: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
-        async for response in answer_batches(request_iterator, self._beat, farm_store_pb2.BeatResponse):
-            yield response
+        try:
+            async for response in answer_batches(request_iterator, self._beat, farm_store_pb2.BeatResponse):
+                yield response
+                while response.results[0].directives[0].execution_id == "endless":
+                    yield farm_store_pb2.BeatResponse(
+                        results=[farm_store_pb2.BeatResult(directives=[Directive(execution_id="x" * 200_000)])]
+                    )
+        finally:
+            self.ended.append(sys.exc_info()[0])
 
     async def _beat(self, items: Sequence[farm_store_pb2.AgentBeat]) -> list[farm_store_pb2.BeatResult]:
         self.batches.append(len(items))
@@ -112,6 +123,33 @@ async def test_reflection_lists_the_services(channel: grpc.aio.Channel) -> None:
     answer = await call.read()
     call.cancel()
     assert NAME in [service.name for service in answer.list_services_response.service]
+
+
+async def test_reflection_finds_whatever_has_a_name(channel: grpc.aio.Channel) -> None:
+    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+    for symbol, found in (
+        (NAME, True),
+        (f"{NAME}.Beat", True),
+        ("easyq_internal.store.v1.BeatRequest.items", True),
+        (f"{NAME}.Nothing", False),
+    ):
+        await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol))
+        answer = await call.read()
+        assert answer.HasField("file_descriptor_response") is found, symbol
+        assert found or answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+    call.cancel()
+
+
+async def test_readers_that_leave_are_no_errors(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """The write fails that waits for them, often before gRPC has heard that they left: it logs that as our error."""
+    ended = served.servicer.ended
+    for number in range(1, 11):
+        async with open_channel(served.listen, slow_readers=True) as channel:
+            call = farm_store_pb2_grpc.FarmStoreServiceStub(channel).Beat()
+            await call.write(farm_store_pb2.BeatRequest(items=[_beat("endless")]))
+            await call.read()
+        await eventually(lambda number=number: len(ended) == number)  # type: ignore[misc]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_errors_reach_the_caller_whole(served: Served, channel: grpc.aio.Channel) -> None:

@@ -1,6 +1,7 @@
 """Who is stalled: a reader that takes nothing, not one that takes little."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -81,3 +82,25 @@ async def test_pauses_between_events() -> None:
             more.set()
     assert (seen[0], seen[-1]) == (1, 2)
     assert seen.count(None) >= 2
+
+
+async def test_a_reader_that_leaves_as_the_events_end_leaves_no_error_behind() -> None:
+    over = asyncio.Event()
+
+    async def events() -> AsyncIterator[int]:
+        await over.wait()
+        for number in ():
+            yield number
+
+    lost: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    paced = pace.with_pauses(events(), 0.01)
+    assert await anext(paced) is None
+    over.set()
+    # The end is there now, and nobody has taken it.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await paced.aclose()
+    del paced
+    gc.collect()
+    assert lost == []

@@ -81,6 +81,7 @@ async def with_pauses(events: AsyncIterator[T], quiet: float) -> AsyncGenerator[
                 return
             yield event
     finally:
-        if following is not None and not following.done():
+        if following is not None:
             following.cancel()
+            # Also where it has ended meanwhile: an end that nobody looked at is logged as an error.
             await asyncio.gather(following, return_exceptions=True)
