@@ -2,6 +2,7 @@
 
 import html
 import re
+import uuid
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode
@@ -151,6 +152,48 @@ async def test_live_output_is_the_jobs_page_to_browsers(farm: Furnished) -> None
     assert (answer.status, answer.headers["Location"]) == (303, f"/admin/jobs/{job}#output")
     answer = await farm.gateway.call("GET", f"/executions/{execution}/stream", **HTML)
     assert answer.headers["Location"] == f"/admin/jobs/{job}?execution={execution}#output"
+
+
+async def test_what_has_a_page_leads_browsers_there_and_programs_get_json(farm: Furnished) -> None:
+    """As the links in notifications do."""
+    job, execution = farm.jobs["running"], farm.executions["running"]
+    task = farm.gateway.store.jobs[job].task_id
+    page, chosen = f"/admin/jobs/{job}", f"/admin/jobs/{job}?execution={execution}"
+    for path, target in (
+        (f"/tasks/{task}/jobs/{job}", page),
+        (f"/jobs/{job}", page),
+        (f"/tasks/{task}/jobs/{job}/executions/{execution}", chosen),
+        (f"/jobs/{job}/executions/{execution}", chosen),
+        (f"/executions/{execution}", chosen),
+        (f"/tasks/{task}", f"/admin/tasks/{task}"),
+        (f"/tasks/{task}/jobs", f"/admin/jobs?taskId={task}"),
+        ("/tasks", "/admin/tasks"),
+        ("/jobs?state=RUNNING", "/admin/jobs?state=RUNNING"),
+        ("/errors", "/admin/errors"),
+        ("/search?query=a", "/admin/search?query=a"),
+        ("/agents", "/admin/hosts"),
+    ):
+        answer = await farm.gateway.call("GET", path, **HTML)
+        assert (answer.status, answer.headers.get("Location")) == (303, target), path
+        assert "Accept" in answer.headers["Vary"]
+        await look(farm.gateway, target)
+        for accept in ("*/*", "application/json", "application/json, text/html", ""):
+            told = await farm.gateway.call("GET", path, Accept=accept)
+            assert (told.status, told.headers["Content-Type"]) == (200, "application/json; charset=utf-8"), path
+
+
+async def test_what_is_not_there_is_a_page_to_browsers(farm: Furnished) -> None:
+    job = farm.jobs["running"]
+    for path in (
+        "/nope",
+        f"/tasks/another/jobs/{job}",
+        "/jobs/none",
+        f"/executions/{uuid.uuid4()}",
+        "/jobs/none/stream",
+    ):
+        page = await look(farm.gateway, path, status=404)
+        assert "Overview" in page.words
+        assert (await farm.gateway.call("GET", path, Accept="*/*")).error["code"] == "NOT_FOUND"
 
 
 async def test_errors_are_pages_to_browsers_and_json_to_programs(gateway: Client) -> None:

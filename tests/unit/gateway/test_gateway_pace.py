@@ -89,7 +89,7 @@ async def test_a_reader_that_leaves_as_the_events_end_leaves_no_error_behind() -
 
     async def events() -> AsyncIterator[int]:
         await over.wait()
-        for number in ():
+        for number in range(0):
             yield number
 
     lost: list[dict[str, Any]] = []

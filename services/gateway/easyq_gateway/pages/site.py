@@ -14,14 +14,15 @@ from easyq_gateway.domain import human
 from easyq_gateway.http_rules import Variable
 from easyq_gateway.pages.actions import Actions
 from easyq_gateway.pages.answers import html_answer, see_other, wants_html
+from easyq_gateway.pages.leading import leading
 from easyq_gateway.pages.live import LivePages, read_query
-from easyq_gateway.pages.rendering import Renderer, path
+from easyq_gateway.pages.rendering import Renderer
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.pages.static_files import StaticFiles
 from easyq_gateway.pages.views import again, errors, hosts, jobs, overview, queues, schedules, search, tasks
 from easyq_gateway.pages.views.page import Page, Query
 from easyq_gateway.pages.words import DONE
-from easyq_gateway.places import OUTPUT, Place
+from easyq_gateway.places import Place
 from easyq_gateway.rest.answers import Refused, status_of
 from easyq_gateway.rest.requests import target_of
 from easyq_gateway.rest.routes import Handler, Route
@@ -74,14 +75,14 @@ class Site:
         yield from self._files.routes()
 
     def for_browsers(self, route: Route) -> Route:
-        """Returns a route as browsers see it: `/` and `/status` are pages, live output is the job's page."""
+        """Returns a route as browsers see it: `/` and `/status` are pages, what has a page elsewhere leads there."""
         view: Handler | None = None
         if route.verb == "GET" and route.segments == ("",):
             view = self._handler(overview.overview, "overview")
         elif route.verb == "GET" and route.segments == ("status",):
             view = self._handler(overview.health, "status")
-        elif route.verb == "GET" and route.segments in {(*place, "stream") for place in OUTPUT}:
-            view = self._to_output
+        elif route.verb == "GET":
+            view = leading(self._sources, route.segments)
         if view is None:
             return route
         return Route(
@@ -94,8 +95,7 @@ class Site:
 
     def error(self, request: web.BaseRequest, error: EasyQError | Refused) -> web.Response | None:
         """Returns an error as a page, where a browser asked for one; else None."""
-        target = target_of(request).path
-        if not wants_html(request) or not (target in {"/", "/status"} or target.startswith("/admin")):
+        if not wants_html(request):
             return None
         told = error.error if isinstance(error, Refused) else error
         status = status_of(error)
@@ -139,13 +139,6 @@ class Site:
 
     async def _to_overview(self, _request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
         return see_other("/")
-
-    async def _to_output(self, _request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
-        execution = await self._sources.logs.find(
-            where.get("task_id", ""), where.get("job_id", ""), where.get("execution_id", "")
-        )
-        chosen = f"?{urlencode({'execution': execution.execution_id})}" if "execution_id" in where else ""
-        return see_other(f"{path('admin', 'jobs', execution.job_id)}{chosen}#output")
 
 
 def _negotiated(page: Handler, otherwise: Handler) -> Handler:
