@@ -47,6 +47,29 @@ async def test_no_web_page_can_start_a_container(gateway: Client, headers: dict[
     assert gateway.store.submits == []
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_no_web_page_gets_in_without_its_name(gateway: Client, site: str) -> None:
+    """A browser that names no origin says by Sec-Fetch-Site that the request is another page's."""
+    job = (await gateway.enqueue())["jobId"]
+    other = {"Sec_Fetch_Site": site, "Sec_Fetch_Mode": "no-cors"}
+    for method, path in (
+        ("POST", f"/jobs/{job}/stop"),
+        ("DELETE", f"/jobs/{job}"),
+        ("GET", f"/jobs/{job}/stream"),
+        ("GET", f"/jobs/{job}/events"),
+        ("GET", f"/jobs/{job}"),
+    ):
+        for dest in ("empty", "image", "iframe", "document") if method != "GET" else ("empty", "image", "iframe"):
+            answer = await gateway.call(method, path, **other, Sec_Fetch_Dest=dest)
+            assert (answer.status, answer.error["reason"]) == (403, "ORIGIN_NOT_ALLOWED"), (method, path, dest)
+    assert gateway.store.wishes == 0
+    # Somebody follows a link in a mail; a page of ours; typed into the address bar.
+    link = {**other, "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert (await gateway.call("GET", f"/jobs/{job}", **link)).status == 200
+    for own in ("same-origin", "none"):
+        assert (await gateway.call("POST", f"/jobs/{job}/stop", Sec_Fetch_Site=own)).status == 200
+
+
 async def test_preflights_are_refused(gateway: Client) -> None:
     asked = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
     assert (await gateway.call("OPTIONS", "/tasks/mail", **asked)).status == 403
@@ -57,7 +80,8 @@ async def test_preflights_are_refused(gateway: Client) -> None:
 
 async def test_pages_of_the_operator(start_gateway: Starter) -> None:
     gateway = await start_gateway(allowed_origins="https://front.example", allowed_hosts="farm.example,other.example")
-    assert (await gateway.call("POST", "/tasks/mail", SPEC, Origin="https://front.example")).status == 200
+    front = {"Origin": "https://front.example", "Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "cors"}
+    assert (await gateway.call("POST", "/tasks/mail", SPEC, **front)).status == 200
     assert (await gateway.call("POST", "/tasks/mail", SPEC, Host="farm.example")).status == 200
     assert (await gateway.call("POST", "/tasks/mail", SPEC, Host="evil.example")).status == 403
 

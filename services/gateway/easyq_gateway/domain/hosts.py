@@ -10,6 +10,8 @@ from dataclasses import dataclass
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _AUTHORITY = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]/@?#\s]+))(?::[0-9]*)?")
 _WEB_SCHEMES = ("http://", "https://")
+# What browsers say by `Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/) of requests that another page makes.
+_ELSEWHERE = frozenset({"cross-site", "same-site"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,12 +35,20 @@ class OriginRules:
             any_address=wildcard,
         )
 
-    def refusal(self, *, host: str | None, origin: str | None) -> str | None:
-        """Returns why a request with these headers is refused, or None if it passes."""
+    def refusal(
+        self, *, host: str | None, origin: str | None, fetch_site: str | None = None, navigates: bool = False
+    ) -> str | None:
+        """Returns why a request with these headers is refused, or None if it passes.
+
+        `navigates`: somebody follows a link, which may be anywhere, and sees the answer as a page of its own.
+        """
         named = self._is_named(host or "")
         if not named and "*" not in self.hosts:
             return "the Host header names a host that is not in allowed_hosts"
         if origin is None:
+            # Forms, pictures and the like, for which older browsers name no origin.
+            if fetch_site in _ELSEWHERE and not navigates and "*" not in self.origins:
+                return "the request is made by a page of another site, as its Sec-Fetch-Site header says"
             return None
         # A page that came from here, under a name that is ours; under `*` any name could have been made ours.
         own = named and origin.lower() in {scheme + (host or "").lower() for scheme in _WEB_SCHEMES}

@@ -27,6 +27,8 @@ ErrorPage: TypeAlias = Callable[[web.BaseRequest, EasyQError | Refused], web.Res
 
 # After a refusal the rest of a body is read for so long, or the client would miss the answer.
 _LINGER = 2.0
+# Methods that change nothing.
+_SAFE = frozenset({"GET", "HEAD"})
 
 
 class RestServer:
@@ -132,7 +134,13 @@ class RestServer:
         return page
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        refusal = self._rules.refusal(host=request.headers.get("Host"), origin=request.headers.get("Origin"))
+        told = request.headers
+        refusal = self._rules.refusal(
+            host=told.get("Host"),
+            origin=told.get("Origin"),
+            fetch_site=told.get("Sec-Fetch-Site"),
+            navigates=request.method in _SAFE and told.get("Sec-Fetch-Dest") == "document",
+        )
         if refusal is not None:
             raise PermissionDenied(refusal)
         match = self._router.match(request.method, target_of(request).path)
