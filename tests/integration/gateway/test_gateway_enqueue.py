@@ -222,6 +222,40 @@ async def test_a_batch_that_is_none(gateway: Client, body: Any, field: str) -> N
     assert (answer.status, list(answer.fields)) == (400, [field])
 
 
+async def test_a_batch_that_takes_too_long_tells_what_became_of_each_item(
+    start_gateway: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of a slow store come in time for some: their ids are not lost with the others."""
+    gateway = await start_gateway(request_timeout=2.0, stream_in_flight=4, store_patience=10.0)
+    store, submit = gateway.store, gateway.store.submit
+
+    def stuck_after_eight(new: Any) -> Any:
+        result = submit(new)
+        if len(store.jobs) > 8:
+            store.answering.clear()
+        return result
+
+    monkeypatch.setattr(store, "submit", stuck_after_eight)
+    body = {"jobs": [{"taskId": "mail", "idempotencyKey": f"k{n}", "spec": SPEC} for n in range(40)]}
+    results = (await gateway.post("/batch", body))["results"]
+    assert [result["index"] for result in results] == list(range(40))
+    made = [result["job"]["jobId"] for result in results if result["job"]]
+    assert 1 <= len(made) <= 8
+    assert set(made) <= set(store.jobs)
+    codes = [result["error"]["code"] for result in results if result["error"]]
+    assert codes == ["DEADLINE_EXCEEDED"] * 4 + ["UNAVAILABLE"] * (len(codes) - 4)
+    # Nothing was made of those that are told as not reached, and sending it all again completes it.
+    unreached = {
+        body["jobs"][r["index"]]["idempotencyKey"] for r in results if (r["error"] or {}).get("code") == "UNAVAILABLE"
+    }
+    assert not unreached & {job.idempotency_key for job in store.jobs.values()}
+    monkeypatch.setattr(store, "submit", submit)
+    store.answering.set()
+    again = (await gateway.post("/batch", body))["results"]
+    assert len({result["job"]["jobId"] for result in again}) == 40
+    assert set(made) <= {result["job"]["jobId"] for result in again}
+
+
 async def test_a_large_batch(start_gateway: Starter) -> None:
     """Beyond the bound of other bodies, and worked on beside the event loop."""
     gateway = await start_gateway(store_patience=20)

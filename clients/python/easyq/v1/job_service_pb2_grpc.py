@@ -256,7 +256,9 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchCreateJobs(self, request, context):
-        """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB.
+        """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB. The answer comes within the time of a
+        request: items that it had no time for get UNAVAILABLE (nothing was done), or DEADLINE_EXCEEDED (it is not known
+        whether they were made; repeating those is safe with an idempotency key).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -85,7 +85,10 @@ class JobServiceStub:
     DiscardErrors: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DiscardErrorsRequest, _job_service_pb2.DiscardErrorsResponse]
     """Deletes all jobs of the error queue that match, with their executions and logs."""
     BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]
-    """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB."""
+    """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB. The answer comes within the time of a
+    request: items that it had no time for get UNAVAILABLE (nothing was done), or DEADLINE_EXCEEDED (it is not known
+    whether they were made; repeating those is safe with an idempotency key).
+    """
     SubmitJobs: _grpc.StreamStreamMultiCallable[_job_service_pb2.SubmitJobsRequest, _job_service_pb2.SubmitJobsResponse]
     """Enqueues a stream of jobs; each is acknowledged once it is on disk. Answers come in the order of the requests."""
 
@@ -145,7 +148,10 @@ class JobServiceAsyncStub(JobServiceStub):
     DiscardErrors: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DiscardErrorsRequest, _job_service_pb2.DiscardErrorsResponse]  # type: ignore[assignment]
     """Deletes all jobs of the error queue that match, with their executions and logs."""
     BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
-    """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB."""
+    """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB. The answer comes within the time of a
+    request: items that it had no time for get UNAVAILABLE (nothing was done), or DEADLINE_EXCEEDED (it is not known
+    whether they were made; repeating those is safe with an idempotency key).
+    """
     SubmitJobs: _aio.StreamStreamMultiCallable[_job_service_pb2.SubmitJobsRequest, _job_service_pb2.SubmitJobsResponse]  # type: ignore[assignment]
     """Enqueues a stream of jobs; each is acknowledged once it is on disk. Answers come in the order of the requests."""
 
@@ -304,7 +310,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.BatchCreateJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.BatchCreateJobsResponse, _abc.Awaitable[_job_service_pb2.BatchCreateJobsResponse]]:
-        """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB."""
+        """Enqueues many jobs, each accepted or refused on its own. REST: at most 32 MiB. The answer comes within the time of a
+        request: items that it had no time for get UNAVAILABLE (nothing was done), or DEADLINE_EXCEEDED (it is not known
+        whether they were made; repeating those is safe with an idempotency key).
+        """
 
     @_abc_1.abstractmethod
     def SubmitJobs(

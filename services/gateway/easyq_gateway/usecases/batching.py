@@ -8,13 +8,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
+from math import inf
 from typing import Any
 from weakref import WeakValueDictionary
 
 from easyq._vendor.buf.validate import validate_pb2
 from easyq.v1 import job_service_pb2
-from easyq_chassis.errors import EasyQError, InvalidArgument
-from easyq_gateway import convert
+from easyq_chassis.errors import DeadlineExceeded, EasyQError, InvalidArgument, Unavailable
+from easyq_gateway import convert, deadline
 from easyq_gateway.codec.wellformed import check_unknown
 from easyq_gateway.domain.problems import Problem, Problems, member_path
 from easyq_gateway.usecases.checking import Checker
@@ -24,6 +25,8 @@ from easyq_gateway.usecases.schedules import Schedules
 _ITEM = re.compile(r"jobs\[([0-9]+)\]")
 # Checking a batch must not hold up other requests: after so many items they get their turn.
 _ITEMS_AT_A_STRETCH = 32
+# Shares of a batch's time after which no item begins, and none is waited for. The rest is for the answer.
+_FOR_BEGINNING, _FOR_ENDING = 0.7, 0.85
 
 
 class Batching:
@@ -41,16 +44,21 @@ class Batching:
     async def batch(
         self, request: job_service_pb2.BatchCreateJobsRequest, found: Sequence[Problem] = ()
     ) -> job_service_pb2.BatchCreateJobsResponse:
-        """BatchCreateJobs. Raises `InvalidArgument` for what is wrong with the batch as a whole."""
+        """BatchCreateJobs. Raises `InvalidArgument` for what is wrong with the batch as a whole.
+
+        The answer comes within the request's time whatever was done by then: it has the ids of what was made.
+        """
         of_items = self._split(request, found)
         results = [job_service_pb2.BatchResult()] * len(request.jobs)
         waiting = enumerate(request.jobs)
-        turns = Turns()
+        turns, time = Turns(), _Time()
 
         async def work() -> None:
             for index, item in waiting:
-                async with turns.of(item):
-                    results[index] = await self._one(index, item, of_items.get(index, ()), f"jobs[{index}]")
+                if time.is_over:
+                    results[index] = _failed(index, _not_reached())
+                    continue
+                results[index] = await self._in_time(index, item, of_items.get(index, ()), turns, time)
                 if index % _ITEMS_AT_A_STRETCH == 0:
                     await asyncio.sleep(0)
 
@@ -106,6 +114,18 @@ class Batching:
             raise convert.refusal(of_batch)
         return of_items
 
+    async def _in_time(
+        self, index: int, item: job_service_pb2.BatchItem, found: Sequence[Problem], turns: Turns, time: _Time
+    ) -> job_service_pb2.BatchResult:
+        limit = asyncio.timeout_at(time.last)
+        try:
+            async with limit, turns.of(item):
+                return await self._one(index, item, found, f"jobs[{index}]")
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return _failed(index, _not_answered())
+
     async def _streamed(
         self, index: int, request: job_service_pb2.SubmitJobsRequest, turns: Turns
     ) -> job_service_pb2.BatchResult:
@@ -120,7 +140,7 @@ class Batching:
         try:
             return job_service_pb2.BatchResult(index=index, job=await self._job(item, found, path))
         except EasyQError as error:
-            return job_service_pb2.BatchResult(index=index, error=convert.error_body(error))
+            return _failed(index, error)
 
     async def _job(
         self, item: job_service_pb2.BatchItem, found: Sequence[Problem], path: str
@@ -137,6 +157,37 @@ class Batching:
         except InvalidArgument as error:
             error.fields = tuple(replace(one, field=member_path(path, one.field)) for one in error.fields)
             raise
+
+
+class _Time:
+    """Shares of the time that the request at hand has."""
+
+    def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time
+        now, left = self._now(), deadline.remaining(inf)
+        self._no_more = now + left * _FOR_BEGINNING
+        # Until when those under way may end (seconds of the event loop's clock); None where there is no limit.
+        self.last = None if left == inf else now + left * _FOR_ENDING
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no other item may begin."""
+        return self._now() >= self._no_more
+
+
+def _not_reached() -> EasyQError:
+    return Unavailable("it was not reached in the time of this request, and nothing was done: send it again")
+
+
+def _not_answered() -> EasyQError:
+    return DeadlineExceeded(
+        "it was not answered in the time of this request; whether it was made is not known (sending it again is safe "
+        "where it has an idempotency key)"
+    )
+
+
+def _failed(index: int, error: EasyQError) -> job_service_pb2.BatchResult:
+    return job_service_pb2.BatchResult(index=index, error=convert.error_body(error))
 
 
 class Turns:

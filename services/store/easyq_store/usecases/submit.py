@@ -224,14 +224,22 @@ async def _known(steps: Steps, ctx: Context, new: NewJob, known: Job, *, now: in
         await settle_job(steps, ctx, known, now=now)
     # A recurring job has none of this id.
     execution = await steps.get_execution(known.first_execution_id)
+    spec, asked = (None, None) if same_ids else await _first_spec(steps, known)
     return Accepted(
         job_id=known.job_id,
         execution_id=known.first_execution_id if execution is not None else "",
-        replayed_spec=None if same_ids else await steps.get_spec(known.job_id, 1),
-        replayed_asked=None if same_ids else await steps.get_asked(known.job_id, 1),
+        replayed_spec=spec,
+        replayed_asked=asked,
         ready=head(execution) if execution is not None else None,
         unplanned=unplanned(known),
     )
+
+
+async def _first_spec(steps: Steps, job: Job) -> tuple[bytes | None, bytes | None]:
+    """The spec that a job was made with, and what was asked for by it: in the job, unless it was replaced since."""
+    if job.revision == 1:
+        return job.spec, job.asked
+    return await steps.get_spec(job.job_id, 1), await steps.get_asked(job.job_id, 1)
 
 
 def _same_ids(known: Job, new: NewJob) -> bool:
