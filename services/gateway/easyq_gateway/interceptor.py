@@ -79,12 +79,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
             request = await self._in_time(requests, context)
             with self._streams.entered():
-                async for response in inner(request, context):
-                    try:
-                        async with asyncio.timeout(_STALLED):
-                            await context.write(response)
-                    except TimeoutError:
-                        raise ResourceExhausted(f"the reader took nothing for {_STALLED:g} s") from None
+                await _send(inner(request, context), context)
 
         return guarded
 
@@ -96,11 +91,10 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _both(self, inner: Streaming) -> Streaming:
-        async def guarded(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    def _both(self, inner: Streaming) -> Unary:
+        async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
             with self._streams.entered():
-                async for response in inner(_decoded(requests), context):
-                    yield response
+                await _send(inner(_decoded(requests), context), context)
 
         return guarded
 
@@ -115,6 +109,16 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                 _require_decoded(request)
                 return request
         raise InvalidArgument("the call came without its message", reason="MALFORMED_BODY")
+
+
+async def _send(responses: AsyncIterator[Any], context: Context) -> None:
+    """Sends all of them. Raises `ResourceExhausted` for a reader that takes none for too long."""
+    async for response in responses:
+        try:
+            async with asyncio.timeout(_STALLED):
+                await context.write(response)
+        except TimeoutError:
+            raise ResourceExhausted(f"the reader took nothing for {_STALLED:g} s") from None
 
 
 def _tolerant(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

@@ -1,6 +1,7 @@
 """Enqueue: the answer, what is stored, who is told, and what a repeat does."""
 
 import asyncio
+import contextlib
 import json
 import re
 from functools import partial
@@ -14,7 +15,9 @@ from easyq.v1 import job_service_pb2 as api
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.spec_pb2 import JobSpec, OnLost, Pull
+from easyq_chassis.channel import open_channel
 from easyq_chassis.status import from_rpc_error
+from easyq_gateway import interceptor
 from easyq_internal.store.v1.job_store_pb2 import SubmitResult
 from easyq_internal.store.v1.records_pb2 import ItemError
 from tests.fakes.gateway import DispatcherServicer
@@ -316,6 +319,31 @@ async def test_a_stream_takes_in_only_so_many_at_once(start_gateway: Starter) ->
     gateway.store.answering.set()
     await call.done_writing()
     assert len([response async for response in call]) == 20
+
+
+async def test_a_client_that_takes_no_answers_is_let_go(gateway: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interceptor, "_STALLED", 0.5)
+    channel = open_channel(gateway.app.grpc_address, slow_readers=True)
+    stub: Any = JobServiceStub(channel)
+    call = stub.SubmitJobs()
+    # Each of these answers has some KiB.
+    wrong = item("t", envs={f"{number}=": "x" * 100 for number in range(16)})
+    streams = gateway.app._rest._streams
+
+    async def send() -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await call.write(wrong)
+
+    sending = asyncio.create_task(send())
+    await eventually(lambda: streams._inside == 1)
+    await eventually(lambda: streams._inside == 0, 30)
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        async for _ in call:
+            pass
+    assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    sending.cancel()
+    await channel.close()
 
 
 async def test_a_client_that_leaves_its_stream(gateway: Client) -> None:

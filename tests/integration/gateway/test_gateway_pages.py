@@ -347,7 +347,19 @@ async def test_errors_are_counted_before_anything_is_done(farm: Furnished) -> No
     assert [one for one in links if "/errors/" in one] == ["/admin/errors/retry", "/admin/errors/discard"]
     page = await look(farm.gateway, "/admin/errors/retry?taskId=mail&reason=NONZERO_EXIT")
     assert "Retry 1 job?" in page.words
-    assert page.forms() == {"/admin/errors/retry": {"taskId": "mail", "reason": "NONZERO_EXIT"}}
+    form = page.forms()["/admin/errors/retry"]
+    before = form.pop("createdBefore")
+    assert form == {"taskId": "mail", "reason": "NONZERO_EXIT"}
+    # One that comes while somebody reads the count was not counted, and is not meant.
+    late = await farm.gateway.enqueue("mail")
+    await farm.gateway.store.move(late["executionId"], Execution.FAILED)
+    answer = await send(farm.gateway, "/admin/errors/retry", **form, createdBefore=before)
+    assert answer.headers["Location"] == "/admin/errors?done=many-retried&n=1"
+    assert farm.gateway.store.jobs[late["jobId"]].state == Job.FAILED
+    assert farm.gateway.store.jobs[farm.jobs["failed"]].state != Job.FAILED
+
+
+async def test_all_errors_are_counted_before_anything_is_done(farm: Furnished) -> None:
     assert "Discard 2 jobs" in (await look(farm.gateway, "/admin/errors/discard")).words
     assert farm.gateway.store.jobs[farm.jobs["failed"]].state == Job.FAILED
     answer = await send(farm.gateway, "/admin/errors/retry", taskId="mail")

@@ -132,6 +132,25 @@ async def test_what_left_the_ring_is_told(feed: Feed, source: Source) -> None:
         assert await got(young, 6) == ["95", "96", "97", "98", "99", "100"]
 
 
+async def test_the_ring_is_bounded_by_bytes_too(source: Source) -> None:
+    feed = Feed([source], patience=2.0, most=100, most_behind=10, most_bytes=10_000)
+    with await feed.watch() as watcher:
+        for number in range(30):
+            long = event(str(number))
+            long.error.message = "x" * 1000
+            source.store.tell(long)
+            await got(watcher, 1)
+        assert sum(entry.event.ByteSize() for entry in feed._ring) <= 10_000
+        assert len(feed._ring) == 9
+        # One that is larger than all of them may be is kept: whoever is here gets it.
+        source.store.tell(event("y" * 20_000))
+        await got(watcher, 1)
+        assert len(feed._ring) == 1
+    with await feed.watch(after="b1-29") as too_old:
+        assert await got(too_old, 1) == ["RESET"]
+    await feed.stop()
+
+
 class Ring(deque[Entry]):
     """Counts the entries that are looked at."""
 

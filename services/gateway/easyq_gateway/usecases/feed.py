@@ -23,6 +23,8 @@ from easyq_internal.store.v1 import feed_pb2
 
 # Events that are kept for watchers that come again, and how many of them a gateway that starts asks for.
 MOST_EVENTS = 20_000
+# Bytes of them, serialized: failures may have long messages. In memory it is a few times as much.
+MOST_BYTES = 16 * 1024 * 1024
 _BACK = 10_000
 # Events that a watcher may be behind.
 MOST_BEHIND = 2_000
@@ -39,6 +41,7 @@ class Entry:
         self.event = event
         self.boot = boot
         self.seq = seq
+        self.size = event.ByteSize()
 
     @cached_property
     def sse(self) -> bytes:
@@ -56,16 +59,19 @@ class Feed:
         *,
         patience: float,
         most: int = MOST_EVENTS,
+        most_bytes: int = MOST_BYTES,
         most_behind: int = MOST_BEHIND,
         linger: float = LINGER,
     ) -> None:
         self._upstreams = [_Upstream(self, source) for source in sources]
         self._patience = patience
         self._most = most
+        self._most_bytes = most_bytes
         self._most_behind = most_behind
         self._linger = linger
         self._letting_go: asyncio.TimerHandle | None = None
         self._ring: deque[Entry] = deque()
+        self._bytes = 0
         # By boot: the number of the newest event, and that of the newest which is not in the ring.
         self._heads: dict[str, int] = {}
         self._floors: dict[str, int] = {}
@@ -144,11 +150,7 @@ class Feed:
             return
         event.id = self.position
         entry = Entry(event, boot, seq)
-        if len(self._ring) >= self._most:
-            gone = self._ring.popleft()
-            if gone.boot in self._floors:
-                self._floors[gone.boot] = max(gone.seq, self._floors[gone.boot])
-        self._ring.append(entry)
+        self._keep(entry)
         for key in _keys(event):
             for watcher in self._watchers.get(key, ()):
                 watcher.offer(entry)
@@ -159,6 +161,16 @@ class Feed:
             watcher.lose()
 
     # --------------------------------------------------------------------------------------------------------- inside
+    def _keep(self, entry: Entry) -> None:
+        """Puts an event into the ring, and the oldest out of it as far as there is no room."""
+        self._ring.append(entry)
+        self._bytes += entry.size
+        while len(self._ring) > self._most or (self._bytes > self._most_bytes and len(self._ring) > 1):
+            gone = self._ring.popleft()
+            self._bytes -= gone.size
+            if gone.boot in self._floors:
+                self._floors[gone.boot] = max(gone.seq, self._floors[gone.boot])
+
     def _go_on(self, watcher: Watcher, after: str) -> None:
         seen = feed_positions.read(after)
         if seen is None or seen.keys() != self._heads.keys():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from easyq.v1 import job_pb2, job_service_pb2
+from easyq_gateway.codec.wellknown import show_timestamp
 from easyq_gateway.pages import chosen
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.pages.views import filters
@@ -60,15 +61,18 @@ async def confirm(sources: Sources, query: Query, deed: str) -> Page:
     if query.get("chosen"):
         return await _confirm_chosen(sources, query, deed)
     selection = selection_of(query)
-    counted = await count(sources, selection, deed)
     request = job_service_pb2.ListErrorsRequest(
         task_id=selection.task_id, reason=selection.reason, label=selection.label, page_size=_SAMPLE
     )
     for field in ("created_after", "created_before"):
         if selection.HasField(field):
             getattr(request, field).CopyFrom(getattr(selection, field))
-    sample = await sources.many.list_errors(request)
-    return _confirmation(query, deed, counted, sample.items)
+    sample = (await sources.many.list_errors(request)).items
+    if sample:
+        # A job that is made and fails while somebody reads the count was not counted, and is not meant.
+        newest = max(job.created_at.ToMilliseconds() for job in sample)
+        selection.created_before.FromMilliseconds(newest + 1)
+    return _confirmation(query, deed, await count(sources, selection, deed), sample, selection=selection)
 
 
 async def _confirm_chosen(sources: Sources, query: Query, deed: str) -> Page:
@@ -85,9 +89,14 @@ def _confirmation(
     *,
     jobs: Sequence[str] | None = None,
     gone: int = 0,
+    selection: job_service_pb2.JobSelection | None = None,
 ) -> Page:
-    """`jobs`: those that were chosen; None: all that match. `gone`: chosen, but in the queue no more."""
+    """`jobs`: those that were chosen; None: all of `selection`. `gone`: chosen, but in the queue no more."""
     verb, words = DEEDS[deed]
+    filters = [(name, query[name]) for name in FILTERS if query.get(name)]
+    meant = dict(filters)
+    if selection is not None and selection.HasField("created_before"):
+        meant["createdBefore"] = show_timestamp(selection.created_before)
     return Page(
         template="confirm",
         context={
@@ -96,7 +105,9 @@ def _confirmation(
             "words": words,
             "matched": matched,
             "sample": sample,
-            "filters": [(name, query[name]) for name in FILTERS if query.get(name)],
+            "filters": filters,
+            # What the form sends.
+            "meant": meant,
             "narrowed": narrowed(query),
             "jobs": None if jobs is None else ",".join(jobs),
             "gone": gone,
