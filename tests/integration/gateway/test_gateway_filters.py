@@ -82,6 +82,7 @@ async def test_filters_go_with_the_next_page(gateway: Client) -> None:
     ("path", "field"),
     [
         ("/jobs?outcome=NEVER", "outcome[0]"),
+        ("/jobs?outcome=RUNNING", "outcome[0]"),
         ("/jobs?metadata=novalue", "metadata[0]"),
         ("/jobs?metadata==x", "metadata[0]"),
         ("/jobs?" + "&".join(["metadata=a=b"] * 9), "metadata"),
@@ -101,6 +102,21 @@ async def test_what_is_refused(gateway: Client, path: str, field: str) -> None:
     answer = await gateway.call("GET", path)
     assert (answer.status, list(answer.fields)) == (400, [field])
     assert gateway.store.lists == []
+
+
+async def test_only_ends_are_outcomes(gateway: Client) -> None:
+    """As docs/lists.md lists them, over both protocols and in the API's document."""
+    ends = ["SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED", "LOST", "EXPIRED"]
+    for word in ("x", "RUNNING"):
+        answer = await gateway.call("GET", f"/jobs?outcome={word}")
+        assert answer.fields == {"outcome[0]": f"must be one of {', '.join(ends)}"}
+    stub: Any = JobServiceStub(gateway.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.ListJobs(ListJobsRequest(outcome=[Execution.RUNNING]))
+    assert f"must be one of {', '.join(ends)}" in (refused.value.details() or "")
+    document = await gateway.get("/openapi.json")
+    [told] = [one for one in document["paths"]["/jobs"]["get"]["parameters"] if one["name"] == "outcome"]
+    assert told["schema"]["items"]["enum"] == ends
 
 
 async def test_what_is_refused_over_grpc(gateway: Client) -> None:

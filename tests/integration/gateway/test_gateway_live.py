@@ -622,6 +622,28 @@ async def test_times_before_lines(gateway: Client, job: Any) -> None:
     assert gateway.store.follows[-1].timestamps
 
 
+async def test_each_attempt_begins_a_line(gateway: Client, job: Any) -> None:
+    second = await retry(gateway, job)
+    await gateway.store.write(second, LogStream.STDOUT, b"again")
+    await gateway.store.write(second, LogStream.STDERR, b", and ")
+    await gateway.store.write(second, LogStream.STDERR, b"on")
+    await gateway.store.move(second, Execution.SUCCEEDED, exit_code=0, logs_complete=True)
+    told = await gateway.call("GET", f"{job['jobUrl']}/stream")
+    assert told.body == OUT + ERR + b"again, and on"
+    # Nor where it ends without a line's end.
+    gateway.store.output[job["executionId"], LogStream.STDERR] = bytearray(b"oops")
+    told = await gateway.call("GET", f"{job['jobUrl']}/stream")
+    assert told.body == OUT + b"oops" + b"\n" + b"again, and on"
+
+
+async def test_binary_frames_have_no_times(gateway: Client, job: Any) -> None:
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        async with ws(gateway, f"{job['jobUrl']}/ws?binary=1&timestamps=1"):
+            pass
+    assert refused.value.response.status_code == 400
+    assert b'"field": "timestamps"' in (refused.value.response.body or b"")
+
+
 async def test_output_as_a_file(gateway: Client, job: Any) -> None:
     await end(gateway, job)
     name = f"{job['jobId']}-1"

@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq_gateway.codec import flavours, scalars, wellknown
 from easyq_gateway.codec.json_text import JsonObject, kind_of
+from easyq_gateway.codec.rules import choices
 from easyq_gateway.codec.scalars import Reader
 from easyq_gateway.domain.problems import MOST_FIELDS, Problems, key_path, member_path
 
@@ -164,7 +165,7 @@ def scalar_reader(field: FieldDescriptor) -> Reader:
     if field.type == FieldDescriptor.TYPE_DOUBLE:
         return scalars.read_double
     if field.enum_type is not None:
-        return scalars.enum_reader(field.enum_type)
+        return scalars.enum_reader(field.enum_type, choices(field))
     bounds = _INTEGERS.get(field.type)
     if bounds is None:
         raise TypeError(f"{field.full_name}: REST has no form for this kind of field")

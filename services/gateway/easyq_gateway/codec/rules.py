@@ -8,6 +8,7 @@ import protovalidate
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from easyq._vendor.buf.validate import validate_pb2
 from easyq_gateway.domain.problems import Problems, key_path, member_path
 
 _NAME = "must be 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit"
@@ -52,6 +53,15 @@ class SchemaRules:
             problems.add(where, _words(violation, field))
 
 
+def choices(field: FieldDescriptor) -> tuple[str, ...]:
+    """Returns the names of an enum field that may be asked for: those that its rules list, else all but the zero."""
+    options: Any = field.GetOptions()
+    rules = options.Extensions[validate_pb2.field]
+    listed = getattr((rules.repeated.items if field.is_repeated else rules).enum, "in")
+    values = field.enum_type.values if field.enum_type is not None else ()
+    return tuple(value.name for value in values if value.number and (not listed or value.number in listed))
+
+
 def _locate(descriptor: Any, violation: Any, path: str) -> tuple[str, FieldDescriptor | None]:
     field: FieldDescriptor | None = None
     for element in violation.field.elements if violation.field else ():
@@ -71,6 +81,6 @@ def _words(violation: Any, field: FieldDescriptor | None) -> str:
         return "must not be empty" if proto.for_key else "is required"
     if proto.rule_id == "string.pattern":
         return PATTERNS.get(violation.rule_value, "has a wrong form")
-    if proto.rule_id == "enum.defined_only" and field is not None and field.enum_type is not None:
-        return f"must be one of {', '.join(value.name for value in field.enum_type.values if value.number)}"
+    if proto.rule_id in {"enum.defined_only", "enum.in"} and field is not None:
+        return f"must be one of {', '.join(choices(field))}"
     return str(proto.message) or f"breaks the rule {proto.rule_id}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -117,10 +117,10 @@ def to_decimal(text: str) -> Decimal:
     return number
 
 
-def enum_reader(descriptor: EnumDescriptor) -> Reader:
-    """Returns a reader of an enum's names in any case; the zero value can't be asked for."""
-    numbers = {value.name: value.number for value in descriptor.values if value.number}
-    choices = ", ".join(numbers)
+def enum_reader(descriptor: EnumDescriptor, names: Sequence[str]) -> Reader:
+    """Returns a reader of those names of an enum, in any case."""
+    numbers = {name: descriptor.values_by_name[name].number for name in names}
+    choices = ", ".join(names)
 
     def read(value: Any, path: str, problems: Problems) -> int | None:
         if isinstance(value, JsonNumber) or not isinstance(value, str):

@@ -89,3 +89,19 @@ class Stamper:
         last = data[-1:]
         self._open = None if last == b"\n" else stream
         return b"".join((begin, data[:-1].replace(b"\n", b"\n" + prefix), last))
+
+
+class Lines:
+    """Outputs after one another: each begins a line, also where the one before it ends amid one."""
+
+    def __init__(self) -> None:
+        self._of: Hashable = None
+        self._amid = False
+
+    def follow(self, output: Hashable, data: bytes) -> bytes:
+        """Returns the next bytes of an output, with a line's end before them where they would continue another's."""
+        if not data:
+            return b""
+        begin = b"\n" if self._amid and output != self._of else b""
+        self._of, self._amid = output, not data.endswith(b"\n")
+        return begin + data

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from easyq_gateway.codec import flavours
+from easyq_gateway.codec.rules import choices
 from easyq_gateway.openapi import forms
 from easyq_gateway.openapi.comments import Comments
 from easyq_gateway.openapi.rules import Schema, is_required, keywords, rules_of, second_bounds
@@ -107,8 +108,11 @@ class Schemas:
         return {**made, "propertyNames": names} if names else made
 
     def _taken_value(self, field: FieldDescriptor) -> Schema:
+        if field.enum_type is not None:
+            names, some = choices(field), len(field.enum_type.values) - 1
+            return self._enum(field.enum_type) | ({"enum": list(names)} if len(names) < some else {})
         if field.message_type is None:
-            return dict(_SCALARS[field.type]) if field.enum_type is None else self._enum(field.enum_type)
+            return dict(_SCALARS[field.type])
         if field.message_type.full_name == forms.TIMESTAMP:
             return dict(forms.TIMESTAMP_TAKEN)
         if field.message_type.full_name == forms.STRUCT:

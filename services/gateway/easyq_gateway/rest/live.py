@@ -16,7 +16,7 @@ from easyq_chassis.logs import get_logger
 from easyq_gateway.codec import sse
 from easyq_gateway.codec.wellknown import show_timestamp
 from easyq_gateway.convert import refusal
-from easyq_gateway.domain.output import Stamper
+from easyq_gateway.domain.output import Lines, Stamper
 from easyq_gateway.domain.problems import Problems
 from easyq_gateway.rest import log_query, pace
 from easyq_gateway.rest.answers import COMMON_HEADERS, Refused
@@ -61,7 +61,7 @@ class Live:
         """The same as frames of a WebSocket."""
         query = read_query(request, _WS)
         wanted = self._wanted(request, query)
-        framing = Framing(binary=log_query.flag(query, "binary"))
+        framing = Framing(binary=_is_binary(query, wanted))
         await self._find(where, wanted)
         _require_upgrade(request)
         socket = Socket(request, framing)
@@ -125,7 +125,7 @@ class Live:
         self, request: web.BaseRequest, response: web.StreamResponse, events: Events, *, timestamps: bool
     ) -> None:
         """Once begun, an error can only be told by cutting the connection off."""
-        stamper = Stamper() if timestamps else None
+        stamper, lines = Stamper() if timestamps else None, Lines()
         try:
             async for event in events:
                 chunk = event.chunk
@@ -134,6 +134,8 @@ class Live:
                     continue
                 if stamper is not None:
                     data = stamper.stamp((chunk.execution_id, chunk.stream), data, show_timestamp(chunk.at))
+                else:
+                    data = lines.follow(chunk.execution_id, data)
                 await pace.taken(request, response.write(data))
         except (EasyQError, pace.Stalled) as error:
             self._log.warning("output_cut_off", path=target_of(request).path, error=str(error))
@@ -194,6 +196,15 @@ async def _from(first: log_service_pb2.FollowLogsResponse | None, rest: Events) 
         yield first
     async for event in rest:
         yield event
+
+
+def _is_binary(query: Mapping[str, str], wanted: Request) -> bool:
+    binary = log_query.flag(query, "binary")
+    if binary and wanted.timestamps:
+        problems = Problems()
+        problems.add("timestamps", "goes with text frames only: binary ones have no room for a time")
+        raise refusal(problems)
+    return binary
 
 
 def _is_sse(request: web.BaseRequest, query: Mapping[str, str]) -> bool:
