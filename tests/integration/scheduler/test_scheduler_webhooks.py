@@ -113,6 +113,12 @@ async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     await writer.drain()
 
 
+async def bad_header(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n")
+    await writer.drain()
+
+
 async def endless_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nX: ")
@@ -135,8 +141,9 @@ async def endless_body(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         (hang, "it did not answer within 0.5 s"),
         (reset, ""),
         (close, "closed the connection without an answer"),
-        (nonsense, "the call failed"),
-        (endless_head, "the call failed"),
+        (nonsense, "what it answered is no HTTP that can be read"),
+        (endless_head, "what it answered is no HTTP that can be read"),
+        (bad_header, "what it answered is no HTTP that can be read"),
     ],
 )
 async def test_a_bad_receiver_is_told_of_and_tried_again(sending: Sending, talk: Any, words: str) -> None:

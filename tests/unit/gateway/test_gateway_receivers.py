@@ -31,6 +31,9 @@ def problems(*hooks: HookFacts) -> dict[str, str]:
         "http://[::1]:80/",
         "https://user:pw@hook.test/x",
         "http://10.0.0.1?x",
+        "http://4.example.com./",
+        "http://my_host/",
+        "http://0x7f.example/",
     ],
 )
 def test_urls_that_can_be_called(url: str) -> None:
@@ -48,6 +51,17 @@ def test_urls_that_can_be_called(url: str) -> None:
         ("http://a:65536/", "port"),
         ("ftp://a/", "must be http"),
         ("http://[zz]/", "must be http"),
+        # Of these the short forms would be tried for ever.
+        ("http://127.1:1/", "neither a name nor an address"),
+        ("http://2130706433/", "neither a name nor an address"),
+        ("http://0x7f000001/", "neither a name nor an address"),
+        ("http://1.2.3.4.5/", "neither a name nor an address"),
+        ("http://256.0.0.1/", "neither a name nor an address"),
+        ("http://127.0.0.1./", "neither a name nor an address"),
+        ("http://[1::2::3]/", "neither a name nor an address"),
+        ("http://a..b/", "neither a name nor an address"),
+        ("http://./", "neither a name nor an address"),
+        (f"http://{'a' * 64}.test/", "neither a name nor an address"),
         ("https://u:[redacted]@a/", "is the mark"),
         ("https://a/?token=[redacted]", "is the mark"),
     ],

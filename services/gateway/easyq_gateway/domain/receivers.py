@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from easyq_gateway.domain.problems import Problem, key_path
@@ -15,6 +16,9 @@ _URL = re.compile(
 )
 # A piece of the path. Chat services have the key of their webhooks there.
 _PIECE = re.compile(r"(?<=[^/:]/)[A-Za-z0-9_.~-]{20,}(?=[/?#]|$)")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+# What DNS has room for.
+_LONGEST_LABEL = 63
 # Set by EasyQ, or by what HTTP is made of.
 _OURS = frozenset(
     {
@@ -66,10 +70,34 @@ def _check_url(hook: HookFacts, redactor: Redactor) -> Iterator[Problem]:
         yield Problem(path=path, message="must be http://host[:port]/… or https://host[:port]/…")
     elif match["port"] and not 0 < int(match["port"]) < 65_536:
         yield Problem(path=path, message="has a port that is none")
+    elif not is_callable(match["host"]):
+        yield Problem(path=path, message="has a host that is neither a name nor an address (127.0.0.1, [::1])")
     elif match["user"] and any(name.lower() == "authorization" for name in hook.headers):
         yield Problem(path=path, message="names a user, and headers an Authorization: only one can be sent")
     if is_marked_url(hook.url, redactor):
         yield Problem(path=path, message=_MARKED)
+
+
+def is_callable(host: str) -> bool:
+    """Whether a URL's host is a name that could be resolved, or an address in the one form that is called.
+
+    What ends in a number is an address everywhere (https://url.spec.whatwg.org/#ends-in-a-number-checker); its short
+    forms (127.1, 2130706433) mean different things to different programs, and nobody resolves them here.
+    """
+    if host.startswith("["):
+        return _is(ipaddress.IPv6Address, host.strip("[]"))
+    labels = host.removesuffix(".").split(".")
+    if _NUMBER.fullmatch(labels[-1]):
+        return _is(ipaddress.IPv4Address, host)
+    return all(0 < len(label) <= _LONGEST_LABEL for label in labels)
+
+
+def _is(kind: Callable[[str], object], host: str) -> bool:
+    try:
+        kind(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_headers(hook: HookFacts) -> Iterator[Problem]:

@@ -149,7 +149,10 @@ class WebhookSender:
             return "it closed the connection without an answer"
         if isinstance(error, aiohttp.InvalidURL):
             return "its URL can't be called"
-        if isinstance(error, ConnectionError):
+        if isinstance(error, aiohttp.ClientResponseError):
+            # Nothing of it is repeated: it may echo what was sent.
+            return f"what it answered is no HTTP that can be read (a line of its head has at most {_MOST_LINE} bytes)"
+        if isinstance(error, OSError):
             return f"the connection broke: {error.strerror or type(error).__name__}"
         return f"the call failed: {type(error).__name__}"
 
