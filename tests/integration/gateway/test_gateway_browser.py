@@ -90,6 +90,22 @@ async def test_axe_finds_nothing_and_nothing_is_cut_off(tab: Tab, farm: Furnishe
     assert watched.complaints == []
 
 
+async def test_the_documentation_fits_a_phone(tab: Tab, farm: Furnished) -> None:
+    watched = await tab(width=360)
+    await watched.page.goto("/docs")
+    assert await watched.overflow() <= 0
+
+
+async def test_what_was_done_stays_true_as_the_page_goes_on(tab: Tab, farm: Furnished) -> None:
+    watched = await tab()
+    page = watched.page
+    await page.goto(f"/admin/jobs/{farm.jobs['running']}?done=stopping")
+    await farm.gateway.store.move(farm.executions["running"], Execution.STOPPED)
+    await expect(page.locator("h1")).to_be_visible()
+    await expect(page.locator(".state.stopped").first).to_be_visible()
+    await expect(page.locator(".done")).to_have_text("It was asked to stop.")
+
+
 async def test_hostile_words_do_no_harm(tab: Tab, farm: Furnished) -> None:
     watched = await tab(width=360)
     page = await open_job(watched, farm, "evil")

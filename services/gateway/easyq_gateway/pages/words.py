@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 DONE: Mapping[str, str] = {
     "stopped": "Stopped.",
-    "stopping": "It is being stopped.",
+    "stopping": "It was asked to stop.",
     "retried": "Its next attempt is queued.",
     "paused": "Paused: nothing fires until it is resumed.",
     "resumed": "Resumed.",
