@@ -76,3 +76,14 @@ def test_origins_of_the_operator() -> None:
 def test_any_host_does_not_mean_any_page() -> None:
     """A page under a name that was pointed at this machine has that name as its host and as its origin."""
     assert rules(hosts=("*",)).refusal(host="evil.example:10000", origin="http://evil.example:10000") is not None
+
+
+def test_what_another_page_makes_a_browser_ask() -> None:
+    rules = OriginRules.of(hosts=(), origins=(), bound="127.0.0.1")
+    for site in ("cross-site", "same-site"):
+        told = rules.refusal(host="localhost", origin=None, fetch_site=site)
+        assert "Sec-Fetch-Site" in (told or "")
+        assert rules.refusal(host="localhost", origin=None, fetch_site=site, navigates=True) is None
+    assert rules.refusal(host="localhost", origin=None, fetch_site="same-origin") is None
+    open_to_all = OriginRules.of(hosts=(), origins=("*",), bound="127.0.0.1")
+    assert open_to_all.refusal(host="localhost", origin=None, fetch_site="cross-site") is None

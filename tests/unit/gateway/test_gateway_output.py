@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easyq_gateway.domain.log_positions import Position, parse_position
-from easyq_gateway.domain.output import PIECE, Piece, Stamper, TextPieces
+from easyq_gateway.domain.output import PIECE, Lines, Piece, Stamper, TextPieces
 
 T1, T2 = "2030-01-31T08:00:00.000Z", "2030-01-31T08:00:01.500Z"
 
@@ -102,3 +102,9 @@ def test_positions_are_words(execution: object, stdout: int, stderr: int, ended:
 def test_words_that_are_no_positions(word: str) -> None:
     with pytest.raises(ValueError, match="must be <executionId>"):
         parse_position(word)
+
+
+def test_each_output_begins_a_line() -> None:
+    lines = Lines()
+    told = [("a", b"one\ntw"), ("a", b"o"), ("b", b""), ("b", b"three\n"), ("c", b"four")]
+    assert b"".join(lines.follow(output, data) for output, data in told) == b"one\ntwo\nthree\nfour"
