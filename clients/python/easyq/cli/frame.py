@@ -18,7 +18,7 @@ import click
 
 from easyq.cli import completions, contexts, exits
 from easyq.cli.env import is_text
-from easyq.cli.stdio import BROKEN_PIPE, OutputGone, columns, print_line, say, stdout_is_terminal
+from easyq.cli.stdio import BROKEN_PIPE, OutputGone, columns, print_line, say, stdout_is_terminal, words_of
 from easyq.cli.table import Screen, paint
 
 if TYPE_CHECKING:
@@ -98,9 +98,10 @@ class Out:
         else:
             _Watch(self, look, self.watch).run()
 
-    def print(self, view: View) -> None:
+    def print(self, view: View, *, otherwise: str = "") -> None:
+        """`otherwise` is what must not be lost where this can't be printed."""
         for line in self.lines(view):
-            tell(line)
+            tell(line, otherwise=otherwise)
 
     def lines(self, view: View) -> list[str]:
         from easyq.cli import document
@@ -186,12 +187,15 @@ def _forced_columns() -> int | None:
     return int(text) if text.isdecimal() and text.isascii() and int(text) else None
 
 
-def tell(line: str, *, end: str = "\n") -> None:
-    """A line on stdout; where that is gone the process ends."""
+def tell(line: str, *, end: str = "\n", otherwise: str = "") -> None:
+    """A line on stdout; where that is gone the process ends. `otherwise` is said on stderr then: what was done, and
+    can't be asked for again, as the id of a new job."""
     try:
         print_line(line, end=end)
     except OutputGone as gone:
-        if gone.exit_code != BROKEN_PIPE:
+        if otherwise:
+            say(f"{gone}; {otherwise}")
+        elif gone.exit_code != BROKEN_PIPE:
             say(str(gone))
         sys.exit(gone.exit_code)
 
@@ -343,7 +347,7 @@ def read_file(path: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        fail(f"{path}: {error.strerror}", exits.USAGE)
+        fail(f"{'stdin' if path == '-' else path}: {words_of(error)}", exits.USAGE)
 
 
 def for_each(names: Sequence[str], act: Callable[[str], str], address: str) -> NoReturn:
@@ -353,7 +357,8 @@ def for_each(names: Sequence[str], act: Callable[[str], str], address: str) -> N
     codes = []
     for name in names:
         try:
-            tell(act(name))
+            done = act(name)
+            tell(done, otherwise=done)
             codes.append(exits.OK)
         except EasyQError as error:
             say(f"{name}: {told(error, address)}")
