@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from easyq.cli import completions, contexts, exits
 from easyq.cli.env import is_text
@@ -248,7 +249,7 @@ def with_server(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*args: Any, server_: str | None, context_: str | None, **options: Any) -> Any:
         above = _above(click.get_current_context())
-        if server_ or context_:
+        if server_ is not None or context_ is not None:
             above = Server(server=server_, context=context_)
         return command(*args, server=above, **options)
 
@@ -299,6 +300,16 @@ def text_only(_ctx: click.Context, _parameter: click.Parameter, value: Any) -> A
     for one in value if isinstance(value, tuple) else (value,):
         if isinstance(one, str) and not is_text(one):
             raise click.BadParameter(f"{one!r} is not valid UTF-8.")
+    return value
+
+
+def named(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """A callback of click's: the name or id of something. An empty one is what a variable leaves that is not set; for
+    the server it would be all of them, or another path."""
+    text_only(ctx, parameter, value)
+    given = parameter.name and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    if given and "" in (value if isinstance(value, tuple) else (value,)):
+        raise click.BadParameter("must not be empty.")
     return value
 
 

@@ -19,6 +19,7 @@ from easyq.cli.frame import (
     View,
     duration,
     fail,
+    named,
     pairs_of,
     read_file,
     tell,
@@ -40,7 +41,7 @@ _TELL_EVERY = 0.2
 
 
 @click.command(short_help="Enqueue a job, or many from a file, and leave.")
-@click.argument("image", required=False, callback=text_only)
+@click.argument("image", required=False, callback=named)
 @click.argument("command", metavar="[--] [COMMAND]...", nargs=-1, type=click.UNPROCESSED, callback=text_only)
 @click.option(
     "-f",
@@ -54,7 +55,7 @@ _TELL_EVERY = 0.2
     "--task",
     default="run",
     show_default=True,
-    callback=text_only,
+    callback=named,
     shell_complete=completions.tasks,
     help="Task to enqueue under.",
 )
@@ -77,7 +78,7 @@ _TELL_EVERY = 0.2
 @click.option("--workdir", default="", callback=text_only, help="Working directory in the container.")
 @click.option("-u", "--user", default="", callback=text_only, help="User: name or uid, optionally :group.")
 @click.option("--network", default="", callback=text_only, help="Network to join.")
-@click.option("--key", metavar="KEY", callback=text_only, help="Idempotency key: the same one again enqueues nothing.")
+@click.option("--key", metavar="KEY", callback=named, help="Idempotency key: the same one again enqueues nothing.")
 @click.option("--dry-run", is_flag=True, help="Check it, and show what would be enqueued.")
 @with_output()
 @with_server
