@@ -24,6 +24,7 @@ from easyq.v1 import job_service_pb2 as api
 from easyq.v1.farm_service_pb2 import Agent, Breaker, LimitStatus, PoolStatus
 from easyq.v1.job_pb2 import Execution, Failure, Job, Waiting
 from easyq.v1.notification_service_pb2 import Delivery
+from easyq_supervisor.adapters.folder import DataFolder, Running
 from tests.fakes.public_api import abort, status
 from tests.fakes.public_farm import FakeFarm, fake_farm
 from tests.support.waiting import wait_until
@@ -544,6 +545,28 @@ def test_doctor(farm: FakeFarm, easyq: Easyq, monkeypatch: pytest.MonkeyPatch, t
     assert code == 1
     for word in ("clock is 59m", "0.0.9", "disk \\x1b[1m full", "nothing would run them", "→ set both by NTP"):
         assert word in out, out
+
+
+def test_doctor_looks_at_the_disk_of_the_server_that_answers(
+    farm: FakeFarm, easyq: Easyq, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def data() -> list[str]:
+        checks = json.loads(easyq("doctor", "--json")[1])["checks"]
+        return [one["message"] for one in checks if one["message"].startswith("EasyQ's data")]
+
+    [told] = data()
+    assert "can't be seen from here" in told
+    folder = DataFolder(tmp_path / "elsewhere")
+    folder.hold()
+    folder.announce(Running(pid=os.getpid(), grpc="127.0.0.1:1", rest=""))
+    assert data() == [told]  # another system's
+    folder.announce(Running(pid=os.getpid(), grpc=farm.address, rest=""))
+    assert data()[0].endswith(f"free at {tmp_path}/elsewhere")
+    folder.release()
+    farm.stop()
+    assert data()[0].endswith(f"free at {tmp_path}/home/.easyq")
 
 
 def test_doctor_where_nothing_answers(easyq: Easyq, monkeypatch: pytest.MonkeyPatch) -> None:
