@@ -45,7 +45,7 @@ tests() {
 
 # ------------------------------------------------------------------------------------------------ of the whole system
 # It uses every core by itself.
-e2e() { tests e2e 1200 0 "$@"; }
+e2e() { tests e2e 1800 0 "$@"; }
 
 # Every kind of fault once; `make test-chaos FULL=1` has the sizes that EasyQ promises.
 chaos() { tests chaos 1200 0 "$@"; }
@@ -108,7 +108,7 @@ lane lint 600 make --no-print-directory lint
     show_what_is_done
     COVERAGE_FILE=.coverage.contract tests contract 600 "$JOBS" $covered "$@"
     show_what_is_done
-    COVERAGE_FILE=.coverage.integration tests integration 1200 "$JOBS" $covered "$@"
+    COVERAGE_FILE=.coverage.integration tests integration 1500 "$JOBS" $covered "$@"
     show_what_is_done
 }
 # One process: what may be made up is found while the tests are collected. `make fuzz` has more of it.

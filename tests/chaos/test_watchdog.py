@@ -247,6 +247,8 @@ def test_either_is_killed_and_the_job_goes_on(
     os.kill(job.agent.pid if victim == "watchdog" else agent, signal.SIGKILL)
     wait_until(lambda: not process.alive(agent), message="the agent has ended")
     if victim == "watchdog":
+        # The agent ends with its first thread; the others may take longer.
+        wait_until(lambda: not job.agent.running, message="the watchdog has ended")
         job.agent.start()  # as whoever supervises it would
     assert job.alive
     time.sleep(LONGER + MARGIN)

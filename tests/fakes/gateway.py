@@ -103,6 +103,7 @@ class FakeStore(Operators):
         # Raised to the next follower that has got what is stored.
         self.follow_error: EasyQError | None = None
         self._changed = asyncio.Condition()
+        self._changes = 0
         self._seconds = 1_900_000_000
 
     # ------------------------------------------------------------------------------------------- what tests do
@@ -121,8 +122,7 @@ class FakeStore(Operators):
         name = Execution.State.Name(state)
         job.state = {"ASSIGNED": Job.RUNNING, "LOST": Job.FAILED}.get(name) or Job.State.Value(name)
         self.feed.tell_job(job)
-        async with self._changed:
-            self._changed.notify_all()
+        await self._told()
 
     async def write(self, execution_id: str, stream: LogStream.Name.ValueType, data: bytes) -> None:
         """Appends output."""
@@ -130,8 +130,7 @@ class FakeStore(Operators):
         execution = self.executions[execution_id]
         field = "stdout_bytes" if stream == LogStream.STDOUT else "stderr_bytes"
         setattr(execution, field, len(self.output[execution_id, stream]))
-        async with self._changed:
-            self._changed.notify_all()
+        await self._told()
 
     # ----------------------------------------------------------------------------------------------- new jobs
 
@@ -408,16 +407,18 @@ class FakeStore(Operators):
         }
         ended: set[str] = set()
         while True:
+            seen = self._changes
             ids = (
                 [request.execution_id]
                 if request.execution_id
                 else [e.execution_id for e in self._of_job(request.job_id)]
             )
             for execution_id in ids:
+                # Looked at before what is written: that may go on while a reader takes what is there.
+                end = self._end(execution_id)
                 for stream in request.streams or (LogStream.STDOUT, LogStream.STDERR):
                     async for chunk in self._chunks(execution_id, stream, at):
                         yield chunk
-                end = self._end(execution_id)
                 if end is not None and execution_id not in ended:
                     ended.add(execution_id)
                     yield log_service_pb2.ReadLogsResponse(end=end)
@@ -425,8 +426,7 @@ class FakeStore(Operators):
                         return
             if not request.follow:
                 return
-            async with self._changed:
-                await self._changed.wait()
+            await self._next_change(seen)
 
     async def follow(
         self, request: log_service_pb2.FollowLogsRequest
@@ -489,6 +489,8 @@ class FakeStore(Operators):
         )
         yield log_service_pb2.FollowLogsResponse(attempt=begun)
         while True:
+            # Both looked at before what is written: that may go on while a reader takes what is there.
+            seen, end = self._changes, self._end(id_)
             for stream in request.streams or names:
                 async for event in self._chunks(id_, stream, at):
                     event.chunk.at.FromMilliseconds(self._seconds * 1000)
@@ -496,7 +498,6 @@ class FakeStore(Operators):
             if self.follow_error is not None:
                 error, self.follow_error = self.follow_error, None
                 raise error
-            end = self._end(id_)
             if end is not None:
                 end.attempt, end.complete = execution.attempt, execution.logs_complete
                 end.job_ended &= execution is self._of_job(execution.job_id)[-1]
@@ -504,25 +505,38 @@ class FakeStore(Operators):
                 return
             if request.stored_only:
                 return
-            async with self._changed:
-                await self._changed.wait()
+            await self._next_change(seen)
+
+    async def _next_change(self, seen: int) -> None:
+        """Waits until more has changed than was `seen`."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._changes != seen)
+
+    async def _told(self) -> None:
+        async with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
 
     async def _chunks(
         self, execution_id: str, stream: Any, at: dict[tuple[str, Any], int]
     ) -> AsyncIterator[log_service_pb2.ReadLogsResponse]:
         data = self.output.get((execution_id, stream), bytearray())
-        begin = at.get((execution_id, stream), 0)
-        for offset in range(begin, len(data), CHUNK):
+        # What comes while a reader takes this is for the next time.
+        begin, until = at.get((execution_id, stream), 0), len(data)
+        for offset in range(begin, until, CHUNK):
             if self.cut_logs_after is not None:
                 if self.cut_logs_after == 0:
                     self.cut_logs_after = None
                     raise Unavailable("the store went away")
                 self.cut_logs_after -= 1
             chunk = log_service_pb2.LogChunk(
-                execution_id=execution_id, stream=stream, offset=offset, data=bytes(data[offset : offset + CHUNK])
+                execution_id=execution_id,
+                stream=stream,
+                offset=offset,
+                data=bytes(data[offset : min(offset + CHUNK, until)]),
             )
             yield log_service_pb2.ReadLogsResponse(chunk=chunk)
-        at[execution_id, stream] = max(begin, len(data))
+        at[execution_id, stream] = max(begin, until)
 
     def _end(self, execution_id: str) -> log_service_pb2.LogEnd | None:
         execution = self.executions[execution_id]
