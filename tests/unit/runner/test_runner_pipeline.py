@@ -433,6 +433,17 @@ async def test_what_was_killed_and_is_assigned_again_under_the_same_epoch_has_an
     assert rig.starts() == 1
 
 
+async def test_what_has_ended_and_is_assigned_again_in_a_later_session_has_another_end(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("exit 0")
+    await rig.farm.ended(one)
+    await rig.tidy()
+    one.state = "ASSIGNED"
+    rig.farm.break_stream()
+    await rig.farm.ended(one)
+    assert (one.outcome, rig.starts()) == ("LOST", 1)
+
+
 async def test_output_that_the_store_calls_stale_ends_the_container(rig: Rig) -> None:
     await rig.ready()
     rig.farm.beat_every = 60

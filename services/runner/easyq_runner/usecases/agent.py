@@ -107,6 +107,11 @@ class Agent:
         return self._leaving or self._upkeep.draining
 
     # Orders -------------------------------------------------------------------------------------------------------
+    def begin_session(self) -> None:
+        """A hello was answered. What the farm has run from now on it knows no end of: orders that were under way while
+        an end was told belong to the stream before."""
+        self._settled = OrderedDict.fromkeys(self._settled, True)
+
     def obey(self, orders: Sequence[Order]) -> None:
         """Takes each order once, however often it comes."""
         for order in orders:
