@@ -27,6 +27,7 @@ def runs(text: str) -> list[tuple[str, str]]:
         ("\x1b[38mx", [("x", "")]),
         ("\x1b[1m\x1b[22mx", [("x", "")]),
         ("\x1b[mx", [("x", "")]),
+        ("\x1b[31;6mx", [("x", "ansi-ink1")]),
         ("\x1b[2J\x1b[10;5Hx\x1b[K", [("x", "")]),
         ("\x1b]0;title\x07x\x1b]8;;http://evil\x1b\\y", [("x", ""), ("y", "")]),
         ("\x1b]0;never ends", []),

@@ -35,10 +35,7 @@ def nice_most(value: float) -> float:
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    for step in (1, 2, 5, 10):
-        if value <= step * power * (1 + 1e-9):
-            return step * power
-    return 10 * power
+    return next((step for step in (1, 2, 5) if value <= step * power * (1 + 1e-9)), 10) * power
 
 
 def nice_duration(ms: float) -> float:

@@ -28,8 +28,6 @@ class LastLines:
 
     def take(self, chunk: LogChunk, *, begins_line: bool) -> None:
         """Takes the chunk before those taken so far. `begins_line`: nothing is before it, or the end of a line is."""
-        if self.enough:
-            return
         self._lowest[chunk.stream] = chunk.offset
         # What follows a chunk's last byte is the first of a chunk that was taken already.
         before = len(chunk.data) - 1
