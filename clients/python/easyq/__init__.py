@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from easyq.durations import parse_duration as parse_duration
     from easyq.errors import Aborted as Aborted
     from easyq.errors import AlreadyExists as AlreadyExists
+    from easyq.errors import ClientClosed as ClientClosed
     from easyq.errors import DeadlineExceeded as DeadlineExceeded
     from easyq.errors import EasyQError as EasyQError
     from easyq.errors import FailedPrecondition as FailedPrecondition
@@ -46,6 +47,7 @@ __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "Client",
+    "ClientClosed",
     "DeadlineExceeded",
     "EasyQError",
     "FailedPrecondition",
@@ -71,6 +73,7 @@ _HOMES = {
     "AlreadyExists": "easyq.errors",
     "AsyncClient": "easyq.aio",
     "Client": "easyq.client",
+    "ClientClosed": "easyq.errors",
     "DeadlineExceeded": "easyq.errors",
     "EasyQError": "easyq.errors",
     "FailedPrecondition": "easyq.errors",

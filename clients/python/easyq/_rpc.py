@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
-from easyq.errors import BY_CODE, EasyQError, FieldProblem
+from easyq.errors import BY_CODE, EasyQError, FieldProblem, InvalidArgument
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 _DETAILS_KEY = "grpc-status-details-bin"
 # A batch or a spec may be large; the server has the say about how large.
@@ -44,6 +48,20 @@ def _options(target: str) -> list[tuple[str, int]]:
         # A proxy for the outer world is not asked for the way to this machine.
         options.append(("grpc.enable_http_proxy", 0))
     return options
+
+
+def made(kind: Callable[Given, Made], /, *args: Given.args, **fields: Given.kwargs) -> Made:
+    """A message with fields that a caller gave. Raises InvalidArgument where one of them has another type."""
+    try:
+        return kind(*args, **fields)
+    except (TypeError, ValueError) as error:
+        for name, value in fields.items():
+            try:
+                kind(**{name: value})  # type: ignore[call-arg, arg-type]
+            except (TypeError, ValueError):
+                problem = FieldProblem(field=name, message=f"can't be {type(value).__name__}: {error}")
+                raise InvalidArgument(f"{name} {problem.message}", fields=[problem]) from error
+        raise InvalidArgument(str(error)) from error
 
 
 def to_error(error: Any, target: str) -> EasyQError:

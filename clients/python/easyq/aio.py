@@ -15,14 +15,15 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from easyq import _rpc
+from easyq.address import address_of
 from easyq.aio_many import AsyncManySubmitter
 from easyq.aio_reading import AsyncReadingCalls
 from easyq.awaiting import JobWait
 from easyq.backlog import Submittable, Submitted
-from easyq.client import DEFAULT_SERVER, ENDED, UNDER_WAY
+from easyq.client import ENDED, PARTING, UNDER_WAY
 from easyq.cursor import Gap, LogCursor, Since, since_of
 from easyq.deadline import Deadline
-from easyq.errors import DeadlineExceeded, EasyQError, FailedPrecondition
+from easyq.errors import ClientClosed, DeadlineExceeded, EasyQError, FailedPrecondition
 from easyq.operators import DEFAULT_TASK, recurring
 from easyq.outage import PAUSES, Outage, wait_before_repeat
 from easyq.reading import PAGE, label_filters
@@ -57,10 +58,11 @@ class AsyncClient(AsyncReadingCalls):
         repeats: bool = True,
         channel: grpc.aio.Channel | None = None,
     ) -> None:
-        self.server = server or os.environ.get("EASYQ_SERVER") or DEFAULT_SERVER
+        self.server = address_of(server, os.environ) if channel is None else server or ""
         self._timeout = timeout
         self._repeats = repeats
         self._own = channel is None
+        self._closed = False
         self._channel = channel or _rpc.open_aio_channel(self.server)
         self._jobs = JobServiceStub(self._channel)
         self._logs = LogServiceStub(self._channel)
@@ -78,7 +80,8 @@ class AsyncClient(AsyncReadingCalls):
         await self.close()
 
     async def close(self) -> None:
-        """Ends the connection; streams of output end with it."""
+        """Ends the connection; streams of output end with it. Later calls raise ClientClosed."""
+        self._closed = True
         if self._own:
             await self._channel.close()
 
@@ -89,7 +92,7 @@ class AsyncClient(AsyncReadingCalls):
     ) -> api.CreateJobResponse:
         """Enqueues a job under a task, and returns once it is on disk, with its ids."""
         key = idempotency_key or uuid.uuid4().hex
-        request = api.CreateJobRequest(task_id=task, spec=spec, idempotency_key=key)
+        request = _rpc.made(api.CreateJobRequest, task_id=task, spec=spec, idempotency_key=key)
         return await self._call(self._jobs.CreateJob, request)
 
     def submit_many(
@@ -106,14 +109,14 @@ class AsyncClient(AsyncReadingCalls):
             task=task,
             most=under_way,
             patience=patience,
-            open_stream=self._jobs.SubmitJobs,
+            open_stream=self._submit_stream,
             server=self.server,
         )
         return many.results()
 
     async def get(self, job_id: str) -> Job:
         """The job with its newest 20 executions, oldest first."""
-        return await self._call(self._jobs.GetJob, api.GetJobRequest(job_id=job_id))
+        return await self._call(self._jobs.GetJob, _rpc.made(api.GetJobRequest, job_id=job_id))
 
     async def jobs(
         self,
@@ -126,8 +129,13 @@ class AsyncClient(AsyncReadingCalls):
         """All jobs, newest first, without their executions; only of one task, in some states, with labels, if given."""
         token: str | None = None
         while token != "":
-            request = api.ListJobsRequest(
-                task_id=task, state=states, label=label_filters(labels), page_size=page, page_token=token or ""
+            request = _rpc.made(
+                api.ListJobsRequest,
+                task_id=task,
+                state=states,
+                label=label_filters(labels),
+                page_size=page,
+                page_token=token or "",
             )
             answer = await self._call(self._jobs.ListJobs, request)
             for job in answer.items:
@@ -136,7 +144,7 @@ class AsyncClient(AsyncReadingCalls):
 
     async def stop(self, job_id: str) -> api.StopJobResponse:
         """Asks a job to stop."""
-        return await self._call(self._jobs.StopJob, api.StopJobRequest(job_id=job_id))
+        return await self._call(self._jobs.StopJob, _rpc.made(api.StopJobRequest, job_id=job_id))
 
     async def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 60.0) -> Job:
         """Waits until the job has ended. Raises DeadlineExceeded after `timeout` seconds, NotFound, Unavailable."""
@@ -212,10 +220,30 @@ class AsyncClient(AsyncReadingCalls):
     ) -> RunResult:
         """Submits a job, follows its output, and returns when it has ended, however it ended.
 
-        A cancellation leaves the job running; see `stop`.
+        As subprocess.run ends its child, this stops the job where something else ends the call: a cancellation, or what
+        `on_output` raises. That takes up to 5 s if the server can't be reached, and may fail then; a second
+        cancellation does not wait for it. An error of a call (Unavailable after a long outage) leaves the job as it is.
         """
         deadline = Deadline(timeout)
-        submitted = await self.submit(spec, task=task, idempotency_key=idempotency_key)
+        # What is cancelled is the waiting for it: without its answer nobody would know what to stop.
+        submitting = asyncio.ensure_future(self.submit(spec, task=task, idempotency_key=idempotency_key))
+        try:
+            return await self._run(submitting, deadline, check=check, on_output=on_output)
+        except EasyQError:
+            raise
+        except BaseException:
+            await self._abandon(submitting)
+            raise
+
+    async def _run(
+        self,
+        submitting: asyncio.Future[api.CreateJobResponse],
+        deadline: Deadline,
+        *,
+        check: bool,
+        on_output: Callable[[LogChunk], None] | None,
+    ) -> RunResult:
+        submitted = await asyncio.shield(submitting)
         output = {LogStream.STDOUT: bytearray(), LogStream.STDERR: bytearray()}
         try:
             async for event in self.logs(submitted.job_id, follow=True, timeout=deadline.left):
@@ -237,19 +265,19 @@ class AsyncClient(AsyncReadingCalls):
 
     async def pause(self, job_id: str) -> Job:
         """Lets a recurring job's fires rest."""
-        return (await self._call(self._jobs.PauseJob, api.PauseJobRequest(job_id=job_id))).job
+        return (await self._call(self._jobs.PauseJob, _rpc.made(api.PauseJobRequest, job_id=job_id))).job
 
     async def resume(self, job_id: str) -> Job:
         """Goes on with a paused job."""
-        return (await self._call(self._jobs.ResumeJob, api.ResumeJobRequest(job_id=job_id))).job
+        return (await self._call(self._jobs.ResumeJob, _rpc.made(api.ResumeJobRequest, job_id=job_id))).job
 
     async def trigger(self, job_id: str) -> api.TriggerJobResponse:
         """Runs a job now."""
-        return await self._call(self._jobs.TriggerJob, api.TriggerJobRequest(job_id=job_id), repeat=False)
+        return await self._call(self._jobs.TriggerJob, _rpc.made(api.TriggerJobRequest, job_id=job_id), repeat=False)
 
     async def retry(self, job_id: str) -> api.RetryJobResponse:
         """Runs a job that has ended once more."""
-        return await self._call(self._jobs.RetryJob, api.RetryJobRequest(job_id=job_id), repeat=False)
+        return await self._call(self._jobs.RetryJob, _rpc.made(api.RetryJobRequest, job_id=job_id), repeat=False)
 
     async def schedule(
         self, job_id: str, spec: JobSpec | None = None, *, task: str = DEFAULT_TASK, coming: int = 10
@@ -257,15 +285,15 @@ class AsyncClient(AsyncReadingCalls):
         """A recurring job's schedule, with its `coming` next fires; with a `spec` that of the job as it shall be."""
         if spec is not None:
             await self._call(self._jobs.PutJob, recurring(job_id, spec, task))
-        return await self._call(self._jobs.GetSchedule, api.GetScheduleRequest(job_id=job_id, next=coming))
+        return await self._call(self._jobs.GetSchedule, _rpc.made(api.GetScheduleRequest, job_id=job_id, next=coming))
 
     async def explain(self, job_id: str) -> api.ExplainJobResponse:
         """Why a job, and each of its executions, waits."""
-        return await self._call(self._jobs.ExplainJob, api.ExplainJobRequest(job_id=job_id))
+        return await self._call(self._jobs.ExplainJob, _rpc.made(api.ExplainJobRequest, job_id=job_id))
 
     async def delete(self, job_id: str, *, force: bool = False) -> api.DeleteJobResponse:
         """Deletes a job with its executions and logs; with `force` also one that has not ended."""
-        request = api.DeleteJobRequest(job_id=job_id, force=force)
+        request = _rpc.made(api.DeleteJobRequest, job_id=job_id, force=force)
         return await self._call(self._jobs.DeleteJob, request, repeat=False)
 
     # ----------------------------------------------------------------------------------------------------------- hosts
@@ -280,31 +308,40 @@ class AsyncClient(AsyncReadingCalls):
 
     async def agent(self, agent_id: str) -> farm.Agent:
         """One agent."""
-        return await self._call(self._farm.GetAgent, farm.GetAgentRequest(agent_id=agent_id))
+        return await self._call(self._farm.GetAgent, _rpc.made(farm.GetAgentRequest, agent_id=agent_id))
 
     async def cordon(self, agent_id: str) -> farm.Agent:
         """Takes nothing new to an agent."""
-        return (await self._call(self._farm.CordonAgent, farm.CordonAgentRequest(agent_id=agent_id))).agent
+        return (await self._call(self._farm.CordonAgent, _rpc.made(farm.CordonAgentRequest, agent_id=agent_id))).agent
 
     async def uncordon(self, agent_id: str) -> farm.Agent:
         """Takes new work to an agent again."""
-        return (await self._call(self._farm.UncordonAgent, farm.UncordonAgentRequest(agent_id=agent_id))).agent
+        return (
+            await self._call(self._farm.UncordonAgent, _rpc.made(farm.UncordonAgentRequest, agent_id=agent_id))
+        ).agent
 
     async def drain(self, agent_id: str, *, deadline: DurationLike | None = None) -> farm.Agent:
         """Lets what an agent runs end, for `deadline` at most, and ends the agent once it is empty."""
-        request = farm.DrainAgentRequest(agent_id=agent_id)
+        request = _rpc.made(farm.DrainAgentRequest, agent_id=agent_id)
         if deadline is not None:
             request.deadline.CopyFrom(to_duration(deadline))
         return (await self._call(self._farm.DrainAgent, request)).agent
 
     async def declare_dead(self, agent_id: str) -> farm.DeclareAgentDeadResponse:
         """Says that a host is gone for good."""
-        return await self._call(self._farm.DeclareAgentDead, farm.DeclareAgentDeadRequest(agent_id=agent_id))
+        return await self._call(self._farm.DeclareAgentDead, _rpc.made(farm.DeclareAgentDeadRequest, agent_id=agent_id))
 
     # -------------------------------------------------------------------------------------------------------- the wire
 
+    async def _abandon(self, submitting: asyncio.Future[api.CreateJobResponse]) -> None:
+        """Stops a job whose run is left."""
+        with suppress(EasyQError, TimeoutError):  # the cancellation is what the caller has to see
+            async with asyncio.timeout(PARTING):
+                await self.stop((await submitting).job_id)
+
     async def _read(self, cursor: LogCursor, seconds: float | None) -> AsyncIterator[LogChunk | LogEnd | None]:
         """One stream, for so long at most: what is new in each answer."""
+        self._check_open()
         call: Any = self._logs.FollowLogs(cursor.request(), timeout=seconds)
         try:
             async for response in call:
@@ -313,6 +350,14 @@ class AsyncClient(AsyncReadingCalls):
             raise _rpc.to_error(error, self.server) from error
         finally:
             call.cancel()
+
+    def _submit_stream(self, requests: AsyncIterator[api.SubmitJobsRequest]) -> Any:
+        self._check_open()
+        return self._jobs.SubmitJobs(requests)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("the client is closed; make another one")
 
     async def _call(self, method: Callable[..., Awaitable[Answer]], request: Message, *, repeat: bool = True) -> Answer:
         for pause in PAUSES if repeat and self._repeats else ():
@@ -326,6 +371,7 @@ class AsyncClient(AsyncReadingCalls):
         return await self._once(method, request, self._timeout)
 
     async def _once(self, method: Callable[..., Awaitable[Answer]], request: Message, seconds: float) -> Answer:
+        self._check_open()
         try:
             return await method(request, timeout=seconds)
         except grpc.aio.AioRpcError as problem:

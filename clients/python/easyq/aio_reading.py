@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from easyq import _rpc
 from easyq.cursor import Since
 from easyq.reading import PAGE, label_filters, stats_request
 from easyq.spec import DurationLike
@@ -52,7 +53,7 @@ class AsyncReadingCalls(ABC):
         `revision`, if given, is the one that you know: another one is refused, and the call is made once. Raises
         InvalidArgument, FailedPrecondition (the id belongs to another task), Aborted (another revision).
         """
-        request = api.PutJobRequest(task_id=task, job_id=job_id, spec=spec, revision=revision)
+        request = _rpc.made(api.PutJobRequest, task_id=task, job_id=job_id, spec=spec, revision=revision)
         # Had the first one taken effect, and its answer got lost, a repeat would be refused for its own revision.
         return await self._call(self._jobs.PutJob, request, repeat=not revision)
 
@@ -61,7 +62,9 @@ class AsyncReadingCalls(ABC):
 
         Stores nothing. Raises InvalidArgument, with all that is wrong in `fields`.
         """
-        return await self._call(self._jobs.CreateJob, api.CreateJobRequest(task_id=task, spec=spec, validate_only=True))
+        return await self._call(
+            self._jobs.CreateJob, _rpc.made(api.CreateJobRequest, task_id=task, spec=spec, validate_only=True)
+        )
 
     def error_queue(
         self,
@@ -73,8 +76,13 @@ class AsyncReadingCalls(ABC):
         """Jobs that gave up, newest first, with `error`, without their executions. A page at a time."""
 
         async def page(token: str) -> tuple[Iterable[Job], str]:
-            request = api.ListErrorsRequest(
-                task_id=task, reason=reasons, label=label_filters(labels), page_size=PAGE, page_token=token
+            request = _rpc.made(
+                api.ListErrorsRequest,
+                task_id=task,
+                reason=reasons,
+                label=label_filters(labels),
+                page_size=PAGE,
+                page_token=token,
             )
             answer = await self._call(self._jobs.ListErrors, request)
             return answer.items, answer.next_page_token
@@ -83,23 +91,23 @@ class AsyncReadingCalls(ABC):
 
     async def stop_jobs(self, jobs: api.JobSelection, *, dry_run: bool = False) -> api.StopJobsResponse:
         """Stops all jobs that match (see `easyq.selection`), or counts them. A repeat is harmless."""
-        return await self._call(self._jobs.StopJobs, api.StopJobsRequest(selection=jobs, dry_run=dry_run))
+        return await self._call(self._jobs.StopJobs, _rpc.made(api.StopJobsRequest, selection=jobs, dry_run=dry_run))
 
     async def retry_errors(self, jobs: api.JobSelection, *, dry_run: bool = False) -> api.RetryErrorsResponse:
         """Retries all jobs of the error queue that match, or counts them. Made once."""
-        request = api.RetryErrorsRequest(selection=jobs, dry_run=dry_run)
+        request = _rpc.made(api.RetryErrorsRequest, selection=jobs, dry_run=dry_run)
         return await self._call(self._jobs.RetryErrors, request, repeat=False)
 
     async def discard_errors(self, jobs: api.JobSelection, *, dry_run: bool = False) -> api.DiscardErrorsResponse:
         """Deletes all jobs of the error queue that match, with executions and logs, or counts them. Made once."""
-        request = api.DiscardErrorsRequest(selection=jobs, dry_run=dry_run)
+        request = _rpc.made(api.DiscardErrorsRequest, selection=jobs, dry_run=dry_run)
         return await self._call(self._jobs.DiscardErrors, request, repeat=False)
 
     def deliveries(self, job_id: str) -> AsyncIterator[notification_api.Delivery]:
         """What was told of a job's ends by webhook and e-mail, newest first. A page at a time. Raises NotFound."""
 
         async def page(token: str) -> tuple[Iterable[notification_api.Delivery], str]:
-            request = notification_api.ListDeliveriesRequest(job_id=job_id, page_size=PAGE, page_token=token)
+            request = _rpc.made(notification_api.ListDeliveriesRequest, job_id=job_id, page_size=PAGE, page_token=token)
             answer = await self._call(self._notifications.ListDeliveries, request)
             return answer.items, answer.next_page_token
 
@@ -107,7 +115,7 @@ class AsyncReadingCalls(ABC):
 
     async def resend(self, job_id: str, delivery_id: str) -> notification_api.Delivery:
         """Sends a delivery again under the same id, whatever became of it. Made once. Raises NotFound."""
-        request = notification_api.ResendDeliveryRequest(job_id=job_id, delivery_id=delivery_id)
+        request = _rpc.made(notification_api.ResendDeliveryRequest, job_id=job_id, delivery_id=delivery_id)
         return (await self._call(self._notifications.ResendDelivery, request, repeat=False)).delivery
 
     # ------------------------------------------------------------------------------------------------------ executions
@@ -115,7 +123,7 @@ class AsyncReadingCalls(ABC):
     async def execution(self, execution_id: str) -> Execution:
         """One execution. Raises NotFound, and InvalidArgument where the id is no UUID."""
         return await self._call(
-            self._executions.GetExecution, execution_api.GetExecutionRequest(execution_id=execution_id)
+            self._executions.GetExecution, _rpc.made(execution_api.GetExecutionRequest, execution_id=execution_id)
         )
 
     def executions(
@@ -124,8 +132,13 @@ class AsyncReadingCalls(ABC):
         """Executions, newest first; only of one job or task, or in some states, if given. A page at a time."""
 
         async def page(token: str) -> tuple[Iterable[Execution], str]:
-            request = execution_api.ListExecutionsRequest(
-                job_id=job_id, task_id=task, state=states, page_size=PAGE, page_token=token
+            request = _rpc.made(
+                execution_api.ListExecutionsRequest,
+                job_id=job_id,
+                task_id=task,
+                state=states,
+                page_size=PAGE,
+                page_token=token,
             )
             answer = await self._call(self._executions.ListExecutions, request)
             return answer.items, answer.next_page_token
@@ -134,7 +147,7 @@ class AsyncReadingCalls(ABC):
 
     async def stop_execution(self, execution_id: str) -> execution_api.StopExecutionResponse:
         """Stops one execution; a recurring job's schedule goes on. Raises NotFound, FailedPrecondition."""
-        request = execution_api.StopExecutionRequest(execution_id=execution_id)
+        request = _rpc.made(execution_api.StopExecutionRequest, execution_id=execution_id)
         return await self._call(self._executions.StopExecution, request)
 
     # ----------------------------------------------------------------------------------------------------------- tasks
@@ -144,7 +157,7 @@ class AsyncReadingCalls(ABC):
 
         async def page(token: str) -> tuple[Iterable[Task], str]:
             answer = await self._call(
-                self._tasks.ListTasks, task_api.ListTasksRequest(page_size=PAGE, page_token=token)
+                self._tasks.ListTasks, _rpc.made(task_api.ListTasksRequest, page_size=PAGE, page_token=token)
             )
             return answer.items, answer.next_page_token
 
@@ -152,17 +165,17 @@ class AsyncReadingCalls(ABC):
 
     async def task(self, task: str) -> Task:
         """One task, with its jobs counted by state. Raises NotFound."""
-        return await self._call(self._tasks.GetTask, task_api.GetTaskRequest(task_id=task))
+        return await self._call(self._tasks.GetTask, _rpc.made(task_api.GetTaskRequest, task_id=task))
 
     async def explain_task(self, task: str) -> task_api.ExplainTaskResponse:
         """Why the executions of a task wait. Raises NotFound."""
-        return await self._call(self._tasks.ExplainTask, task_api.ExplainTaskRequest(task_id=task))
+        return await self._call(self._tasks.ExplainTask, _rpc.made(task_api.ExplainTaskRequest, task_id=task))
 
     async def delete_task(self, task: str, *, force: bool = False) -> task_api.DeleteTaskResponse:
         """Deletes a task; with `force` also one that has jobs, and those with it. Made once. Raises NotFound,
         FailedPrecondition."""
         return await self._call(
-            self._tasks.DeleteTask, task_api.DeleteTaskRequest(task_id=task, force=force), repeat=False
+            self._tasks.DeleteTask, _rpc.made(task_api.DeleteTaskRequest, task_id=task, force=force), repeat=False
         )
 
     # ------------------------------------------------------------------------------------------------------------ farm
@@ -173,7 +186,7 @@ class AsyncReadingCalls(ABC):
 
     async def explain_pool(self, name: str) -> farm.ExplainPoolResponse:
         """Why work of a pool waits. Raises NotFound."""
-        return await self._call(self._farm.ExplainPool, farm.ExplainPoolRequest(name=name))
+        return await self._call(self._farm.ExplainPool, _rpc.made(farm.ExplainPoolRequest, name=name))
 
     async def limits(self) -> Sequence[farm.LimitStatus]:
         """The farm's limits, with what counts towards each."""
@@ -185,7 +198,7 @@ class AsyncReadingCalls(ABC):
 
     async def reset_breaker(self, kind: farm.Breaker.Kind.ValueType, subject: str) -> None:
         """Closes a breaker by hand. A repeat is harmless."""
-        await self._call(self._farm.ResetBreaker, farm.ResetBreakerRequest(kind=kind, subject=subject))
+        await self._call(self._farm.ResetBreaker, _rpc.made(farm.ResetBreakerRequest, kind=kind, subject=subject))
 
     async def stats(
         self,
@@ -201,7 +214,7 @@ class AsyncReadingCalls(ABC):
 
     async def search(self, query: str) -> Sequence[farm.SearchHit]:
         """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
-        return (await self._call(self._farm.Search, farm.SearchRequest(query=query))).items
+        return (await self._call(self._farm.Search, _rpc.made(farm.SearchRequest, query=query))).items
 
 
 async def _pages(page: Callable[[str], Awaitable[tuple[Iterable[Item], str]]]) -> AsyncIterator[Item]:

@@ -6,6 +6,7 @@ import time
 
 from google.protobuf.duration_pb2 import Duration
 
+from easyq import _rpc
 from easyq.deadline import Deadline
 from easyq.errors import DeadlineExceeded, EasyQError, ResourceExhausted
 from easyq.outage import Outage
@@ -40,7 +41,7 @@ class JobWait:
         seconds = 0.0 if self._at_once else self._deadline.cut(LONGEST)
         self._at_once = False
         self._asked_at, self._asked_for = time.monotonic(), seconds
-        request = GetJobRequest(job_id=self._job_id)
+        request = _rpc.made(GetJobRequest, job_id=self._job_id)
         if seconds > 0:
             # At least a millisecond, so that it is no "at once".
             request.wait.CopyFrom(_milliseconds(max(1, round(seconds * 1000))))

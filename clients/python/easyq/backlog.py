@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from easyq import _rpc
 from easyq.errors import BY_CODE, EasyQError, FieldProblem
 from easyq.v1.job_service_pb2 import BatchItem, BatchResult, CreateJobResponse, SubmitJobsRequest
 from easyq.v1.spec_pb2 import JobSpec
@@ -62,7 +63,7 @@ class Backlog:
             return None
         item = self._items[self._first + self._sent]
         self._sent += 1
-        return SubmitJobsRequest(item=item)
+        return _rpc.made(SubmitJobsRequest, item=item)
 
     def accept(self, result: BatchResult) -> Submitted:
         """Takes in the answer to the oldest item that was sent; the server answers in order."""
@@ -88,7 +89,7 @@ def to_item(job: Submittable, *, task: str, key: str) -> BatchItem:
         item.idempotency_key = item.idempotency_key or key
         return item
     name, spec = job if isinstance(job, tuple) else (task, job)
-    return BatchItem(task_id=name, spec=spec, idempotency_key=key)
+    return _rpc.made(BatchItem, task_id=name, spec=spec, idempotency_key=key)
 
 
 def _error(result: BatchResult) -> EasyQError:

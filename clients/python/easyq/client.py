@@ -8,17 +8,18 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 from easyq import _rpc
+from easyq.address import address_of
 from easyq.awaiting import JobWait
 from easyq.backlog import Submittable, Submitted
 from easyq.cursor import Gap, LogCursor, Since, since_of
 from easyq.deadline import Deadline
-from easyq.errors import DeadlineExceeded, EasyQError, FailedPrecondition
+from easyq.errors import ClientClosed, DeadlineExceeded, EasyQError, FailedPrecondition
 from easyq.many import ManySubmitter
 from easyq.operators import DEFAULT_TASK, OperatorCalls
 from easyq.outage import PAUSES, Outage, wait_before_repeat
@@ -34,6 +35,7 @@ from easyq.v1.job_service_pb2 import (
     ListJobsRequest,
     StopJobRequest,
     StopJobResponse,
+    SubmitJobsRequest,
 )
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.log_service_pb2 import LogChunk, LogEnd, LogStream
@@ -44,10 +46,11 @@ from easyq.v1.task_service_pb2_grpc import TaskServiceStub
 
 Answer = TypeVar("Answer")
 
-DEFAULT_SERVER = "127.0.0.1:10001"
-
 #: States that a job does not leave by itself.
 ENDED = frozenset({Job.SUCCEEDED, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXPIRED})
+
+#: Most seconds for stopping a job whose `run` is left.
+PARTING = 5.0
 
 #: Jobs that `submit_many` has under way at once.
 UNDER_WAY = 1_000
@@ -69,16 +72,18 @@ class Client(OperatorCalls, ReadingCalls):
         repeats: bool = True,
         channel: grpc.Channel | None = None,
     ) -> None:
-        """`server` is `host:port` or `unix:/path`; by default EASYQ_SERVER, else 127.0.0.1:10001.
+        """`server` is `host:port` or `unix:/path`; by default EASYQ_SERVER, else 127.0.0.1:10001. Raises
+        InvalidArgument for one that is no address, an empty one too.
 
         `timeout` is the most seconds for one attempt of one call; streams have none. With
         `repeats=False` no call is repeated, for those who would rather know at once. `channel` is for those
         who need one of their own (TLS, tests); it is not closed by this client.
         """
-        self.server = server or os.environ.get("EASYQ_SERVER") or DEFAULT_SERVER
+        self.server = address_of(server, os.environ) if channel is None else server or ""
         self._timeout = timeout
         self._repeats = repeats
         self._own = channel is None
+        self._closed = False
         self._channel = channel or _rpc.open_channel(self.server)
         self._jobs = JobServiceStub(self._channel)
         self._logs = LogServiceStub(self._channel)
@@ -96,7 +101,8 @@ class Client(OperatorCalls, ReadingCalls):
         self.close()
 
     def close(self) -> None:
-        """Ends the connection; streams of output end with it."""
+        """Ends the connection; streams of output end with it. Later calls raise ClientClosed."""
+        self._closed = True
         if self._own:
             self._channel.close()
 
@@ -110,7 +116,9 @@ class Client(OperatorCalls, ReadingCalls):
         was used with another spec), ResourceExhausted, Unavailable.
         """
         key = idempotency_key or uuid.uuid4().hex
-        return self._call(self._jobs.CreateJob, CreateJobRequest(task_id=task, spec=spec, idempotency_key=key))
+        return self._call(
+            self._jobs.CreateJob, _rpc.made(CreateJobRequest, task_id=task, spec=spec, idempotency_key=key)
+        )
 
     def submit_many(
         self,
@@ -133,14 +141,14 @@ class Client(OperatorCalls, ReadingCalls):
             task=task,
             most=under_way,
             patience=patience,
-            open_stream=self._jobs.SubmitJobs,
+            open_stream=self._submit_stream,
             server=self.server,
         )
         return many.results()
 
     def get(self, job_id: str) -> Job:
         """The job with its newest 20 executions, oldest first. Raises NotFound."""
-        return self._call(self._jobs.GetJob, GetJobRequest(job_id=job_id))
+        return self._call(self._jobs.GetJob, _rpc.made(GetJobRequest, job_id=job_id))
 
     def jobs(
         self,
@@ -156,8 +164,13 @@ class Client(OperatorCalls, ReadingCalls):
         """
         token: str | None = None
         while token != "":
-            request = ListJobsRequest(
-                task_id=task, state=states, label=label_filters(labels), page_size=page, page_token=token or ""
+            request = _rpc.made(
+                ListJobsRequest,
+                task_id=task,
+                state=states,
+                label=label_filters(labels),
+                page_size=page,
+                page_token=token or "",
             )
             answer = self._call(self._jobs.ListJobs, request)
             yield from answer.items
@@ -168,7 +181,7 @@ class Client(OperatorCalls, ReadingCalls):
 
         Raises NotFound, FailedPrecondition (it has ended otherwise).
         """
-        return self._call(self._jobs.StopJob, StopJobRequest(job_id=job_id))
+        return self._call(self._jobs.StopJob, _rpc.made(StopJobRequest, job_id=job_id))
 
     def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 60.0) -> Job:
         """Waits until the job has ended: a call that the server answers then, made again where that takes long.
@@ -259,10 +272,33 @@ class Client(OperatorCalls, ReadingCalls):
 
         The output is collected in the result, or handed to `on_output` as it comes. With `check` an end other than
         SUCCEEDED raises JobFailed. After `timeout` seconds the job is asked to stop, and DeadlineExceeded is raised
-        (the spec's own `timeout` bounds each attempt instead). A KeyboardInterrupt leaves the job running; see `stop`.
+        (the spec's own `timeout` bounds each attempt instead).
+
+        As subprocess.run ends its child, this stops the job where something else ends the call: a KeyboardInterrupt, or
+        what `on_output` raises. That takes up to 5 s if the server can't be reached, and may fail then. An error of a
+        call (Unavailable after a long outage) leaves the job as it is.
         """
         deadline = Deadline(timeout)
-        submitted = self.submit(spec, task=task, idempotency_key=idempotency_key)
+        key = idempotency_key or uuid.uuid4().hex
+        try:
+            return self._run(spec, task, key, deadline, check=check, on_output=on_output)
+        except EasyQError:
+            raise
+        except BaseException:
+            self._abandon(CreateJobRequest(task_id=task, spec=spec, idempotency_key=key))
+            raise
+
+    def _run(
+        self,
+        spec: JobSpec,
+        task: str,
+        key: str,
+        deadline: Deadline,
+        *,
+        check: bool,
+        on_output: Callable[[LogChunk], None] | None,
+    ) -> RunResult:
+        submitted = self.submit(spec, task=task, idempotency_key=key)
         output = {LogStream.STDOUT: bytearray(), LogStream.STDERR: bytearray()}
         try:
             for event in self.logs(submitted.job_id, follow=True, timeout=deadline.left):
@@ -282,8 +318,17 @@ class Client(OperatorCalls, ReadingCalls):
             result.check()
         return result
 
+    def _abandon(self, request: CreateJobRequest) -> None:
+        """Stops a job whose run is left. The interrupt may have come before the answer to the enqueue; another one
+        under the same key gives the job's id."""
+        deadline = Deadline(PARTING)
+        with suppress(EasyQError):  # the interrupt is what the caller has to see
+            job_id = self._once(self._jobs.CreateJob, request, PARTING).job_id
+            self._once(self._jobs.StopJob, StopJobRequest(job_id=job_id), deadline.cut(PARTING))
+
     def _read(self, cursor: LogCursor, seconds: float | None) -> Iterator[LogChunk | LogEnd | None]:
         """One stream, for so long at most: what is new in each answer."""
+        self._check_open()
         call = self._logs.FollowLogs(cursor.request(), timeout=seconds)
         try:
             for response in call:
@@ -292,6 +337,14 @@ class Client(OperatorCalls, ReadingCalls):
             raise _rpc.to_error(error, self.server) from error
         finally:
             call.cancel()
+
+    def _submit_stream(self, requests: Iterator[SubmitJobsRequest]) -> Any:
+        self._check_open()
+        return self._jobs.SubmitJobs(requests)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("the client is closed; make another one")
 
     def _call(self, method: Callable[..., Answer], request: Message, *, repeat: bool = True) -> Answer:
         for pause in PAUSES if repeat and self._repeats else ():
@@ -305,6 +358,7 @@ class Client(OperatorCalls, ReadingCalls):
         return self._once(method, request, self._timeout)
 
     def _once(self, method: Callable[..., Answer], request: Message, seconds: float) -> Answer:
+        self._check_open()
         try:
             return method(request, timeout=seconds)
         except grpc.RpcError as problem:

@@ -8,6 +8,7 @@ from datetime import datetime
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from easyq import _rpc
 from easyq.deadline import Deadline
 from easyq.spec import DurationLike, to_duration
 from easyq.v1.log_service_pb2 import (
@@ -55,7 +56,8 @@ class LogCursor:
 
     def request(self) -> FollowLogsRequest:
         """What to ask for now: the rest of what is being read."""
-        request = FollowLogsRequest(
+        request = _rpc.made(
+            FollowLogsRequest,
             job_id=self.job_id,
             execution_id=self.execution_id,
             streams=self.streams,

@@ -44,7 +44,8 @@ class EasyQError(Exception):
 
 
 class InvalidArgument(EasyQError):
-    """The request is wrong, whatever the state of the farm; see `fields`."""
+    """The request is wrong, whatever the state of the farm; see `fields`. Some of it the client finds by itself: an
+    address that is none, an argument of another type."""
 
     code = "INVALID_ARGUMENT"
 
@@ -107,6 +108,12 @@ class Internal(EasyQError):
     """A fault of the server; its log has more."""
 
     code = "INTERNAL"
+
+
+class ClientClosed(EasyQError):
+    """The client was closed, and makes no calls any more."""
+
+    code = "FAILED_PRECONDITION"
 
 
 class JobFailed(EasyQError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from easyq import _rpc
 from easyq.cursor import Since, since_of
 from easyq.spec import DurationLike, to_duration
 from easyq.v1 import execution_service_pb2 as execution_api
@@ -64,7 +65,7 @@ def stats_request(
     task: str, since: Since | None, until: Since | None, step: DurationLike | None
 ) -> stats_api.GetStatsRequest | stats_api.GetTaskStatsRequest:
     """The request for statistics of the farm, or of one task. Raises ValueError for a malformed duration."""
-    request = stats_api.GetTaskStatsRequest(task_id=task) if task else stats_api.GetStatsRequest()
+    request = _rpc.made(stats_api.GetTaskStatsRequest, task_id=task) if task else stats_api.GetStatsRequest()
     if since is not None:
         request.from_time.CopyFrom(_moment(since))
     if until is not None:
@@ -105,7 +106,7 @@ class ReadingCalls(ABC):
         `revision`, if given, is the one that you know: another one is refused, and the call is made once. Raises
         InvalidArgument, FailedPrecondition (the id belongs to another task), Aborted (another revision).
         """
-        request = api.PutJobRequest(task_id=task, job_id=job_id, spec=spec, revision=revision)
+        request = _rpc.made(api.PutJobRequest, task_id=task, job_id=job_id, spec=spec, revision=revision)
         # Had the first one taken effect, and its answer got lost, a repeat would be refused for its own revision.
         return self._call(self._jobs.PutJob, request, repeat=not revision)
 
@@ -114,7 +115,9 @@ class ReadingCalls(ABC):
 
         Stores nothing. Raises InvalidArgument, with all that is wrong in `fields`.
         """
-        return self._call(self._jobs.CreateJob, api.CreateJobRequest(task_id=task, spec=spec, validate_only=True))
+        return self._call(
+            self._jobs.CreateJob, _rpc.made(api.CreateJobRequest, task_id=task, spec=spec, validate_only=True)
+        )
 
     def error_queue(
         self,
@@ -126,8 +129,13 @@ class ReadingCalls(ABC):
         """Jobs that gave up, newest first, with `error`, without their executions. A page at a time."""
 
         def page(token: str) -> tuple[Iterable[Job], str]:
-            request = api.ListErrorsRequest(
-                task_id=task, reason=reasons, label=label_filters(labels), page_size=PAGE, page_token=token
+            request = _rpc.made(
+                api.ListErrorsRequest,
+                task_id=task,
+                reason=reasons,
+                label=label_filters(labels),
+                page_size=PAGE,
+                page_token=token,
             )
             answer = self._call(self._jobs.ListErrors, request)
             return answer.items, answer.next_page_token
@@ -136,23 +144,23 @@ class ReadingCalls(ABC):
 
     def stop_jobs(self, jobs: api.JobSelection, *, dry_run: bool = False) -> api.StopJobsResponse:
         """Stops all jobs that match (see `easyq.selection`), or counts them. A repeat is harmless."""
-        return self._call(self._jobs.StopJobs, api.StopJobsRequest(selection=jobs, dry_run=dry_run))
+        return self._call(self._jobs.StopJobs, _rpc.made(api.StopJobsRequest, selection=jobs, dry_run=dry_run))
 
     def retry_errors(self, jobs: api.JobSelection, *, dry_run: bool = False) -> api.RetryErrorsResponse:
         """Retries all jobs of the error queue that match, or counts them. Made once."""
-        request = api.RetryErrorsRequest(selection=jobs, dry_run=dry_run)
+        request = _rpc.made(api.RetryErrorsRequest, selection=jobs, dry_run=dry_run)
         return self._call(self._jobs.RetryErrors, request, repeat=False)
 
     def discard_errors(self, jobs: api.JobSelection, *, dry_run: bool = False) -> api.DiscardErrorsResponse:
         """Deletes all jobs of the error queue that match, with executions and logs, or counts them. Made once."""
-        request = api.DiscardErrorsRequest(selection=jobs, dry_run=dry_run)
+        request = _rpc.made(api.DiscardErrorsRequest, selection=jobs, dry_run=dry_run)
         return self._call(self._jobs.DiscardErrors, request, repeat=False)
 
     def deliveries(self, job_id: str) -> Iterator[notification_api.Delivery]:
         """What was told of a job's ends by webhook and e-mail, newest first. A page at a time. Raises NotFound."""
 
         def page(token: str) -> tuple[Iterable[notification_api.Delivery], str]:
-            request = notification_api.ListDeliveriesRequest(job_id=job_id, page_size=PAGE, page_token=token)
+            request = _rpc.made(notification_api.ListDeliveriesRequest, job_id=job_id, page_size=PAGE, page_token=token)
             answer = self._call(self._notifications.ListDeliveries, request)
             return answer.items, answer.next_page_token
 
@@ -160,14 +168,16 @@ class ReadingCalls(ABC):
 
     def resend(self, job_id: str, delivery_id: str) -> notification_api.Delivery:
         """Sends a delivery again under the same id, whatever became of it. Made once. Raises NotFound."""
-        request = notification_api.ResendDeliveryRequest(job_id=job_id, delivery_id=delivery_id)
+        request = _rpc.made(notification_api.ResendDeliveryRequest, job_id=job_id, delivery_id=delivery_id)
         return self._call(self._notifications.ResendDelivery, request, repeat=False).delivery
 
     # ------------------------------------------------------------------------------------------------------ executions
 
     def execution(self, execution_id: str) -> Execution:
         """One execution. Raises NotFound, and InvalidArgument where the id is no UUID."""
-        return self._call(self._executions.GetExecution, execution_api.GetExecutionRequest(execution_id=execution_id))
+        return self._call(
+            self._executions.GetExecution, _rpc.made(execution_api.GetExecutionRequest, execution_id=execution_id)
+        )
 
     def executions(
         self, *, job_id: str = "", task: str = "", states: Sequence[Execution.State.ValueType] = ()
@@ -175,8 +185,13 @@ class ReadingCalls(ABC):
         """Executions, newest first; only of one job or task, or in some states, if given. A page at a time."""
 
         def page(token: str) -> tuple[Iterable[Execution], str]:
-            request = execution_api.ListExecutionsRequest(
-                job_id=job_id, task_id=task, state=states, page_size=PAGE, page_token=token
+            request = _rpc.made(
+                execution_api.ListExecutionsRequest,
+                job_id=job_id,
+                task_id=task,
+                state=states,
+                page_size=PAGE,
+                page_token=token,
             )
             answer = self._call(self._executions.ListExecutions, request)
             return answer.items, answer.next_page_token
@@ -185,7 +200,7 @@ class ReadingCalls(ABC):
 
     def stop_execution(self, execution_id: str) -> execution_api.StopExecutionResponse:
         """Stops one execution; a recurring job's schedule goes on. Raises NotFound, FailedPrecondition."""
-        request = execution_api.StopExecutionRequest(execution_id=execution_id)
+        request = _rpc.made(execution_api.StopExecutionRequest, execution_id=execution_id)
         return self._call(self._executions.StopExecution, request)
 
     # ----------------------------------------------------------------------------------------------------------- tasks
@@ -194,23 +209,27 @@ class ReadingCalls(ABC):
         """All tasks by name, without their counts by state. A page at a time."""
 
         def page(token: str) -> tuple[Iterable[Task], str]:
-            answer = self._call(self._tasks.ListTasks, task_api.ListTasksRequest(page_size=PAGE, page_token=token))
+            answer = self._call(
+                self._tasks.ListTasks, _rpc.made(task_api.ListTasksRequest, page_size=PAGE, page_token=token)
+            )
             return answer.items, answer.next_page_token
 
         return _pages(page)
 
     def task(self, task: str) -> Task:
         """One task, with its jobs counted by state. Raises NotFound."""
-        return self._call(self._tasks.GetTask, task_api.GetTaskRequest(task_id=task))
+        return self._call(self._tasks.GetTask, _rpc.made(task_api.GetTaskRequest, task_id=task))
 
     def explain_task(self, task: str) -> task_api.ExplainTaskResponse:
         """Why the executions of a task wait. Raises NotFound."""
-        return self._call(self._tasks.ExplainTask, task_api.ExplainTaskRequest(task_id=task))
+        return self._call(self._tasks.ExplainTask, _rpc.made(task_api.ExplainTaskRequest, task_id=task))
 
     def delete_task(self, task: str, *, force: bool = False) -> task_api.DeleteTaskResponse:
         """Deletes a task; with `force` also one that has jobs, and those with it. Made once. Raises NotFound,
         FailedPrecondition."""
-        return self._call(self._tasks.DeleteTask, task_api.DeleteTaskRequest(task_id=task, force=force), repeat=False)
+        return self._call(
+            self._tasks.DeleteTask, _rpc.made(task_api.DeleteTaskRequest, task_id=task, force=force), repeat=False
+        )
 
     # ------------------------------------------------------------------------------------------------------------ farm
 
@@ -220,7 +239,7 @@ class ReadingCalls(ABC):
 
     def explain_pool(self, name: str) -> farm.ExplainPoolResponse:
         """Why work of a pool waits. Raises NotFound."""
-        return self._call(self._farm.ExplainPool, farm.ExplainPoolRequest(name=name))
+        return self._call(self._farm.ExplainPool, _rpc.made(farm.ExplainPoolRequest, name=name))
 
     def limits(self) -> Sequence[farm.LimitStatus]:
         """The farm's limits, with what counts towards each."""
@@ -232,7 +251,7 @@ class ReadingCalls(ABC):
 
     def reset_breaker(self, kind: farm.Breaker.Kind.ValueType, subject: str) -> None:
         """Closes a breaker by hand. A repeat is harmless."""
-        self._call(self._farm.ResetBreaker, farm.ResetBreakerRequest(kind=kind, subject=subject))
+        self._call(self._farm.ResetBreaker, _rpc.made(farm.ResetBreakerRequest, kind=kind, subject=subject))
 
     def stats(
         self,
@@ -252,7 +271,7 @@ class ReadingCalls(ABC):
 
     def search(self, query: str) -> Sequence[farm.SearchHit]:
         """Tasks, jobs and executions by id, by the beginning of a name, or by image: best first, at most 50."""
-        return self._call(self._farm.Search, farm.SearchRequest(query=query)).items
+        return self._call(self._farm.Search, _rpc.made(farm.SearchRequest, query=query)).items
 
 
 Item = TypeVar("Item")

@@ -24,6 +24,7 @@ from easyq.v1 import job_service_pb2 as api
 from easyq.v1.farm_service_pb2 import Agent, Breaker, LimitStatus, PoolStatus
 from easyq.v1.job_pb2 import Execution, Failure, Job, Waiting
 from easyq.v1.notification_service_pb2 import Delivery
+from easyq_supervisor.adapters.folder import DataFolder, Running
 from tests.fakes.public_api import abort, status
 from tests.fakes.public_farm import FakeFarm, fake_farm
 from tests.support.waiting import wait_until
@@ -450,7 +451,10 @@ def test_a_job_that_was_stopped_is_told(farm: FakeFarm, easyq: Easyq, manifest: 
     easyq.out("apply", "-f", path)
     farm.jobs[0].message.state = Job.STOPPED
     told = easyq.out("apply", "-f", path).splitlines()[0]
-    assert told == "= a of t unchanged (it is STOPPED; to have it recur again: easyq delete a, then apply)"
+    note = "it is STOPPED; to have it recur again: easyq delete a, then apply"
+    assert told == f"= a of t unchanged ({note})"
+    items = json.loads(easyq.out("apply", "-f", path, "--json"))["items"]
+    assert [(one["action"], one["note"]) for one in items] == [("unchanged", note), ("unchanged", None)]
 
 
 def test_prune_touches_its_own_set_only(farm: FakeFarm, easyq: Easyq, manifest: Callable[[str], str]) -> None:
@@ -485,6 +489,27 @@ def test_apply_changes_nothing_where_anything_is_wrong(
     assert easyq("apply", "-f", manifest("jobs: ["))[0] == 2
     assert easyq("apply", "-f", manifest(MANIFEST.replace("set: s\n", "")), "--prune")[0] == 2
     assert farm.jobs == []
+
+
+def test_apply_tells_all_that_is_wrong_in_one_look(
+    farm: FakeFarm, easyq: Easyq, manifest: Callable[[str], str]
+) -> None:
+    wrong = {"spec.timeZone": "is no zone", "spec.priority": "is too high", "spec.image": "is required"}
+    farm.judge = lambda spec: {**wrong, "spec.env": "is not a part of envs"} if spec.cron == "@daily" else {}
+    path = manifest("[{taskId: t, jobId: a, spec: {image: [i], envs: {A: []}, cron: '@daily'}}]")
+    code, out, err = easyq("apply", "-f", path)
+    assert (code, out, farm.jobs) == (2, "", [])
+    told = [line.partition(f"{path}:")[2].partition(" ")[2] for line in err.splitlines()[:-1]]
+    # What the server says of a field that could not be read, it says of something else.
+    assert told == [
+        "spec.image: must be a string, not a list",
+        'spec.envs["A"]: must be a string, not a list',
+        "spec.timeZone: is no zone",
+        "spec.priority: is too high",
+        "spec.env: is not a part of envs",
+    ]
+    farm.stop()
+    assert easyq("apply", "-f", path)[2].splitlines()[0].endswith(told[0])
 
 
 def test_a_job_of_another_set_is_refused(farm: FakeFarm, easyq: Easyq, manifest: Callable[[str], str]) -> None:
@@ -522,6 +547,28 @@ def test_doctor(farm: FakeFarm, easyq: Easyq, monkeypatch: pytest.MonkeyPatch, t
         assert word in out, out
 
 
+def test_doctor_looks_at_the_disk_of_the_server_that_answers(
+    farm: FakeFarm, easyq: Easyq, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def data() -> list[str]:
+        checks = json.loads(easyq("doctor", "--json")[1])["checks"]
+        return [one["message"] for one in checks if one["message"].startswith("EasyQ's data")]
+
+    [told] = data()
+    assert "can't be seen from here" in told
+    folder = DataFolder(tmp_path / "elsewhere")
+    folder.hold()
+    folder.announce(Running(pid=os.getpid(), grpc="127.0.0.1:1", rest=""))
+    assert data() == [told]  # another system's
+    folder.announce(Running(pid=os.getpid(), grpc=farm.address, rest=""))
+    assert data()[0].endswith(f"free at {tmp_path}/elsewhere")
+    folder.release()
+    farm.stop()
+    assert data()[0].endswith(f"free at {tmp_path}/home/.easyq")
+
+
 def test_doctor_where_nothing_answers(easyq: Easyq, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EASYQ_SERVER", "127.0.0.1:1")
     code, out, _ = easyq("doctor")
@@ -546,11 +593,18 @@ def offers(farm: FakeFarm, *words: str, names: list[str]) -> None:
 
 
 def test_completion_of_names(farm: FakeFarm) -> None:
+    farm.put("old-1", task="task-1", state="SUCCEEDED")
+    farm.put("old-2", task="task-1", state="QUEUED")
+    for index in range(200):
+        farm.put(f"more-{index}", task="task-1", state="QUEUED")
     farm.put("job-1", task="task-1", state="QUEUED")
     farm.put("job-2", task="evil\x1b", state="SUCCEEDED")
     farm.agents.append(Agent(agent_id="host-1"))
     offers(farm, "logs", "job", names=["job-2", "job-1"])
     offers(farm, "stop", "job", names=["job-1"])
+    # Older than the newest 200, which the list gives.
+    offers(farm, "logs", "old", names=["old-1", "old-2"])
+    offers(farm, "stop", "old", names=["old-2"])
     offers(farm, "tasks", "", names=["task-1"])  # no name that a terminal can't show
     offers(farm, "hosts", "drain", "h", names=["host-1"])
     offers(farm, "stats", "t", names=["task-1"])
@@ -659,3 +713,37 @@ def test_drain_waits_until_the_host_is_empty(farm: FakeFarm, easyq: Easyq) -> No
     assert easyq.out("hosts", "drain", "h", "--wait") == "h is empty\n"
     requests: list[Any] = [one for one in farm.asked if isinstance(one, farm_api.DrainAgentRequest)]
     assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            "get|",
+            "logs|",
+            "wait|",
+            "wait|j|",
+            "stop|",
+            "retry|",
+            "pause|",
+            "resume|",
+            "trigger|",
+            "delete|",
+            "explain|",
+        ),
+        *("deliveries|", "resend|j|", "resend||d", "schedule|", "tasks|", "stats|", "search|", "hosts|drain|"),
+        *("stop|--yes|--task|", "errors|discard|--yes|--task|", "explain|--pool|", "submit|", "submit|i|--key|"),
+        *("ps|--server|", "--server||ps", "ps|--context|"),
+    ],
+)
+def test_an_empty_name_is_a_wrong_command_line(farm: FakeFarm, easyq: Easyq, arguments: str) -> None:
+    farm.put("j")
+    code, out, err = easyq(*arguments.split("|"))
+    assert (code, out) == (2, "")
+    assert "empty" in err or "can't name a context" in err or "no context ''" in err
+    assert not farm.asked
+
+
+def test_what_may_be_empty(farm: FakeFarm, easyq: Easyq) -> None:
+    easyq.out("submit", "i", "--", "echo", "")
+    assert list(farm.jobs[0].request.spec.command) == ["echo", ""]

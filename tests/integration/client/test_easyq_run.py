@@ -140,7 +140,7 @@ def test_json_is_all_that_stdout_gets(gateway: FakeGateway, start: Any) -> None:
 @pytest.mark.parametrize(
     ("end", "expected", "said"),
     [
-        (("TIMED_OUT", 143, Failure.TIMEOUT), 124, "ran longer than its timeout"),
+        (("TIMED_OUT", 143, Failure.TIMEOUT), 124, "timed out"),
         (("STOPPED", 0, Failure.STOP_REQUESTED), 143, "was stopped"),
         (("FAILED", None, Failure.IMAGE_NOT_FOUND), 125, "failed: told by the test"),
         (("FAILED", 137, Failure.OOM_KILLED), 137, "failed: told by the test"),
@@ -365,8 +365,8 @@ def test_a_reader_that_leaves_ends_it_and_not_the_job(gateway: FakeGateway, star
 @pytest.mark.parametrize(
     ("redirect", "why"),
     [
-        (">&-", "could not write to stdout: Bad file descriptor"),
-        ("<&- >&-", "could not write to stdout: Bad file descriptor"),
+        (">&-", "could not write to stdout: it is closed"),
+        ("<&- >&-", "could not write to stdout: it is closed"),
         (">/dev/full", "could not write to stdout: No space left on device"),
     ],
 )
@@ -430,7 +430,7 @@ def test_a_result_that_can_not_be_printed_is_told(gateway: FakeGateway, start: A
 def test_help_that_can_not_be_printed_is_one_line(start: Any) -> None:
     run = start("--help", redirect=">/dev/full")
     assert run.end() == 125
-    assert run.err == "easyq: could not write: No space left on device\n"
+    assert run.err == "easyq: could not write to stdout: No space left on device\n"
 
 
 def test_a_usage_error_that_can_not_be_printed_keeps_its_status(start: Any) -> None:

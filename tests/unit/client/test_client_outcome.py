@@ -55,7 +55,11 @@ def test_a_job_without_executions_has_no_exit_code() -> None:
             result("FAILED", 137, Failure(reason=Failure.OOM_KILLED, message="out of memory")),
             ["job j failed: out of memory"],
         ),
-        (result("TIMED_OUT", 143), ["job j ran longer than its timeout and was ended"]),
+        (result("TIMED_OUT", 143), ["job j timed out"]),
+        (
+            result("TIMED_OUT", 143, Failure(reason=Failure.TIMEOUT, message="ran longer than 1 s")),
+            ["job j timed out: ran longer than 1 s"],
+        ),
         (result("STOPPED"), ["job j was stopped"]),
         (result("SUCCEEDED", 0, stdout_truncated=True), ["output beyond the job's log limit was dropped from stdout"]),
     ],

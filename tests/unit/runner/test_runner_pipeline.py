@@ -418,6 +418,32 @@ async def test_what_is_not_ours_any_more_is_killed_and_not_reported(rig: Rig) ->
     await rig.until(lambda: rig.agent.agent.inventory() == ())
 
 
+async def test_what_was_killed_and_is_assigned_again_under_the_same_epoch_has_an_end(rig: Rig) -> None:
+    """As a store does that was restored from a backup: it knows neither of the first run nor of its epoch."""
+    await rig.ready()
+    one = rig.run("sleep 60")
+    await rig.farm.is_running(one)
+    rig.farm.take_away(one)
+    await rig.tidy()
+    await rig.until(lambda: rig.agent.agent.inventory() == ())
+    one.epoch, one.state = one.epoch - 1, "ASSIGNED"
+    rig.farm.send_run(one)
+    await rig.farm.ended(one)
+    assert (one.outcome, one.finish.failure.message[:25]) == ("LOST", "its host had given it up ")
+    assert rig.starts() == 1
+
+
+async def test_what_has_ended_and_is_assigned_again_in_a_later_session_has_another_end(rig: Rig) -> None:
+    await rig.ready()
+    one = rig.run("exit 0")
+    await rig.farm.ended(one)
+    await rig.tidy()
+    one.state = "ASSIGNED"
+    rig.farm.break_stream()
+    await rig.farm.ended(one)
+    assert (one.outcome, rig.starts()) == ("LOST", 1)
+
+
 async def test_output_that_the_store_calls_stale_ends_the_container(rig: Rig) -> None:
     await rig.ready()
     rig.farm.beat_every = 60

@@ -43,6 +43,18 @@ def test_since_when_a_wish_holds() -> None:
     assert set_upkeep(agent(), Upkeep(deadline_in_ms=5), now=T0) == agent()
 
 
+def test_what_an_agent_says_of_a_wish_goes_with_it() -> None:
+    drains = agent(drained_at=T0, healthy=False, message="draining")
+    assert set_upkeep(drains, Upkeep(), now=T0) == agent()
+    assert set_upkeep(drains, CORDON, now=T0).message == "draining"
+    cordoned = agent(cordoned_at=T0, message="cordoned")
+    assert set_upkeep(cordoned, Upkeep(), now=T0) == agent()
+    broken = agent(cordoned_at=T0, healthy=False, message="Docker Engine does not answer")
+    assert set_upkeep(broken, Upkeep(), now=T0) == replace(broken, cordoned_at=None)
+    dead = agent(drained_at=T0, state=AgentState.DEAD, healthy=False, message="silent for too long")
+    assert set_upkeep(dead, Upkeep(), now=T0) == replace(dead, drained_at=None)
+
+
 def test_the_time_that_is_left() -> None:
     draining = agent(drained_at=T0, drain_deadline=T0 + 100)
     assert upkeep_of(draining, now=T0 + 40) == Upkeep(draining=True, deadline_in_ms=60, version=1)

@@ -12,8 +12,10 @@ def main() -> None:
     """Entry point of the distribution."""
     # First of all: importing takes long enough for a Ctrl-C.
     interrupts.leave_at_once()
+    from easyq.cli.stdio import BROKEN_PIPE, OWN_FAILURE, drop_output, failed_in_echo, occupy_closed, say, words_of
+
+    occupy_closed()
     from easyq.cli.group import root
-    from easyq.cli.stdio import BROKEN_PIPE, OWN_FAILURE, drop_output, failed_in_echo, say
 
     try:
         root(prog_name="easyq")
@@ -23,6 +25,6 @@ def main() -> None:
         if error.errno == errno.EPIPE:
             drop_output()
             sys.exit(BROKEN_PIPE)
-        say(f"could not write: {error.strerror}")
+        say(f"could not write to stdout: {words_of(error)}")
         drop_output()
         sys.exit(OWN_FAILURE)

@@ -23,6 +23,8 @@ _MARKS = {"created": ("+", "good"), "changed": ("~", "warn"), "unchanged": ("=",
 _FAILED = ("!", "bad")
 _FUTURE = {"created": "would be created", "changed": "would be changed", "stopped": "would be stopped"}
 _LONGEST = 200
+# Seconds for what a server may add to what is wrong already.
+_LOOK = 5.0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,7 +69,7 @@ def apply(*, server: Server, out: Out, files: tuple[str, ...], set_name: str, pr
 
     manifest = read([("stdin" if name == "-" else name, read_file(name)) for name in files], set_name)
     if manifest.wrong:
-        _refuse(manifest.wrong)
+        _refuse([*manifest.wrong, *_wrong_too(server, manifest)])
     if prune and not manifest.set_name:
         fail("--prune needs the set's name: `set: NAME` in the file, or --set NAME", exits.USAGE)
     with server.calling() as client:
@@ -83,6 +85,51 @@ def apply(*, server: Server, out: Out, files: tuple[str, ...], set_name: str, pr
             done += _pruned(client, manifest, dry_run=dry_run)
     out.print(_view(done, dry_run=dry_run))
     sys.exit(exits.worst([one.code for one in done]))
+
+
+def _wrong_too(server: Server, manifest: Manifest) -> list[str]:
+    """What the server finds wrong beside what is wrong with the files already, so that one look tells all; nothing
+    where it can't be asked."""
+    from easyq.cli.contexts import ContextError
+    from easyq.client import Client
+    from easyq.errors import EasyQError
+
+    wrong: list[str] = []
+    try:
+        with Client(server.find().server, repeats=False, timeout=_LOOK) as client:
+            for job in manifest.jobs:
+                # A field that could not be read was not sent, so that nothing the server says of it, or of what it
+                # belongs to, is of use.
+                unread = [*(one.path for one in job.reading.wrong), *([] if job.task else ["taskId"])]
+                wrong += [
+                    _worded(job, path, text)
+                    for path, text in _problems(client, job)
+                    if not any(_is_about(path, one) for one in unread)
+                ]
+    except (EasyQError, ContextError):
+        pass
+    return wrong
+
+
+def _problems(client: Client, job: Wanted) -> list[tuple[str, str]]:
+    """Path and words of whatever the server would refuse."""
+    from easyq.errors import InvalidArgument
+
+    try:
+        client.validate(job.spec, task=job.task)
+    except InvalidArgument as error:
+        return [(one.field, one.message) for one in error.fields] or [("", error.message)]
+    return []
+
+
+def _is_about(path: str, other: str) -> bool:
+    """Whether one of two paths is the other, or stands within it."""
+    short, long = sorted((path, other), key=len)
+    return long.startswith(short) and long[len(short) :][:1] in {"", ".", "["}
+
+
+def _worded(job: Wanted, path: str, text: str) -> str:
+    return f"{job.place(path)}: {path + ': ' if path else ''}{text}"
 
 
 def _refuse(wrong: Sequence[str]) -> None:
@@ -119,7 +166,7 @@ def _checked(client: Client, manifest: Manifest, known: dict[str, Job | None]) -
             resolved[job.job_id] = to_tree(client.validate(job.spec, task=job.task).spec)
         except InvalidArgument as error:
             fields = [(one.field, one.message) for one in error.fields] or [("", error.message)]
-            wrong += [f"{job.place(path)}: {path + ': ' if path else ''}{text}" for path, text in fields]
+            wrong += [_worded(job, path, text) for path, text in fields]
     if wrong:
         _refuse(wrong)
     return resolved
@@ -200,6 +247,7 @@ def _view(done: Sequence[_Done], *, dry_run: bool) -> View:
                 "action": one.action,
                 "changes": [{"field": path, "before": old, "after": new} for path, old, new in one.changes],
                 "error": one.error or None,
+                "note": "; ".join(one.notes) or None,
             }
             for one in done
         ],

@@ -4,7 +4,7 @@ answers there is nothing to complete."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,18 @@ from easyq.cli import contexts
 
 if TYPE_CHECKING:
     from easyq.client import Client
+    from easyq.v1.job_pb2 import Job
 
 #: Seconds that a person waits after TAB.
 DEADLINE = 0.7
 _MOST = 200
 
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
+#: Names from the server, given what is typed so far; others than those that begin so are left out afterwards.
+_Names = Callable[["Client", click.Context, str], Iterator[str]]
 
 
-def _asking(names: Callable[[Client, click.Context], Iterator[str]]) -> Completer:
+def _asking(names: _Names) -> Completer:
     def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from easyq.cli.plain import plain
@@ -33,11 +36,13 @@ def _asking(names: Callable[[Client, click.Context], Iterator[str]]) -> Complete
             server, context = _given(ctx)
             choice = contexts.choose(server, context, os.environ, contexts.file_path(os.environ))
             with Client(choice.server, timeout=DEADLINE, repeats=False) as client:
-                found = [name for name in islice(names(client, ctx), 2000) if name.startswith(incomplete)]
+                found = [name for name in islice(names(client, ctx, incomplete), 2000) if name.startswith(incomplete)]
         except (EasyQError, contexts.ContextError):
             return []
         # A name that a terminal would not show as it is can't be typed either.
-        return [name for name in found if name == plain(name) and not any(map(str.isspace, name))][:_MOST]
+        return [name for name in dict.fromkeys(found) if name == plain(name) and not any(map(str.isspace, name))][
+            :_MOST
+        ]
 
     return complete
 
@@ -49,40 +54,52 @@ def _given(ctx: click.Context) -> tuple[str | None, str | None]:
     while at is not None:
         for name in ("server_", "context_"):
             found.setdefault(name, at.params.get(name))
-            found[name] = found[name] or at.params.get(name)
+            if found[name] is None:
+                found[name] = at.params.get(name)
         at = at.parent
-    return found.get("server_"), None if found.get("server_") else found.get("context_")
+    return found.get("server_"), found.get("context_") if found.get("server_") is None else None
 
 
-def _jobs(client: Client, _ctx: click.Context) -> Iterator[str]:
-    return (job.job_id for job in islice(client.jobs(page=_MOST), _MOST))
-
-
-def _open_jobs(client: Client, _ctx: click.Context) -> Iterator[str]:
-    from easyq.cli.job_views import OPEN
-
-    return (job.job_id for job in islice(client.jobs(states=OPEN, page=_MOST), _MOST))
-
-
-def _recurring(client: Client, _ctx: click.Context) -> Iterator[str]:
+def _jobs_in(client: Client, states: Sequence[Job.State.ValueType], begun: str) -> Iterator[str]:
+    """Ids of jobs in some states (none: in any): the newest, and those that begin so, however old they are."""
     from easyq.v1.job_pb2 import Job
 
-    return (job.job_id for job in islice(client.jobs(states=(Job.ACTIVE, Job.PAUSED), page=_MOST), _MOST))
+    names = {Job.State.Name(state) for state in states}
+    yield from (job.job_id for job in islice(client.jobs(states=states, page=_MOST), _MOST))
+    for hit in client.search(begun) if begun else ():
+        if hit.kind == "job" and (not names or hit.state in names):
+            yield hit.job_id
 
 
-def _tasks(client: Client, _ctx: click.Context) -> Iterator[str]:
+def _jobs(client: Client, _ctx: click.Context, begun: str) -> Iterator[str]:
+    return _jobs_in(client, (), begun)
+
+
+def _open_jobs(client: Client, _ctx: click.Context, begun: str) -> Iterator[str]:
+    from easyq.cli.job_views import OPEN
+
+    return _jobs_in(client, OPEN, begun)
+
+
+def _recurring(client: Client, _ctx: click.Context, begun: str) -> Iterator[str]:
+    from easyq.v1.job_pb2 import Job
+
+    return _jobs_in(client, (Job.ACTIVE, Job.PAUSED), begun)
+
+
+def _tasks(client: Client, _ctx: click.Context, _begun: str) -> Iterator[str]:
     return (one.task_id for one in client.tasks())
 
 
-def _hosts(client: Client, _ctx: click.Context) -> Iterator[str]:
+def _hosts(client: Client, _ctx: click.Context, _begun: str) -> Iterator[str]:
     return (one.agent_id for one in client.agents())
 
 
-def _pools(client: Client, _ctx: click.Context) -> Iterator[str]:
+def _pools(client: Client, _ctx: click.Context, _begun: str) -> Iterator[str]:
     return (one.name for one in client.pools())
 
 
-def _deliveries(client: Client, ctx: click.Context) -> Iterator[str]:
+def _deliveries(client: Client, ctx: click.Context, _begun: str) -> Iterator[str]:
     job = ctx.params.get("job")
     return (one.delivery_id for one in client.deliveries(job)) if job else iter(())
 

@@ -12,11 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-DEFAULT_SERVER = "127.0.0.1:10001"
-DEFAULT_PORT = 10001
+from easyq.address import DEFAULT_SERVER, checked_address
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]")
 
 
 class ContextError(Exception):
@@ -61,11 +59,12 @@ def choose(server: str | None, context: str | None, environ: Mapping[str, str], 
 
     Raises ContextError.
     """
-    if server and context:
+    # An empty one comes from a variable that is not set; the default would be another farm than the one that is meant.
+    if server is not None and context is not None:
         raise ContextError("--server and --context exclude each other; leave one out")
-    if server:
+    if server is not None:
         return Choice(server=checked_server(server), source="--server")
-    if context:
+    if context is not None:
         return Choice(server=checked_server(load(path).server(context)), source=f"context {context}")
     if found := environ.get("EASYQ_SERVER"):
         return Choice(server=checked_server(found), source="EASYQ_SERVER")
@@ -79,27 +78,10 @@ def choose(server: str | None, context: str | None, environ: Mapping[str, str], 
 
 def checked_server(text: str) -> str:
     """`host:port` (or `unix:/path`); the port may be left out. Raises ContextError."""
-    if text.startswith("unix:") and len(text) > len("unix:"):
-        return text
-    if "://" in text:
-        # Whoever takes it for a URL may have put a password into it.
-        bare = text.split("://", 1)[1].strip("/").rpartition("@")[2]
-        raise ContextError(
-            f"{_without_user(text)!r}: EasyQ's gRPC address has no scheme; write {bare!r} "
-            "(its port is 10001 by default)"
-        )
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, str(DEFAULT_PORT)
-    if not _HOST.fullmatch(host) or not port.isdecimal() or not port.isascii() or not 1 <= int(port) <= 65535:
-        raise ContextError(f"{_without_user(text)!r} is no address: write HOST:PORT, [IPv6]:PORT or unix:/PATH")
-    return f"{host}:{port}"
-
-
-def _without_user(text: str) -> str:
-    head, at, host = text.rpartition("@")
-    scheme, slashes, _ = head.rpartition("://")
-    return f"{scheme}{slashes}…@{host}" if at else text
+    try:
+        return checked_address(text)
+    except ValueError as error:
+        raise ContextError(str(error)) from error
 
 
 def checked_name(text: str) -> str:

@@ -18,6 +18,7 @@ import click
 
 from easyq.cli import exits
 from easyq.cli.checks import Check, Disk, State, of_disk, of_port, of_status, of_versions
+from easyq.cli.data_folder import DEFAULT, data_folder_of
 from easyq.cli.frame import Out, Server, View, with_output, with_server
 from easyq.cli.plain import plain
 from easyq.cli.probe import Kind, look_at
@@ -44,8 +45,8 @@ _DOCKER: dict[type[Exception], str] = {
 def doctor(*, server: Server, out: Out) -> None:
     """Check the server and this machine, and say for each thing that is wrong what to do.
 
-    Docker, ports and disk are this machine's, and looked at where the server is here (or none answers); the rest is
-    told by the server. Exits with 1 where anything fails.
+    Docker, ports and disk are this machine's, and looked at where the server is here (or none answers); the disk is
+    that of the server's data folder. The rest is told by the server. Exits with 1 where anything fails.
     """
     choice = server.choice
     found = list(_checks(choice.server, choice.source))
@@ -94,7 +95,7 @@ def _checks(address: str, source: str) -> Iterator[Check]:
         for port, what in _PORTS:
             sight = look_at(f"127.0.0.1:{port}", 1.0)
             yield of_port(port, what, taken=sight.kind is not Kind.REFUSED, by_easyq=False)
-    yield from _disks()
+    yield from _disks(address if status is not None else None)
 
 
 def _reach(address: str, source: str) -> tuple[Status | None, Check]:
@@ -168,9 +169,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _disks() -> Iterator[Check]:
-    # Where `easyq up` keeps everything unless it is told otherwise.
-    yield from _disk("EasyQ's data", str(Path("~/.easyq").expanduser()))
+def _disks(serving: str | None) -> Iterator[Check]:
+    """`serving`: the address of the EasyQ here that answered, if one did."""
+    folder = Path(DEFAULT).expanduser() if serving is None else data_folder_of(serving)
+    if folder is not None:
+        yield from _disk("EasyQ's data", str(folder))
+    else:
+        text = "EasyQ's data: where it is can't be seen from here (another user's, or not by `easyq up`)"
+        yield Check(name="disk", state="skip", message=text)
     yield from _disk("temporary files", os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - only looked at
 
 

@@ -17,6 +17,7 @@ TABLE = (
     (2, "the command line, a file or a context is wrong"),
     (3, "EasyQ can't be reached, or did not answer in time"),
     (4, "no such job, execution, task, host or pool"),
+    (125, "the output can't be written: a full disk, a closed stdout"),
     (130, "Ctrl-C"),
     (141, "nobody reads the output any more, as `| head`"),
 )

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from easyq.cli import completions, contexts, exits
 from easyq.cli.env import is_text
-from easyq.cli.stdio import BROKEN_PIPE, OutputGone, columns, print_line, say, stdout_is_terminal
+from easyq.cli.stdio import BROKEN_PIPE, OutputGone, columns, print_line, say, stdout_is_terminal, words_of
 from easyq.cli.table import Screen, paint
 
 if TYPE_CHECKING:
@@ -98,9 +99,10 @@ class Out:
         else:
             _Watch(self, look, self.watch).run()
 
-    def print(self, view: View) -> None:
+    def print(self, view: View, *, otherwise: str = "") -> None:
+        """`otherwise` is what must not be lost where this can't be printed."""
         for line in self.lines(view):
-            tell(line)
+            tell(line, otherwise=otherwise)
 
     def lines(self, view: View) -> list[str]:
         from easyq.cli import document
@@ -186,12 +188,15 @@ def _forced_columns() -> int | None:
     return int(text) if text.isdecimal() and text.isascii() and int(text) else None
 
 
-def tell(line: str, *, end: str = "\n") -> None:
-    """A line on stdout; where that is gone the process ends."""
+def tell(line: str, *, end: str = "\n", otherwise: str = "") -> None:
+    """A line on stdout; where that is gone the process ends. `otherwise` is said on stderr then: what was done, and
+    can't be asked for again, as the id of a new job."""
     try:
         print_line(line, end=end)
     except OutputGone as gone:
-        if gone.exit_code != BROKEN_PIPE:
+        if otherwise:
+            say(f"{gone}; {otherwise}")
+        elif gone.exit_code != BROKEN_PIPE:
             say(str(gone))
         sys.exit(gone.exit_code)
 
@@ -244,7 +249,7 @@ def with_server(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*args: Any, server_: str | None, context_: str | None, **options: Any) -> Any:
         above = _above(click.get_current_context())
-        if server_ or context_:
+        if server_ is not None or context_ is not None:
             above = Server(server=server_, context=context_)
         return command(*args, server=above, **options)
 
@@ -298,6 +303,16 @@ def text_only(_ctx: click.Context, _parameter: click.Parameter, value: Any) -> A
     return value
 
 
+def named(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """A callback of click's: the name or id of something. An empty one is what a variable leaves that is not set; for
+    the server it would be all of them, or another path."""
+    text_only(ctx, parameter, value)
+    given = parameter.name and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    if given and "" in (value if isinstance(value, tuple) else (value,)):
+        raise click.BadParameter("must not be empty.")
+    return value
+
+
 def duration(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
     """A callback of click's: a duration in milliseconds."""
     from easyq.durations import parse_duration
@@ -343,7 +358,7 @@ def read_file(path: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        fail(f"{path}: {error.strerror}", exits.USAGE)
+        fail(f"{'stdin' if path == '-' else path}: {words_of(error)}", exits.USAGE)
 
 
 def for_each(names: Sequence[str], act: Callable[[str], str], address: str) -> NoReturn:
@@ -353,7 +368,8 @@ def for_each(names: Sequence[str], act: Callable[[str], str], address: str) -> N
     codes = []
     for name in names:
         try:
-            tell(act(name))
+            done = act(name)
+            tell(done, otherwise=done)
             codes.append(exits.OK)
         except EasyQError as error:
             say(f"{name}: {told(error, address)}")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from easyq.cli import completions, exits
-from easyq.cli.frame import Out, Server, View, fail, text_only, with_output, with_server
+from easyq.cli.frame import Out, Server, View, fail, named, with_output, with_server
 
 if TYPE_CHECKING:
     from easyq.client import Client
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_job = click.argument("job", callback=text_only, shell_complete=completions.jobs)
+_job = click.argument("job", callback=named, shell_complete=completions.jobs)
 
 
 def is_uuid(text: str) -> bool:
@@ -24,7 +24,7 @@ def is_uuid(text: str) -> bool:
 
 
 @click.command(short_help="Show a job with its executions, or one execution.")
-@click.argument("id_", metavar="ID", callback=text_only, shell_complete=completions.jobs)
+@click.argument("id_", metavar="ID", callback=named, shell_complete=completions.jobs)
 @with_output(watch=True)
 @with_server
 def get(*, server: Server, out: Out, id_: str) -> None:
@@ -46,9 +46,9 @@ def _look(client: Client, id_: str) -> View:
 
 
 @click.command(short_help="Say why a job, a task or a pool waits.")
-@click.argument("job", required=False, callback=text_only, shell_complete=completions.open_jobs)
-@click.option("-t", "--task", callback=text_only, shell_complete=completions.tasks, help="Explain a whole task.")
-@click.option("-p", "--pool", callback=text_only, shell_complete=completions.pools, help="Explain a pool.")
+@click.argument("job", required=False, callback=named, shell_complete=completions.open_jobs)
+@click.option("-t", "--task", callback=named, shell_complete=completions.tasks, help="Explain a whole task.")
+@click.option("-p", "--pool", callback=named, shell_complete=completions.pools, help="Explain a pool.")
 @with_output(watch=True)
 @with_server
 def explain(*, server: Server, out: Out, job: str | None, task: str | None, pool: str | None) -> None:
@@ -69,11 +69,11 @@ def explain(*, server: Server, out: Out, job: str | None, task: str | None, pool
 
 
 @click.command(short_help="Show what recurs, and when it fires next.")
-@click.argument("job", required=False, callback=text_only, shell_complete=completions.recurring)
+@click.argument("job", required=False, callback=named, shell_complete=completions.recurring)
 @click.option(
     "-n", "--next", "coming", type=click.IntRange(0, 1000), default=10, show_default=True, help="Coming fires to show."
 )
-@click.option("-t", "--task", default="", callback=text_only, shell_complete=completions.tasks, help="Of this task.")
+@click.option("-t", "--task", default="", callback=named, shell_complete=completions.tasks, help="Of this task.")
 @with_output(watch=True)
 @with_server
 def schedule(*, server: Server, out: Out, job: str | None, coming: int, task: str) -> None:

@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 
 from easyq.cli import exits, interrupts
 from easyq.cli.frame import Server, server_options
-from easyq.cli.stdio import say
+from easyq.cli.stdio import say, silence_closed
 
 GROUP = "easyq.commands"
 
@@ -128,6 +128,7 @@ class LazyGroup(click.Group):
                 raise click.ClickException(f"easyq {cmd_name} needs the server: pip install easyq-server")
             return None
         interrupts.as_usual()
+        silence_closed()
         try:
             loaded = entry.load()
         except ImportError as error:

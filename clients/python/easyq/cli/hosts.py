@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from easyq.cli import completions
-from easyq.cli.frame import Out, Server, duration, fail, tell, text_only, with_output, with_server
+from easyq.cli.frame import Out, Server, duration, fail, named, tell, with_output, with_server
 from easyq.cli.stdio import is_terminal, progress
 
 if TYPE_CHECKING:
     from easyq.client import Client
 
-_name = click.argument("name", callback=text_only, shell_complete=completions.hosts)
+_name = click.argument("name", callback=named, shell_complete=completions.hosts)
 _POLL = 0.5
 
 

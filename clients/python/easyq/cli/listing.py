@@ -9,16 +9,14 @@ from typing import Any
 import click
 
 from easyq.cli import completions, enums
-from easyq.cli.frame import Out, Server, View, pairs_of, text_only, with_output, with_server
+from easyq.cli.frame import Out, Server, View, named, pairs_of, with_output, with_server
 
 _LIMIT = 50
 
 
 @click.command(short_help="List jobs: those that wait, run or recur; -a for all.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Those that have ended, too.")
-@click.option(
-    "-t", "--task", default="", callback=text_only, shell_complete=completions.tasks, help="Only of this task."
-)
+@click.option("-t", "--task", default="", callback=named, shell_complete=completions.tasks, help="Only of this task.")
 @click.option("--state", multiple=True, type=enums.EnumName(enums.STATES), help="Only in this state.  Repeatable.")
 @click.option(
     "-l", "--label", multiple=True, callback=pairs_of, metavar="KEY=VALUE", help="Only with this label.  Repeatable."
@@ -68,7 +66,7 @@ def ps(
 
 
 @click.command(short_help="List tasks, or show one with its jobs by state.")
-@click.argument("name", required=False, callback=text_only, shell_complete=completions.tasks)
+@click.argument("name", required=False, callback=named, shell_complete=completions.tasks)
 @with_output(watch=True)
 @with_server
 def tasks(*, server: Server, out: Out, name: str | None) -> None:
@@ -109,7 +107,7 @@ def queues(*, server: Server, out: Out) -> None:
 
 
 @click.command(short_help="Find tasks, jobs and executions by id, name or image.")
-@click.argument("query", callback=text_only)
+@click.argument("query", callback=named)
 @with_output()
 @with_server
 def search(*, server: Server, out: Out, query: str) -> None:

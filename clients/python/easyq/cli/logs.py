@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from easyq.cli import completions, exits
-from easyq.cli.frame import Server, fail, moment, text_only, with_server
+from easyq.cli.frame import Server, fail, moment, named, with_server
 from easyq.cli.getting import is_uuid
 from easyq.cli.stdio import BROKEN_PIPE, OutputGone, StdOutput, say
 
@@ -52,7 +52,7 @@ class Stamps:
 
 
 @click.command(short_help="Show the output of a job, or follow it.")
-@click.argument("id_", metavar="ID", callback=text_only, shell_complete=completions.jobs)
+@click.argument("id_", metavar="ID", callback=named, shell_complete=completions.jobs)
 @click.option("-f", "--follow", is_flag=True, help="Stay until it has ended, over further attempts too.")
 @click.option("-n", "--tail", type=click.IntRange(0, 100_000), metavar="LINES", help="Only the last lines.")
 @click.option(

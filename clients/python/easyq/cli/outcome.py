@@ -88,7 +88,8 @@ def result_json(result: RunResult) -> dict[str, Any]:
 
 _WORDS = {
     Job.FAILED: "failed",
-    Job.TIMED_OUT: "ran longer than its timeout and was ended",
+    # Its message says after how long.
+    Job.TIMED_OUT: "timed out",
     Job.STOPPED: "was stopped",
     Job.EXPIRED: "did not start in time",
 }

@@ -15,7 +15,7 @@ from easyq.cli.contexts import ContextError
 from easyq.cli.env import EnvError, collect, is_text
 from easyq.cli.frame import Server, told, with_server
 from easyq.cli.sentences import sentence
-from easyq.cli.stdio import OWN_FAILURE, OutputGone, StdOutput, is_terminal, occupy_closed, print_line, say
+from easyq.cli.stdio import OWN_FAILURE, OutputGone, StdOutput, is_terminal, print_line, say
 
 if TYPE_CHECKING:
     from easyq.client import Client
@@ -112,7 +112,6 @@ def run(
     """
     # gRPC's own lines on stderr would be taken for the container's.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    occupy_closed()
     from easyq.client import Client
     from easyq.errors import EasyQError
     from easyq.spec import job_spec

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from easyq.cli import completions
-from easyq.cli.frame import Out, Server, duration, moment, text_only, with_output, with_server
+from easyq.cli.frame import Out, Server, duration, moment, named, with_output, with_server
 
 if TYPE_CHECKING:
     from easyq.cursor import Since
@@ -16,7 +16,7 @@ _TIME = "10m ago, or 2030-01-31T08:00:00Z."
 
 
 @click.command(short_help="Show how much was enqueued, how it ended and how long it took, over time.")
-@click.argument("task", default="", callback=text_only, shell_complete=completions.tasks)
+@click.argument("task", default="", callback=named, shell_complete=completions.tasks)
 @click.option("--since", metavar="TIME", callback=moment, help=f"From then on: {_TIME}  [default: 1h]")
 @click.option("--until", metavar="TIME", callback=moment, help=f"Until then: {_TIME}  [default: now]")
 @click.option("--step", metavar="DURATION", callback=duration, help="Time of one line, whole minutes: 5m, 1h.")

@@ -6,8 +6,10 @@ when the interpreter ends, and change its exit status.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,10 @@ OWN_FAILURE = 125
 BROKEN_PIPE = 141
 
 _STDOUT, _STDERR = 1, 2
+_NAMES = ("stdin", "stdout", "stderr")
+
+# Those of them that were closed when this process began.
+_occupied: list[int] = []
 
 
 class OutputGone(Exception):
@@ -84,13 +90,29 @@ def is_terminal() -> bool:
 
 
 def occupy_closed() -> None:
-    """Opens what is closed of stdin, stdout and stderr, so that no connection gets their numbers and a container's
-    output for its content. Reading or writing them fails as before."""
-    for number in (0, _STDOUT, _STDERR):
+    """Opens what is closed of stdin, stdout and stderr, so that no connection gets their numbers and a command's output
+    for its content. Reading or writing them fails as before, also by the names of `sys`, which Python leaves out."""
+    for number, name in enumerate(_NAMES):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDONLY if number else os.O_WRONLY)  # gets the lowest number that is free
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+            _occupied.append(number)
+
+
+def silence_closed() -> None:
+    """Lets what was closed be read as empty and be written for nobody, as servers have it, which go on for long."""
+    for number in _occupied:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+    _occupied.clear()
+
+
+def words_of(error: OSError) -> str:
+    """Why reading or writing failed."""
+    return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
 
 
 def failed_in_echo(error: OSError) -> bool:
@@ -118,5 +140,4 @@ def _write(number: int, data: bytes) -> None:
         except BrokenPipeError as error:
             raise OutputGone("nobody reads the output any more", exit_code=BROKEN_PIPE) from error
         except OSError as error:
-            name = "stdout" if number == _STDOUT else "stderr"
-            raise OutputGone(f"could not write to {name}: {error.strerror}") from error
+            raise OutputGone(f"could not write to {_NAMES[number]}: {words_of(error)}") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from easyq.cli import completions, enums, exits
-from easyq.cli.frame import Out, Server, View, duration, fail, for_each, pairs_of, text_only, with_output, with_server
+from easyq.cli.frame import Out, Server, View, duration, fail, for_each, named, pairs_of, with_output, with_server
 
 if TYPE_CHECKING:
     from easyq.client import Client
@@ -22,7 +22,7 @@ _CHANGED_MIND = "nothing was done"
 
 def _jobs_argument(complete: completions.Completer, *, required: bool = True) -> Callable[..., Any]:
     return click.argument(
-        "jobs", metavar="JOB...", nargs=-1, required=required, callback=text_only, shell_complete=complete
+        "jobs", metavar="JOB...", nargs=-1, required=required, callback=named, shell_complete=complete
     )
 
 
@@ -36,11 +36,9 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("-l", "--label", multiple=True, callback=pairs_of, metavar="KEY=VALUE", help="With this label."),
         click.option(
-            "--task-pattern", default="", metavar="REGEX", callback=text_only, help="Of tasks whose whole name matches."
+            "--task-pattern", default="", metavar="REGEX", callback=named, help="Of tasks whose whole name matches."
         ),
-        click.option(
-            "-t", "--task", default="", callback=text_only, shell_complete=completions.tasks, help="Of a task."
-        ),
+        click.option("-t", "--task", default="", callback=named, shell_complete=completions.tasks, help="Of a task."),
     ):
         command = option(command)
     return command
@@ -226,7 +224,7 @@ def delete(*, server: Server, jobs: tuple[str, ...], force: bool) -> None:
 
 
 @click.group(invoke_without_command=True, short_help="The error queue: list, retry or discard jobs that gave up.")
-@click.option("-t", "--task", default="", callback=text_only, shell_complete=completions.tasks, help="Of this task.")
+@click.option("-t", "--task", default="", callback=named, shell_complete=completions.tasks, help="Of this task.")
 @click.option("--reason", multiple=True, type=enums.EnumName(enums.REASONS), help="Failed for this.  Repeatable.")
 @click.option("-l", "--label", multiple=True, callback=pairs_of, metavar="KEY=VALUE", help="With this label.")
 @click.option("-n", "--limit", type=click.IntRange(0), default=50, show_default=True, help="At most so many; 0: all.")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from easyq.cli import completions, exits
+from easyq.cli import completions, exits, interrupts
 from easyq.cli.frame import (
     Out,
     Server,
     View,
     duration,
     fail,
+    named,
     pairs_of,
     read_file,
     tell,
@@ -25,7 +27,7 @@ from easyq.cli.frame import (
     with_output,
     with_server,
 )
-from easyq.cli.stdio import is_terminal, progress, say, stdout_is_terminal
+from easyq.cli.stdio import is_terminal, progress, say, stdout_is_terminal, words_of
 
 if TYPE_CHECKING:
     from easyq.backlog import Submitted
@@ -39,7 +41,7 @@ _TELL_EVERY = 0.2
 
 
 @click.command(short_help="Enqueue a job, or many from a file, and leave.")
-@click.argument("image", required=False, callback=text_only)
+@click.argument("image", required=False, callback=named)
 @click.argument("command", metavar="[--] [COMMAND]...", nargs=-1, type=click.UNPROCESSED, callback=text_only)
 @click.option(
     "-f",
@@ -53,7 +55,7 @@ _TELL_EVERY = 0.2
     "--task",
     default="run",
     show_default=True,
-    callback=text_only,
+    callback=named,
     shell_complete=completions.tasks,
     help="Task to enqueue under.",
 )
@@ -76,7 +78,7 @@ _TELL_EVERY = 0.2
 @click.option("--workdir", default="", callback=text_only, help="Working directory in the container.")
 @click.option("-u", "--user", default="", callback=text_only, help="User: name or uid, optionally :group.")
 @click.option("--network", default="", callback=text_only, help="Network to join.")
-@click.option("--key", metavar="KEY", callback=text_only, help="Idempotency key: the same one again enqueues nothing.")
+@click.option("--key", metavar="KEY", callback=named, help="Idempotency key: the same one again enqueues nothing.")
 @click.option("--dry-run", is_flag=True, help="Check it, and show what would be enqueued.")
 @with_output()
 @with_server
@@ -100,8 +102,9 @@ def submit(*, server: Server, out: Out, file: str | None, image: str | None, dry
         if dry_run:
             _check(client, out, spec, options["task"])
             return
-        answer = client.submit(spec, task=options["task"], idempotency_key=options["key"])
-        out.print(View(to_tree(answer), lambda _screen: [answer.job_id]))
+        with interrupts.leaving_with(lambda: say("left before an answer came; the job may have been accepted")):
+            answer = client.submit(spec, task=options["task"], idempotency_key=options["key"])
+        out.print(View(to_tree(answer), lambda _screen: [answer.job_id]), otherwise=f"job {answer.job_id} was enqueued")
 
 
 def _check(client: Client, out: Out, spec: JobSpec, task: str) -> None:
@@ -172,6 +175,8 @@ class _Tally:
     began: float = field(default_factory=time.monotonic)
     accepted: int = 0
     refused: int = 0
+    #: Given to the client, which may have sent them, and not answered yet.
+    under_way: int = 0
     _told: float = 0.0
 
     def tell(self) -> None:
@@ -187,10 +192,26 @@ class _Tally:
             progress("")
         say(text)
 
+    @property
+    def begun(self) -> bool:
+        return bool(self.accepted or self.refused or self.under_way)
+
     def finish(self) -> None:
-        if self.shown:
-            progress("")
-        say(f"{self.accepted:,} accepted, {self.refused:,} refused")
+        self.say(self._so_far())
+
+    def leave(self) -> None:
+        """Says what is true where it ends before all are answered."""
+        more = f"; up to {self.under_way:,} more may have been accepted" if self.under_way else ""
+        self.say(f"{self._so_far()}{more}")
+
+    def _so_far(self) -> str:
+        return f"{self.accepted:,} accepted, {self.refused:,} refused"
+
+    def giving(self, items: Iterable[BatchItem]) -> Iterator[BatchItem]:
+        """The items, counted as they are taken."""
+        for item in items:
+            self.under_way += 1
+            yield item
 
 
 def _many(server: Server, out: Out, file: str, task: str) -> None:
@@ -201,25 +222,40 @@ def _many(server: Server, out: Out, file: str, task: str) -> None:
     tally = _Tally(shown=is_terminal() and not stdout_is_terminal())
     items = _streamed(file, task, lines, tally) if _is_streamed(file) else iter(_whole(file, task, lines))
     collected = []
-    with server.calling() as client:
-        for result in client.submit_many(items, task=task):
+    with server.calling() as client, _leaving(tally):
+        for result in client.submit_many(tally.giving(items), task=task):
+            tally.under_way -= 1
             line = lines.pop(result.item.idempotency_key, 0)
             if result.error is not None:
                 tally.refused += 1
                 tally.say(f"{_place(file, line)}: {_refusal(result)}")
             else:
                 tally.accepted += 1
-                if out.for_people:
-                    tell(result.job.job_id if result.job is not None else "")
-            if out.format == "json":
-                tell(to_json(_result(result, line), compact=True))
+            job_id = result.job.job_id if result.job is not None else ""
+            kept = f"job {job_id} was enqueued" if job_id else ""
+            if out.for_people and job_id:
+                tell(job_id, otherwise=kept)
+            elif out.format == "json":
+                tell(to_json(_result(result, line), compact=True), otherwise=kept)
             elif out.format == "yaml":
                 collected.append(_result(result, line))
             tally.tell()
-    if out.format == "yaml":
-        out.print(View(collected, lambda _screen: []))
+        if out.format == "yaml":
+            out.print(View(collected, lambda _screen: []))
     tally.finish()
     sys.exit(exits.FAILED if tally.refused else exits.OK)
+
+
+@contextmanager
+def _leaving(tally: _Tally) -> Iterator[None]:
+    """Whatever ends it early (a signal, an outage, a stdout that is gone), it is told what came of the jobs so far."""
+    try:
+        with interrupts.leaving_with(tally.leave):
+            yield
+    except BaseException:
+        if tally.begun:
+            tally.leave()
+        raise
 
 
 def _result(result: Submitted, line: int) -> dict[str, Any]:
@@ -258,12 +294,16 @@ def _is_streamed(file: str) -> bool:
 
 def _streamed(file: str, task: str, lines: dict[str, int], tally: _Tally) -> Iterator[BatchItem]:
     """Items of a file of JSON lines, as they come; what is wrong is told, and counts as refused."""
-    from easyq.cli.tree import TreeError, parse_line
-
     try:
         source = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 - closed with the process
+        yield from _items(source, file, task, lines, tally)
     except OSError as error:
-        fail(f"{file}: {error.strerror}", exits.USAGE)
+        fail(f"{_place(file, 0)}: {words_of(error)}", exits.USAGE)
+
+
+def _items(source: Iterable[bytes], file: str, task: str, lines: dict[str, int], tally: _Tally) -> Iterator[BatchItem]:
+    from easyq.cli.tree import TreeError, parse_line
+
     for number, line in enumerate(source, 1):
         if not line.strip():
             continue

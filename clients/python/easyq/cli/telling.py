@@ -7,9 +7,9 @@ import time
 import click
 
 from easyq.cli import completions, exits
-from easyq.cli.frame import Out, Server, fail, for_each, tell, text_only, with_output, with_server
+from easyq.cli.frame import Out, Server, fail, for_each, named, tell, with_output, with_server
 
-_job = click.argument("job", callback=text_only, shell_complete=completions.jobs)
+_job = click.argument("job", callback=named, shell_complete=completions.jobs)
 
 
 @click.command(short_help="Show who was told of a job's end by webhook or e-mail, and what they answered.")
@@ -29,9 +29,7 @@ def deliveries(*, server: Server, out: Out, job: str) -> None:
 
 @click.command(short_help="Tell the receivers of a job's end once more.")
 @_job
-@click.argument(
-    "delivery", metavar="[DELIVERY]...", nargs=-1, callback=text_only, shell_complete=completions.deliveries
-)
+@click.argument("delivery", metavar="[DELIVERY]...", nargs=-1, callback=named, shell_complete=completions.deliveries)
 @click.option("--failed", is_flag=True, help="All deliveries of the job that were given up.")
 @with_server
 def resend(*, server: Server, job: str, delivery: tuple[str, ...], failed: bool) -> None:

@@ -8,13 +8,11 @@ import time
 import click
 
 from easyq.cli import completions, exits
-from easyq.cli.frame import Server, duration, fail, tell, text_only, with_server
+from easyq.cli.frame import Server, duration, fail, named, tell, with_server
 
 
 @click.command(short_help="Wait until jobs have ended, and exit as they did.")
-@click.argument(
-    "jobs", metavar="JOB...", nargs=-1, required=True, callback=text_only, shell_complete=completions.open_jobs
-)
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, callback=named, shell_complete=completions.open_jobs)
 @click.option("--timeout", metavar="DURATION", callback=duration, help="Wait no longer than this: exits with 3 then.")
 @with_server
 def wait(*, server: Server, jobs: tuple[str, ...], timeout: int | None) -> None:

@@ -75,3 +75,9 @@ def infra_failed(reason: FailureReason, message: str) -> Finish:
 def rejected(reason: FailureReason, message: str) -> Finish:
     """Never started, and a further attempt would fail the same way."""
     return Finish(outcome=OutcomeKind.REJECTED, failure=Failure(reason=reason, message=message))
+
+
+def ended_before() -> Finish:
+    """It was given up here under the same epoch already, and may have run."""
+    message = "its host had given it up before, on the farm's word; was the store restored from a backup?"
+    return Finish(outcome=OutcomeKind.LOST, failure=Failure(reason=FailureReason.CONTAINER_VANISHED, message=message))

@@ -47,7 +47,8 @@ class Agent:
         self._engine_url = engine_url
         self._executions: dict[ExecutionKey, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._settled: OrderedDict[ExecutionKey, None] = OrderedDict()
+        # What was settled here; whether the farm may know of no end of it.
+        self._settled: OrderedDict[ExecutionKey, bool] = OrderedDict()
         self._leaving = False
         self._lost = False
         self._upkeep = Upkeep()
@@ -106,6 +107,11 @@ class Agent:
         return self._leaving or self._upkeep.draining
 
     # Orders -------------------------------------------------------------------------------------------------------
+    def begin_session(self) -> None:
+        """A hello was answered. What the farm has run from now on it knows no end of: orders that were under way while
+        an end was told belong to the stream before."""
+        self._settled = OrderedDict.fromkeys(self._settled, True)
+
     def obey(self, orders: Sequence[Order]) -> None:
         """Takes each order once, however often it comes."""
         for order in orders:
@@ -117,6 +123,10 @@ class Agent:
                     self._executions[order.key].commands.stop()
             elif order.key not in self._settled:
                 self._obey_unknown(order)
+            elif order.kind is OrderKind.RUN and self._settled[order.key]:
+                # Only a store that was restored has it run once more under the same epoch. It is never started twice,
+                # and must not wait for ever either.
+                self._say(order, starting.ended_before())
 
     def _kill(self, key: ExecutionKey) -> None:
         for held, execution in self._executions.items():
@@ -179,7 +189,7 @@ class Agent:
         record = self._records.pop(terms.key, None)
         how = adopt(found.status, record)
         if how is Adoption.REMOVE:
-            self._remember(terms.key)
+            self._remember(terms.key, endless=True)
             self._tools.janitor.remove(found.container_id, terms.key)
             return
         execution = self._add(terms)
@@ -279,11 +289,11 @@ class Agent:
     def _on_settled(self, execution: Execution) -> None:
         if self._executions.get(execution.key) is execution:
             del self._executions[execution.key]
-        self._remember(execution.key)
+        self._remember(execution.key, endless=execution.dropped)
         self.changes.announce()
 
-    def _remember(self, key: ExecutionKey) -> None:
-        self._settled[key] = None
+    def _remember(self, key: ExecutionKey, *, endless: bool) -> None:
+        self._settled[key] = endless
         if len(self._settled) > _REMEMBERED:
             self._settled.popitem(last=False)
 

@@ -64,6 +64,8 @@ class Execution:
         self.terms = terms
         self.commands = Commands(tools.clock, deadline=deadline)
         self._phase = Phase.ACCEPTED
+        #: It was given up on the farm's word, which has no end of it from here.
+        self.dropped = False
         self._tools = tools
         self._settled = settled
         self._container_id = ""
@@ -164,6 +166,7 @@ class Execution:
             await self._or_failed(way)
         except (Killed, Stale):
             self._log.info("dropped", phase=self._phase.value)
+            self.dropped = True
             await self._clear_away()
         finally:
             self._settled(self)
@@ -202,6 +205,7 @@ class Execution:
         answer = await self.commands.unless_killed(self._tools.outbox.deliver(Report(key=self.key, word=word)))
         await faults.point("runner.after_finish_ack")
         self._log_end(word, answer.verdict)
+        self.dropped = answer.verdict is Verdict.STALE
         self._settled(self)
         if answer.verdict is Verdict.OK and isinstance(word, Finish) and not answer.logs_complete:
             await self._repair_logs()

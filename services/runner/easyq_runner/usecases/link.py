@@ -129,6 +129,7 @@ class LinkKeeper:
             self.lost_after = welcome.lost_after
             # What the farm takes away must go before anything may be started; and what is drained starts nothing.
             self._agent.take_upkeep(welcome.upkeep)
+            self._agent.begin_session()
             self._agent.obey(welcome.orders)
             self._lease.begin(sent_at=sent_at, start_within=welcome.start_within, lost_after=welcome.lost_after)
             self._outbox.lose()

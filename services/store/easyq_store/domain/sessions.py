@@ -121,7 +121,8 @@ def takes_nothing_new(agent: Agent) -> bool:
 def set_upkeep(agent: Agent, wish: Upkeep, *, now: int) -> Agent:
     """The agent with this wish instead of the one before: since when it holds stays, where it is the same.
 
-    A drain's deadline counts from now; one without a deadline takes an earlier one away.
+    A drain's deadline counts from now; one without a deadline takes an earlier one away. While a wish holds, the agent
+    tells of it where it would tell how it is; that goes with the wish, and does not stay until the next beat.
     """
     deadline = now + wish.deadline_in_ms if wish.draining and wish.deadline_in_ms is not None else None
     wished = replace(
@@ -130,6 +131,10 @@ def set_upkeep(agent: Agent, wish: Upkeep, *, now: int) -> Agent:
         drained_at=_since(agent.drained_at, wish.draining, now),
         drain_deadline=deadline,
     )
+    if agent.state is AgentState.LIVE and takes_nothing_new(agent) and not takes_nothing_new(wished):
+        # One that drains says so instead of what else may be wrong; one that is cordoned, only where nothing is.
+        healthy = agent.healthy or agent.drained_at is not None
+        wished = replace(wished, healthy=healthy, message="" if healthy else agent.message)
     return agent if wished == agent else wished
 
 
