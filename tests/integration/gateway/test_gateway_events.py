@@ -185,14 +185,22 @@ async def test_silence_is_filled_with_comments(start_gateway: Starter, monkeypat
             assert not list(events.parser.feed(await events.response.content.readany()))
 
 
-async def test_a_reader_that_takes_nothing_harms_nobody(gateway: Client) -> None:
+@asynccontextmanager
+async def not_reading(gateway: Client) -> AsyncIterator[socket.socket]:
+    """A connection that has asked for all events, with little room for them; who has it decides what it takes."""
+    loop = asyncio.get_running_loop()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.setblocking(False)
-        loop = asyncio.get_running_loop()
         host, _, port = gateway.app.rest_address.rpartition(":")
         await loop.sock_connect(connection, (host, int(port)))
         await loop.sock_sendall(connection, f"GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        yield connection
+
+
+async def test_a_reader_that_takes_nothing_harms_nobody(gateway: Client) -> None:
+    loop = asyncio.get_running_loop()
+    async with not_reading(gateway) as connection:
         await eventually(lambda: gateway.app._rest._streams._inside == 1)
         message = "x" * 1000
         async with reading(gateway, "/events") as quick:
@@ -218,13 +226,7 @@ async def test_a_reader_that_takes_nothing_is_let_go_with_its_connection(
 ) -> None:
     monkeypatch.setattr(pace, "STALLED", 0.2)
     monkeypatch.setattr(pace, "_KEPT", 0.2)
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.setblocking(False)
-        loop = asyncio.get_running_loop()
-        host, _, port = gateway.app.rest_address.rpartition(":")
-        await loop.sock_connect(connection, (host, int(port)))
-        await loop.sock_sendall(connection, f"GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    async with not_reading(gateway):
         streams, server = gateway.app._rest._streams, gateway.app._rest._server
         await eventually(lambda: streams._inside == 1)
         more = [event(job_id=f"{each}", error=Failure(message="x" * 1000)) for each in range(500)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from easyq.v1 import farm_service_pb2, job_pb2, job_service_pb2
 from easyq_gateway.convert import ms_of
@@ -95,13 +95,4 @@ class Queues:
 
 
 def _with_reason(task: QueuedTask, head: job_pb2.Execution | None) -> QueuedTask:
-    waiting = head.waiting if head is not None and head.HasField("waiting") else None
-    return QueuedTask(
-        task_id=task.task_id,
-        queued=task.queued,
-        running=task.running,
-        since_ms=task.since_ms,
-        waiting=waiting,
-        pool=task.pool,
-        limits=task.limits,
-    )
+    return replace(task, waiting=head.waiting) if head is not None and head.HasField("waiting") else task
