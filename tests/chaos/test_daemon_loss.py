@@ -72,6 +72,7 @@ def test_the_others_take_over_what_waits(new_farm: FarmMaker, new_dockerd: Docke
         running = [rest.enqueue(task, shell(TRAPPING, witness))["jobId"] for _ in range(4)]
         wait_until(lambda: len(witness.starts()) == 4, 30)
         waiting = [rest.enqueue(task, shell(f"{Witness.START}; {Witness.END}", witness))["jobId"] for _ in range(4)]
+        wait_until(lambda: len(observer.events("start")) >= 4, 30, message="Docker has told of four starts")
         hosts = {event.execution_id: event.host for event in observer.events("start")}
         doomed.kill()
         there = {job_id: hosts[rest.job(job_id)["executions"][0]["executionId"]] == "doomed" for job_id in running}
