@@ -69,15 +69,12 @@ class Loop:
 
     def _after_failure(self, error: Exception, failures: int) -> float:
         delay: float = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
-        # A neighbour that is away is told at the powers of two: one line, then fewer and fewer.
-        if failures & (failures - 1) == 0 or not isinstance(error, _OUTAGES):
-            self._log.warning(
-                "loop_failed",
-                loop=self._name,
-                error=str(error),
-                failures=failures + 1,
-                exc_info=not isinstance(error, _OUTAGES),
-            )
+        # A neighbour that is away is told once, and then once a minute, by all loops together.
+        outage = isinstance(error, _OUTAGES)
+        bound = {"burst": 1} if outage else {}
+        self._log.warning(
+            "loop_failed", loop=self._name, error=str(error), failures=failures + 1, exc_info=not outage, **bound
+        )
         return delay * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
 
     async def _wait(self, seconds: float) -> None:

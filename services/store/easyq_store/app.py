@@ -35,6 +35,7 @@ from easyq_store.servicer_deliveries import DeliveryStoreServicer
 from easyq_store.servicer_feed import FeedServicer
 from easyq_store.servicer_stats import StatsServicer
 from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
+from easyq_store.usecases import decisions
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.feed import Feed
 from easyq_store.usecases.news import News
@@ -59,7 +60,9 @@ class App:
         clock = StoreClock(SystemClock())
         self._feed = Feed(now=clock.now, new_boot=_new_boot)
         self._statistics = Statistics(clock.now)
-        self._persistence = ObservedPersistence(persistence(settings.database), self._feed, count=self._statistics.take)
+        self._persistence = ObservedPersistence(
+            persistence(settings.database), self._feed, count=decisions.all_of(self._statistics.take, decisions.tell)
+        )
         self._context = Context(
             store=self._persistence,
             clock=clock,
