@@ -13,6 +13,16 @@ _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 5.0
 # A neighbour is away, or too slow: nothing that a stack trace would explain.
 _OUTAGES = (Unavailable, DeadlineExceeded)
+# Failures in a row after which a loop is told as one that fails: one alone may be a moment of bad luck.
+_FAILING = 3
+
+# Of this process: why a loop fails, by the loop. Whoever asks for a service's health is told.
+_failing: dict[Loop, str] = {}
+
+
+def failing() -> list[str]:
+    """What this process can't do now as it should, in words; empty where all is well."""
+    return [f"{loop.name} fails: {why}" for loop, why in _failing.items()]
 
 
 class Loop:
@@ -32,6 +42,11 @@ class Loop:
         self._stopping = False
         self._log = get_logger()
 
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+        return self._name
+
     def start(self) -> None:
         """Starts the loop; its first run is now."""
         if self._task is None:
@@ -43,6 +58,7 @@ class Loop:
         task, self._task = self._task, None
         # A run may swallow the cancellation: `asyncio.wait_for` before Python 3.12 does, where its work ends just then.
         self._stopping = True
+        _failing.pop(self, None)
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -64,11 +80,14 @@ class Loop:
                 continue
             if failures:
                 self._log.info("loop_recovered", loop=self._name, failures=failures)
+                _failing.pop(self, None)
             failures = 0
             await self._wait(self._interval if delay is None else delay)
 
     def _after_failure(self, error: Exception, failures: int) -> float:
         delay: float = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
+        if failures + 1 >= _FAILING:
+            _failing[self] = str(error)
         # A neighbour that is away is told once, and then once a minute, by all loops together.
         outage = isinstance(error, _OUTAGES)
         bound = {"burst": 1} if outage else {}

@@ -16,9 +16,11 @@ from easyq_chassis.channel import KEEPALIVE, MAX_MESSAGE
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.interceptors import ErrorInterceptor
 from easyq_chassis.logs import get_logger
+from easyq_chassis.loops import failing
 from easyq_chassis.status import clip
 
-#: Trailing metadata of a health check: why the service can't do its work, as UTF-8.
+#: Trailing metadata of a health check, as UTF-8: why the service can't do its work; of one that is serving, what of it
+#: it can't do as it should: it is degraded.
 WHY_KEY = "easyq-why-bin"
 _MOST_WHY = 500
 
@@ -34,15 +36,17 @@ _OPTIONS = (
 
 
 class _Health(health.HealthServicer):  # type: ignore[misc]
-    """gRPC's health service, which also says why a service is not serving: in trailing metadata under `WHY_KEY`."""
+    """gRPC's health service, which also says why a service is not serving, or is degraded: in trailing metadata under
+    `WHY_KEY`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.why = ""
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - its name in the protocol
-        if self.why:
-            context.set_trailing_metadata(((WHY_KEY, clip(self.why, _MOST_WHY).encode()),))
+        why = self.why or "; ".join(failing())
+        if why:
+            context.set_trailing_metadata(((WHY_KEY, clip(why, _MOST_WHY).encode()),))
         return await super().Check(request, context)
 
 
@@ -84,8 +88,12 @@ class GrpcServer:
         self._log.info("listening", address=self.address, services=self._names)
 
     async def set_serving(self, serving: bool, why: str = "") -> None:
-        """Tells health checkers whether this service can do its work now, and why it can't."""
-        self._health.why = "" if serving else why
+        """Tells health checkers whether this service can do its work now, and why it can't.
+
+        With `why` a service that is serving is degraded: there is something that it can't do. Loops that fail are told
+        besides.
+        """
+        self._health.why = why
         if serving == self._serving:
             return
         self._serving = serving

@@ -191,7 +191,7 @@ class App:
     async def _keep(self) -> float | None:
         """Looks at the index; whether one holds says whether this dispatcher can do its work."""
         pause = await self._keeper.run_once()
-        await self._server.set_serving(self._keeper.generation is not None)
+        await self._server.set_serving(self._keeper.generation is not None, self._keeper.problem)
         return pause
 
     async def _hear_wakes(self) -> float | None:

@@ -441,7 +441,7 @@ class App:
 
     async def _watch_store(self) -> None:
         health = await self._health.store()
-        await self._grpc.set_serving(health.healthy)
+        await self._grpc.set_serving(health.healthy, health.message)
 
 
 def _defaults(settings: GatewaySettings) -> Defaults:

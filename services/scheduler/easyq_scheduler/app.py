@@ -149,8 +149,8 @@ class App:
         """One round; its success says whether this scheduler can do its work."""
         try:
             pause = await self._due.run_once()
-        except EasyQError:
-            await self._server.set_serving(False)
+        except EasyQError as error:
+            await self._server.set_serving(False, error.message)
             raise
         await self._server.set_serving(True)
         return pause
