@@ -35,7 +35,7 @@ async def test_a_service_that_can_not_do_all_of_its_work(gateway: Client) -> Non
     page = await gateway.call("GET", "/status", Accept="text/html")
     assert "state degraded" in page.body.decode()
     assert WHY in page.body.decode()
-    told_doctor = await FarmServiceStub(gateway.channel).GetStatus(farm.GetStatusRequest())  # type: ignore[no-untyped-call]
+    told_doctor = await FarmServiceStub(gateway.channel).GetStatus(farm.GetStatusRequest())
     [check] = [check for check in of_status(told_doctor, time.time()) if check.name == "dispatcher"]
     assert (check.state, WHY in check.message) == ("warn", True)
     await gateway.behind._running["dispatcher0"].set_serving(True)
