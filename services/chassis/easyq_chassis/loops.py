@@ -8,11 +8,15 @@ from collections.abc import Awaitable, Callable
 
 from easyq_chassis.errors import DeadlineExceeded, Unavailable
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics.registry import REGISTRY
 
 _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 5.0
 # A neighbour is away, or too slow: nothing that a stack trace would explain.
 _OUTAGES = (Unavailable, DeadlineExceeded)
+_FAILURES = REGISTRY.counter(
+    "easyq.loop.failures", "Runs of a service's loops that failed.", unit="{run}", labels=("loop",)
+)
 # Failures in a row after which a loop is told as one that fails: one alone may be a moment of bad luck.
 _FAILING = 3
 
@@ -85,6 +89,7 @@ class Loop:
             await self._wait(self._interval if delay is None else delay)
 
     def _after_failure(self, error: Exception, failures: int) -> float:
+        _FAILURES.add(1, self._name)
         delay: float = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
         if failures + 1 >= _FAILING:
             _failing[self] = str(error)

@@ -16,7 +16,8 @@ from easyq_chassis.channel import KEEPALIVE, MAX_MESSAGE
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.interceptors import ErrorInterceptor
 from easyq_chassis.logs import get_logger
-from easyq_chassis.loops import failing
+from easyq_chassis.metrics.rpc import CallTimes
+from easyq_chassis.ops.readiness import Readiness
 from easyq_chassis.status import clip
 
 #: Trailing metadata of a health check, as UTF-8: why the service can't do its work; of one that is serving, what of it
@@ -39,14 +40,13 @@ class _Health(health.HealthServicer):  # type: ignore[misc]
     """gRPC's health service, which also says why a service is not serving, or is degraded: in trailing metadata under
     `WHY_KEY`."""
 
-    def __init__(self) -> None:
+    def __init__(self, readiness: Readiness) -> None:
         super().__init__()
-        self.why = ""
+        self._readiness = readiness
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - its name in the protocol
-        why = self.why or "; ".join(failing())
-        if why:
-            context.set_trailing_metadata(((WHY_KEY, clip(why, _MOST_WHY).encode()),))
+        if self._readiness.why:
+            context.set_trailing_metadata(((WHY_KEY, clip(self._readiness.why, _MOST_WHY).encode()),))
         return await super().Check(request, context)
 
 
@@ -59,8 +59,10 @@ class GrpcServer:
 
     def __init__(self, listen: str, *, interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()) -> None:
         self._listen = listen
-        self._server = grpc.aio.server(interceptors=(ErrorInterceptor(), *interceptors), options=_OPTIONS)
-        self._health = _Health()
+        everywhere = (CallTimes(), ErrorInterceptor())
+        self._server = grpc.aio.server(interceptors=(*everywhere, *interceptors), options=_OPTIONS)
+        self.readiness = Readiness()
+        self._health = _Health(self.readiness)
         self._names: list[str] = []
         self._serving: bool | None = None
         self._log = get_logger()
@@ -90,10 +92,10 @@ class GrpcServer:
     async def set_serving(self, serving: bool, why: str = "") -> None:
         """Tells health checkers whether this service can do its work now, and why it can't.
 
-        With `why` a service that is serving is degraded: there is something that it can't do. Loops that fail are told
-        besides.
+        Serving with a `why` it is degraded: something is in its way, and it does its work all the same. Loops that fail
+        are told besides.
         """
-        self._health.why = why
+        self.readiness.set(serving, why)
         if serving == self._serving:
             return
         self._serving = serving

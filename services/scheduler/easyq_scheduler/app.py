@@ -11,6 +11,7 @@ from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.loops import Loop
+from easyq_chassis.ops.ops import Ops
 from easyq_chassis.redaction import Redactor
 from easyq_chassis.server import GrpcServer
 from easyq_internal.scheduler.v1.scheduler_pb2_grpc import add_SchedulerServiceServicer_to_server
@@ -80,6 +81,7 @@ class App:
             sink=self._sink, planner=planner, clock=clock, longest=settings.poll_interval, hurry=self._hurry
         )
         self._server = GrpcServer(settings.listen)
+        self._ops = Ops(settings, "scheduler", self._server.readiness)
         self._server.add(
             add_SchedulerServiceServicer_to_server,
             SchedulerServicer(admission=admission, wake=self._wake, clock=clock, call_timeout=settings.call_timeout),
@@ -110,6 +112,7 @@ class App:
 
     async def start(self) -> None:
         """Serves; the loops start once the store is there. Raises Unavailable if the address can't be bound."""
+        await self._ops.start()
         await self._server.start()
         self._beginning = asyncio.create_task(self._begin(), name="begin")
 
@@ -126,6 +129,7 @@ class App:
         await asyncio.gather(self._sink.close(), self._news.close())
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
+        await self._ops.stop()
 
     async def _begin(self) -> None:
         await self._wait.until_there()
@@ -150,7 +154,7 @@ class App:
         try:
             pause = await self._due.run_once()
         except EasyQError as error:
-            await self._server.set_serving(False, error.message)
+            await self._server.set_serving(False, f"the store: {error.message}")
             raise
         await self._server.set_serving(True)
         return pause

@@ -5,12 +5,16 @@ import contextlib
 import os
 import random
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
+from easyq_chassis.metrics import REGISTRY
+from easyq_chassis.metrics.usage import Plugins
+from easyq_chassis.ops.ops import Ops
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_internal.store.v1.delivery_store_pb2_grpc import add_DeliveryStoreServiceServicer_to_server
@@ -20,11 +24,14 @@ from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServic
 from easyq_internal.store.v1.log_store_pb2_grpc import add_LogStoreServiceServicer_to_server
 from easyq_internal.store.v1.stats_pb2_grpc import add_StatsServiceServicer_to_server
 from easyq_internal.store.v1.time_store_pb2_grpc import add_TimeStoreServiceServicer_to_server
+from easyq_store.adapters.metrics import StoreMetrics
 from easyq_store.adapters.observed import ObservedPersistence
+from easyq_store.adapters.timed import TimedPersistence
 from easyq_store.backends import persistence
 from easyq_store.config import StoreSettings
 from easyq_store.convert.notices import targets_of
 from easyq_store.convert.spec import policy_of, same_request
+from easyq_store.domain.changes import Note
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
 from easyq_store.domain.retention import Retention
@@ -48,6 +55,8 @@ from easyq_store.usecases.sweep import sweep
 _PACKAGE = "easyq_internal.store.v1"
 # Status of a process whose database was taken away: a supervisor starts it again.
 _GONE = 1
+# Seconds that plugins of metrics get to take their last records.
+_PLUGIN_PATIENCE = 1.0
 # Seconds of statistics that a crash loses at most.
 _STATS_INTERVAL = 1.0
 
@@ -60,11 +69,17 @@ class App:
         clock = StoreClock(SystemClock())
         self._feed = Feed(now=clock.now, new_boot=_new_boot)
         self._statistics = Statistics(clock.now)
+        self._plugins = Plugins(settings.metric_plugins, REGISTRY)
+        self._metrics = StoreMetrics(settings.task_labels, self._plugins, clock.now)
         self._persistence = ObservedPersistence(
-            persistence(settings.database), self._feed, count=decisions.all_of(self._statistics.take, decisions.tell)
+            persistence(settings.database),
+            self._feed,
+            count=self._count,
+            stored=self._metrics.stored,
+            count_all=bool(self._plugins),
         )
         self._context = Context(
-            store=self._persistence,
+            store=TimedPersistence(self._persistence, settings.database.partition(":")[0].partition("+")[0]),
             clock=clock,
             share=random.random,
             policy_of=policy_of,
@@ -73,6 +88,7 @@ class App:
             news=News(),
         )
         self._server = GrpcServer(settings.listen)
+        self._ops = Ops(settings, "store", self._server.readiness)
         for register, servicer, name in self._servicers():
             self._server.add(register, servicer, f"{_PACKAGE}.{name}")
         self._loops = self._build_loops()
@@ -93,7 +109,7 @@ class App:
         ]
 
     def _build_loops(self) -> list[Loop]:
-        lost = LostRound(self._context, LostWatch(self._settings.lost_margin))
+        lost = LostRound(self._context, LostWatch(self._settings.lost_margin), self._metrics)
         self._clock = ClockRound(self._context)
         pace = RetainPace(batch=self._settings.retain_batch, pause=self._settings.retain_pause)
         self._retain = RetainRound(self._context, Retention(otherwise=self._settings.keep), pace)
@@ -120,6 +136,7 @@ class App:
         address can't be bound, and RulesError.
         """
         self._rules.load()
+        await self._ops.start()
         away = await self._open()
         await self._server.start()
         while away:
@@ -141,6 +158,9 @@ class App:
         with contextlib.suppress(EasyQError):
             await self._flush_statistics()
         await self._persistence.close()
+        if self._plugins:
+            await asyncio.to_thread(self._plugins.close, _PLUGIN_PATIENCE)
+        await self._ops.stop()
 
     async def _open(self, told: str = "") -> str:
         """Returns why the database can't be opened now, empty if it was; logs that unless it was `told` before."""
@@ -171,6 +191,11 @@ class App:
         removed = await self._retain.run_once()
         if removed.jobs or removed.logs or removed.executions:
             self._log.info("retained", jobs=removed.jobs, logs=removed.logs, executions=removed.executions)
+
+    def _count(self, notes: Sequence[Note]) -> None:
+        self._statistics.take(notes)
+        self._metrics.take(notes)
+        decisions.tell(notes)
 
     async def _flush_statistics(self) -> None:
         await self._statistics.flush(self._persistence)

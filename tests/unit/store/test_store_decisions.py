@@ -1,5 +1,6 @@
 """The log has one line for each decision, with the ids of what it is about."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -168,7 +169,12 @@ async def test_a_durable_plan_is_told_with_what_it_decided(watched: bool) -> Non
     """Whether somebody watches the feed or not; no fact on the way is told, and a message of a program never."""
     feed = Feed(now=lambda: T0, new_boot=lambda: "b")
     counted: list[Note] = []
-    store = ObservedPersistence(FakePersistence(), feed, count=decisions.all_of(counted.extend, decisions.tell))
+
+    def take(notes: Sequence[Note]) -> None:
+        counted.extend(notes)
+        decisions.tell(notes)
+
+    store = ObservedPersistence(FakePersistence(), feed, count=take)
     await store.open()
 
     async def plan(steps: Steps) -> None:

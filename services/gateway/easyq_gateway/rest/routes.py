@@ -28,6 +28,11 @@ class Route:
     streams: bool = False
     guarded: bool = True
 
+    @property
+    def template(self) -> str:
+        """Its path, with names of what stands for anything: `/jobs/{job_id}`."""
+        return "/" + "/".join(one if isinstance(one, str) else f"{{{one.field}}}" for one in self.segments)
+
 
 def read_query(request: web.BaseRequest, known: Sequence[str]) -> dict[str, str]:
     """Returns the parameters. Raises `InvalidArgument` for unknown and repeated ones."""

@@ -1,6 +1,6 @@
 """The log of decisions: what plans decided, once it is durable."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from easyq_chassis.logs import get_logger
 from easyq_store.domain.changes import Note
@@ -18,13 +18,3 @@ def tell(notes: Sequence[Note]) -> None:
                 log.warning(decision.event, **decision.fields, bounded=False)
             else:
                 log.info(decision.event, **decision.fields)
-
-
-def all_of(*takers: Callable[[Sequence[Note]], None]) -> Callable[[Sequence[Note]], None]:
-    """One taker of notes that hands them to several, in order."""
-
-    def take(notes: Sequence[Note]) -> None:
-        for taker in takers:
-            taker(notes)
-
-    return take
