@@ -5,3 +5,8 @@ The modules here are an allow-list: ``batching`` (micro-batches on long streams)
 ``log_bounds`` (how often they repeat themselves), ``loops``, ``process`` (event loop and signals), ``server`` (gRPC,
 health, reflection), ``settings``, ``stacks`` (what SIGUSR2 writes) and ``status`` (errors as gRPC statuses).
 """
+
+import os
+
+# Read when gRPC is imported, so before: its own lines are of another form than ours, and tell of connections that go.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

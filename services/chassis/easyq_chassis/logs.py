@@ -114,8 +114,6 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
     carries the service's name; ``structlog.contextvars`` adds the ids of the task, job, execution or agent at hand.
     """
     global _bounds  # noqa: PLW0603 - logging is the process's, as structlog's own configuration is
-    # Its lines are of another form, and tell of connections that come and go.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
     head: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -100,3 +100,28 @@ def test_nobody_who_reads_is_no_error() -> None:
     names = "log, foreign = logs.get_logger(), logging.getLogger('driver')\n"
     done = subprocess.run([sys.executable, "-c", head + names + script], capture_output=True, text=True, check=False)
     assert done.stdout == "went on\n"
+
+
+def test_grpc_writes_no_lines_of_its_own() -> None:
+    """A peer that goes away with an error is told by gRPC in words of its own, unless it is asked not to."""
+    script = r"""
+import asyncio, socket, grpc.aio
+
+def go_away(port):
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        settings, error = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), bytes([0, 0, 0, 0, 0, 0, 0, 2])
+        peer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]) + error)
+        while peer.recv(1000):
+            pass
+
+async def main():
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await asyncio.to_thread(go_away, port)
+    await server.stop(0)
+
+asyncio.run(main())
+log.info("end")
+"""
+    assert [line["event"] for line in run(script)] == ["end"]
