@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sees to the real servers that the tests start: Docker Engine, Redis, a registry, busybox, FerretDB, Chromium, to the tools
-# grpcurl and compose_spec, and to what the examples in Go and Node need. As root on a Debian-like system, or with INSTALL=1, installs what is missing; with Go,
+# grpcurl, promtool and compose_spec, and to what the examples in Go and Node need. As root on a Debian-like system, or with INSTALL=1, installs what is missing; with Go,
 # builds what Debian has not, into the user's cache. What is missing then is said, with how to get it and what is skipped for that; with CI=true
 # it is an error.
 set -eu
@@ -28,6 +28,7 @@ wanted() {
     have chromium || echo chromium
     have node || echo nodejs
     have npm || echo npm
+    have promtool || echo prometheus
     fc-list 2>/dev/null | grep -q DejaVu || echo fonts-dejavu-core
 }
 
@@ -154,6 +155,7 @@ report() {
     have docker-registry || lack docker-registry "apt-get install docker-registry" "tests that pull images"
     have ip || lack ip "apt-get install iproute2" "tests that cut a network"
     have curl || lack curl "apt-get install curl" "tests that run the README's lines"
+    have promtool || lack promtool "apt-get install prometheus" "the tests of the alert rules"
     have chromium || lack chromium "apt-get install chromium" "tests of the pages in a browser"
     have go || lack Go "https://go.dev/dl, 1.25 or later" "the test of examples/go"
     { have node && have npm; } || lack "Node.js with npm" "apt-get install nodejs npm" "the test of examples/node"

@@ -1,7 +1,12 @@
 """What every EasyQ server needs, and nothing of the domain.
 
 The modules here are an allow-list: ``batching`` (micro-batches on long streams), ``channel`` (client side of gRPC),
-``clock``, ``errors`` (the error tree), ``faults`` (crash points for tests), ``ids``, ``interceptors``, ``logs``,
-``loops``, ``process`` (event loop and signals), ``server`` (gRPC, health, reflection), ``settings`` and ``status``
-(errors as gRPC statuses).
+``clock``, ``errors`` (the error tree), ``faults`` (crash points for tests), ``ids``, ``interceptors``, ``logs`` and
+``log_bounds`` (how often they repeat themselves), ``loops``, ``process`` (event loop and signals), ``server`` (gRPC,
+health, reflection), ``settings``, ``stacks`` (what SIGUSR2 writes) and ``status`` (errors as gRPC statuses).
 """
+
+import os
+
+# Read when gRPC is imported, so before: its own lines are of another form than ours, and tell of connections that go.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -1,20 +1,110 @@
-"""Structured logs: one event per decision, JSON unless a person reads them on a terminal."""
+"""Structured logs: one event per decision, JSON unless a person reads them on a terminal.
+
+What EasyQ itself logs goes straight to stderr, without the standard library's records: one line takes a few
+microseconds. Libraries that log by the standard library come out in the same form, from WARNING up.
+
+Lines from WARNING up are bounded (`easyq_chassis.log_bounds`): what goes wrong again and again is told some times, then
+once a minute with `suppressed`, the number of lines like it that were left out. What a line may say of
+this: `burst=1` is for an outage that is met again and again, of which the first line says all; `bounded=False` for a
+decision of its own.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
 
+import orjson
 import structlog
 
+from easyq_chassis.log_bounds import RateBound, kind_of
 from easyq_chassis.redaction import Redactor
 
 get_logger = structlog.stdlib.get_logger
 
 _REDACTOR = Redactor()
+_BOUNDED = frozenset({"warning", "error", "critical"})
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# Seconds between two looks for lines that were held back and are followed by none.
+_LOOK = 5.0
+
+
+class _Output:
+    """Where lines go. Nobody who logs ever fails because nobody reads."""
+
+    def __init__(self, target: TextIO) -> None:
+        self._target = target
+
+    def line(self, text: str) -> None:
+        try:
+            # One call, so that lines of several threads never mix.
+            self._target.write(text + "\n")
+            self._target.flush()
+        except (OSError, ValueError):
+            return
+
+    debug = info = warning = error = critical = msg = line
+
+
+class _Bounds:
+    """The processor that holds lines back, and what tells of those that it held back."""
+
+    def __init__(self, service: str, bound: RateBound, output: _Output, tail: list[Any]) -> None:
+        self.service = service
+        self.tail = tail
+        self._bound = bound
+        self._output = output
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        bounded, burst = event.pop("bounded", True), event.pop("burst", None)
+        if bounded and (burst is not None or event.get("level") in _BOUNDED):
+            held = self._bound.admit(*kind_of(event), dict(event), burst)
+            if held is None:
+                raise structlog.DropEvent
+            if held:
+                event["suppressed"] = held
+        return event
+
+    def tell(self, *, all_of_them: bool = False) -> None:
+        """Writes the lines that are overdue."""
+        for event, held in self._bound.overdue(all_of_them=all_of_them):
+            line: Any = {**event, "suppressed": held} if held else event
+            for processor in self.tail:
+                line = processor(None, str(event.get("level", "")), line)
+            self._output.line(line)
+
+
+class _ForeignHandler(logging.Handler):
+    """Takes what libraries log by the standard library through the same processors."""
+
+    def __init__(self, head: list[Any], bounds: _Bounds, output: _Output) -> None:
+        super().__init__()
+        self._head = head
+        self._bounds = bounds
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            event: Any = {"event": record.getMessage(), "logger": record.name}
+            if record.exc_info:
+                event["exc_info"] = record.exc_info
+            level = record.levelname.lower()
+            for processor in (*self._head, self._bounds, *self._bounds.tail):
+                event = processor(None, level, event)
+            self._output.line(event)
+        except structlog.DropEvent:
+            return
+        except Exception:  # noqa: BLE001 - as the standard library does: who logs never fails
+            self.handleError(record)
+
+
+_bounds: _Bounds | None = None
 
 
 def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
@@ -22,51 +112,74 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
 
     ``level``: debug, info, warning or error. ``fmt``: json, console, or auto (console on a terminal). Every line
     carries the service's name; ``structlog.contextvars`` adds the ids of the task, job, execution or agent at hand.
-    Libraries that log by the standard library come out in the same form, from WARNING up.
     """
+    global _bounds  # noqa: PLW0603 - logging is the process's, as structlog's own configuration is
     console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
-    shared: list[Any] = [
+    head: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _name_service(service),
+        # Tracebacks are text before secrets are hidden: errors of drivers name the URL they were given.
+        structlog.processors.format_exc_info,
     ]
-    colours = console and "NO_COLOR" not in os.environ and sys.stderr.isatty()
-    # No traceback shows the values of variables.
-    plain = structlog.dev.plain_traceback
-    to_console = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)
-    renderer: Any = to_console if console else structlog.processors.JSONRenderer()
-    # Tracebacks are text before secrets are hidden: errors of drivers name the URL they were given.
-    tail: list[Any] = [structlog.processors.format_exc_info, _hide_secrets, renderer]
+    output = _Output(sys.stderr)
+    bounds = _Bounds(service, RateBound(), output, [_hide_secrets, _to_console() if console else _to_json])
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*head, bounds, *bounds.tail],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _name_service(service),
-                *tail,
-            ],
-        )
-    )
     root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    for package in (f"easyq_{service}", "easyq_chassis"):
-        logging.getLogger(package).setLevel(level.upper())
+    root.handlers = [_ForeignHandler(head, bounds, output)]
+    root.setLevel(max(logging.WARNING, _LEVELS[level]))
+    if _bounds is None:
+        atexit.register(_tell_the_rest)
+    _bounds = bounds
+
+
+def service_name() -> str:
+    """The name of the service that this process is; empty before `configure`."""
+    return "" if _bounds is None else _bounds.service
+
+
+async def tell_overdue() -> None:
+    """Tells of lines that were held back, also where none like them follows. Runs until it is cancelled."""
+    while True:
+        await asyncio.sleep(_LOOK)
+        if _bounds is not None:
+            _bounds.tell()
+
+
+def _tell_the_rest() -> None:
+    if _bounds is not None:
+        _bounds.tell(all_of_them=True)
+
+
+def _to_console() -> Any:
+    colours = "NO_COLOR" not in os.environ and sys.stderr.isatty()
+    # No traceback shows the values of variables.
+    return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+
+
+def _to_json(_logger: Any, _method: str, event: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(event, default=repr).decode()
+    except TypeError:
+        # Lone surrogates, numbers beyond 64 bits, keys that are no text.
+        return json.dumps({str(name): value for name, value in event.items()}, default=repr)
 
 
 def _hide_secrets(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    return {name: _hidden(value) for name, value in event.items()}
+    for name, value in event.items():
+        if type(value) is str:
+            # Only a URL in it can hold a secret.
+            if "://" in value:
+                event[name] = _REDACTOR.show("", value)
+        elif value is not None and type(value) not in {int, float, bool}:
+            event[name] = _hidden(value)
+    return event
 
 
 def _hidden(value: Any) -> Any:

@@ -17,6 +17,16 @@ _OUTAGES = (Unavailable, DeadlineExceeded)
 _FAILURES = REGISTRY.counter(
     "easyq.loop.failures", "Runs of a service's loops that failed.", unit="{run}", labels=("loop",)
 )
+# Failures in a row after which a loop is told as one that fails: one alone may be a moment of bad luck.
+_FAILING = 3
+
+# Of this process: why a loop fails, by the loop. Whoever asks for a service's health is told.
+_failing: dict[Loop, str] = {}
+
+
+def failing() -> list[str]:
+    """What this process can't do now as it should, in words; empty where all is well."""
+    return [f"{loop.name} fails: {why}" for loop, why in _failing.items()]
 
 
 class Loop:
@@ -36,6 +46,11 @@ class Loop:
         self._stopping = False
         self._log = get_logger()
 
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+        return self._name
+
     def start(self) -> None:
         """Starts the loop; its first run is now."""
         if self._task is None:
@@ -47,6 +62,7 @@ class Loop:
         task, self._task = self._task, None
         # A run may swallow the cancellation: `asyncio.wait_for` before Python 3.12 does, where its work ends just then.
         self._stopping = True
+        _failing.pop(self, None)
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -68,21 +84,21 @@ class Loop:
                 continue
             if failures:
                 self._log.info("loop_recovered", loop=self._name, failures=failures)
+                _failing.pop(self, None)
             failures = 0
             await self._wait(self._interval if delay is None else delay)
 
     def _after_failure(self, error: Exception, failures: int) -> float:
         _FAILURES.add(1, self._name)
         delay: float = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
-        # A neighbour that is away is told at the powers of two: one line, then fewer and fewer.
-        if failures & (failures - 1) == 0 or not isinstance(error, _OUTAGES):
-            self._log.warning(
-                "loop_failed",
-                loop=self._name,
-                error=str(error),
-                failures=failures + 1,
-                exc_info=not isinstance(error, _OUTAGES),
-            )
+        if failures + 1 >= _FAILING:
+            _failing[self] = str(error)
+        # A neighbour that is away is told once, and then once a minute, by all loops together.
+        outage = isinstance(error, _OUTAGES)
+        bound = {"burst": 1} if outage else {}
+        self._log.warning(
+            "loop_failed", loop=self._name, error=str(error), failures=failures + 1, exc_info=not outage, **bound
+        )
         return delay * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
 
     async def _wait(self, seconds: float) -> None:

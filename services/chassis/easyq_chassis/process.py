@@ -11,16 +11,20 @@ from collections.abc import Awaitable, Callable
 import click
 import uvloop
 
-from easyq_chassis.logs import get_logger
+from easyq_chassis import stacks
+from easyq_chassis.logs import get_logger, service_name, tell_overdue
 from easyq_chassis.rules_file.watch import RulesError
+
+# Characters of the stacks that stand in the log; the file has all of them.
+_MOST_TOLD = 60_000
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Runs ``main`` until it returns.
 
     The first SIGTERM or SIGINT sets the event that ``main`` was given, on which it has to finish in order; the second
-    ends the process at once, with status 130. A rules file that can't be used at the start ends it with status 2, as
-    wrong settings do: trying again won't help.
+    ends the process at once, with status 130. SIGUSR2 writes the stacks of all tasks and threads. A rules file that
+    can't be used at the start ends it with status 2, as wrong settings do: trying again won't help.
     """
     try:
         uvloop.run(_supervised(main))
@@ -41,7 +45,17 @@ async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    await main(stop)
+    stacks.on_signal(service_name(), _tell_stacks, loop)
+    telling = asyncio.create_task(tell_overdue(), name="log-bounds")
+    try:
+        await main(stop)
+    finally:
+        telling.cancel()
+
+
+def _tell_stacks(path: str, text: str, tasks: int, threads: int) -> None:
+    # Not bounded: somebody asked for each.
+    get_logger().warning("stacks", path=path, tasks=tasks, threads=threads, text=text[:_MOST_TOLD], bounded=False)
 
 
 def service_command(name: str, main: Callable[[list[str]], None]) -> click.Command:

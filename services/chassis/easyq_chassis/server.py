@@ -20,7 +20,8 @@ from easyq_chassis.metrics.rpc import CallTimes
 from easyq_chassis.ops.readiness import Readiness
 from easyq_chassis.status import clip
 
-#: Trailing metadata of a health check: why the service can't do its work, as UTF-8.
+#: Trailing metadata of a health check, as UTF-8: why the service can't do its work; of one that is serving, what of it
+#: it can't do as it should: it is degraded.
 WHY_KEY = "easyq-why-bin"
 _MOST_WHY = 500
 
@@ -36,15 +37,16 @@ _OPTIONS = (
 
 
 class _Health(health.HealthServicer):  # type: ignore[misc]
-    """gRPC's health service, which also says why a service is not serving: in trailing metadata under `WHY_KEY`."""
+    """gRPC's health service, which also says why a service is not serving, or is degraded: in trailing metadata under
+    `WHY_KEY`."""
 
-    def __init__(self) -> None:
+    def __init__(self, readiness: Readiness) -> None:
         super().__init__()
-        self.why = ""
+        self._readiness = readiness
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - its name in the protocol
-        if self.why:
-            context.set_trailing_metadata(((WHY_KEY, clip(self.why, _MOST_WHY).encode()),))
+        if self._readiness.why:
+            context.set_trailing_metadata(((WHY_KEY, clip(self._readiness.why, _MOST_WHY).encode()),))
         return await super().Check(request, context)
 
 
@@ -59,11 +61,11 @@ class GrpcServer:
         self._listen = listen
         everywhere = (CallTimes(), ErrorInterceptor())
         self._server = grpc.aio.server(interceptors=(*everywhere, *interceptors), options=_OPTIONS)
-        self._health = _Health()
+        self.readiness = Readiness()
+        self._health = _Health(self.readiness)
         self._names: list[str] = []
         self._serving: bool | None = None
         self._log = get_logger()
-        self.readiness = Readiness()
         self.address = listen
 
     def add(self, register: Callable[[Any, grpc.aio.Server], None], servicer: object, name: str) -> None:
@@ -90,10 +92,10 @@ class GrpcServer:
     async def set_serving(self, serving: bool, why: str = "") -> None:
         """Tells health checkers whether this service can do its work now, and why it can't.
 
-        Serving with a `why` it is degraded: something is in its way, and it does its work all the same.
+        Serving with a `why` it is degraded: something is in its way, and it does its work all the same. Loops that fail
+        are told besides.
         """
         self.readiness.set(serving, why)
-        self._health.why = why
         if serving == self._serving:
             return
         self._serving = serving

@@ -253,7 +253,8 @@ class Dispatchers(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """How a service is. `kind` is store, scheduler or dispatcher; `message` says why it isn't healthy.
+    """How a service is. `kind` is store, scheduler or dispatcher; `message` says why it isn't healthy, or, where it is,
+    what it can't do as it should: it is degraded.
 
     `answers`: it runs, and says itself that it can't do its work. `slow`: it may run, but did not answer in time.
     """

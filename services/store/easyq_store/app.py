@@ -42,6 +42,7 @@ from easyq_store.servicer_deliveries import DeliveryStoreServicer
 from easyq_store.servicer_feed import FeedServicer
 from easyq_store.servicer_stats import StatsServicer
 from easyq_store.servicers import FarmStoreServicer, JobStoreServicer, LogStoreServicer, TimeStoreServicer
+from easyq_store.usecases import decisions
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.feed import Feed
 from easyq_store.usecases.news import News
@@ -194,6 +195,7 @@ class App:
     def _count(self, notes: Sequence[Note]) -> None:
         self._statistics.take(notes)
         self._metrics.take(notes)
+        decisions.tell(notes)
 
     async def _flush_statistics(self) -> None:
         await self._statistics.flush(self._persistence)

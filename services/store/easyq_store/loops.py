@@ -22,13 +22,12 @@ class AgentMeter(Protocol):
 
 
 class LostRound:
-    """Declares silent sessions dead, and ends what dead sessions held."""
+    """Declares silent sessions dead, and ends what dead sessions held. The log of decisions tells of both."""
 
     def __init__(self, ctx: Context, watch: LostWatch, meter: AgentMeter) -> None:
         self._ctx = ctx
         self._watch = watch
         self._meter = meter
-        self._log = get_logger()
 
     async def run_once(self) -> None:
         """One look at all agents. What a crash left of an earlier one is ended too, since dead ones stay dead."""
@@ -37,22 +36,10 @@ class LostRound:
         for silent in self._watch.observe(agents, self._ctx.clock.monotonic()):
             if await sessions.bury(self._ctx, silent):
                 self._meter.agent_lost()
-                self._log.warning("session_dead", agent=silent.agent_id, session=silent.session)
-                await self._lose(silent.agent_id)
+                await sessions.lose_all(self._ctx, silent.agent_id)
         for agent in agents:
             if agent.state is AgentState.DEAD:
-                await self._lose(agent.agent_id)
-
-    async def _lose(self, agent_id: str) -> None:
-        for lost in await sessions.lose_all(self._ctx, agent_id):
-            self._log.warning(
-                "execution_lost",
-                agent=agent_id,
-                task=lost.task_id,
-                job=lost.job_id,
-                execution=lost.execution_id,
-                next=lost.next.execution_id if lost.next else None,
-            )
+                await sessions.lose_all(self._ctx, agent.agent_id)
 
 
 class ClockRound:

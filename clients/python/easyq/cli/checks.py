@@ -62,7 +62,14 @@ def of_status(status: Status, now: float) -> Iterator[Check]:
 def _services(status: Status) -> Iterator[Check]:
     for service in status.services:
         name = "store" if service.name == "store" else service.name
-        if service.healthy:
+        if service.healthy and service.message:
+            yield Check(
+                name=name,
+                state="warn",
+                message=f"{service.address} works, but not all of it: {service.message}",
+                todo="see its log",
+            )
+        elif service.healthy:
             yield Check(name=name, state="ok", message=f"answers at {service.address}")
         else:
             yield Check(

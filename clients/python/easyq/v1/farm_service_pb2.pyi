@@ -246,7 +246,7 @@ class ServiceStatus(_message.Message):
     address: _builtins.str
     healthy: _builtins.bool
     message: _builtins.str
-    """What its last failure said; empty when healthy."""
+    """Why it is not healthy. Of one that is, what it can't do as it should: it is degraded. Empty when all is well."""
     def __init__(
         self,
         *,

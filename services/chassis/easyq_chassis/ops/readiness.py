@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from easyq_chassis.loops import failing
 
 
-@dataclass(kw_only=True, slots=True)
 class Readiness:
     """`ready`: it can do its work. `why`: what is in its way; with `ready` it is degraded, and does its work all the
-    same."""
+    same. Loops that fail again and again are in its way."""
 
-    ready: bool = False
-    why: str = "it is starting"
+    __slots__ = ("_why", "ready")
+
+    def __init__(self) -> None:
+        self.ready = False
+        self._why = "it is starting"
 
     def set(self, ready: bool, why: str = "") -> None:
         """Tells it."""
-        self.ready, self.why = ready, why
+        self.ready, self._why = ready, why
+
+    @property
+    def why(self) -> str:
+        """What is in its way, in words; empty: nothing."""
+        return self._why or "; ".join(failing())
 
     @property
     def degraded(self) -> bool:
@@ -24,6 +31,7 @@ class Readiness:
 
     def text(self) -> str:
         """What there is to say, one reason a line."""
-        if not self.why:
+        why = self.why
+        if not why:
             return "ready\n" if self.ready else "it is not ready\n"
-        return f"degraded: {self.why}\n" if self.ready else f"{self.why}\n"
+        return f"degraded: {why}\n" if self.ready else f"{why}\n"

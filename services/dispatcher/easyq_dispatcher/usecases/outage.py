@@ -18,11 +18,11 @@ class Outage:
     def began(self, error: EasyQError) -> None:
         """It can't do its work, because of this."""
         if self._told is None:
-            log.warning("outage_began", loop=self._loop, error=error.message)
+            log.warning("outage_began", loop=self._loop, error=error.message, burst=1)
         self._told = error.message
 
     def ended(self) -> None:
         """It did its work."""
         if self._told is not None:
-            log.info("outage_ended", loop=self._loop, last_error=self._told)
+            log.info("outage_ended", loop=self._loop, last_error=self._told, burst=3)
         self._told = None

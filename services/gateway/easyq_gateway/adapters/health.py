@@ -49,7 +49,7 @@ class GrpcHealthChecks:
             message = f"no answer within {self._timeout:g} s" if slow else from_rpc_error(error).message
             return Health(kind=one.kind, address=one.address, healthy=False, answers=False, message=message, slow=slow)
         serving = (await call).status == health_pb2.HealthCheckResponse.SERVING
-        message = "" if serving else await _why(call)
+        message = await _why(call) or ("" if serving else "it is not ready")
         return Health(kind=one.kind, address=one.address, healthy=serving, answers=True, message=message)
 
 
@@ -57,4 +57,4 @@ async def _why(call: Any) -> str:
     for key, value in await call.trailing_metadata() or ():
         if key == WHY_KEY and isinstance(value, bytes):
             return value.decode(errors="replace")
-    return "it is not ready"
+    return ""

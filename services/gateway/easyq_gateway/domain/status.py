@@ -12,8 +12,8 @@ from easyq_gateway.domain import human
 class ServiceFacts:
     """One service as the gateway sees it. `kind` is store, scheduler or dispatcher.
 
-    `answers`: it runs, though it may not be able to do its work, for the reason that is its `message`. `slow`: it may
-    run, but did not answer in time.
+    `answers`: it runs, though it may not be able to do its work, for the reason that is its `message`; with one, a
+    healthy service is degraded. `slow`: it may run, but did not answer in time.
     """
 
     kind: str
@@ -85,7 +85,12 @@ def takes_work(agent: AgentFacts) -> bool:
 def _services(services: Sequence[ServiceFacts]) -> Iterator[FarmProblem]:
     dispatchers = [service for service in services if service.kind == "dispatcher"]
     none_left = not any(service.healthy for service in dispatchers)
+    # Where the store is away, that is why others are degraded.
+    store_works = all(service.healthy for service in services if service.kind == "store")
     for service in services:
+        if service.healthy and service.message and store_works:
+            text = f"The {service.kind} at {service.address} works, but not all of it ({service.message}). See its log."
+            yield FarmProblem(subject=service.kind, message=text)
         if not service.healthy:
             how = "runs, but can't do its work" if service.answers else "does not answer"
             if service.slow:

@@ -185,8 +185,13 @@ BY_HAND: tuple[Hand, ...] = (
         name="getHealth",
         tag="Service",
         places=(("healthcheck",),),
-        words="200 while a job posted now would be accepted, else 503. Query parameters are ignored.",
-        content=_json(status={"type": "string", "enum": ["SERVING"]}),
+        words="200 while a job posted now would be accepted, else 503. DEGRADED: something else is wrong, as "
+        "`problems` of `GET /status` says; here in words alone. It waits one second at most for other services than "
+        "the store, so that it may not know yet what one that hangs would say. Query parameters are ignored.",
+        content=_json(
+            status={"type": "string", "enum": ["SERVING", "DEGRADED"]},
+            problems={"type": "array", "items": {"type": "string"}},
+        ),
     ),
     Hand(
         name="getRoot",

@@ -61,8 +61,7 @@ class ByHand:
 
     async def _healthcheck(self, _request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
         """200 while a job posted now would be accepted, else 503."""
-        await self._farm.require_store()
-        return json_answer(json.dumps({"status": "SERVING"}))
+        return json_answer(json.dumps(await self._farm.healthcheck()))
 
     async def _metrics(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
         return metrics_answer(self._exports, request.headers.get("Accept", ""))

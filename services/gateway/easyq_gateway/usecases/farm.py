@@ -17,6 +17,9 @@ from easyq_gateway.usecases.matching import add_used, breakers_of
 
 T = TypeVar("T")
 
+# Seconds more than the store that a health check takes: those who ask for it wait about 3.
+_SHORT = 1.0
+
 
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
@@ -72,6 +75,20 @@ class Farm:
         if not store.healthy:
             how = "can't do its work" if store.answers else "does not answer"
             raise Unavailable(f"the store at {store.address} {how}: {store.message}", retry_after=2.0)
+
+    async def healthcheck(self) -> dict[str, object]:
+        """How the whole is, by the facts of `status`, in `_SHORT` seconds. Raises as `require_store`."""
+        asked = asyncio.create_task(self.status(farm_service_pb2.GetStatusRequest()))
+        try:
+            await self.require_store()
+            try:
+                async with asyncio.timeout(_SHORT):
+                    problems = [one.message for one in (await asyncio.shield(asked)).problems]
+            except TimeoutError:
+                problems = ["A service takes long to answer: see /status."]
+        finally:
+            asked.cancel()
+        return {"status": "DEGRADED" if problems else "SERVING", "problems": problems}
 
     async def status(
         self, request: farm_service_pb2.GetStatusRequest, found: Sequence[Problem] = ()

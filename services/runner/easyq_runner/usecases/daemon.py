@@ -259,5 +259,8 @@ class Daemon:
             return
         self.problem = problem
         self._away_since = None if self.answering else self._clock.boot()
-        self._log.info("engine_answers" if self.answering else "engine_away", problem=problem)
+        if self.answering:
+            self._log.info("engine_answers")
+        else:
+            self._log.warning("engine_away", problem=problem)
         self.changes.announce()

@@ -94,7 +94,7 @@ class LinkKeeper:
                 continue
             except EasyQError as error:
                 failures = 0 if self._was_welcomed else failures + 1
-                self._log.warning("link_broken", dispatcher=address, error=str(error), failures=failures)
+                self._log.warning("link_broken", dispatcher=address, error=str(error), failures=failures, burst=1)
             # The next one, at once where this one had served a while.
             self._addresses = [*self._addresses[1:], address]
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**failures)

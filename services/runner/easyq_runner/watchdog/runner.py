@@ -10,6 +10,7 @@ import threading
 import time
 from types import FrameType
 
+from easyq_chassis import stacks
 from easyq_runner.adapters.watch_pipe import Ear
 from easyq_runner.domain.watch import final_status, next_delay
 from easyq_runner.watchdog.guard import Guard
@@ -41,6 +42,7 @@ class Runner:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        stacks.on_signal("watchdog", self._on_stacks)
         threading.Thread(target=self._guard.run, name="guard", daemon=True).start()
         delay: float | None = None
         while True:
@@ -65,6 +67,8 @@ class Runner:
             os.environ,
             # Ctrl-C on a terminal goes to all of its processes: the agent shall hear it once, and from us.
             setsid=True,
+            # Held back until the agent knows what to do on it: it would end it.
+            setsigmask=[signal.SIGUSR2],
         )
         os.close(tell)
         if self._stopping:
@@ -105,6 +109,12 @@ class Runner:
         self._stopping = True
         if self._pid:
             os.kill(self._pid, signal.SIGTERM)
+
+    def _on_stacks(self, path: str, text: str, _tasks: int, threads: int) -> None:
+        """SIGUSR2 is answered by both: whoever sends it knows the process that was started."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGUSR2)
+        self._speaker.say("warning", "stacks", path=path, threads=threads, text=text)
 
     def _stops_within(self, seconds: float) -> bool:
         """Waits; whether it was told to stop meanwhile."""

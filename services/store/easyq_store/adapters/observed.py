@@ -351,7 +351,8 @@ class ObservedSteps:
 
 
 class CountedSteps(ObservedSteps):
-    """Notes only what counts, at the least cost: jobs and executions that are made, and executions in another state.
+    """Notes only what counts, or was decided, at the least cost: what is made, and what is in another state or was told
+    to be otherwise. What merely follows (how far a job is, a beat) is not noted.
 
     Nobody asks here what was under way when a plan failed, so that is not kept.
     """
@@ -364,8 +365,18 @@ class CountedSteps(ObservedSteps):
             self._log.notes.append((None, job))
         return done
 
-    def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Coroutine[Any, Any, Job | None]:
-        return self._inner.change_job(job_id, decide)
+    async def change_job(self, job_id: str, decide: Callable[[Job], Job]) -> Job | None:
+        before: Job | None = None
+
+        def noticed(old: Job) -> Job:
+            nonlocal before
+            before = old
+            return decide(old)
+
+        after = await self._inner.change_job(job_id, noticed)
+        if before is not None and after is not None and after.write_no != before.write_no and _told(before, after):
+            self._log.notes.append((before, after))
+        return after
 
     async def insert_execution(self, execution: Execution) -> bool:
         done = await self._inner.insert_execution(execution)
@@ -386,14 +397,37 @@ class CountedSteps(ObservedSteps):
             self._log.notes.append((before, after))
         return after
 
-    def insert_agent(self, agent: Agent) -> Coroutine[Any, Any, bool]:
-        return self._inner.insert_agent(agent)
+    async def insert_agent(self, agent: Agent) -> bool:
+        done = await self._inner.insert_agent(agent)
+        if done:
+            self._log.notes.append((None, agent))
+        return done
 
-    def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Coroutine[Any, Any, Agent | None]:
-        return self._inner.change_agent(agent_id, decide)
+    async def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Agent | None:
+        before: Agent | None = None
+
+        def noticed(old: Agent) -> Agent:
+            nonlocal before
+            before = old
+            return decide(old)
+
+        after = await self._inner.change_agent(agent_id, noticed)
+        if before is not None and after is not None and after.write_no != before.write_no:
+            self._log.notes.append((before, after))
+        return after
 
     def delete_execution(self, execution: Execution) -> Coroutine[Any, Any, bool]:
         return self._inner.delete_execution(execution)
 
     def delete_job(self, job: Job) -> Coroutine[Any, Any, bool]:
         return self._inner.delete_job(job)
+
+
+def _told(before: Job, after: Job) -> bool:
+    """Whether a job was told to be otherwise, or its schedule has come to something."""
+    return (
+        after.schedule is not None
+        or after.revision != before.revision
+        or after.stop_requested_at != before.stop_requested_at
+        or after.delete_requested is not before.delete_requested
+    )
