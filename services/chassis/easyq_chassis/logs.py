@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from easyq_chassis.redaction import Redactor
+from easyq_chassis.tracing.current import add_trace_id
 
 get_logger = structlog.stdlib.get_logger
 
@@ -27,6 +28,7 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
     console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_trace_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -31,6 +31,19 @@ class ServiceSettings(BaseSettings):
     )
     shutdown_grace: float = Field(5.0, ge=0, description="Seconds that calls under way get at a stop.")
     farm: str = Field("easyq", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Name of the farm.")
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="Where traces go, by OTLP over gRPC: http://host:4317, or https:// with TLS. Empty: nowhere. "
+        "OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, …_CERTIFICATE, OTEL_BSP_…) hold beside it.",
+    )
+    trace_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the traces begun here that are recorded. Of one that a caller began its sampled flag "
+        "decides.",
+    )
 
 
 S = TypeVar("S", bound=ServiceSettings)

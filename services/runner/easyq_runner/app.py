@@ -13,6 +13,7 @@ from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import EasyQError, FailedPrecondition
 from easyq_chassis.logs import get_logger
 from easyq_chassis.server import GrpcServer
+from easyq_chassis.tracing.tracer import open_tracer
 from easyq_runner.adapters.claims import StoreClaims
 from easyq_runner.adapters.clock import BootClock
 from easyq_runner.adapters.data_folder import DataFolder
@@ -60,6 +61,7 @@ class App:
         self._sink = GrpcLogSink(self._store_channel)
         self._link = GrpcLink()
         self._server = GrpcServer(settings.listen) if settings.listen else None
+        self._tracer = open_tracer("runner", settings)
 
     async def start(self) -> None:
         """Finds its containers again, and says hello."""
@@ -84,7 +86,9 @@ class App:
         )
         identity = self._choose_identity(info)
         self._tell_watchdog(identity)
-        self._assembly = Assembly(self._settings, ports, identity, on_identity=self._folder.write_identity)
+        self._assembly = Assembly(
+            self._settings, ports, identity, on_identity=self._folder.write_identity, tracer=self._tracer
+        )
         await self._assembly.start(survey_patience=_SURVEY_PATIENCE if info else 0.0)
         if self._server is not None:
             await self._server.start()
@@ -108,6 +112,7 @@ class App:
         if self._server is not None:
             self._serving_task.cancel()
             await self._server.stop(0)
+        await self._tracer.close()
         self._folder.unlock()
 
     async def _lock_folder(self) -> None:

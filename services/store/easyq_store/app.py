@@ -5,6 +5,8 @@ import contextlib
 import os
 import random
 import secrets
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from easyq_chassis.clock import SystemClock
@@ -13,6 +15,8 @@ from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
+from easyq_chassis.tracing.interceptor import TracingInterceptor
+from easyq_chassis.tracing.tracer import open_tracer
 from easyq_internal.store.v1.delivery_store_pb2_grpc import add_DeliveryStoreServiceServicer_to_server
 from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServicer_to_server
 from easyq_internal.store.v1.feed_pb2_grpc import add_FeedServiceServicer_to_server
@@ -25,6 +29,7 @@ from easyq_store.backends import persistence
 from easyq_store.config import StoreSettings
 from easyq_store.convert.notices import targets_of
 from easyq_store.convert.spec import policy_of, same_request
+from easyq_store.domain.changes import Note
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
 from easyq_store.domain.retention import Retention
@@ -43,6 +48,7 @@ from easyq_store.usecases.read_logs import Pace
 from easyq_store.usecases.retain import RetainPace, RetainRound
 from easyq_store.usecases.stats import Statistics, forget_old
 from easyq_store.usecases.sweep import sweep
+from easyq_store.usecases.traces import NoTraces, TracedStore
 
 _PACKAGE = "easyq_internal.store.v1"
 # Status of a process whose database was taken away: a supervisor starts it again.
@@ -59,7 +65,9 @@ class App:
         clock = StoreClock(SystemClock())
         self._feed = Feed(now=clock.now, new_boot=_new_boot)
         self._statistics = Statistics(clock.now)
-        self._persistence = ObservedPersistence(persistence(settings.database), self._feed, count=self._statistics.take)
+        self._tracer = tracer = open_tracer("store", settings)
+        self._traces = TracedStore(tracer, time.time_ns) if tracer.enabled else None
+        self._persistence = ObservedPersistence(persistence(settings.database), self._feed, count=self._count)
         self._context = Context(
             store=self._persistence,
             clock=clock,
@@ -68,8 +76,9 @@ class App:
             targets_of=targets_of,
             same_request=same_request,
             news=News(),
+            traces=self._traces or NoTraces(),
         )
-        self._server = GrpcServer(settings.listen)
+        self._server = GrpcServer(settings.listen, outer=(TracingInterceptor(tracer, prefix=f"{_PACKAGE}."),))
         for register, servicer, name in self._servicers():
             self._server.add(register, servicer, f"{_PACKAGE}.{name}")
         self._loops = self._build_loops()
@@ -138,6 +147,7 @@ class App:
         with contextlib.suppress(EasyQError):
             await self._flush_statistics()
         await self._persistence.close()
+        await self._tracer.close()
 
     async def _open(self, told: str = "") -> str:
         """Returns why the database can't be opened now, empty if it was; logs that unless it was `told` before."""
@@ -150,6 +160,11 @@ class App:
             return error.message
         self._context.clock.raise_to(mark)
         return ""
+
+    def _count(self, notes: Sequence[Note]) -> None:
+        self._statistics.take(notes)
+        if self._traces is not None:
+            self._traces.take(notes)
 
     async def _sweep(self) -> None:
         settled = await sweep(self._context)
