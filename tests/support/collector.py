@@ -1,6 +1,7 @@
 """A collector of OpenTelemetry: a real OTLP gRPC server, which keeps what it gets."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ class Collector:
         self.answers = threading.Event()
         self.answers.set()
         self._server = grpc.server(futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Servicer(self._take), self._server)
+        add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+        add(_Servicer(self._take), self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
 
     @property
@@ -87,16 +89,14 @@ class Collector:
             found = [span for span in self._spans if trace_id in {"", span.trace_id}]
         return sorted(found, key=lambda span: span.start)
 
-    def wait_for(self, trace_id: str, *names: str, timeout: float = 20) -> dict[str, Received]:
-        """The trace's spans by name once it has all of these, and each name once."""
+    def wait_for(self, trace_id: str, *names: str, timeout: float = 20) -> list[Received]:
+        """The trace's spans, by their start, once it has these names, each as often as it is named."""
 
-        def complete() -> dict[str, Received]:
+        def complete() -> list[Received]:
             found = self.spans(trace_id)
-            by_name = {span.name: span for span in found}
-            missing = set(names) - by_name.keys()
-            assert not missing, (missing, sorted(by_name))
-            assert len(by_name) == len(found), [span.name for span in found]
-            return by_name
+            missing = Counter(names) - Counter(span.name for span in found)
+            assert not missing, (missing, [span.name for span in found])
+            return found
 
         return wait_until(complete, timeout, message=f"spans {names} of {trace_id}")
 

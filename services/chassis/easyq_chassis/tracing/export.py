@@ -17,8 +17,6 @@ from easyq_chassis.logs import get_logger
 MOST_WAITING = 8_192
 # Seconds between two lines about a collector that is away.
 _TOLD_EVERY = 60.0
-# Seconds for one batch, with all its repeats, after which it is lost.
-_TIMEOUT = 5.0
 
 
 class _Told(SpanExporter):
@@ -83,7 +81,7 @@ class SpanSink:
     def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
         # Its lines come by the batch, and tell what `_Told` does.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        exporter = exporter or OTLPSpanExporter(endpoint=endpoint, timeout=_TIMEOUT)
+        exporter = exporter or OTLPSpanExporter(endpoint=endpoint)
         self._exporter = _Told(exporter, endpoint)
         self._processor = BatchSpanProcessor(self._exporter, max_queue_size=MOST_WAITING)
         self._given = 0
@@ -114,7 +112,7 @@ class SpanSink:
 
         def shut_down() -> None:
             try:
-                self._processor.shutdown()
+                self._processor.shutdown()  # type: ignore[no-untyped-call]
             finally:
                 done()
 

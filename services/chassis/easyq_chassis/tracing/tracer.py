@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
@@ -144,7 +144,7 @@ class Tracer:
         """Whether a trace of this id that begins here is recorded."""
         if self._sink is None:
             return False
-        return self._sampler.should_sample(None, int(trace_id, 16), "").decision.is_sampled()
+        return self._sampler.should_sample(None, int(trace_id, 16), "").decision is Decision.RECORD_AND_SAMPLE
 
     def begin(
         self,

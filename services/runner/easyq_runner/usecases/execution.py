@@ -74,6 +74,8 @@ class Execution:
         self._pump: LogPump | None = None
         self._running: RunningContainer | None = None
         self._log = get_logger().bind(execution=terms.key.execution_id, task=terms.task_id, job=terms.job_id)
+        if trace_id := tools.traces.trace_id(terms):
+            self._log = self._log.bind(trace_id=trace_id)
 
     @property
     def key(self) -> ExecutionKey:

@@ -29,6 +29,11 @@ class Traces:
             context = context.at(_run_id(terms))
         return {"TRACEPARENT": context.traceparent} | ({"TRACESTATE": context.state} if context.state else {})
 
+    def trace_id(self, terms: Terms) -> str:
+        """For logs; empty: of no trace."""
+        context = parse(terms.trace)
+        return context.trace_id if context is not None else ""
+
     def of(self, terms: Terms) -> AbstractContextManager[None]:
         """Whatever happens within is of the execution's trace."""
         return current.use(parse(terms.trace))
