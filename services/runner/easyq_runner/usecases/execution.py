@@ -74,6 +74,8 @@ class Execution:
         self._pump: LogPump | None = None
         self._running: RunningContainer | None = None
         self._log = get_logger().bind(execution=terms.key.execution_id, task=terms.task_id, job=terms.job_id)
+        if trace_id := tools.traces.trace_id(terms):
+            self._log = self._log.bind(trace_id=trace_id)
 
     @property
     def key(self) -> ExecutionKey:
@@ -117,8 +119,9 @@ class Execution:
 
     async def _start(self) -> None:
         pump = self._make_pump()
-        watch = await self._launch(pump).start()
-        await self._see_through(watch, pump, adopted=False, record=None)
+        launch = self._launch(pump)
+        watch = await launch.start()
+        await self._see_through(watch, pump, adopted=False, record=None, sent_at=launch.sent_at)
 
     async def _adopt(self, how: Adoption, record: ExecutionRecord | None) -> None:
         if how is Adoption.START:
@@ -140,7 +143,15 @@ class Execution:
             watch.ended.set()
         await self._see_through(watch, pump, adopted=True, record=record)
 
-    async def _see_through(self, watch: Watch, pump: LogPump, *, adopted: bool, record: ExecutionRecord | None) -> None:
+    async def _see_through(
+        self,
+        watch: Watch,
+        pump: LogPump,
+        *,
+        adopted: bool,
+        record: ExecutionRecord | None,
+        sent_at: float | None = None,
+    ) -> None:
         """From a container that runs, or has run, to the end."""
         self._running = RunningContainer(
             self._tools,
@@ -151,6 +162,7 @@ class Execution:
             pump=pump,
             adopted=adopted,
             began_at=record.began_in(self._tools.clock.boot_id) if record else None,
+            sent_at=sent_at,
             tell=self._tell,
         )
         if record is not None and record.finish is not None:
@@ -163,7 +175,8 @@ class Execution:
     async def _to_the_end(self, way: Coroutine[Any, Any, None]) -> None:
         """Every execution ends, whatever comes between."""
         try:
-            await self._or_failed(way)
+            with self._tools.traces.of(self.terms):
+                await self._or_failed(way)
         except (Killed, Stale):
             self._log.info("dropped", phase=self._phase.value)
             self.dropped = True
@@ -202,7 +215,9 @@ class Execution:
         else:
             # Whoever gave it back must not start it after a crash.
             await self._tools.note(Settled(key=self.key))
-        answer = await self.commands.unless_killed(self._tools.outbox.deliver(Report(key=self.key, word=word)))
+        with self._tools.traces.step("finish" if isinstance(word, Finish) else "give_back", self.terms) as span:
+            answer = await self.commands.unless_killed(self._tools.outbox.deliver(Report(key=self.key, word=word)))
+            span.note(easyq__answer=answer.verdict.value)
         await faults.point("runner.after_finish_ack")
         self._log_end(word, answer.verdict)
         self.dropped = answer.verdict is Verdict.STALE

@@ -128,6 +128,8 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
         # The waves end one after the other within the whole grace.
         "shutdown_grace": f"{options.grace / (len(STOP_WAVES) + 1):.2f}",
     }
+    if options.otlp_endpoint:
+        common |= {"otlp_endpoint": options.otlp_endpoint, "trace_ratio": str(options.trace_ratio)}
     return specs + [_service(name, kind, {**common, **settings}, around) for name, kind, settings in services]
 
 
