@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.errors import DeadlineExceeded, Unavailable
 from easyq_chassis.logs import get_logger
 
@@ -78,6 +79,8 @@ class Loop:
                 failures=failures + 1,
                 exc_info=not isinstance(error, _OUTAGES),
             )
+        if not isinstance(error, _OUTAGES):
+            report_error(error, f"loop {self._name}")
         return delay * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
 
     async def _wait(self, seconds: float) -> None:

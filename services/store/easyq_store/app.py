@@ -5,8 +5,10 @@ import contextlib
 import os
 import random
 import secrets
+from functools import partial
 from typing import Any
 
+from easyq.v1.spec_pb2 import ReportFailure as Report
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
@@ -65,7 +67,7 @@ class App:
             clock=clock,
             share=random.random,
             policy_of=policy_of,
-            targets_of=targets_of,
+            targets_of=partial(targets_of, report=Report.Mode.Value(settings.report_failures.upper())),
             same_request=same_request,
             news=News(),
         )

@@ -12,6 +12,7 @@ from easyq_chassis.errors import InvalidArgument
 from easyq_gateway.codec.query import BadQuery, split_query
 from easyq_gateway.convert import refusal
 from easyq_gateway.domain.problems import Problems, key_path
+from easyq_gateway.http_rules import Variable
 from easyq_gateway.places import Place
 from easyq_gateway.rest.requests import target_of
 
@@ -27,6 +28,12 @@ class Route:
     handler: Handler
     streams: bool = False
     guarded: bool = True
+
+    @property
+    def name(self) -> str:
+        """What it is called, the same for every request that takes it: `GET /jobs/{job_id}`."""
+        parts = (f"{{{part.field}}}" if isinstance(part, Variable) else part for part in self.segments)
+        return f"{self.verb} /{'/'.join(parts)}"
 
 
 def read_query(request: web.BaseRequest, known: Sequence[str]) -> dict[str, str]:
