@@ -77,15 +77,13 @@ class Outlet:
         self._try(self._open)
         while (item := self._queue.get()) is not None:
             report, future = item
-            # Who wanted to know may have left.
-            if future.set_running_or_notify_cancel():
-                error = self._try(partial(self._handle, report))
-                if error is None:
-                    self._handled += 1
-                    future.set_result(None)
-                else:
-                    self._failed += 1
-                    future.set_exception(error)
+            error = self._try(partial(self._handle, report))
+            if error is None:
+                self._handled += 1
+                future.set_result(None)
+            else:
+                self._failed += 1
+                future.set_exception(error)
         if self._handler is not None:
             self._try(self._handler.close)
 

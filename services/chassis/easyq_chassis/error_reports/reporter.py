@@ -21,7 +21,7 @@ from easyq_chassis.redaction import Redactor
 
 # Of one cause.
 _MOST, _WINDOW = 5, 60.0
-# Reports that some handlers have and others don't yet.
+# Reports that not all handlers have yet.
 _MOST_REMEMBERED = 1_000
 
 
@@ -52,7 +52,7 @@ class Reporter:
         self._hide = hide
         self._clock = clock
         self._throttle: Throttle[tuple[str, ...]] = Throttle(most=_MOST, window=_WINDOW)
-        self._have: OrderedDict[str, set[str]] = OrderedDict()
+        self._brought: OrderedDict[str, dict[str, Future[None]]] = OrderedDict()
         self._log = get_logger()
 
     @property
@@ -107,21 +107,24 @@ class Reporter:
 
         A handler that has not taken it after `timeout` seconds is left to itself.
         """
-        have = self._have.setdefault(report.report_id, set())
-        self._have.move_to_end(report.report_id)
-        if len(self._have) > _MOST_REMEMBERED:
-            self._have.popitem(last=False)
-        open_ = {outlet.name: outlet.offer(report) for outlet in self._outlets if outlet.name not in have}
-        results = await asyncio.gather(*(_result(future, timeout) for future in open_.values()))
-        problems = []
-        for name, problem in zip(open_, results, strict=True):
-            if problem is None:
-                have.add(name)
-            else:
-                problems.append(f"{name}: {self._hide(problem)}")
+        brought = self._brought.setdefault(report.report_id, {})
+        self._brought.move_to_end(report.report_id)
+        if len(self._brought) > _MOST_REMEMBERED:
+            self._brought.popitem(last=False)
+        for outlet in self._outlets:
+            before = brought.get(outlet.name)
+            # One that still waits before a handler which takes its time is not put there twice.
+            if before is None or (before.done() and before.exception() is not None):
+                brought[outlet.name] = outlet.offer(report)
+        results = await asyncio.gather(*(_result(future, timeout) for future in brought.values()))
+        problems = [
+            f"{name}: {self._hide(problem)}"
+            for name, problem in zip(brought, results, strict=True)
+            if problem is not None
+        ]
         if not problems:
             # Who asks for it once more wants it everywhere.
-            self._have.pop(report.report_id, None)
+            self._brought.pop(report.report_id, None)
         return problems
 
     def close(self, grace: float) -> None:
@@ -137,7 +140,7 @@ class Reporter:
 async def _result(future: Future[None], timeout: float) -> str | None:
     try:
         async with asyncio.timeout(timeout):
-            await asyncio.wrap_future(future)
+            await asyncio.shield(asyncio.wrap_future(future))
     except TimeoutError:
         return f"it did not take it within {timeout:g} s"
     except Exception as error:  # noqa: BLE001 - code of others

@@ -54,7 +54,6 @@ class SentryHandler:
             include_local_variables=False,
             include_source_context=False,
             max_request_body_size="never",
-            send_default_pii=False,
             send_client_reports=False,
             enable_backpressure_handling=False,
             max_breadcrumbs=0,
@@ -108,13 +107,15 @@ def event_of(report: Report, around: Surroundings) -> dict[str, Any]:
 
 
 def _exception(one: Raised) -> dict[str, Any]:
-    return {
+    value: dict[str, Any] = {
         "type": one.kind,
         "module": one.module,
         "value": one.text,
         "mechanism": {"type": "easyq", "handled": True},
-        "stacktrace": {"frames": [_frame(frame) for frame in one.frames]} if one.frames else None,
     }
+    if one.frames:
+        value["stacktrace"] = {"frames": [_frame(frame) for frame in one.frames]}
+    return value
 
 
 def _frame(frame: Frame) -> dict[str, Any]:
