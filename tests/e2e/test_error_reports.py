@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 import easyq
-from easyq.cli.group import root
 from tests.support.canaries import Canaries, Seen
 from tests.support.farm import UpFarm
+from tests.support.farm.up import EASYQ, clean_environment
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.sentry import KEY, Sentry, sentry
 from tests.support.waiting import wait_until
@@ -80,6 +79,12 @@ def world(hosts: list[DockerHost], tmp_path_factory: pytest.TempPathFactory) -> 
             yield World(farm, server, folder / "errors.jsonl")
 
 
+def command_line(world: World, *arguments: str) -> str:
+    """What `easyq` prints."""
+    command = [EASYQ, "--server", world.farm.grpc_address, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=clean_environment()).stdout.strip()
+
+
 def test_a_crash_in_a_service_is_told(world: World) -> None:
     """The first job meets a fault of the agent's own: it runs again, and who looks after the farm hears of it."""
     job_id = world.job("first", command="true")
@@ -116,13 +121,8 @@ def test_a_job_may_ask_for_each_failure_or_for_none(world: World) -> None:
     assert world.rest.get(f"/jobs/{every}")["spec"]["reportFailure"] == "ALL"
     assert [event["tags"]["outcome"] for event in world.told(every, 2)] == ["RETRYING", "FAILED"]
 
-    server = ["--server", world.farm.grpc_address]
-    command = [*server, "submit", "--task", "none", "--report-failure", "none", EXAMPLE_IMAGE, "false"]
-    done = CliRunner().invoke(root, command)
-    assert done.exit_code == 0, done.output
-    silent = done.output.split()[-1]
-    shown = CliRunner().invoke(root, [*server, "get", silent])
-    assert "Report failure" in shown.output, shown.output
+    silent = command_line(world, "submit", "--task", "none", "--report-failure", "none", EXAMPLE_IMAGE, "false")
+    assert "Report failure" in command_line(world, "get", silent)
 
     with easyq.Client(world.farm.grpc_address) as client:
         spec = easyq.job_spec(EXAMPLE_IMAGE, "false", report_failure="all")
