@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.duration_pb2 import Duration
 
 from easyq.durations import parse_duration
-from easyq.v1.spec_pb2 import JobSpec
+from easyq.v1.spec_pb2 import JobSpec, ReportFailure
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -37,12 +37,15 @@ def job_spec(
     workdir: str = "",
     user: str = "",
     network: str = "",
+    report_failure: str | None = None,
 ) -> JobSpec:
     """A spec with the fields that most jobs need; set others on the message that it returns.
 
     `command` and `entrypoint` are lists, or strings that are split as a POSIX shell would (no shell runs). Durations
-    are `timedelta`s, strings such as `2h30m50s`, or seconds. What is left out gets its default on the server.
-    Raises ValueError for a malformed duration or string, and for a `start_at` without a time zone.
+    are `timedelta`s, strings such as `2h30m50s`, or seconds. `report_failure` says which failed executions the farm's
+    error handlers are told: `none`, `final` (the one with which the job fails), or `all`. What is left out gets its
+    default on the server.
+    Raises ValueError for a malformed duration or string, for a `start_at` without a time zone, and for an unknown word.
     """
     spec = JobSpec(
         image=image,
@@ -58,6 +61,8 @@ def job_spec(
         user=user,
         network=network,
     )
+    if report_failure is not None:
+        spec.report_failure = ReportFailure.Mode.Value(report_failure.upper())
     if metadata is not None:
         spec.metadata.update(metadata)
     if sum(one is not None for one in (start_at, start_in, cron)) > 1:

@@ -1,9 +1,10 @@
 """What every EasyQ server needs, and nothing of the domain.
 
 The modules here are an allow-list: ``batching`` (micro-batches on long streams), ``channel`` (client side of gRPC),
-``clock``, ``errors`` (the error tree), ``faults`` (crash points for tests), ``ids``, ``interceptors``, ``logs`` and
-``log_bounds`` (how often they repeat themselves), ``loops``, ``process`` (event loop and signals), ``server`` (gRPC,
-health, reflection), ``settings``, ``stacks`` (what SIGUSR2 writes) and ``status`` (errors as gRPC statuses).
+``clock``, ``error_reports`` (errors told to Sentry and others), ``errors`` (the error tree), ``faults`` (crash points
+for tests), ``ids``, ``interceptors``, ``logs`` and ``log_bounds`` (how often they repeat themselves), ``loops``,
+``metrics``, ``ops`` (the operations port), ``process`` (event loop and signals), ``server`` (gRPC, health, reflection),
+``settings``, ``stacks`` (what SIGUSR2 writes), ``status`` (errors as gRPC statuses) and ``tracing``.
 """
 
 import os

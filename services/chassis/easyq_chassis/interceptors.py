@@ -10,11 +10,21 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.errors import EasyQError, Internal
 from easyq_chassis.logs import get_logger
 from easyq_chassis.status import to_grpc
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+#: Names of ids in reports, and of the fields that hold them.
+_IDS = {
+    "task": "task_id",
+    "job": "job_id",
+    "execution": "execution_id",
+    "agent": "agent_id",
+    "epoch": "epoch",
+    "session": "session",
+}
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 
@@ -60,7 +70,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             try:
                 return await inner(request, context)
             except Exception as error:  # noqa: BLE001 - everything a handler raises ends here, and is told
-                await self._abort(method, error, context)
+                await self._abort(method, error, request, context)
 
         return wrapped
 
@@ -80,14 +90,26 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 self._log.debug("reader_gone", method=method, error=str(error))
                 raise asyncio.CancelledError from error
             except Exception as error:  # noqa: BLE001 - as above
-                await self._abort(method, error, context)
+                await self._abort(method, error, request, context)
 
         return wrapped
 
-    async def _abort(self, method: str, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _abort(
+        self, method: str, error: Exception, request: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
         if isinstance(error, grpc.aio.AbortError | grpc.RpcError) and not isinstance(error, grpc.aio.AioRpcError):
             raise error
         if not isinstance(error, EasyQError):
             self._log.error("call_failed", method=method, error=repr(error), exc_info=error)
+            report_error(error, method, _ids(request))
             error = Internal("an internal error; the service's log has the details")
+        elif isinstance(error, Internal) and not isinstance(error.__cause__, grpc.RpcError):
+            # A fault that was seen for what it is. One that another service answered with is told by that one.
+            report_error(error, method, _ids(request))
         await context.abort_with_status(to_grpc(error))
+
+
+def _ids(request: Any) -> dict[str, str]:
+    """What a request is about, where it says so; of a stream of requests nothing is known."""
+    found = {name: getattr(request, field, None) for name, field in _IDS.items()}
+    return {name: str(value) for name, value in found.items() if value and isinstance(value, str | int)}

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.errors import DeadlineExceeded, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.metrics.registry import REGISTRY
@@ -99,6 +100,8 @@ class Loop:
         self._log.warning(
             "loop_failed", loop=self._name, error=str(error), failures=failures + 1, exc_info=not outage, **bound
         )
+        if not outage:
+            report_error(error, f"loop {self._name}")
         return delay * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
 
     async def _wait(self, seconds: float) -> None:

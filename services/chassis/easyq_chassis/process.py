@@ -6,17 +6,21 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import click
 import uvloop
 
-from easyq_chassis import stacks
+from easyq_chassis import error_reports, stacks
 from easyq_chassis.logs import get_logger, service_name, tell_overdue
 from easyq_chassis.rules_file.watch import RulesError
 
 # Characters of the stacks that stand in the log; the file has all of them.
 _MOST_TOLD = 60_000
+# Seconds that error handlers get at the end of the process, in order and by an error.
+_LAST_WORDS, _DYING_WORDS = 2.0, 5.0
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -24,13 +28,24 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     The first SIGTERM or SIGINT sets the event that ``main`` was given, on which it has to finish in order; the second
     ends the process at once, with status 130. SIGUSR2 writes the stacks of all tasks and threads. A rules file that
-    can't be used at the start ends it with status 2, as wrong settings do: trying again won't help.
+    can't be used at the start ends it with status 2, as wrong settings do: trying again won't help. Whatever ends it
+    is told to the error handlers.
     """
+    threading.excepthook = _on_thread_failed
+    grace = _LAST_WORDS
     try:
         uvloop.run(_supervised(main))
     except RulesError as error:
+        grace = _DYING_WORDS
         get_logger().error("cannot_start", error=str(error))
+        error_reports.report_error(error, "process", fatal=True)
         sys.exit(2)
+    except Exception as error:
+        grace = _DYING_WORDS
+        error_reports.report_error(error, "process", fatal=True)
+        raise
+    finally:
+        error_reports.close(grace)
 
 
 async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -43,6 +58,7 @@ async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         get_logger().info("stopping", signal=number.name)
         stop.set()
 
+    loop.set_exception_handler(_on_task_failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     stacks.on_signal(service_name(), _tell_stacks, loop)
@@ -56,6 +72,21 @@ async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 def _tell_stacks(path: str, text: str, tasks: int, threads: int) -> None:
     # Not bounded: somebody asked for each.
     get_logger().warning("stacks", path=path, tasks=tasks, threads=threads, text=text[:_MOST_TOLD], bounded=False)
+
+
+def _on_task_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that nobody waited for: of a task, of a callback."""
+    loop.default_exception_handler(context)
+    error = context.get("exception")
+    # Neighbours that went away in the middle of something are no faults of ours.
+    if isinstance(error, Exception) and not isinstance(error, OSError):
+        error_reports.report_error(error, "task")
+
+
+def _on_thread_failed(args: threading.ExceptHookArgs) -> None:
+    threading.__excepthook__(args)
+    if isinstance(args.exc_value, Exception):
+        error_reports.report_error(args.exc_value, "thread")
 
 
 def service_command(name: str, main: Callable[[list[str]], None]) -> click.Command:

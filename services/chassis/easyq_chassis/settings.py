@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from easyq_chassis.error_reports.handlers import unknown
 from easyq_chassis.metrics.tasks import TaskLabels
 from easyq_chassis.patterns import Pattern
+
+# A key instead of a user, and the project's number as the last piece of the path.
+_DSN = re.compile(r"https?://[^\s/?#:@]+(:[^\s/?#:@]*)?@[^\s/?#@]+/([^\s?#]*/)?[0-9]+")
 
 
 def ops_listen(default: str) -> Any:
@@ -65,6 +70,56 @@ class ServiceSettings(BaseSettings):
         description="Share of the traces begun here that are recorded. Of one that a caller began its sampled flag "
         "decides.",
     )
+    error_handlers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Who is told of errors, by names separated by commas: sentry, and those of installed packages "
+        "(docs/operations/errors.md). Empty: sentry where sentry_dsn is set, else nobody.",
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None,
+        description="Sentry's URL of a project (DSN); by the environment rather than by the flag, which `ps` shows.",
+    )
+    sentry_environment: str = Field(
+        "production",
+        pattern=r"^[^\s/]{1,64}$",
+        description="What this farm is to who reads the reports: production, staging, ….",
+    )
+
+    @property
+    def chosen_handlers(self) -> tuple[str, ...]:
+        """Names of the error handlers that are set up."""
+        return self.error_handlers or (("sentry",) if self.sentry_dsn is not None else ())
+
+    @field_validator("error_handlers", mode="before")
+    @classmethod
+    def _split_handlers(cls, value: object) -> object:
+        parts = [value] if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            return value
+        # Each once, in their order.
+        return tuple(dict.fromkeys(one.strip() for part in parts for one in str(part).split(",") if one.strip()))
+
+    @field_validator("error_handlers")
+    @classmethod
+    def _check_handlers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if problem := unknown(value):
+            raise ValueError(problem)
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _check_dsn(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if not _DSN.fullmatch(value.get_secret_value()):
+            raise ValueError("it must be like https://KEY@sentry.example.org/7")
+        return value
+
+    @model_validator(mode="after")
+    def _check_sentry(self) -> ServiceSettings:
+        if "sentry" in self.error_handlers and self.sentry_dsn is None:
+            raise ValueError("error_handlers names sentry, which needs sentry_dsn")
+        return self
 
     @field_validator("metric_tasks")
     @classmethod

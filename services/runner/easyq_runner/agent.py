@@ -16,13 +16,14 @@ from easyq_runner.adapters.watch_pipe import Teller
 def run(fd: int, argv: list[str]) -> None:
     """Runs until it is told to stop."""
     # They take half a second, in which the watchdog may die.
-    from easyq_chassis import logs, process
+    from easyq_chassis import error_reports, logs, process
     from easyq_chassis.settings import load
     from easyq_runner.app import serve
     from easyq_runner.config import RunnerSettings
 
     settings = load(RunnerSettings, argv, prog="easyq runner")
     logs.configure("runner", level=settings.log_level, fmt=settings.log_format)
+    error_reports.configure("runner", settings)
     process.run(partial(serve, settings, Teller(fd)))
 
 

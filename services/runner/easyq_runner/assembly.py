@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
 from easyq_chassis.redaction import Redactor
@@ -280,7 +281,10 @@ class Assembly:
 
     def _on_link_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            self._log.error("link_failed", exc_info=task.exception())
+            error = task.exception()
+            self._log.error("link_failed", exc_info=error)
+            if error is not None:
+                report_error(error, "link")
             self.failed.set()
 
 

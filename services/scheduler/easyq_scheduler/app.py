@@ -19,6 +19,7 @@ from easyq_chassis.tracing.tracer import open_tracer
 from easyq_internal.scheduler.v1.scheduler_pb2_grpc import add_SchedulerServiceServicer_to_server
 from easyq_scheduler.adapters.deliveries import GrpcDeliveries
 from easyq_scheduler.adapters.dispatchers import GrpcReadyNews
+from easyq_scheduler.adapters.reports import ReportSender
 from easyq_scheduler.adapters.secrets_file import SecretsFile
 from easyq_scheduler.adapters.smtp import MailSender, MailServer
 from easyq_scheduler.adapters.store import IDEMPOTENT, GrpcJobSink, GrpcTimeStore
@@ -100,7 +101,7 @@ class App:
     def _build_deliveries(self, settings: SchedulerSettings) -> DeliveryRound:
         return DeliveryRound(
             store=GrpcDeliveries(self._store_channel, timeout=settings.call_timeout),
-            senders={"webhook": self._webhooks, "address": _mails(settings)},
+            senders={"webhook": self._webhooks, "address": _mails(settings), "error_handlers": _reports(settings)},
             tries=Tries(
                 first=settings.notify_first_retry, longest=settings.notify_longest_retry, age=settings.notify_max_age
             ),
@@ -199,6 +200,14 @@ def _mails(settings: SchedulerSettings) -> MailSender:
         tls=ssl.create_default_context(cafile=settings.smtp_ca or None),
         public_url=settings.public_url,
         farm=settings.farm,
+        redactor=Redactor.of(settings.redact_names),
+    )
+
+
+def _reports(settings: SchedulerSettings) -> ReportSender:
+    return ReportSender(
+        timeout=settings.notify_timeout,
+        public_url=settings.public_url,
         redactor=Redactor.of(settings.redact_names),
     )
 

@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 
-from easyq_chassis import logs, process
+from easyq_chassis import error_reports, logs, process
 from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal
 from easyq_chassis.settings import load
 from easyq_store.app import serve
@@ -18,6 +18,7 @@ def main(argv: list[str]) -> None:
     """
     settings = load(StoreSettings, argv, prog="easyq store")
     logs.configure("store", level=settings.log_level, fmt=settings.log_format)
+    error_reports.configure("store", settings)
     try:
         process.run(partial(serve, settings))
     except EasyQError as error:

@@ -7,8 +7,10 @@ import random
 import secrets
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from easyq.v1.spec_pb2 import ReportFailure as Report
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
@@ -89,7 +91,7 @@ class App:
             clock=clock,
             share=random.random,
             policy_of=policy_of,
-            targets_of=targets_of,
+            targets_of=partial(targets_of, report=Report.Mode.Value(settings.report_failures.upper())),
             same_request=same_request,
             news=News(),
             traces=self._traces or NoTraces(),

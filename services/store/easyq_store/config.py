@@ -1,6 +1,6 @@
 """Settings of the store."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -34,6 +34,11 @@ class StoreSettings(ServiceSettings):
     )
     retry_interval: float = Field(
         1.0, gt=0, le=60, description="Seconds between two tries to open a database that can't be reached."
+    )
+    report_failures: Literal["none", "final", "all"] = Field(
+        "none",
+        description="Which failed executions are told to the error handlers, of jobs that don't say (reportFailure): "
+        "final: those with which their job fails; all: each, those that are retried as well.",
     )
     rules: str = Field(
         "",

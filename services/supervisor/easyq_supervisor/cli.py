@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from easyq_supervisor.domain.hosts import MOST_GPUS, MOST_SLOTS
-from easyq_supervisor.domain.options import DEFAULT_DATA, ENGINES, LOG_LEVELS, OptionError, Options
+from easyq_supervisor.domain.options import DEFAULT_DATA, ENGINES, LOG_LEVELS, REPORTS, OptionError, Options
 
 if TYPE_CHECKING:
     from easyq_supervisor.adapters.config_file import ConfigFile
@@ -94,6 +94,29 @@ _DOWN_PATIENCE = 120.0
 )
 @click.option("--grace", type=float, metavar="SECONDS", help="Most seconds for an orderly end.  [default: 15]")
 @click.option(
+    "--error-handler",
+    multiple=True,
+    metavar="NAME",
+    help="Who is told of errors: `sentry`, or the name of an installed package's. Repeatable.  [default: sentry, with "
+    "--sentry-dsn]",
+)
+@click.option(
+    "--sentry-dsn",
+    metavar="URL",
+    help="Sentry's URL of a project (DSN); rather by the config file, since `ps` shows flags.",
+)
+@click.option(
+    "--sentry-environment",
+    metavar="NAME",
+    help="What this farm is to who reads the reports.  [default: production]",
+)
+@click.option(
+    "--report-failures",
+    type=click.Choice(REPORTS),
+    help="Failed executions that are told to error handlers, of jobs that don't say: the one with which a job fails "
+    "(final), all, or none.  [default: none]",
+)
+@click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file with any of these settings, under the flags' names; flags win. It is read again when it changes: "
@@ -114,6 +137,11 @@ def up(*, config: Path | None, **flags: Any) -> None:
         options = file.options(file.read())
     except OptionError as error:
         raise click.UsageError(str(error)) from error
+    if options.error_handlers:
+        from easyq_chassis.error_reports.handlers import unknown
+
+        if problem := unknown(options.error_handlers):
+            raise click.UsageError(f"error-handler: {problem}")
     sys.exit(_run(options, file))
 
 

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from easyq.v1.notify_pb2 import Notify, Webhook, Webhooks
-from easyq.v1.spec_pb2 import Backoff, JobSpec
+from easyq.v1.spec_pb2 import Backoff, JobSpec, ReportFailure
 from easyq_chassis.errors import NotFound, Unavailable
 from easyq_store.convert.notices import lane_of, targets_of
 from easyq_store.convert.spec import serialized
@@ -50,6 +50,82 @@ async def run(world: World, job_id: str = "job", **spec: Any) -> str:
     id_ = await world.submit(job_id, webhooks=HOOKS, **spec)
     await world.run(id_)
     return id_
+
+
+# ------------------------------------------------------------------------------------------------------ error handlers
+def reported(world: World, job_id: str = "job") -> list[str]:
+    """What error handlers are told, as `outcome attempt`."""
+    return [
+        f"{d.outcome.name} {world.execution(d.execution_id).attempt}"
+        for d in world.deliveries(job_id)
+        if d.channel is NoticeChannel.REPORT
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (None, []),
+        (ReportFailure.NONE, []),
+        (ReportFailure.FINAL, ["FAILED 2"]),
+        (ReportFailure.ALL, ["FAILED 2", "RETRYING 1"]),
+    ],
+)
+async def test_failures_are_reported_as_the_spec_asks(
+    world: World, asked: ReportFailure.Mode.ValueType | None, told: list[str]
+) -> None:
+    await world.hello()
+    first = await world.submit("job", report_failure=asked, retries=1, backoff=Backoff(min=Duration()))
+    await world.run(first)
+    await world.say(first, exited(3))
+    second = world.attempts()[1].execution_id
+    await world.run(second)
+    await world.say(second, exited(3))
+    assert sorted(reported(world)) == told
+    # A repeat, as a sweep would, reports nothing twice.
+    await world.say(second, exited(3))
+    assert sorted(reported(world)) == told
+
+
+@pytest.mark.parametrize("asked", [ReportFailure.FINAL, ReportFailure.ALL])
+async def test_what_did_not_fail_is_not_reported(world: World, asked: ReportFailure.Mode.ValueType) -> None:
+    await world.say(await run(world, "good", report_failure=asked), exited(0))
+    await world.submit("waits", report_failure=asked, webhooks=HOOKS)
+    await stop.stop_job(world.ctx, "", "waits")
+    assert (reported(world, "good"), reported(world, "waits")) == ([], [])
+    assert len(world.deliveries("good")) == 2
+    assert len(world.deliveries("waits")) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "asked", "told"),
+    [
+        (ReportFailure.NONE, None, None),
+        (ReportFailure.FINAL, None, False),
+        (ReportFailure.ALL, None, True),
+        (ReportFailure.ALL, ReportFailure.NONE, None),
+        (ReportFailure.ALL, ReportFailure.FINAL, False),
+        (ReportFailure.NONE, ReportFailure.ALL, True),
+        # Stored by somebody who knows no better.
+        (ReportFailure.ALL, ReportFailure.UNSPECIFIED, True),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"envs": {"A": "x" * 5_000}}, {"notify": Notify(succeeds=["a@example.org"])}])
+def test_the_setting_holds_for_specs_that_do_not_say(
+    setting: ReportFailure.Mode.ValueType,
+    asked: ReportFailure.Mode.ValueType | None,
+    told: bool | None,
+    more: dict[str, Any],
+) -> None:
+    spec = serialized(JobSpec(image="echo:1", report_failure=asked, **more))
+    found = [one for one in targets_of(spec, report=setting) if one.channel is NoticeChannel.REPORT]
+    assert [one.each for one in found] == ([] if told is None else [told])
+
+
+def test_a_report_waits_for_output_as_a_mail_does() -> None:
+    ran = replace(execution(), started_at=T0, outcome=Outcome.EXITED)
+    assert notices.waits_for_output(delivery(channel=NoticeChannel.REPORT), ran, now=T0)
+    assert not notices.waits_for_output(delivery(channel=NoticeChannel.WEBHOOK), ran, now=T0)
 
 
 # --------------------------------------------------------------------------------------------------------- who is told

@@ -71,3 +71,4 @@ REASONS = (
     "REGISTRY_BUSY",
     "DRAINED",
 )
+REPORTS = ("NONE", "FINAL", "ALL")

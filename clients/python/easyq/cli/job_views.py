@@ -11,7 +11,7 @@ from easyq.cli.table import Cell, Column, Screen, pairs, render, wrap
 from easyq.client import ENDED
 from easyq.v1.job_pb2 import Execution, Failure, Job, Skip, Trigger, Waiting
 from easyq.v1.job_service_pb2 import GetScheduleResponse
-from easyq.v1.spec_pb2 import JobSpec
+from easyq.v1.spec_pb2 import JobSpec, ReportFailure
 
 #: States of jobs that go on.
 OPEN = (Job.SCHEDULED, Job.QUEUED, Job.RUNNING, Job.RETRYING, Job.ACTIVE, Job.PAUSED)
@@ -147,6 +147,8 @@ def spec_rows(spec: JobSpec) -> list[tuple[str, str | Cell]]:
         rows.append(("Retries", str(spec.retries)))
     if spec.priority:
         rows.append(("Priority", str(spec.priority)))
+    if spec.HasField("report_failure"):
+        rows.append(("Report failure", ReportFailure.Mode.Name(spec.report_failure)))
     for name, text in (("Workdir", spec.workdir), ("User", spec.user), ("Network", spec.network)):
         if text:
             rows.append((name, text))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from easyq.cli import completions, exits, interrupts
+from easyq.cli.enums import REPORTS, EnumName
 from easyq.cli.frame import (
     Out,
     Server,
@@ -78,6 +79,11 @@ _TELL_EVERY = 0.2
 @click.option("--workdir", default="", callback=text_only, help="Working directory in the container.")
 @click.option("-u", "--user", default="", callback=text_only, help="User: name or uid, optionally :group.")
 @click.option("--network", default="", callback=text_only, help="Network to join.")
+@click.option(
+    "--report-failure",
+    type=EnumName(REPORTS),
+    help="Which failures the farm's error handlers are told: none, final (the job's), all.  [default: the farm's]",
+)
 @click.option("--key", metavar="KEY", callback=named, help="Idempotency key: the same one again enqueues nothing.")
 @click.option("--dry-run", is_flag=True, help="Check it, and show what would be enqueued.")
 @with_output()
@@ -145,6 +151,7 @@ def _spec(image: str, **options: Any) -> JobSpec:
             workdir=options["workdir"],
             user=options["user"],
             network=options["network"],
+            report_failure=options["report_failure"],
         )
         if options["timeout"] is not None:
             spec.timeout.FromMilliseconds(options["timeout"])

@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#easyq/v1/notification_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x05\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x04 \x01(\t\x12,\n\x05\x65vent\x18\x05 \x01(\x0e\x32\x1d.easyq.v1.Delivery.Event.Kind\x12\x30\n\x07\x63hannel\x18\x06 \x01(\x0e\x32\x1f.easyq.v1.Delivery.Channel.Kind\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\'\n\x05state\x18\x08 \x01(\x0e\x32\x18.easyq.v1.Delivery.State\x12$\n\x07outcome\x18\t \x01(\x0e\x32\x13.easyq.v1.Job.State\x12\x10\n\x08\x61ttempts\x18\n \x01(\x05\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fnext_attempt_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_attempt_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x64\x65livered_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\rresponse_code\x18\x0f \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05\x65rror\x18\x10 \x01(\t\x1aG\n\x05\x45vent\">\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0c\n\x08SUCCEEDS\x10\x01\x12\t\n\x05\x46\x41ILS\x10\x02\x12\x0c\n\x08\x46INISHES\x10\x03\x1a:\n\x07\x43hannel\"/\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07WEBHOOK\x10\x01\x12\t\n\x05\x45MAIL\x10\x02\"@\n\x05State\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\r\n\tDELIVERED\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\x42\x10\n\x0e_response_code\"\x91\x01\n\x15ListDeliveriesRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x17\n\x06job_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\"\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80 B\x0c\n\n_page_size\"f\n\x16ListDeliveriesResponse\x12!\n\x05items\x18\x01 \x03(\x0b\x32\x12.easyq.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t\"_\n\x15ResendDeliveryRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x17\n\x06job_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1c\n\x0b\x64\x65livery_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\">\n\x16ResendDeliveryResponse\x12$\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x12.easyq.v1.Delivery2\x8b\x03\n\x13NotificationService\x12\xa3\x01\n\x0eListDeliveries\x12\x1f.easyq.v1.ListDeliveriesRequest\x1a .easyq.v1.ListDeliveriesResponse\"N\x82\xd3\xe4\x93\x02H\x12)/tasks/{task_id}/jobs/{job_id}/deliveriesZ\x1b\x12\x19/jobs/{job_id}/deliveries\x12\xcd\x01\n\x0eResendDelivery\x12\x1f.easyq.v1.ResendDeliveryRequest\x1a .easyq.v1.ResendDeliveryResponse\"x\x82\xd3\xe4\x93\x02r\">/tasks/{task_id}/jobs/{job_id}/deliveries/{delivery_id}/resendZ0\"./jobs/{job_id}/deliveries/{delivery_id}/resendb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#easyq/v1/notification_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x06\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x04 \x01(\t\x12,\n\x05\x65vent\x18\x05 \x01(\x0e\x32\x1d.easyq.v1.Delivery.Event.Kind\x12\x30\n\x07\x63hannel\x18\x06 \x01(\x0e\x32\x1f.easyq.v1.Delivery.Channel.Kind\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\'\n\x05state\x18\x08 \x01(\x0e\x32\x18.easyq.v1.Delivery.State\x12$\n\x07outcome\x18\t \x01(\x0e\x32\x13.easyq.v1.Job.State\x12\x10\n\x08\x61ttempts\x18\n \x01(\x05\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fnext_attempt_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_attempt_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x64\x65livered_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\rresponse_code\x18\x0f \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05\x65rror\x18\x10 \x01(\t\x1aG\n\x05\x45vent\">\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0c\n\x08SUCCEEDS\x10\x01\x12\t\n\x05\x46\x41ILS\x10\x02\x12\x0c\n\x08\x46INISHES\x10\x03\x1a\x46\n\x07\x43hannel\";\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07WEBHOOK\x10\x01\x12\t\n\x05\x45MAIL\x10\x02\x12\n\n\x06REPORT\x10\x03\"@\n\x05State\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\r\n\tDELIVERED\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\x42\x10\n\x0e_response_code\"\x91\x01\n\x15ListDeliveriesRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x17\n\x06job_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\"\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03(\x80 B\x0c\n\n_page_size\"f\n\x16ListDeliveriesResponse\x12!\n\x05items\x18\x01 \x03(\x0b\x32\x12.easyq.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t\"_\n\x15ResendDeliveryRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x17\n\x06job_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1c\n\x0b\x64\x65livery_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\">\n\x16ResendDeliveryResponse\x12$\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x12.easyq.v1.Delivery2\x8b\x03\n\x13NotificationService\x12\xa3\x01\n\x0eListDeliveries\x12\x1f.easyq.v1.ListDeliveriesRequest\x1a .easyq.v1.ListDeliveriesResponse\"N\x82\xd3\xe4\x93\x02H\x12)/tasks/{task_id}/jobs/{job_id}/deliveriesZ\x1b\x12\x19/jobs/{job_id}/deliveries\x12\xcd\x01\n\x0eResendDelivery\x12\x1f.easyq.v1.ResendDeliveryRequest\x1a .easyq.v1.ResendDeliveryResponse\"x\x82\xd3\xe4\x93\x02r\">/tasks/{task_id}/jobs/{job_id}/deliveries/{delivery_id}/resendZ0\"./jobs/{job_id}/deliveries/{delivery_id}/resendb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,25 +50,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ResendDelivery']._loaded_options = None
   _globals['_NOTIFICATIONSERVICE'].methods_by_name['ResendDelivery']._serialized_options = b'\202\323\344\223\002r\">/tasks/{task_id}/jobs/{job_id}/deliveries/{delivery_id}/resendZ0\"./jobs/{job_id}/deliveries/{delivery_id}/resend'
   _globals['_DELIVERY']._serialized_start=162
-  _globals['_DELIVERY']._serialized_end=921
+  _globals['_DELIVERY']._serialized_end=933
   _globals['_DELIVERY_EVENT']._serialized_start=706
   _globals['_DELIVERY_EVENT']._serialized_end=777
   _globals['_DELIVERY_EVENT_KIND']._serialized_start=715
   _globals['_DELIVERY_EVENT_KIND']._serialized_end=777
   _globals['_DELIVERY_CHANNEL']._serialized_start=779
-  _globals['_DELIVERY_CHANNEL']._serialized_end=837
+  _globals['_DELIVERY_CHANNEL']._serialized_end=849
   _globals['_DELIVERY_CHANNEL_KIND']._serialized_start=790
-  _globals['_DELIVERY_CHANNEL_KIND']._serialized_end=837
-  _globals['_DELIVERY_STATE']._serialized_start=839
-  _globals['_DELIVERY_STATE']._serialized_end=903
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=924
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1069
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1071
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1173
-  _globals['_RESENDDELIVERYREQUEST']._serialized_start=1175
-  _globals['_RESENDDELIVERYREQUEST']._serialized_end=1270
-  _globals['_RESENDDELIVERYRESPONSE']._serialized_start=1272
-  _globals['_RESENDDELIVERYRESPONSE']._serialized_end=1334
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=1337
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=1732
+  _globals['_DELIVERY_CHANNEL_KIND']._serialized_end=849
+  _globals['_DELIVERY_STATE']._serialized_start=851
+  _globals['_DELIVERY_STATE']._serialized_end=915
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=936
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1081
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1083
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1185
+  _globals['_RESENDDELIVERYREQUEST']._serialized_start=1187
+  _globals['_RESENDDELIVERYREQUEST']._serialized_end=1282
+  _globals['_RESENDDELIVERYRESPONSE']._serialized_start=1284
+  _globals['_RESENDDELIVERYRESPONSE']._serialized_end=1346
+  _globals['_NOTIFICATIONSERVICE']._serialized_start=1349
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=1744
 # @@protoc_insertion_point(module_scope)

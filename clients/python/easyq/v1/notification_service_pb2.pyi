@@ -97,11 +97,15 @@ class Delivery(_message.Message):
             UNSPECIFIED: Delivery.Channel._Kind.ValueType  # 0
             WEBHOOK: Delivery.Channel._Kind.ValueType  # 1
             EMAIL: Delivery.Channel._Kind.ValueType  # 2
+            REPORT: Delivery.Channel._Kind.ValueType  # 3
+            """To the farm's error handlers, as `reportFailure` asks for."""
 
         class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
         UNSPECIFIED: Delivery.Channel.Kind.ValueType  # 0
         WEBHOOK: Delivery.Channel.Kind.ValueType  # 1
         EMAIL: Delivery.Channel.Kind.ValueType  # 2
+        REPORT: Delivery.Channel.Kind.ValueType  # 3
+        """To the farm's error handlers, as `reportFailure` asks for."""
 
         def __init__(
             self,
@@ -137,10 +141,12 @@ class Delivery(_message.Message):
     event: Global___Delivery.Event.Kind.ValueType
     channel: Global___Delivery.Channel.Kind.ValueType
     target: _builtins.str
-    """The receiver's URL, without its secrets, or e-mail address."""
+    """The receiver's URL, without its secrets, or e-mail address; `error handlers` for reports."""
     state: Global___Delivery.State.ValueType
     outcome: _job_pb2.Job.State.ValueType
-    """How the job ended: SUCCEEDED, FAILED, TIMED_OUT, STOPPED or EXPIRED."""
+    """How the job ended: SUCCEEDED, FAILED, TIMED_OUT, STOPPED or EXPIRED. Of a report also RETRYING: the execution failed, and
+    another attempt follows.
+    """
     attempts: _builtins.int
     """Attempts that were begun."""
     response_code: _builtins.int

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class NotificationServiceStub(object):
-    """Deliveries of the notifications that a job's `webhooks` and `notify` ask for. They are kept as long as the execution whose
+    """Deliveries of the notifications that a job's `webhooks`, `notify` and `reportFailure` ask for. They are kept as long as the execution whose
     end they tell.
     """
 
@@ -49,7 +49,7 @@ class NotificationServiceStub(object):
 
 
 class NotificationServiceServicer(object):
-    """Deliveries of the notifications that a job's `webhooks` and `notify` ask for. They are kept as long as the execution whose
+    """Deliveries of the notifications that a job's `webhooks`, `notify` and `reportFailure` ask for. They are kept as long as the execution whose
     end they tell.
     """
 
@@ -90,7 +90,7 @@ def add_NotificationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class NotificationService(object):
-    """Deliveries of the notifications that a job's `webhooks` and `notify` ask for. They are kept as long as the execution whose
+    """Deliveries of the notifications that a job's `webhooks`, `notify` and `reportFailure` ask for. They are kept as long as the execution whose
     end they tell.
     """
 

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class NotificationServiceStub:
-    """Deliveries of the notifications that a job's `webhooks` and `notify` ask for. They are kept as long as the execution whose
+    """Deliveries of the notifications that a job's `webhooks`, `notify` and `reportFailure` ask for. They are kept as long as the execution whose
     end they tell.
     """
 
@@ -44,7 +44,7 @@ class NotificationServiceStub:
 
 @_typing.type_check_only
 class NotificationServiceAsyncStub(NotificationServiceStub):
-    """Deliveries of the notifications that a job's `webhooks` and `notify` ask for. They are kept as long as the execution whose
+    """Deliveries of the notifications that a job's `webhooks`, `notify` and `reportFailure` ask for. They are kept as long as the execution whose
     end they tell.
     """
 
@@ -57,7 +57,7 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Deliveries of the notifications that a job's `webhooks` and `notify` ask for. They are kept as long as the execution whose
+    """Deliveries of the notifications that a job's `webhooks`, `notify` and `reportFailure` ask for. They are kept as long as the execution whose
     end they tell.
     """
 

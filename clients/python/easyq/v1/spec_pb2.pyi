@@ -133,6 +133,7 @@ class JobSpec(_message.Message):
     AGENT_LABELS_FIELD_NUMBER: _builtins.int
     NOTIFY_FIELD_NUMBER: _builtins.int
     WEBHOOKS_FIELD_NUMBER: _builtins.int
+    REPORT_FAILURE_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """Image reference as `docker pull` takes it: `[registry[:port]/]name[:tag][@digest]`. Required, at most 512 bytes."""
     cron: _builtins.str
@@ -177,6 +178,10 @@ class JobSpec(_message.Message):
     log_limit: _builtins.int
     """Log bytes kept per stream; further output is dropped and the cut is marked. 0 to 10 GiB, default 100 MiB.
     REST also takes `64m`.
+    """
+    report_failure: Global___ReportFailure.Mode.ValueType
+    """Which of its failed executions are told to the farm's error handlers (Sentry, and others). Unset: as the store's
+    `report_failures` says when one fails.
     """
     @_builtins.property
     def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -336,10 +341,11 @@ class JobSpec(_message.Message):
         agent_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         notify: _notify_pb2.Notify | None = ...,
         webhooks: _notify_pb2.Webhooks | None = ...,
+        report_failure: Global___ReportFailure.Mode.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "backoff", b"backoff", "cron", b"cron", "end_at", b"end_at", "expiration", b"expiration", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "log_limit", b"log_limit", "metadata", b"metadata", "misfire_deadline", b"misfire_deadline", "notify", b"notify", "priority", b"priority", "privileged", b"privileged", "resources", b"resources", "retries", b"retries", "schedule", b"schedule", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "timeout", b"timeout", "webhooks", b"webhooks"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_report_failure", b"_report_failure", "_retries", b"_retries", "backoff", b"backoff", "cron", b"cron", "end_at", b"end_at", "expiration", b"expiration", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "log_limit", b"log_limit", "metadata", b"metadata", "misfire_deadline", b"misfire_deadline", "notify", b"notify", "priority", b"priority", "privileged", b"privileged", "report_failure", b"report_failure", "resources", b"resources", "retries", b"retries", "schedule", b"schedule", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "timeout", b"timeout", "webhooks", b"webhooks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_retries", b"_retries", "agent_labels", b"agent_labels", "backoff", b"backoff", "command", b"command", "cron", b"cron", "devices", b"devices", "end_at", b"end_at", "entrypoint", b"entrypoint", "envs", b"envs", "expiration", b"expiration", "image", b"image", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "labels", b"labels", "log_limit", b"log_limit", "max_runs", b"max_runs", "metadata", b"metadata", "misfire", b"misfire", "misfire_deadline", b"misfire_deadline", "mounts", b"mounts", "network", b"network", "notify", b"notify", "on_lost", b"on_lost", "overlap", b"overlap", "platform", b"platform", "priority", b"priority", "privileged", b"privileged", "pull", b"pull", "resources", b"resources", "retries", b"retries", "retry_on", b"retry_on", "schedule", b"schedule", "shm_size", b"shm_size", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "time_zone", b"time_zone", "timeout", b"timeout", "user", b"user", "webhooks", b"webhooks", "workdir", b"workdir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries", "_init", b"_init", "_log_limit", b"_log_limit", "_priority", b"_priority", "_privileged", b"_privileged", "_report_failure", b"_report_failure", "_retries", b"_retries", "agent_labels", b"agent_labels", "backoff", b"backoff", "command", b"command", "cron", b"cron", "devices", b"devices", "end_at", b"end_at", "entrypoint", b"entrypoint", "envs", b"envs", "expiration", b"expiration", "image", b"image", "infra_retries", b"infra_retries", "init", b"init", "jitter", b"jitter", "labels", b"labels", "log_limit", b"log_limit", "max_runs", b"max_runs", "metadata", b"metadata", "misfire", b"misfire", "misfire_deadline", b"misfire_deadline", "mounts", b"mounts", "network", b"network", "notify", b"notify", "on_lost", b"on_lost", "overlap", b"overlap", "platform", b"platform", "priority", b"priority", "privileged", b"privileged", "pull", b"pull", "report_failure", b"report_failure", "resources", b"resources", "retries", b"retries", "retry_on", b"retry_on", "schedule", b"schedule", "shm_size", b"shm_size", "start_after", b"start_after", "start_at", b"start_at", "start_deadline", b"start_deadline", "start_in", b"start_in", "stop_grace", b"stop_grace", "time_zone", b"time_zone", "timeout", b"timeout", "user", b"user", "webhooks", b"webhooks", "workdir", b"workdir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__infra_retries: _TypeAlias = _typing.Literal["infra_retries"]  # noqa: Y015
     _WhichOneofArgType__infra_retries: _TypeAlias = _typing.Literal["_infra_retries", b"_infra_retries"]  # noqa: Y015
@@ -351,6 +357,8 @@ class JobSpec(_message.Message):
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType__privileged: _TypeAlias = _typing.Literal["privileged"]  # noqa: Y015
     _WhichOneofArgType__privileged: _TypeAlias = _typing.Literal["_privileged", b"_privileged"]  # noqa: Y015
+    _WhichOneofReturnType__report_failure: _TypeAlias = _typing.Literal["report_failure"]  # noqa: Y015
+    _WhichOneofArgType__report_failure: _TypeAlias = _typing.Literal["_report_failure", b"_report_failure"]  # noqa: Y015
     _WhichOneofReturnType__retries: _TypeAlias = _typing.Literal["retries"]  # noqa: Y015
     _WhichOneofArgType__retries: _TypeAlias = _typing.Literal["_retries", b"_retries"]  # noqa: Y015
     _WhichOneofReturnType_schedule: _TypeAlias = _typing.Literal["start_at", "start_in", "cron"]  # noqa: Y015
@@ -365,6 +373,8 @@ class JobSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__privileged) -> _WhichOneofReturnType__privileged | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__report_failure) -> _WhichOneofReturnType__report_failure | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retries) -> _WhichOneofReturnType__retries | None: ...
     @_typing.overload
@@ -614,6 +624,46 @@ class Misfire(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Misfire: _TypeAlias = Misfire  # noqa: Y015
+
+@_typing.final
+class ReportFailure(_message.Message):
+    """Failed executions that are told to error handlers. One that was stopped is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ReportFailure._Mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNSPECIFIED: ReportFailure._Mode.ValueType  # 0
+        NONE: ReportFailure._Mode.ValueType  # 1
+        """None."""
+        FINAL: ReportFailure._Mode.ValueType  # 2
+        """The one with which the job fails, times out or expires."""
+        ALL: ReportFailure._Mode.ValueType  # 3
+        """Each, those that are retried as well."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper): ...
+    UNSPECIFIED: ReportFailure.Mode.ValueType  # 0
+    NONE: ReportFailure.Mode.ValueType  # 1
+    """None."""
+    FINAL: ReportFailure.Mode.ValueType  # 2
+    """The one with which the job fails, times out or expires."""
+    ALL: ReportFailure.Mode.ValueType  # 3
+    """Each, those that are retried as well."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportFailure: _TypeAlias = ReportFailure  # noqa: Y015
 
 @_typing.final
 class Pull(_message.Message):

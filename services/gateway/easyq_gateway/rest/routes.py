@@ -33,6 +33,11 @@ class Route:
         """Its path, with names of what stands for anything: `/jobs/{job_id}`."""
         return "/" + "/".join(one if isinstance(one, str) else f"{{{one.field}}}" for one in self.segments)
 
+    @property
+    def name(self) -> str:
+        """What it is called, the same for every request that takes it: `GET /jobs/{job_id}`."""
+        return f"{self.verb} {self.template}"
+
 
 def read_query(request: web.BaseRequest, known: Sequence[str]) -> dict[str, str]:
     """Returns the parameters. Raises `InvalidArgument` for unknown and repeated ones."""

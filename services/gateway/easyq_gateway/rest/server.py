@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.errors import EasyQError, Internal, PermissionDenied, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.metrics import REGISTRY
@@ -157,6 +158,8 @@ class RestServer:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises ends here, and is told
             self._log.error("request_failed", path=target_of(request).path[:200], error=repr(error), exc_info=error)
+            place, ids = self._place(request)
+            report_error(error, place, ids)
             answer = self._told(request, Internal("an internal error; the gateway's log has the details"))
         if answer.headers.get("Connection") == "close":
             answer.force_close()
@@ -195,6 +198,15 @@ class RestServer:
             else:
                 await around.enter_async_context(within(self._timeout))
             return await route.handler(request, match.variables)
+
+    def _place(self, request: web.BaseRequest) -> tuple[str, dict[str, str]]:
+        """Which route a request took, and the ids in its path."""
+        try:
+            match = self._router.match(request.method, target_of(request).path)
+        except (EasyQError, Refused):
+            return "REST", {}
+        ids = {name.removesuffix("_id"): value for name, value in match.variables.items()}
+        return match.handler.name, ids
 
     @contextmanager
     def _noted(self) -> Iterator[None]:

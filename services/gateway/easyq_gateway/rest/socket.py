@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from easyq.v1 import log_service_pb2
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.errors import EasyQError, Internal, InvalidArgument, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_gateway.rest import pace
@@ -113,6 +114,7 @@ class Socket:
             return Farewell(code=code, reason=error.message)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is told by the close
             self._log.error("socket_failed", path=target_of(self._request).path, error=repr(error), exc_info=error)
+            report_error(error, "websocket")
             return Farewell(code=WSCloseCode.INTERNAL_ERROR, reason="an internal error; the gateway's log has it")
         return Farewell(code=WSCloseCode.OK, reason="this is the end of the output")
 

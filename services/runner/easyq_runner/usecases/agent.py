@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.logs import get_logger
 from easyq_runner.domain import starting
 from easyq_runner.domain.adoption import Adoption, adopt
@@ -283,8 +284,10 @@ class Agent:
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._log.error("execution_task_failed", task=task.get_name(), exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._log.error("execution_task_failed", task=task.get_name(), exc_info=error)
+            report_error(error, "execution task", {"execution": task.get_name().partition(":")[2]})
 
     def _on_settled(self, execution: Execution) -> None:
         if self._executions.get(execution.key) is execution:

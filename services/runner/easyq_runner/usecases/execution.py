@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from easyq_chassis import faults
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.logs import get_logger
 from easyq_runner.domain import starting
 from easyq_runner.domain.adoption import Adoption
@@ -195,6 +196,9 @@ class Execution:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours, or a full disk under the journal: it ends as such
             self._log.exception("execution_failed")
+            terms = self.terms
+            ids = {"task": terms.task_id, "job": terms.job_id, "execution": self.key.execution_id}
+            report_error(error, "execution", {**ids, "epoch": str(self.key.epoch)})
             # What runs is ended, since nobody watches it any more.
             await self._settle(self._failed(error))
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from easyq_chassis.error_reports import report_error
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.faults import point
 from easyq_chassis.logs import get_logger
@@ -125,6 +126,9 @@ class DeliveryRound:
             return await sender.send(item)
         except Exception as error:
             log.error("delivery_broke", delivery=item.delivery_id, error=type(error).__name__, exc_info=error)
+            told = item.execution
+            ids = {"task": told.task_id, "job": told.job_id, "execution": told.execution_id}
+            report_error(error, "delivery", {**ids, "delivery": item.delivery_id})
             return Answer(error=f"EasyQ failed to send it: {type(error).__name__}")
 
     async def _record(self, item: ClaimedDelivery, answer: Answer, until: float) -> None:

@@ -1,6 +1,6 @@
 """Notifications: what specs ask for, and deliveries as messages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -9,6 +9,7 @@ from easyq.v1.notification_service_pb2 import Delivery as DeliveryMessage
 from easyq.v1.notification_service_pb2 import ListDeliveriesResponse
 from easyq.v1.notify_pb2 import Webhook
 from easyq.v1.spec_pb2 import JobSpec
+from easyq.v1.spec_pb2 import ReportFailure as Report
 from easyq_internal.store.v1 import delivery_store_pb2 as pb
 from easyq_store.convert import jobs
 from easyq_store.convert.basics import duration, duration_ms, timestamp
@@ -19,6 +20,8 @@ from easyq_store.usecases.deliveries import Claimed, Wish
 
 # How a serialized spec's `notify` and `webhooks` begin: the tags of fields 62 and 63.
 _TAGS = (bytes(((62 << 3 | 2) & 0x7F | 0x80, 62 >> 4)), bytes(((63 << 3 | 2) & 0x7F | 0x80, 63 >> 4)))
+# How its `report_failure` does: field 64, a number.
+_REPORT_TAG = bytes((64 << 3 & 0x7F | 0x80, 64 >> 4))
 # Larger specs are parsed each time.
 _REMEMBERED_BYTES = 4_096
 _EVENTS = (
@@ -28,25 +31,44 @@ _EVENTS = (
 )
 #: The lane of all e-mails: they go by one server.
 EMAIL_LANE = "email"
+#: That of all reports to error handlers.
+REPORT_LANE = "error-handlers"
+#: What a report's target is called.
+REPORT_TARGET = "error handlers"
 _PORTS = {"http": 80, "https": 443}
 
 
-def targets_of(spec: bytes) -> tuple[Target, ...]:
-    """Whom a serialized spec wants to be told.
+def targets_of(spec: bytes, *, report: Report.Mode.ValueType = Report.NONE) -> tuple[Target, ...]:
+    """Whom a serialized spec wants to be told; `report`: which failures are reported where it doesn't say.
 
-    Every end of every job asks, and nearly none has any: those are told by a search for bytes, without parsing. First
-    for single ones, which is many times as fast, and which texts seldom hold.
+    Every end of every job asks, and nearly none has any: those are told by a search for bytes, without parsing. Where
+    texts seldom hold them, first for single ones, which is many times as fast.
     """
-    if _TAGS[0][0] not in spec and _TAGS[1][0] not in spec:
-        return ()
-    if _TAGS[0] not in spec and _TAGS[1] not in spec:
-        return ()
-    return _remembered(spec) if len(spec) <= _REMEMBERED_BYTES else _parsed(spec)
+    if _REPORT_TAG not in spec:
+        if _TAGS[0][0] not in spec and _TAGS[1][0] not in spec:
+            return _REPORTS[report]
+        if _TAGS[0] not in spec and _TAGS[1] not in spec:
+            return _REPORTS[report]
+    return _remembered(spec, report) if len(spec) <= _REMEMBERED_BYTES else _parsed(spec, report)
 
 
-def _parsed(spec: bytes) -> tuple[Target, ...]:
+def _report(*, each: bool) -> Target:
+    return Target(
+        event=NoticeEvent.FAILS, channel=NoticeChannel.REPORT, name="", value=b"", lane=REPORT_LANE, each=each
+    )
+
+
+_REPORTS: Mapping[Report.Mode.ValueType, tuple[Target, ...]] = {
+    Report.NONE: (),
+    Report.FINAL: (_report(each=False),),
+    Report.ALL: (_report(each=True),),
+}
+
+
+def _parsed(spec: bytes, report: Report.Mode.ValueType) -> tuple[Target, ...]:
     message = JobSpec.FromString(spec)
-    return (*_webhooks(message), *_addresses(message))
+    said = message.report_failure if message.HasField("report_failure") else Report.UNSPECIFIED
+    return (*_webhooks(message), *_addresses(message), *_REPORTS[said or report])
 
 
 _remembered = lru_cache(maxsize=1024)(_parsed)
@@ -85,7 +107,6 @@ def lane_of(url: str) -> str:
 
 def delivery(record: Delivery) -> DeliveryMessage:
     """A delivery, nothing redacted."""
-    is_webhook = record.channel is NoticeChannel.WEBHOOK
     return DeliveryMessage(
         delivery_id=record.delivery_id,
         task_id=record.task_id,
@@ -93,7 +114,7 @@ def delivery(record: Delivery) -> DeliveryMessage:
         execution_id=record.execution_id,
         event=DeliveryMessage.Event.Kind.ValueType(record.event),
         channel=DeliveryMessage.Channel.Kind.ValueType(record.channel),
-        target=Webhook.FromString(record.target).url if is_webhook else record.target.decode(),
+        target=_target(record),
         state=DeliveryMessage.State.ValueType(record.state),
         outcome=JobMessage.State.ValueType(record.outcome),
         attempts=record.attempts,
@@ -104,6 +125,12 @@ def delivery(record: Delivery) -> DeliveryMessage:
         response_code=record.response_code,
         error=record.error,
     )
+
+
+def _target(record: Delivery) -> str:
+    if record.channel is NoticeChannel.WEBHOOK:
+        return Webhook.FromString(record.target).url
+    return REPORT_TARGET if record.channel is NoticeChannel.REPORT else record.target.decode()
 
 
 def page(records: Sequence[Delivery], token: str) -> ListDeliveriesResponse:
@@ -138,6 +165,8 @@ def claimed(item: Claimed) -> pb.ClaimedDelivery:
     )
     if record.channel is NoticeChannel.WEBHOOK:
         message.webhook.ParseFromString(record.target)
+    elif record.channel is NoticeChannel.REPORT:
+        message.error_handlers.SetInParent()
     else:
         message.address = record.target.decode()
     return message

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from easyq_store.domain.projection import state_of
 from easyq_store.domain.records import Delivery, Execution
-from easyq_store.domain.states import DeliveryState, JobState, NoticeChannel, NoticeEvent
+from easyq_store.domain.states import WITH_OUTPUT, DeliveryState, ExecutionState, JobState, NoticeChannel, NoticeEvent
 
 # Names the ids of deliveries, so that whoever completes what a crash left comes to the same ids.
 _DELIVERIES = uuid.UUID("0d0b3e8a-7a52-4c7b-8a39-2d6a1f7e9b54")
 # Most of a sentence about a failure that is kept.
 _MOST_ERROR = 500
-# An e-mail waits for the rest of its execution's output: so long at most, and so long between two looks.
+# What shows output waits for the rest of its execution's output: so long at most, and so long between two looks.
 LOG_PATIENCE_MS = 10_000
 LOG_LOOK_MS = 500
 
@@ -22,6 +22,8 @@ _SAYS = {
     JobState.TIMED_OUT: NoticeEvent.FAILS,
     JobState.EXPIRED: NoticeEvent.FAILS,
 }
+# How an execution failed that another attempt may follow.
+_FAILED = frozenset({ExecutionState.FAILED, ExecutionState.TIMED_OUT, ExecutionState.LOST})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +35,8 @@ class Target:
     name: str
     value: bytes
     lane: str
+    # It is told of each execution that fails, those that are retried as well.
+    each: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,13 +54,20 @@ def is_end(execution: Execution) -> bool:
     return execution.ended and execution.next is None
 
 
+def is_failed_attempt(execution: Execution) -> bool:
+    """Whether it failed, and another attempt follows."""
+    return execution.next is not None and execution.state in _FAILED
+
+
 def outcome_of(execution: Execution, *, job_stopped: bool) -> JobState:
     """How the job ended with it. One that was asked to stop, and did not succeed, was STOPPED."""
     return state_of(execution, stop_requested=job_stopped or execution.stop_requested_at is not None)
 
 
 def deliveries_of(execution: Execution, outcome: JobState, targets: Iterable[Target], *, now: int) -> list[Delivery]:
-    """What is to be sent for this end."""
+    """What is to be sent for this end; of a failed attempt (RETRYING), to who is told of each."""
+    if outcome is JobState.RETRYING:
+        return [_delivery(execution, outcome, target, now=now) for target in targets if target.each]
     return [_delivery(execution, outcome, target, now=now) for target in _addressed(outcome, targets)]
 
 
@@ -105,9 +116,9 @@ def claim(delivery: Delivery, *, now: int, lease: int) -> Delivery:
 
 
 def waits_for_output(delivery: Delivery, execution: Execution, *, now: int) -> bool:
-    """Whether an e-mail is still to wait, since some of the output that it shows may be on its way."""
-    is_mail = delivery.channel is NoticeChannel.EMAIL
-    return is_mail and not execution.logs_complete and _ran(execution) and now < delivery.created_at + LOG_PATIENCE_MS
+    """Whether one that shows output is still to wait, since some of that may be on its way."""
+    shows = delivery.channel in WITH_OUTPUT
+    return shows and not execution.logs_complete and _ran(execution) and now < delivery.created_at + LOG_PATIENCE_MS
 
 
 def _ran(execution: Execution) -> bool:

@@ -135,6 +135,12 @@ class NoticeChannel(IntEnum):
 
     WEBHOOK = 1
     EMAIL = 2
+    # To the farm's error handlers.
+    REPORT = 3
+
+
+#: Which show the end of the execution's output.
+WITH_OUTPUT = frozenset({NoticeChannel.EMAIL, NoticeChannel.REPORT})
 
 
 class DeliveryState(IntEnum):

@@ -7,14 +7,14 @@ from easyq_chassis.errors import EasyQError, NotFound
 from easyq_store.domain import notices, tokens
 from easyq_store.domain.notices import LOG_LOOK_MS, Sent
 from easyq_store.domain.records import Delivery, DueDelivery, Execution
-from easyq_store.domain.states import NoticeChannel, Stream
+from easyq_store.domain.states import WITH_OUTPUT, Stream
 from easyq_store.ports import Place, Plan, Reads, Steps
 from easyq_store.usecases import look
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import job_of
 from easyq_store.usecases.look import ExecutionView
 
-# Of each stream, for e-mails.
+# Of each stream, for what shows output.
 MOST_TAIL = 8 * 1024
 
 
@@ -112,7 +112,7 @@ async def _told(ctx: Context, delivery: Delivery, execution: Execution) -> Claim
     reads = ctx.store.reads
     age = max(0, (delivery.last_attempt_at or delivery.armed_at) - delivery.armed_at)
     (view,) = await look.execution_views(reads, [execution])
-    if delivery.channel is not NoticeChannel.EMAIL:
+    if delivery.channel not in WITH_OUTPUT:
         return Claimed(delivery=delivery, age=age, execution=view)
     return Claimed(
         delivery=delivery,

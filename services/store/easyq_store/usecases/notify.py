@@ -1,6 +1,6 @@
 """Makes the notifications of a job's end: part of every plan in which an execution may end."""
 
-from easyq_store.domain.notices import Target, deliveries_of, is_end, outcome_of
+from easyq_store.domain.notices import Target, deliveries_of, is_end, is_failed_attempt, outcome_of
 from easyq_store.domain.records import Execution, Job
 from easyq_store.ports import Steps
 from easyq_store.usecases.context import Context
@@ -16,11 +16,11 @@ async def targets_at_end(steps: Steps, ctx: Context, job: Job, execution: Execut
 
 
 async def note_end(steps: Steps, ctx: Context, job: Job, execution: Execution, *, now: int) -> None:
-    """Inserts the notifications of an execution with which its job ended; a repeat is harmless.
+    """Inserts the notifications of an execution with which its job ended, or that failed; a repeat is harmless.
 
     Comes before the execution counts as settled, so that a sweep completes what a crash leaves.
     """
-    if not is_end(execution):
+    if not is_end(execution) and not is_failed_attempt(execution):
         return
     targets = await targets_at_end(steps, ctx, job, execution)
     if targets:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DSN = re.compile(r"https?://[^\s/?#:@]+(:[^\s/?#:@]*)?@[^\s/?#@]+/([^\s?#]*/)?[0-9]+")
 _SIZE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?\s*[bkmgt]?b?", re.IGNORECASE)
 
 
@@ -81,6 +82,13 @@ def url(*schemes: str) -> Callable[[Any], str]:
         return str(value)
 
     return check
+
+
+def dsn(value: Any) -> str:
+    """A check of Sentry's URLs: a key instead of a user, and a number as the last piece of the path."""
+    if not _DSN.fullmatch(text(value)):
+        raise ValueError("must be like https://KEY@sentry.example.org/7")
+    return str(value)
 
 
 def without_secret(value: str) -> str:

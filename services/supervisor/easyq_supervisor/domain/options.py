@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from easyq_supervisor.domain.checks import between, number, one_of, size, text, url, without_secret
+from easyq_supervisor.domain.checks import between, dsn, number, one_of, size, text, url, without_secret
 from easyq_supervisor.domain.hosts import (
     MOST_CPUS,
     MOST_GPUS,
@@ -33,6 +33,7 @@ from easyq_supervisor.domain.rules import (
 DEFAULT_DATA = "~/.easyq"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENGINES = ("auto", "none")
+REPORTS = ("none", "final", "all")
 
 
 class OptionError(ValueError):
@@ -77,6 +78,11 @@ class Options:
     otlp_endpoint: str = ""
     trace_ratio: float = 1.0
     grace: float = 15.0
+    # Empty: what the environment says to the services.
+    error_handlers: tuple[str, ...] = ()
+    sentry_dsn: str = field(default="", repr=False)
+    sentry_environment: str = ""
+    report_failures: str = ""
 
     @property
     def rules(self) -> Rules:
@@ -193,11 +199,16 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "otlp_endpoint": url("http", "https"),
     "trace_ratio": number(0, 1),
     "grace": _seconds,
+    "error_handler": _each(lambda name: text(name).strip()),
+    "sentry_dsn": dsn,
+    "sentry_environment": text,
+    "report_failures": one_of(*REPORTS),
 }
 
 #: Where a record's field is named for many what a flag names for one.
 FIELDS = {
     "docker_host": "docker_hosts",
+    "error_handler": "error_handlers",
     "label": "labels",
     "pool": "pools",
     "limit": "limits",

@@ -73,7 +73,7 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
     redis = options.redis or f"unix://{around.run}/redis.sock"
     specs = [] if options.redis else [_embedded_redis(around, options.log_level)]
     services: list[tuple[str, str, dict[str, str]]] = [
-        ("store", "store", {"listen": address["store"], **_database(options, around)}),
+        ("store", "store", {"listen": address["store"], **_database(options, around), **_told(options)}),
         (
             "dispatcher",
             "dispatcher",
@@ -127,6 +127,7 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
         "log_format": around.log_format,
         # The waves end one after the other within the whole grace.
         "shutdown_grace": f"{options.grace / (len(STOP_WAVES) + 1):.2f}",
+        **_handlers(options),
     }
     if options.otlp_endpoint:
         common |= {"otlp_endpoint": options.otlp_endpoint, "trace_ratio": str(options.trace_ratio)}
@@ -160,6 +161,20 @@ def _farewell(agent_id: str, around: Surroundings) -> str:
 
 def _database(options: Options, around: Surroundings) -> dict[str, str]:
     return {"database": options.mongo or f"sqlite:///{around.data}/easyq.db"}
+
+
+def _handlers(options: Options) -> dict[str, str]:
+    """Who is told of errors; what isn't said is left to the environment."""
+    said = {
+        "error_handlers": ",".join(options.error_handlers),
+        "sentry_dsn": options.sentry_dsn,
+        "sentry_environment": options.sentry_environment,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _told(options: Options) -> dict[str, str]:
+    return {"report_failures": options.report_failures} if options.report_failures else {}
 
 
 def _embedded_redis(around: Surroundings, log_level: str) -> ProcessSpec:

@@ -117,6 +117,7 @@ class ClaimedDelivery(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     WEBHOOK_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    ERROR_HANDLERS_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
     STDOUT_TAIL_FIELD_NUMBER: _builtins.int
     STDERR_TAIL_FIELD_NUMBER: _builtins.int
@@ -130,12 +131,16 @@ class ClaimedDelivery(_message.Message):
     outcome: _job_pb2.Job.State.ValueType
     address: _builtins.str
     stdout_tail: _builtins.bytes
-    """For e-mails: the last bytes of both streams."""
+    """For e-mails and reports: the last bytes of both streams."""
     stderr_tail: _builtins.bytes
     @_builtins.property
     def age(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def webhook(self) -> _notify_pb2.Webhook: ...
+    @_builtins.property
+    def error_handlers(self) -> Global___ToErrorHandlers:
+        """To all error handlers."""
+
     @_builtins.property
     def execution(self) -> _job_pb2.Execution:
         """Whose end it tells, nothing redacted."""
@@ -152,19 +157,37 @@ class ClaimedDelivery(_message.Message):
         outcome: _job_pb2.Job.State.ValueType = ...,
         webhook: _notify_pb2.Webhook | None = ...,
         address: _builtins.str = ...,
+        error_handlers: Global___ToErrorHandlers | None = ...,
         execution: _job_pb2.Execution | None = ...,
         stdout_tail: _builtins.bytes = ...,
         stderr_tail: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "age", b"age", "execution", b"execution", "target", b"target", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "age", b"age", "error_handlers", b"error_handlers", "execution", b"execution", "target", b"target", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "age", b"age", "attempt", b"attempt", "delivery_id", b"delivery_id", "event", b"event", "execution", b"execution", "lane", b"lane", "outcome", b"outcome", "stderr_tail", b"stderr_tail", "stdout_tail", b"stdout_tail", "target", b"target", "tries", b"tries", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "age", b"age", "attempt", b"attempt", "delivery_id", b"delivery_id", "error_handlers", b"error_handlers", "event", b"event", "execution", b"execution", "lane", b"lane", "outcome", b"outcome", "stderr_tail", b"stderr_tail", "stdout_tail", b"stdout_tail", "target", b"target", "tries", b"tries", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["webhook", "address"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["webhook", "address", "error_handlers"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___ClaimedDelivery: _TypeAlias = ClaimedDelivery  # noqa: Y015
+
+@_typing.final
+class ToErrorHandlers(_message.Message):
+    """The receivers are those that the sender has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToErrorHandlers: _TypeAlias = ToErrorHandlers  # noqa: Y015
 
 @_typing.final
 class RecordDeliveryRequest(_message.Message):
