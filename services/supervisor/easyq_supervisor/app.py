@@ -99,6 +99,7 @@ async def _hosts(options: Options, around: Surroundings, engine: OwnEngine, say:
     agents = [_agent(host, Path(around.data), is_default=is_default) for host in hosts]
     return Hosts(
         specs=[spec for spec in plan(options, around, agents) if spec.kind == "runner"],
+        agents=[agent.agent_id for agent in agents],
         engine=engine if choice.own else None,
         install_engine=choice.install,
         missing={host.url: choice.missing or _missing(host.url) for host in hosts},

@@ -14,7 +14,7 @@ from typing import Any
 from easyq_supervisor import example
 from easyq_supervisor.adapters.child import BadSettings, Child
 from easyq_supervisor.adapters.console import Console
-from easyq_supervisor.adapters.health import wait_serving
+from easyq_supervisor.adapters.health import wait_agents, wait_serving
 from easyq_supervisor.adapters.own_engine import EngineError, OwnEngine
 from easyq_supervisor.adapters.packages import InstallError, install
 from easyq_supervisor.adapters.terminal import Terminal
@@ -33,14 +33,17 @@ _LEAST_PATIENCE = 0.5
 
 # Seconds that `ready` waits for the example image once jobs are accepted: an installation may take minutes.
 _IMAGE_PATIENCE = 45.0
+# The same for agents to say how their engines are, as the first look at the status then tells.
+_AGENTS_PATIENCE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hosts:
-    """What jobs run on: the agents' processes, EasyQ's own Docker Engine where there is to be one, and by the address
-    of each engine what to say where it does not answer."""
+    """What jobs run on: the agents' processes and names, EasyQ's own Docker Engine where there is to be one, and by the
+    address of each engine what to say where it does not answer."""
 
     specs: Sequence[ProcessSpec]
+    agents: Sequence[str]
     engine: OwnEngine | None
     install_engine: bool
     missing: Mapping[str, str]
@@ -190,7 +193,10 @@ class System:
         try:
             await wait_serving(self._grpc)
             others.append(asyncio.create_task(self._go_on()))
-            await self._until_settled(list(settled.values()))
+            await asyncio.gather(
+                self._until_settled(list(settled.values())),
+                wait_agents(self._grpc, hosts.agents, _AGENTS_PATIENCE),
+            )
             self._ready()
             await asyncio.wait(images, return_when=asyncio.FIRST_COMPLETED)
             program = example.called_as(sys.argv[0], shutil.which("easyq"))
@@ -213,9 +219,8 @@ class System:
         failed = asyncio.create_task(self._engine_failed.wait())
         everything = asyncio.gather(*waits)
         try:
-            done, _ = await asyncio.wait(
-                {everything, failed}, timeout=_IMAGE_PATIENCE, return_when=asyncio.FIRST_COMPLETED
-            )
+            awaited: set[asyncio.Future[Any]] = {everything, failed}
+            done, _ = await asyncio.wait(awaited, timeout=_IMAGE_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 self._console.say(f"the example image {example.IMAGE} is not there yet; ready without it")
         finally:

@@ -26,7 +26,8 @@ class ServiceFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentFacts:
-    """One agent. `state` is LIVE, PARKED or DEAD; `last_beat_ms` ms since the epoch, if known.
+    """One agent. `state` is LIVE, PARKED or DEAD; `last_beat_ms`, and since when it is not healthy, in ms since the
+    epoch, if known.
 
     `set_aside`: an operator cordoned it, or has it drain.
     """
@@ -37,6 +38,7 @@ class AgentFacts:
     message: str
     running: int
     last_beat_ms: int | None
+    unhealthy_ms: int | None = None
     set_aside: bool = False
 
 
@@ -134,8 +136,8 @@ def _agents(agents: Sequence[AgentFacts]) -> Iterator[FarmProblem]:
     for agent in agents:
         text = _agent_words(agent)
         if text:
-            # A silent agent has been away since its last beat; since when a live one is unwell it does not say.
-            since_ms = None if agent.state == "LIVE" else agent.last_beat_ms
+            # A silent agent has been away since its last beat.
+            since_ms = agent.unhealthy_ms if agent.state == "LIVE" else agent.last_beat_ms
             yield FarmProblem(subject=agent.agent_id, message=text, since_ms=since_ms)
 
 

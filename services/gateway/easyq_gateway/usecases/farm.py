@@ -17,6 +17,9 @@ from easyq_gateway.usecases.matching import add_used, breakers_of
 
 T = TypeVar("T")
 
+# Seconds for which a list of agents that is there waits for what their executions asked for.
+_USED_PATIENCE = 0.5
+
 
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
@@ -62,8 +65,15 @@ class Farm:
         raise NotFound("no agent of this name has ever been connected", reason="AGENT_NOT_FOUND")
 
     async def _known_agents(self) -> Sequence[farm_service_pb2.Agent]:
-        agents, views = await asyncio.gather(self._agents.list_agents(), self._dispatchers.matching())
-        add_used(agents, [one.view for one in views if one.view is not None])
+        """As the store knows them; what dispatchers that answer soon say of them is added."""
+        matching = asyncio.ensure_future(self._dispatchers.matching())
+        try:
+            agents = await self._agents.list_agents()
+            done, _ = await asyncio.wait([matching], timeout=_USED_PATIENCE)
+            if done:
+                add_used(agents, [one.view for one in matching.result() if one.view is not None])
+        finally:
+            matching.cancel()
         return agents
 
     async def require_store(self) -> None:
@@ -168,5 +178,6 @@ def _agent_facts(agent: farm_service_pb2.Agent) -> words.AgentFacts:
         message=agent.message,
         running=agent.running,
         last_beat_ms=convert.ms_of(agent, "last_beat_at"),
+        unhealthy_ms=convert.ms_of(agent, "unhealthy_since"),
         set_aside=agent.HasField("cordoned_at") or agent.HasField("drained_at"),
     )
