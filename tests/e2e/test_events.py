@@ -14,7 +14,7 @@ import pytest
 
 from easyq.v1.event_service_pb2 import EventKind, WatchRequest
 from easyq.v1.event_service_pb2_grpc import EventServiceStub
-from tests.support.farm import Rest, UpFarm, shell
+from tests.support.farm import Rest, UpFarm, Witness, shell
 from tests.support.sse import Parser, Stream, Told
 from tests.support.waiting import wait_until
 
@@ -179,6 +179,22 @@ def test_over_a_restart_of_the_store_it_is_told_to_read_again(quiet_farm: UpFarm
             stranger._last = "0123456789ab-7"
             quiet_farm.kill("gateway")
             assert stranger.next().kind == "reset"
+
+
+def test_a_job_that_ends_while_the_store_is_away_is_told_to_watchers_of_its_task(quiet_farm: UpFarm) -> None:
+    rest = quiet_farm.rest
+    witness = Witness(quiet_farm.mounts / "ends")
+    script = f"{Witness.START}; until [ -e /witness/go ]; do sleep 0.1; done"
+    job_id = rest.enqueue("unseen", shell(script, mounts=witness.mounts))["jobId"]
+    with Follower(rest, "/tasks/unseen/events") as follower:
+        while follower.next().data["state"] != "RUNNING":
+            pass
+        quiet_farm.kill("gateway")
+        quiet_farm.kill("store")
+        (witness.folder / "go").touch()
+        while not ((told := follower.next()).data["jobId"] == job_id and told.data["ended"]):
+            pass
+        assert told.data["state"] == "SUCCEEDED"
 
 
 def test_a_reader_that_takes_nothing_harms_nobody(quiet_farm: UpFarm) -> None:

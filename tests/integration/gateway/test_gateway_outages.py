@@ -252,6 +252,16 @@ async def test_status_repeats_what_a_slow_dispatcher_said_last_and_says_when(sta
     second.answering.set()
 
 
+async def test_agents_are_listed_while_a_dispatcher_hangs(start_gateway: Starter) -> None:
+    """What their executions asked for is left out then."""
+    gateway = await start_gateway(status_timeout=60.0, request_timeout=120.0)
+    (dispatcher,) = gateway.behind.dispatchers
+    dispatcher.answering.clear()
+    async with asyncio.timeout(30):
+        assert "items" in await gateway.get("/agents")
+    dispatcher.answering.set()
+
+
 async def test_a_service_that_is_slow_is_told_as_slow(start_gateway: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hang(*_: Any) -> None:
         await asyncio.Event().wait()
