@@ -173,6 +173,12 @@ async def test_status_when_all_is_well(gateway: Client) -> None:
     assert [agent["state"] for agent in status["agents"]] == ["LIVE"]
     by_grpc = await FarmServiceStub(gateway.channel).GetStatus(farm_service_pb2.GetStatusRequest())
     assert by_grpc.running
+    # Without the store, hosts are told as they were known.
+    await gateway.behind.stop("store")
+    later = await gateway.get("/status")
+    assert [agent["agentId"] for agent in later["agents"]] == ["host-1"]
+    assert (later["accepting"], later["running"]) == (False, False)
+    assert any("Hosts are those of" in problem["message"] for problem in later["problems"])
     assert by_grpc.jobs[0].state == Job.QUEUED
 
 

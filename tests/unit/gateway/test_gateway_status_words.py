@@ -10,6 +10,7 @@ from easyq_gateway.domain.status import (
     ServiceFacts,
     can_run,
     find_problems,
+    stale_hosts,
     stale_view,
     takes_work,
 )
@@ -151,3 +152,9 @@ def test_since_when_an_agent_takes_no_work() -> None:
     sick = replace(AGENT, healthy=False, message="Docker Engine at x does not answer", unhealthy_ms=7)
     (problem,) = told(ALL, [sick])
     assert (problem.subject, problem.since_ms) == ("h", 7)
+
+
+def test_hosts_that_are_told_from_memory_are_told_as_such() -> None:
+    assert stale_hosts(7.4) == FarmProblem(
+        subject="store", message="Hosts are those of 7 s ago: the store does not tell them now."
+    )

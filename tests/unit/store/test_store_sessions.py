@@ -36,8 +36,8 @@ def test_an_agents_name_is_bound_to_its_daemon() -> None:
 def test_beats() -> None:
     told = Beat(agent_id="host-a", session=1, healthy=False, message="no engine", slots=2)
     after = beat(agent(), told, now=T0 + 5)
-    sick = {"healthy": False, "message": "no engine", "unhealthy_since": T0 + 5}
-    assert after == agent(beats=1, last_beat_at=T0 + 5, slots=2, **sick)
+    sick = agent(beats=1, last_beat_at=T0 + 5, healthy=False, message="no engine", slots=2)
+    assert after == replace(sick, unhealthy_since=T0 + 5)
     kept = beat(agent(), replace(told, slots=0), now=T0)
     assert kept is not None
     assert kept.slots == 4

@@ -79,6 +79,13 @@ def stale_view(address: str, *, slow_after: float, age: float | None) -> FarmPro
     )
 
 
+def stale_hosts(age: float) -> FarmProblem:
+    """What is to be said where hosts are those that the store told `age` seconds ago, since it does not answer now."""
+    return FarmProblem(
+        subject="store", message=f"Hosts are those of {age:.0f} s ago: the store does not tell them now."
+    )
+
+
 def takes_work(agent: AgentFacts) -> bool:
     """Whether the agent is there and healthy, and nobody set it aside."""
     return agent.state == "LIVE" and agent.healthy and not agent.set_aside
