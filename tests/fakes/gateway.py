@@ -583,6 +583,8 @@ def _ordered(
 def _between(job: Job, request: job_service_pb2.ListJobsRequest | job_service_pb2.ListErrorsRequest) -> bool:
     created = job.created_at.seconds
     after = not request.HasField("created_after") or created >= request.created_after.seconds
+    if isinstance(request, job_service_pb2.ListJobsRequest) and request.HasField("ended_after"):
+        after = after and job.last_modified_at.ToMilliseconds() >= request.ended_after.ToMilliseconds()
     return after and (not request.HasField("created_before") or created < request.created_before.seconds)
 
 

@@ -173,6 +173,12 @@ async def test_status_when_all_is_well(gateway: Client) -> None:
     assert [agent["state"] for agent in status["agents"]] == ["LIVE"]
     by_grpc = await FarmServiceStub(gateway.channel).GetStatus(farm_service_pb2.GetStatusRequest())
     assert by_grpc.running
+    # Without the store, hosts are told as they were known.
+    await gateway.behind.stop("store")
+    later = await gateway.get("/status")
+    assert [agent["agentId"] for agent in later["agents"]] == ["host-1"]
+    assert (later["accepting"], later["running"]) == (False, False)
+    assert any("Hosts are those of" in problem["message"] for problem in later["problems"])
     assert by_grpc.jobs[0].state == Job.QUEUED
 
 
@@ -250,6 +256,16 @@ async def test_status_repeats_what_a_slow_dispatcher_said_last_and_says_when(sta
     assert (gone["pools"], gone["limits"], gone["breakers"]) == ([], [], [])
     assert first.answering.is_set()
     second.answering.set()
+
+
+async def test_agents_are_listed_while_a_dispatcher_hangs(start_gateway: Starter) -> None:
+    """What their executions asked for is left out then."""
+    gateway = await start_gateway(status_timeout=60.0, request_timeout=120.0)
+    (dispatcher,) = gateway.behind.dispatchers
+    dispatcher.answering.clear()
+    async with asyncio.timeout(30):
+        assert "items" in await gateway.get("/agents")
+    dispatcher.answering.set()
 
 
 async def test_a_service_that_is_slow_is_told_as_slow(start_gateway: Starter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,8 @@ class Feed:
         # By boot: the number of the newest event, and that of the newest which is not in the ring.
         self._heads: dict[str, int] = {}
         self._floors: dict[str, int] = {}
+        # When the newest event was, by the clock of its store.
+        self._at_ms: int | None = None
         self._watchers: dict[tuple[str, str], set[Watcher]] = {}
         self._count = 0
         self.closed = False
@@ -82,7 +84,7 @@ class Feed:
     @property
     def position(self) -> str:
         """Where a watcher is that has everything."""
-        return feed_positions.show(self._heads)
+        return feed_positions.show(self._heads, self._at_ms)
 
     async def watch(
         self, *, task_id: str = "", job_id: str = "", kinds: Collection[int] = (), after: str = ""
@@ -148,6 +150,8 @@ class Feed:
             self._floors[boot] = seq
             self.reset()
             return
+        if event.HasField("at"):
+            self._at_ms = max(self._at_ms or 0, event.at.ToMilliseconds())
         event.id = self.position
         entry = Entry(event, boot, seq)
         self._keep(entry)

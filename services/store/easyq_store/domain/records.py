@@ -273,6 +273,8 @@ class Agent:
     version: str = ""
     healthy: bool = True
     message: str = ""
+    # None: it is healthy, or nobody knows.
+    unhealthy_since: int | None = None
     lost_after_ms: int
     connected_at: int
     last_beat_at: int
