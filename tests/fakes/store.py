@@ -129,6 +129,10 @@ class FakeLookups:
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         return self._tables().deliveries.get(delivery_id)
 
+    async def has_unsent(self, job_id: str, execution_id: str = "") -> bool:
+        found = [d for d in self._tables().deliveries.values() if d.job_id == job_id and d.next_at is not None]
+        return any(execution_id in {"", delivery.execution_id} for delivery in found)
+
     async def generation(self) -> int:
         return self._tables().generation
 

@@ -90,6 +90,9 @@ class Lookups(Protocol):
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         """The delivery, or None."""
 
+    async def has_unsent(self, job_id: str, execution_id: str = "") -> bool:
+        """Whether a delivery of the job, or of that execution of it, is neither taken nor given up yet."""
+
     async def generation(self) -> int:
         """Which filling of Redis is valid. 0 at first."""
 

@@ -53,6 +53,16 @@ async def test_one_is_inserted_once(store: Persistence) -> None:
     assert await store.reads.get_delivery("d-1") == delivery()
 
 
+async def test_what_is_not_finished_is_found(store: Persistence) -> None:
+    await put(store, delivery("d-1"), delivery("d-2", execution_id="e-2", next_at=None))
+    found = store.reads.has_unsent
+    assert [await found("job-1"), await found("job-1", "job-1-1"), await found("job-1", "e-2")] == [True, True, False]
+    assert [await found("job-2"), await found("job-2", "e-3")] == [False, False]
+    await change(store, "d-1", next_at=None)
+    assert not await store.run(lambda steps: steps.has_unsent("job-1"))
+    assert not await store.run(lambda steps: steps.has_unsent("job-1", "job-1-1"))
+
+
 async def test_a_change_is_counted_and_no_change_is_not(store: Persistence) -> None:
     await put(store, delivery())
     changed = await change(store, "d-1", attempts=1, next_at=None, state=DeliveryState.DELIVERED)

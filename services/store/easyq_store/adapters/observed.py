@@ -282,6 +282,9 @@ class ObservedSteps:
     def get_delivery(self, delivery_id: str) -> Coroutine[Any, Any, Delivery | None]:
         return self._inner.get_delivery(delivery_id)
 
+    def has_unsent(self, job_id: str, execution_id: str = "") -> Coroutine[Any, Any, bool]:
+        return self._inner.has_unsent(job_id, execution_id)
+
     def generation(self) -> Coroutine[Any, Any, int]:
         return self._inner.generation()
 

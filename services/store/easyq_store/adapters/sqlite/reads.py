@@ -367,6 +367,9 @@ class SqliteReads:
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         return await self._read(lambda t: t.delivery(delivery_id))
 
+    async def has_unsent(self, job_id: str, execution_id: str = "") -> bool:
+        return await self._read(lambda t: t.has_unsent(job_id, execution_id))
+
     async def deliveries_of(self, job_id: str, after: Place | None, limit: int) -> list[Delivery]:
         place = (_LAST_TIME, "") if after is None else (after.created_at, after.id)
         return [DELIVERIES.record(row) for row in await self._rows(_DELIVERIES_OF, job_id, *place, limit)]
