@@ -49,7 +49,9 @@ class Watching:
         """
         self._checker.require(request, found)
         after = request.last_event_id
-        watching = self._feed.watch(task_id=request.task_id, job_id=request.job_id, kinds=request.kinds, after=after)
+        watching = self._feed.watch(
+            task_id=request.task_id, job_id=request.job_id, kinds=request.kinds, after=after, partly=True
+        )
         with await watching as watcher:
             yield [] if after else await self._look(request, self._feed.position)
             while True:
@@ -57,6 +59,11 @@ class Watching:
                 yield entries
                 if entries and entries[0].event.kind == EventKind.RESET:
                     yield await self._look_again(request, entries[0].event.id)
+
+    @property
+    def away(self) -> list[str]:
+        """Stores of which no events come now."""
+        return self._feed.away
 
     async def _look_again(self, request: WatchRequest, position: str) -> list[Entry]:
         """The present state; waits for a store that is away, and tells that a job is gone."""
