@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from easyq.v1.notify_pb2 import Webhooks
+from easyq.v1.notify_pb2 import Webhook, Webhooks
 from easyq.v1.spec_pb2 import Overlap
 from easyq_chassis.patterns import Pattern
 from easyq_chassis.rules_file import contract
@@ -176,7 +176,7 @@ async def nothing(_: str) -> None:
 
 async def test_a_notification_that_is_not_finished_outlives_its_retention(world: World) -> None:
     """However many of them come before those that may go."""
-    hook = Webhooks(finishes=[{"url": "http://receiver.example/"}])
+    hook = Webhooks(finishes=[Webhook(url="http://receiver.example/")])
     for number in range(3):
         await ended(world, f"told-{number}", webhooks=hook)
     await ended(world, "plain")
@@ -197,7 +197,7 @@ async def test_a_notification_that_is_not_finished_outlives_its_retention(world:
 
 
 async def test_of_a_recurring_job_a_run_that_is_not_told_yet_stays(world: World) -> None:
-    hook = Webhooks(finishes=[{"url": "http://receiver.example/"}])
+    hook = Webhooks(finishes=[Webhook(url="http://receiver.example/")])
     await world.hello()
     await world.submit(cron="@every 60s", webhooks=hook)
     for number in range(4):
