@@ -310,9 +310,11 @@ async def test_with_one_that_hangs_a_watch_begins_once_patience_ends(source: Sou
 async def test_where_no_store_answers_no_watch_begins(source: Source) -> None:
     other = Source("z9")
     source.away = other.away = True
-    feed = Feed([source, other], patience=0.3)
+    feed = Feed([source, other], patience=0.05)
     with pytest.raises(Unavailable):
         await feed.watch(partly=True)
+    await feed.stop()
+    feed = Feed([source, other], patience=10.0)
     waiting = asyncio.create_task(feed.watch(partly=True))
     await asyncio.sleep(0)
     other.away = False
