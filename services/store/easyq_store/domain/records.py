@@ -166,6 +166,8 @@ class Job:
     schedule: Schedule | None = None
     # When its fires are looked at next: only while it is ACTIVE, and its schedule has further fires.
     fire_at: int | None = None
+    # Ids of the newest requests that changed it and can't be known by what they left (see `domain/requests.py`).
+    requests: tuple[str, ...] = ()
     write_no: int = 1
 
     @property

@@ -303,7 +303,12 @@ _EIGHTH = """
 ALTER TABLE agent ADD COLUMN "unhealthy_since" INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
+# By what requests that are made again are known.
+_NINTH = """
+ALTER TABLE job ADD COLUMN "requests" TEXT;              -- JSON list of ids; NULL: none
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
