@@ -385,6 +385,12 @@ async def test_wait_answers_when_its_time_is_over(gateway: Client) -> None:
     assert (await gateway.get(f"/jobs/{job['jobId']}?wait=0"))["state"] == "QUEUED"
 
 
+async def test_a_watch_tells_which_stores_it_begins_without(start_gateway: Starter) -> None:
+    gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock")
+    async with gateway.session.get(f"{gateway.url}/events") as response:
+        assert (response.status, response.headers["EasyQ-Stores-Away"]) == (200, "unix:/nowhere/store.sock")
+
+
 async def test_a_store_that_is_away_keeps_nobody_from_waiting(
     start_gateway: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,9 @@ class Watching:
         """
         self._checker.require(request, found)
         after = request.last_event_id
-        watching = self._feed.watch(task_id=request.task_id, job_id=request.job_id, kinds=request.kinds, after=after)
+        watching = self._feed.watch(
+            task_id=request.task_id, job_id=request.job_id, kinds=request.kinds, after=after, partly=True
+        )
         with await watching as watcher:
             seen = after or self._feed.position
             yield [] if after else await self._look(request, self._feed.position)
@@ -66,6 +68,11 @@ class Watching:
                     yield await self._look_again(request, entries[0].event.id, time_of(seen))
                 if entries:
                     seen = entries[-1].event.id
+
+    @property
+    def away(self) -> list[str]:
+        """Stores of which no events come now."""
+        return self._feed.away
 
     async def _look_again(self, request: WatchRequest, position: str, since_ms: int | None) -> list[Entry]:
         """The present state, with what has ended since the watcher knew everything, if that time is known.

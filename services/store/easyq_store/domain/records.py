@@ -170,6 +170,8 @@ class Job:
     fire_at: int | None = None
     # Of the request that made it what it is: `TraceContext.text`; empty: of no trace.
     trace: str = ""
+    # Ids of the newest requests that changed it and can't be known by what they left (see `domain/requests.py`).
+    requests: tuple[str, ...] = ()
     write_no: int = 1
 
     @property

@@ -303,13 +303,18 @@ _EIGHTH = """
 ALTER TABLE agent ADD COLUMN "unhealthy_since" INTEGER;
 """
 
-# Where they stand in a trace.
+# By what requests that are made again are known.
 _NINTH = """
+ALTER TABLE job ADD COLUMN "requests" TEXT;              -- JSON list of ids; NULL: none
+"""
+
+# Where they stand in a trace.
+_TENTH = """
 ALTER TABLE job ADD COLUMN "trace" TEXT NOT NULL DEFAULT '';
 ALTER TABLE execution ADD COLUMN "trace" TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH, _TENTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
