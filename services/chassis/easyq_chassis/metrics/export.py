@@ -25,7 +25,8 @@ from prometheus_client.exposition import choose_encoder
 
 from easyq_chassis.metrics.registry import Registry
 
-_SCOPE = "easyq"
+# Two: OTLP's encoder keeps but one of the same.
+_SCOPE, _OWN_SCOPE = "easyq", "easyq.build"
 # Seconds that a last push may take when a service ends.
 _LAST_PUSH = 2.0
 
@@ -59,7 +60,7 @@ class Exports:
             "version": str(about.attributes.get("service.version", "")),
             "service": str(about.attributes.get("service.name", "")),
         }
-        self.provider.get_meter(_SCOPE).create_observable_gauge(
+        self.provider.get_meter(_OWN_SCOPE).create_observable_gauge(
             "easyq.build.info", description="1, with what runs here.", callbacks=[lambda _: [Observation(1, what)]]
         )
 
