@@ -351,7 +351,8 @@ class ObservedSteps:
 
 
 class CountedSteps(ObservedSteps):
-    """Notes only what counts, at the least cost: jobs and executions that are made, and executions in another state.
+    """Notes only what counts, at the least cost: jobs and executions that are made, executions and agents in another
+    state.
 
     Nobody asks here what was under way when a plan failed, so that is not kept.
     """
@@ -389,8 +390,18 @@ class CountedSteps(ObservedSteps):
     def insert_agent(self, agent: Agent) -> Coroutine[Any, Any, bool]:
         return self._inner.insert_agent(agent)
 
-    def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Coroutine[Any, Any, Agent | None]:
-        return self._inner.change_agent(agent_id, decide)
+    async def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Agent | None:
+        before: Agent | None = None
+
+        def noticed(old: Agent) -> Agent:
+            nonlocal before
+            before = old
+            return decide(old)
+
+        after = await self._inner.change_agent(agent_id, noticed)
+        if before is not None and after is not None and after.state is not before.state:
+            self._log.notes.append((before, after))
+        return after
 
     def delete_execution(self, execution: Execution) -> Coroutine[Any, Any, bool]:
         return self._inner.delete_execution(execution)
