@@ -111,6 +111,7 @@ def go_away(port):
     with socket.create_connection(("127.0.0.1", port)) as peer:
         settings, error = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), bytes([0, 0, 0, 0, 0, 0, 0, 2])
         peer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]) + error)
+        peer.shutdown(socket.SHUT_WR)
         while peer.recv(1000):
             pass
 

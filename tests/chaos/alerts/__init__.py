@@ -1,0 +1,1 @@
+"""Alert rules against what a system really showed while parts of it were broken."""
