@@ -111,6 +111,7 @@ class World:
         key: str = "",
         execution_id: str = "",
         asked: bytes = b"",
+        trace: str = "",
         **spec: Any,
     ) -> New:
         """A new job as the edge makes it."""
@@ -123,6 +124,7 @@ class World:
                 spec=made,
                 idempotency_key=key,
                 asked=asked,
+                trace=trace,
             )
         )
 

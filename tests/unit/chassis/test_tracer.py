@@ -5,38 +5,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
 from easyq_chassis.tracing import current
 from easyq_chassis.tracing.context import TraceContext
-from easyq_chassis.tracing.export import SpanSink
 from easyq_chassis.tracing.tracer import OFF, Tracer, new_trace_id
+from tests.fakes.spans import Sink, ids
 
 CALLER = TraceContext(trace_id="1" * 32, span_id="2" * 16, sampled=True, state="a=1")
 UNSAMPLED = TraceContext(trace_id="1" * 32, span_id="2" * 16, sampled=False)
 
 
-class Sink(SpanSink):
-    """Keeps them."""
-
-    def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
-
-    def take(self, span: ReadableSpan) -> None:
-        self.spans.append(span)
-
-
 @pytest.fixture
 def sink() -> Sink:
     return Sink()
-
-
-def ids(span: ReadableSpan) -> tuple[str, str, str]:
-    """Trace, span, parent."""
-    assert span.context is not None
-    parent = f"{span.parent.span_id:016x}" if span.parent is not None else ""
-    return f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}", parent
 
 
 def test_a_child_of_the_caller(sink: Sink) -> None:
