@@ -7,6 +7,7 @@ under way at a time. So a lone call waits for nobody, and under load the batches
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -15,10 +16,23 @@ import grpc
 import grpc.aio
 
 from easyq_chassis.errors import EasyQError, Internal, Unavailable
+from easyq_chassis.metrics.registry import REGISTRY
 from easyq_chassis.status import from_rpc_error
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_SERVED = REGISTRY.histogram(
+    "easyq.rpc.server.batch.duration", "How long a micro-batch took here, by its message.", labels=("batch",)
+)
+_ASKED = REGISTRY.histogram(
+    "easyq.rpc.client.batch.duration",
+    "How long a micro-batch took until its answer, by its message; failed ones as well.",
+    labels=("batch", "error.type"),
+)
+_ITEMS = REGISTRY.counter(
+    "easyq.rpc.client.batch.items", "What was sent in micro-batches.", unit="{item}", labels=("batch",)
+)
 
 
 class MicroBatcher(Generic[Item, Result]):
@@ -50,6 +64,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._worker: asyncio.Task[None] | None = None
         self._call: Any = None
         self._batch = 0
+        self._name = message_name(request)
         self._closed = False
 
     async def call(self, item: Item) -> Result:
@@ -105,6 +120,8 @@ class MicroBatcher(Generic[Item, Result]):
 
     async def _exchange(self, taken: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         self._batch += 1
+        began = time.perf_counter()
+        _ITEMS.add(len(taken), self._name)
         try:
             if self._call is None:
                 self._call = self._stub()
@@ -121,9 +138,11 @@ class MicroBatcher(Generic[Item, Result]):
             raise
         except Exception as error:  # noqa: BLE001 - every waiter learns of it; the next batch opens a new stream
             failure = await self._translate(error)
+            _ASKED.record(time.perf_counter() - began, self._name, type(failure).__name__)
             self._drop_call()
             self._fail(taken, failure)
             return
+        _ASKED.record(time.perf_counter() - began, self._name, "")
         for (_, future), result in zip(taken, response.results, strict=True):
             if not future.done():
                 future.set_result(result)
@@ -168,5 +187,15 @@ async def answer_batches(
 
     ``handle`` returns one result for each item, in their order.
     """
+    name = message_name(response)
     async for request in requests:
-        yield response(batch=request.batch, results=await handle(request.items))
+        began = time.perf_counter()
+        results = await handle(request.items)
+        _SERVED.record(time.perf_counter() - began, name)
+        yield response(batch=request.batch, results=results)
+
+
+def message_name(message: Any) -> str:
+    """What a batch is called: the name of its message without what it has as one (`Submit`)."""
+    name = str(getattr(message, "__name__", type(message).__name__))
+    return name.removesuffix("Request").removesuffix("Response")

@@ -8,11 +8,15 @@ from collections.abc import Awaitable, Callable
 
 from easyq_chassis.errors import DeadlineExceeded, Unavailable
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics.registry import REGISTRY
 
 _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 5.0
 # A neighbour is away, or too slow: nothing that a stack trace would explain.
 _OUTAGES = (Unavailable, DeadlineExceeded)
+_FAILURES = REGISTRY.counter(
+    "easyq.loop.failures", "Runs of a service's loops that failed.", unit="{run}", labels=("loop",)
+)
 
 
 class Loop:
@@ -68,6 +72,7 @@ class Loop:
             await self._wait(self._interval if delay is None else delay)
 
     def _after_failure(self, error: Exception, failures: int) -> float:
+        _FAILURES.add(1, self._name)
         delay: float = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
         # A neighbour that is away is told at the powers of two: one line, then fewer and fewer.
         if failures & (failures - 1) == 0 or not isinstance(error, _OUTAGES):

@@ -16,6 +16,8 @@ from easyq_chassis.channel import KEEPALIVE, MAX_MESSAGE
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.interceptors import ErrorInterceptor
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics.rpc import CallTimes
+from easyq_chassis.ops.readiness import Readiness
 from easyq_chassis.status import clip
 
 #: Trailing metadata of a health check: why the service can't do its work, as UTF-8.
@@ -61,11 +63,13 @@ class GrpcServer:
         outer: tuple[grpc.aio.ServerInterceptor, ...] = (),
     ) -> None:
         self._listen = listen
-        self._server = grpc.aio.server(interceptors=(*outer, ErrorInterceptor(), *interceptors), options=_OPTIONS)
+        everywhere = (CallTimes(), ErrorInterceptor())
+        self._server = grpc.aio.server(interceptors=(*outer, *everywhere, *interceptors), options=_OPTIONS)
         self._health = _Health()
         self._names: list[str] = []
         self._serving: bool | None = None
         self._log = get_logger()
+        self.readiness = Readiness()
         self.address = listen
 
     def add(self, register: Callable[[Any, grpc.aio.Server], None], servicer: object, name: str) -> None:
@@ -90,8 +94,12 @@ class GrpcServer:
         self._log.info("listening", address=self.address, services=self._names)
 
     async def set_serving(self, serving: bool, why: str = "") -> None:
-        """Tells health checkers whether this service can do its work now, and why it can't."""
-        self._health.why = "" if serving else why
+        """Tells health checkers whether this service can do its work now, and why it can't.
+
+        Serving with a `why` it is degraded: something is in its way, and it does its work all the same.
+        """
+        self.readiness.set(serving, why)
+        self._health.why = why
         if serving == self._serving:
             return
         self._serving = serving

@@ -8,8 +8,21 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from easyq_chassis.metrics.tasks import TaskLabels
+from easyq_chassis.patterns import Pattern
+
+
+def ops_listen(default: str) -> Any:
+    """Returns the field of a service's operations port."""
+    return Field(
+        default,
+        pattern=r"^((\[[0-9a-fA-F:]+\]|[^:/]*):[0-9]{1,5})?$",
+        description="Address of /metrics, /livez and /readyz: host:port; port 0 picks a free one. Where nothing is "
+        "said and the usual one is taken, a free one is picked as well. Empty: nowhere.",
+    )
 
 
 class ServiceSettings(BaseSettings):
@@ -30,13 +43,21 @@ class ServiceSettings(BaseSettings):
         "auto", description="Form of the log: json, console, or auto (console on a terminal)."
     )
     shutdown_grace: float = Field(5.0, ge=0, description="Seconds that calls under way get at a stop.")
-    farm: str = Field("easyq", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Name of the farm.")
+    ops_listen: str = ops_listen("")
     otlp_endpoint: str = Field(
         "",
         pattern=r"^(https?://.+)?$",
-        description="Where traces go, by OTLP over gRPC: http://host:4317, or https:// with TLS. Empty: nowhere. "
-        "OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, …_CERTIFICATE, OTEL_BSP_…) hold beside it.",
+        description="Where metrics and traces are pushed by OTLP over gRPC (http://collector:4317); empty: what "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says, else nowhere. OTEL_EXPORTER_OTLP_* hold besides.",
     )
+    metric_tasks: str = Field(
+        ".*",
+        description="Regex (RE2) of the tasks that have a label of their own in metrics; others count as `other`.",
+    )
+    metric_tasks_most: int = Field(
+        100, ge=0, le=2_000, description="Most tasks with a label of their own: the first that come."
+    )
+    farm: str = Field("easyq", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Name of the farm.")
     trace_ratio: float = Field(
         1.0,
         ge=0,
@@ -44,6 +65,22 @@ class ServiceSettings(BaseSettings):
         description="Share of the traces begun here that are recorded. Of one that a caller began its sampled flag "
         "decides.",
     )
+
+    @field_validator("metric_tasks")
+    @classmethod
+    def _check_metric_tasks(cls, value: str) -> str:
+        Pattern(value)
+        return value
+
+    @property
+    def otlp(self) -> str:
+        """Where telemetry is pushed; empty: nowhere."""
+        return self.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+
+    @property
+    def task_labels(self) -> TaskLabels:
+        """Which tasks have a label of their own in metrics."""
+        return TaskLabels(Pattern(self.metric_tasks), self.metric_tasks_most)
 
 
 S = TypeVar("S", bound=ServiceSettings)

@@ -8,15 +8,18 @@ import uuid
 from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.loops import Loop
+from easyq_chassis.ops.ops import Ops
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.tracing.interceptor import TracingInterceptor
 from easyq_chassis.tracing.tracer import open_tracer
 from easyq_dispatcher.adapters.grpc_store import IDEMPOTENT, GrpcFarmStore
+from easyq_dispatcher.adapters.metrics import DispatcherMetrics
 from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
 from easyq_dispatcher.config import DispatcherSettings
 from easyq_dispatcher.servicer import AgentLinkServicer, DispatcherServicer
 from easyq_dispatcher.usecases.conversation import Conversations
 from easyq_dispatcher.usecases.feeder import Feeder
+from easyq_dispatcher.usecases.gauging import Gauging
 from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.ledger import Ledger
 from easyq_dispatcher.usecases.matcher import Matcher
@@ -99,8 +102,19 @@ class App:
             poll=settings.poll_interval,
             tracer=self._tracer,
         )
+        self._gauging = Gauging(
+            store=store,
+            index=index,
+            keeper=keeper,
+            rules=rules,
+            roster=roster,
+            clock=clock,
+            gauges=DispatcherMetrics(settings.task_labels),
+            interval=settings.gauge_interval,
+        )
         self._loops = self._make_loops(settings)
         self._server = self._make_server(settings)
+        self._ops = Ops(settings, "dispatcher", self._server.readiness)
 
     def _make_server(self, settings: DispatcherSettings) -> GrpcServer:
         conversations = Conversations(
@@ -149,6 +163,7 @@ class App:
 
     async def start(self) -> None:
         """Serves, and starts the loops. Raises Unavailable if the address can't be bound."""
+        await self._ops.start()
         await self._server.start()
         for loop in self._loops.values():
             loop.start()
@@ -165,6 +180,7 @@ class App:
         await asyncio.gather(self._store.close(), self._index.close())
         await self._channel.close()
         await self._tracer.close()
+        await self._ops.stop()
 
     def _make_loops(self, settings: DispatcherSettings) -> dict[str, Loop]:
         loops = {
@@ -172,6 +188,7 @@ class App:
             "matcher": Loop("matcher", self._matcher.run_once, settings.poll_interval),
             "feeder": Loop("feeder", self._feeder.run_once, settings.feed_interval),
             "settler": Loop("settler", self._settler.run_once, 1.0),
+            "gauges": Loop("gauges", self._gauging.run_once, settings.gauge_interval),
             "wakes": Loop("wakes", self._hear_wakes, settings.poll_interval),
         }
         for part, name in (
@@ -197,7 +214,7 @@ class App:
     async def _keep(self) -> float | None:
         """Looks at the index; whether one holds says whether this dispatcher can do its work."""
         pause = await self._keeper.run_once()
-        await self._server.set_serving(self._keeper.generation is not None)
+        await self._server.set_serving(self._keeper.generation is not None, self._keeper.problem)
         return pause
 
     async def _hear_wakes(self) -> float | None:

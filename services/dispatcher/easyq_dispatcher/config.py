@@ -36,6 +36,7 @@ class DispatcherSettings(settings.ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="EASYQ_DISPATCHER_")
 
     listen: str = Field("127.0.0.1:10013", description="Address to serve on: host:port or unix:/path.")
+    ops_listen: str = settings.ops_listen("127.0.0.1:10023")
     store: str = Field("127.0.0.1:10012", description="Address of the store.")
     redis: str = Field(
         "redis://127.0.0.1:6379/0",
@@ -55,6 +56,13 @@ class DispatcherSettings(settings.ServiceSettings):
         (),
         description="Heads that a task takes when it is its turn among the tasks of its pool, 1 to 1,000: REGEX=N. The "
         "first that matches the whole name holds, else 1. As --pools; also --weight.",
+    )
+    gauge_interval: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Least seconds between two counts of queues, pools and breakers for metrics; they take no more "
+        "than a twentieth of the time.",
     )
     lost_after: str = Field("120s", description="Silence after which an agent is lost and its jobs may run elsewhere.")
     pool_lost_after: Lines = Field(

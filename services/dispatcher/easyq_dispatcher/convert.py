@@ -29,7 +29,7 @@ from easyq_dispatcher.messages import (
     Welcome,
     Wish,
 )
-from easyq_dispatcher.ports import Assigned, Reported
+from easyq_dispatcher.ports import Assigned, Queue, Reported
 from easyq_dispatcher.ports import Beat as StoreBeat
 from easyq_dispatcher.usecases.words import Asked, LimitStanding, PoolStanding, PoolWords, Standing, TaskWords, Trouble
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
@@ -453,3 +453,8 @@ def duration(milliseconds: int) -> Duration:
     result = Duration()
     result.FromMilliseconds(milliseconds)
     return result
+
+
+def queue(message: farm_store_pb2.TaskQueue) -> Queue:
+    """What waits of a task."""
+    return Queue(task_id=message.task_id, queued=message.queued, oldest=message.oldest.ToMilliseconds() / 1000)

@@ -72,6 +72,15 @@ class Reported:
     ready: Head | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queue:
+    """What waits of a task: how many executions, and for how many seconds the oldest of them has."""
+
+    task_id: str
+    queued: int
+    oldest: float
+
+
 class FarmStore(Protocol):
     """The store. Calls raise Unavailable where it can't be reached; whether they took effect is then unknown."""
 
@@ -113,6 +122,10 @@ class FarmStore(Protocol):
 
     async def list_queued_tasks(self, after: str, limit: int) -> Sequence[str]:
         """A page of the tasks that have QUEUED executions, by name."""
+        ...
+
+    async def list_queues(self, after: str, limit: int) -> Sequence[Queue]:
+        """A page of them with what waits in their queues. It counts: not for what is asked often."""
         ...
 
     async def assign(self, generation: int, takings: Sequence[Taking]) -> Sequence[Assigned]:
@@ -256,6 +269,31 @@ class Survey:
     def used_of(self, agent_id: str) -> Offer:
         """What an agent's executions asked for."""
         return self.used.get(agent_id, UNKNOWN)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gauged:
+    """What the farm is at. `queues` are those of all tasks, with the pool that serves each; the rest is None where no
+    filling of the index holds.
+
+    `running` by pool, `slots` by pool (of agents that are connected here), `limits` as (pattern, running, most),
+    `breakers` as they are, `now_ms` the time that their phases are told at.
+    """
+
+    queues: Sequence[tuple[Queue, str]]
+    slots: dict[str, int]
+    running: dict[str, int] | None = None
+    limits: Sequence[tuple[str, int, int]] = ()
+    breakers: Sequence[Breaker] = ()
+    now_ms: int = 0
+
+
+class Gauges(Protocol):
+    """Where it is shown."""
+
+    def show(self, gauged: Gauged | None) -> None:
+        """Shows it in place of what was before; None: nothing is known."""
+        ...
 
 
 class MatchIndex(Protocol):

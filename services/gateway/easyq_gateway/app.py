@@ -21,6 +21,8 @@ from easyq_chassis import ids
 from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.loops import Loop
+from easyq_chassis.metrics import REGISTRY
+from easyq_chassis.ops.ops import Ops
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.tracing.interceptor import TracingInterceptor
@@ -121,9 +123,11 @@ class App:
         self._build_use_cases(requests, streams)
         bodies = Gate(settings.max_bodies, "bodies")
         self._grpc = self._grpc_server(requests, streams, bodies)
+        self._ops = Ops(settings, "gateway", self._grpc.readiness)
         self._site = self._make_site()
         self._warming: asyncio.Task[None] | None = None
         self._rest = self._rest_server(requests, streams, bodies)
+        self._watch_gates(requests, streams, bodies)
         self._watch = Loop("watch_store", self._watch_store, _WATCH_INTERVAL)
 
     @property
@@ -139,6 +143,7 @@ class App:
     async def start(self) -> None:
         """Serves. Raises `Unavailable` if an address can't be bound, `RulesError` for a wrong rules file."""
         self._rules.load()
+        await self._ops.start()
         await self._grpc.start()
         await self._rest.start()
         self._dispatchers.start()
@@ -160,6 +165,15 @@ class App:
         for channel in (self._log_channel, *self._channels.values()):
             await channel.close()
         await self._tracer.close()
+        await self._ops.stop()
+
+    @staticmethod
+    def _watch_gates(*gates: Gate) -> None:
+        REGISTRY.gauge(
+            "easyq.gateway.under_way",
+            "What is under way at the gateway, of what it bounds (`max_requests`, `max_streams`, `max_bodies`).",
+            labels=("kind",),
+        ).watch(lambda: {(gate.what,): float(gate.inside) for gate in gates})
 
     def _health_checks(self) -> GrpcHealthChecks:
         settings = self._settings
@@ -390,7 +404,7 @@ class App:
     def _rest_server(self, requests: Gate, streams: Gate, bodies: Gate) -> RestServer:
         settings = self._settings
         live = Live(logs=self._logs, following=self._following)
-        byhand = ByHand(logs=self._logs, live=live, farm=self._farm, version=self._version)
+        byhand = ByHand(logs=self._logs, live=live, farm=self._farm, exports=self._ops.exports, version=self._version)
         bound = settings.rest_listen.rpartition(":")[0]
         site = self._site
         api = [
@@ -447,7 +461,7 @@ class App:
 
     async def _watch_store(self) -> None:
         health = await self._health.store()
-        await self._grpc.set_serving(health.healthy)
+        await self._grpc.set_serving(health.healthy, health.message and f"the store: {health.message}")
 
 
 def _defaults(settings: GatewaySettings) -> Defaults:

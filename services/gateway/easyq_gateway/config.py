@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from easyq_chassis.settings import ServiceSettings
+from easyq_chassis.settings import ServiceSettings, ops_listen
 from easyq_gateway.domain.redaction import DEFAULT_SEGMENTS
 
 _MIB = 1024 * 1024
@@ -26,6 +26,7 @@ class GatewaySettings(ServiceSettings):
         description="Address of REST: host:port; port 0 picks a free one.",
     )
     grpc_listen: str = Field("127.0.0.1:10001", description="Address of gRPC: host:port or unix:/path.")
+    ops_listen: str = ops_listen("127.0.0.1:10020")
     store: str = Field("127.0.0.1:10012", description="Address of the store.")
     watch_stores: Names = Field(
         (),

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from easyq_chassis.errors import ResourceExhausted
+from easyq_chassis.metrics import REGISTRY
 
 _RETRY_AFTER = 1.0
+_REFUSED = REGISTRY.counter(
+    "easyq.gateway.refused", "What the gateway refused for being at its bound.", unit="{request}", labels=("kind",)
+)
 
 
 class Gate:
@@ -15,7 +19,7 @@ class Gate:
 
     def __init__(self, most: int, what: str) -> None:
         self._most = most
-        self._what = what
+        self.what = what
         self._inside = 0
 
     @contextmanager
@@ -53,8 +57,14 @@ class Gate:
             finally:
                 self._inside += 1
 
+    @property
+    def inside(self) -> int:
+        """How many there are now."""
+        return self._inside
+
     def _full(self) -> ResourceExhausted:
+        _REFUSED.add(1, self.what)
         return ResourceExhausted(
-            f"{self._most} {self._what} are under way, and more are not taken; come again in a moment",
+            f"{self._most} {self.what} are under way, and more are not taken; come again in a moment",
             retry_after=_RETRY_AFTER,
         )

@@ -12,6 +12,8 @@ import uuid
 from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import EasyQError, FailedPrecondition
 from easyq_chassis.logs import get_logger
+from easyq_chassis.ops.ops import Ops
+from easyq_chassis.ops.readiness import Readiness
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.tracing.tracer import open_tracer
 from easyq_runner.adapters.claims import StoreClaims
@@ -24,6 +26,7 @@ from easyq_runner.adapters.journal_file import FileJournal, JournalDamaged
 from easyq_runner.adapters.link import GrpcLink
 from easyq_runner.adapters.local_disks import LocalDisks
 from easyq_runner.adapters.log_sink import GrpcLogSink
+from easyq_runner.adapters.metrics import watch_agent
 from easyq_runner.adapters.registry_auth import RegistryCredentials
 from easyq_runner.adapters.registry_client import RegistryClient
 from easyq_runner.adapters.watch_pipe import Teller, ToldLeaseNotes
@@ -62,6 +65,7 @@ class App:
         self._link = GrpcLink()
         self._server = GrpcServer(settings.listen) if settings.listen else None
         self._tracer = open_tracer("runner", settings)
+        self._readiness = self._server.readiness if self._server else Readiness()
 
     async def start(self) -> None:
         """Finds its containers again, and says hello."""
@@ -89,10 +93,13 @@ class App:
         self._assembly = Assembly(
             self._settings, ports, identity, on_identity=self._folder.write_identity, tracer=self._tracer
         )
+        self._ops = Ops(self._settings, "runner", self._readiness, instance=identity.agent_id)
+        await self._ops.start()
         await self._assembly.start(survey_patience=_SURVEY_PATIENCE if info else 0.0)
         if self._server is not None:
             await self._server.start()
-            self._serving_task = asyncio.create_task(self._tell_serving(self._server))
+        self._serving_task = asyncio.create_task(self._tell_serving())
+        self._unwatch = watch_agent(identity.agent_id, self._settings.slots, self._assembly)
 
     async def until_over(self) -> None:
         """Returns when the agent can't go on, or is drained."""
@@ -109,10 +116,12 @@ class App:
         await self._sink.close()
         await asyncio.gather(self._link.close(), self._store_channel.close(), self._engine.close())
         await self._journal.close()
+        self._serving_task.cancel()
+        self._unwatch()
         if self._server is not None:
-            self._serving_task.cancel()
             await self._server.stop(0)
         await self._tracer.close()
+        await self._ops.stop()
         self._folder.unlock()
 
     async def _lock_folder(self) -> None:
@@ -165,9 +174,13 @@ class App:
                     return None
             await asyncio.sleep(_ASK_AGAIN)
 
-    async def _tell_serving(self, server: GrpcServer) -> None:
+    async def _tell_serving(self) -> None:
         while True:
-            await server.set_serving(self._assembly.healthy)
+            ready, why = self._assembly.healthy, self._assembly.problem
+            if self._server is None:
+                self._readiness.set(ready, why)
+            else:
+                await self._server.set_serving(ready, why)
             await self._assembly.until_health_may_have_changed()
 
 

@@ -212,6 +212,11 @@ class Assembly:
         """Whether it takes work: it is connected, and its engine answers."""
         return self.link.connected and self.agent.health().healthy
 
+    @property
+    def problem(self) -> str:
+        """Why it takes no work, or takes it only so far; empty where all is well."""
+        return self.agent.health().message if self.link.connected else "no dispatcher answers"
+
     async def until_health_may_have_changed(self) -> None:
         """Returns when `healthy` is worth another look."""
         changes = (self.link.changes, self.daemon.changes, self.host.changes, self.agent.upkeep_changes)

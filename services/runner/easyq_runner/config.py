@@ -14,7 +14,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from easyq_chassis.errors import FailedPrecondition
 from easyq_chassis.redaction import DEFAULT_SEGMENTS
-from easyq_chassis.settings import ServiceSettings
+from easyq_chassis.settings import ServiceSettings, ops_listen
 from easyq_runner.domain.sizes import parse_size
 
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -36,6 +36,7 @@ class RunnerSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="EASYQ_RUNNER_")
 
     listen: str = Field("", description="Address for health checks: host:port or unix:/path. Empty: none.")
+    ops_listen: str = ops_listen("127.0.0.1:10024")
     dispatchers: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1:10013",), min_length=1, description="Addresses of all dispatchers, separated by commas."
     )

@@ -11,6 +11,7 @@ from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.loops import Loop
+from easyq_chassis.ops.ops import Ops
 from easyq_chassis.redaction import Redactor
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.tracing.interceptor import TracingInterceptor
@@ -89,6 +90,7 @@ class App:
         )
         tracing = TracingInterceptor(self._tracer, prefix="easyq_internal.scheduler.v1.")
         self._server = GrpcServer(settings.listen, outer=(tracing,))
+        self._ops = Ops(settings, "scheduler", self._server.readiness)
         self._server.add(
             add_SchedulerServiceServicer_to_server,
             SchedulerServicer(admission=admission, wake=self._wake, clock=clock, call_timeout=settings.call_timeout),
@@ -119,6 +121,7 @@ class App:
 
     async def start(self) -> None:
         """Serves; the loops start once the store is there. Raises Unavailable if the address can't be bound."""
+        await self._ops.start()
         await self._server.start()
         self._beginning = asyncio.create_task(self._begin(), name="begin")
 
@@ -136,6 +139,7 @@ class App:
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
         await self._tracer.close()
+        await self._ops.stop()
 
     async def _begin(self) -> None:
         await self._wait.until_there()
@@ -159,8 +163,8 @@ class App:
         """One round; its success says whether this scheduler can do its work."""
         try:
             pause = await self._due.run_once()
-        except EasyQError:
-            await self._server.set_serving(False)
+        except EasyQError as error:
+            await self._server.set_serving(False, f"the store: {error.message}")
             raise
         await self._server.set_serving(True)
         return pause

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from easyq_chassis.redaction import DEFAULT_SEGMENTS
-from easyq_chassis.settings import ServiceSettings
+from easyq_chassis.settings import ServiceSettings, ops_listen
 from easyq_scheduler.domain.networks import Guard
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -21,6 +21,7 @@ class SchedulerSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="EASYQ_SCHEDULER_")
 
     listen: str = Field("127.0.0.1:10011", description="Address to serve on: host:port or unix:/path.")
+    ops_listen: str = ops_listen("127.0.0.1:10021")
     store: str = Field("127.0.0.1:10012", description="Address of the store.")
     dispatchers: Names = Field(
         ("127.0.0.1:10013",), description="Addresses of all dispatchers, separated by commas. May be empty."

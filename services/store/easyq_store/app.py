@@ -13,6 +13,9 @@ from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
+from easyq_chassis.metrics import REGISTRY
+from easyq_chassis.metrics.usage import Plugins
+from easyq_chassis.ops.ops import Ops
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.tracing.interceptor import TracingInterceptor
@@ -24,7 +27,9 @@ from easyq_internal.store.v1.job_store_pb2_grpc import add_JobStoreServiceServic
 from easyq_internal.store.v1.log_store_pb2_grpc import add_LogStoreServiceServicer_to_server
 from easyq_internal.store.v1.stats_pb2_grpc import add_StatsServiceServicer_to_server
 from easyq_internal.store.v1.time_store_pb2_grpc import add_TimeStoreServiceServicer_to_server
+from easyq_store.adapters.metrics import StoreMetrics
 from easyq_store.adapters.observed import ObservedPersistence
+from easyq_store.adapters.timed import TimedPersistence
 from easyq_store.backends import persistence
 from easyq_store.config import StoreSettings
 from easyq_store.convert.notices import targets_of
@@ -53,6 +58,8 @@ from easyq_store.usecases.traces import NoTraces, TracedStore
 _PACKAGE = "easyq_internal.store.v1"
 # Status of a process whose database was taken away: a supervisor starts it again.
 _GONE = 1
+# Seconds that plugins of metrics get to take their last records.
+_PLUGIN_PATIENCE = 1.0
 # Seconds of statistics that a crash loses at most.
 _STATS_INTERVAL = 1.0
 
@@ -67,9 +74,17 @@ class App:
         self._statistics = Statistics(clock.now)
         self._tracer = tracer = open_tracer("store", settings)
         self._traces = TracedStore(tracer, time.time_ns) if tracer.enabled else None
-        self._persistence = ObservedPersistence(persistence(settings.database), self._feed, count=self._count)
+        self._plugins = Plugins(settings.metric_plugins, REGISTRY)
+        self._metrics = StoreMetrics(settings.task_labels, self._plugins, clock.now)
+        self._persistence = ObservedPersistence(
+            persistence(settings.database),
+            self._feed,
+            count=self._count,
+            stored=self._metrics.stored,
+            count_all=bool(self._plugins),
+        )
         self._context = Context(
-            store=self._persistence,
+            store=TimedPersistence(self._persistence, settings.database.partition(":")[0].partition("+")[0]),
             clock=clock,
             share=random.random,
             policy_of=policy_of,
@@ -79,6 +94,7 @@ class App:
             traces=self._traces or NoTraces(),
         )
         self._server = GrpcServer(settings.listen, outer=(TracingInterceptor(tracer, prefix=f"{_PACKAGE}."),))
+        self._ops = Ops(settings, "store", self._server.readiness)
         for register, servicer, name in self._servicers():
             self._server.add(register, servicer, f"{_PACKAGE}.{name}")
         self._loops = self._build_loops()
@@ -99,7 +115,7 @@ class App:
         ]
 
     def _build_loops(self) -> list[Loop]:
-        lost = LostRound(self._context, LostWatch(self._settings.lost_margin))
+        lost = LostRound(self._context, LostWatch(self._settings.lost_margin), self._metrics)
         self._clock = ClockRound(self._context)
         pace = RetainPace(batch=self._settings.retain_batch, pause=self._settings.retain_pause)
         self._retain = RetainRound(self._context, Retention(otherwise=self._settings.keep), pace)
@@ -126,6 +142,7 @@ class App:
         address can't be bound, and RulesError.
         """
         self._rules.load()
+        await self._ops.start()
         away = await self._open()
         await self._server.start()
         while away:
@@ -148,6 +165,9 @@ class App:
             await self._flush_statistics()
         await self._persistence.close()
         await self._tracer.close()
+        if self._plugins:
+            await asyncio.to_thread(self._plugins.close, _PLUGIN_PATIENCE)
+        await self._ops.stop()
 
     async def _open(self, told: str = "") -> str:
         """Returns why the database can't be opened now, empty if it was; logs that unless it was `told` before."""
@@ -160,11 +180,6 @@ class App:
             return error.message
         self._context.clock.raise_to(mark)
         return ""
-
-    def _count(self, notes: Sequence[Note]) -> None:
-        self._statistics.take(notes)
-        if self._traces is not None:
-            self._traces.take(notes)
 
     async def _sweep(self) -> None:
         settled = await sweep(self._context)
@@ -183,6 +198,12 @@ class App:
         removed = await self._retain.run_once()
         if removed.jobs or removed.logs or removed.executions:
             self._log.info("retained", jobs=removed.jobs, logs=removed.logs, executions=removed.executions)
+
+    def _count(self, notes: Sequence[Note]) -> None:
+        self._statistics.take(notes)
+        self._metrics.take(notes)
+        if self._traces is not None:
+            self._traces.take(notes)
 
     async def _flush_statistics(self) -> None:
         await self._statistics.flush(self._persistence)

@@ -1,9 +1,11 @@
 """Settings of the store."""
 
-from pydantic import Field, field_validator
-from pydantic_settings import SettingsConfigDict
+from typing import Annotated
 
-from easyq_chassis.settings import ServiceSettings
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from easyq_chassis.settings import ServiceSettings, ops_listen
 from easyq_store.domain.retention import OUTCOMES, Keep
 from easyq_store.retention_rules import AGES, age, keep_from
 
@@ -14,6 +16,7 @@ class StoreSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="EASYQ_STORE_")
 
     listen: str = Field("127.0.0.1:10012", description="Address to serve on: host:port or unix:/path.")
+    ops_listen: str = ops_listen("127.0.0.1:10022")
     database: str = Field(
         "sqlite:///easyq.db",
         pattern=r"^(sqlite:///.+|mongodb(\+srv)?://.+)$",
@@ -72,6 +75,17 @@ class StoreSettings(ServiceSettings):
     log_patience: float = Field(
         30.0, ge=0, description="Seconds that a reader waits for the rest of an ended execution's logs."
     )
+
+    metric_plugins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",),
+        description="Names of the plugins (entry points of the group easyq.metrics) that get usage records or add "
+        "labels, separated by commas; * stands for all that are installed. Empty: none.",
+    )
+
+    @field_validator("metric_plugins", mode="before")
+    @classmethod
+    def _split_plugins(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @field_validator(*(f"retain_{name}" for name in AGES))
     @classmethod

@@ -1,25 +1,42 @@
 """The store's own loops, each a `run_once`."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from easyq_chassis.logs import get_logger
 from easyq_store.domain.lost import LostWatch
+from easyq_store.domain.records import Agent
 from easyq_store.domain.states import AgentState
 from easyq_store.usecases import sessions
 from easyq_store.usecases.context import Context
 
 
+class AgentMeter(Protocol):
+    """Where agents are counted."""
+
+    def agents(self, agents: Sequence[Agent]) -> None:
+        """These are known."""
+
+    def agent_lost(self) -> None:
+        """The session of one was declared dead."""
+
+
 class LostRound:
     """Declares silent sessions dead, and ends what dead sessions held."""
 
-    def __init__(self, ctx: Context, watch: LostWatch) -> None:
+    def __init__(self, ctx: Context, watch: LostWatch, meter: AgentMeter) -> None:
         self._ctx = ctx
         self._watch = watch
+        self._meter = meter
         self._log = get_logger()
 
     async def run_once(self) -> None:
         """One look at all agents. What a crash left of an earlier one is ended too, since dead ones stay dead."""
         agents = await self._ctx.store.reads.agents()
+        self._meter.agents(agents)
         for silent in self._watch.observe(agents, self._ctx.clock.monotonic()):
             if await sessions.bury(self._ctx, silent):
+                self._meter.agent_lost()
                 self._log.warning("session_dead", agent=silent.agent_id, session=silent.session)
                 await self._lose(silent.agent_id)
         for agent in agents:

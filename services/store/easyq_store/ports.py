@@ -41,6 +41,10 @@ R = TypeVar("R")
 MOST_SKIPS = 1_000
 
 
+# Higher than any priority.
+ABOVE_ALL = 2**31
+
+
 class Inserted(Enum):
     """What became of an insert of a job."""
 
@@ -294,6 +298,12 @@ class Reads(Lookups, Protocol):
 
     async def count_open(self, task_id: str) -> tuple[int, int]:
         """Executions of a task that are QUEUED, and that are ASSIGNED or RUNNING."""
+
+    async def oldest_queued(self, task_id: str) -> int | None:
+        """The earliest `queued_at` among the first of each priority in a task's queue; None: it is empty.
+
+        That is the oldest of all, but where one that was given back keeps a place in front of it.
+        """
 
     async def ended_jobs(self, task_id: str, states: Collection[JobState], before: int, limit: int) -> list[str]:
         """Ids of a task's jobs in these states, all ended ones, with last_modified_at < before, oldest first."""

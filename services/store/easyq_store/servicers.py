@@ -256,6 +256,10 @@ class FarmStoreServicer(FarmStoreServiceServicer):
         found = await self._ctx.store.reads.queued_tasks(request.after, basics.limit(request.limit))
         return farm_pb.ListQueuedTasksResponse(task_ids=found)
 
+    async def ListQueues(self, request: farm_pb.ListQueuesRequest, context: Call) -> farm_pb.ListQueuesResponse:
+        found = await look.queues(self._ctx, request.after, basics.limit(request.limit))
+        return farm_pb.ListQueuesResponse(items=[farm.task_queue(one) for one in found])
+
     def Assign(
         self, request_iterator: AsyncIterator[farm_pb.AssignRequest], context: Call
     ) -> AsyncIterator[farm_pb.AssignResponse]:

@@ -37,7 +37,7 @@ class Settings(Protocol):
     """The settings of a service that tracing reads."""
 
     @property
-    def otlp_endpoint(self) -> str:
+    def otlp(self) -> str:
         """Where to; empty: nowhere."""
 
     @property
@@ -259,7 +259,7 @@ OFF = Tracer("")
 
 def open_tracer(service: str, settings: Settings) -> Tracer:
     """The tracer of a service (`store`), as its settings want it."""
-    sink = SpanSink(settings.otlp_endpoint) if settings.otlp_endpoint else None
+    sink = SpanSink(settings.otlp) if settings.otlp else None
     return Tracer(service, farm=settings.farm, ratio=settings.trace_ratio, sink=sink)
 
 

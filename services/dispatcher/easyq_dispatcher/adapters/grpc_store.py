@@ -19,7 +19,7 @@ from easyq_dispatcher.domain.agents import Hello
 from easyq_dispatcher.domain.assigning import Verdict
 from easyq_dispatcher.domain.explain import AgentView
 from easyq_dispatcher.domain.records import Fenced, Head, HeldExecution, Taking
-from easyq_dispatcher.ports import Assigned, Beat, BeatAnswer, Reported, Session
+from easyq_dispatcher.ports import Assigned, Beat, BeatAnswer, Queue, Reported, Session
 from easyq_internal.store.v1 import farm_store_pb2 as pb
 from easyq_internal.store.v1.farm_store_pb2_grpc import FarmStoreServiceStub
 from easyq_internal.store.v1.records_pb2 import Report, ReportResult
@@ -42,6 +42,7 @@ IDEMPOTENT = tuple(
         "ListQueued",
         "ListTaskQueue",
         "ListQueuedTasks",
+        "ListQueues",
         "ParkSession",
     )
 )
@@ -116,6 +117,11 @@ class GrpcFarmStore:
         request = pb.ListQueuedTasksRequest(after=after, limit=limit)
         response = await _answer(self._stub.ListQueuedTasks(request, timeout=self._timeout))
         return tuple(response.task_ids)
+
+    async def list_queues(self, after: str, limit: int) -> Sequence[Queue]:
+        request = pb.ListQueuesRequest(after=after, limit=limit)
+        response = await _answer(self._stub.ListQueues(request, timeout=self._timeout))
+        return [convert.queue(item) for item in response.items]
 
     async def assign(self, generation: int, takings: Sequence[Taking]) -> Sequence[Assigned]:
         async def one(taking: Taking) -> Assigned:

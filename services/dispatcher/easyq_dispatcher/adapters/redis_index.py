@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from easyq_chassis.errors import Unavailable
+from easyq_chassis.metrics import REGISTRY
+from easyq_chassis.metrics.databases import databases
 from easyq_dispatcher.adapters.scripts import Script
 from easyq_dispatcher.domain.breakers import Breaker, Kind, Omen, Patience
 from easyq_dispatcher.domain.matching import Matching
@@ -45,6 +48,7 @@ _NEEDS_OFFERS = 2
 # Place of the agent in a record of what counts.
 _AGENT = 7
 _MOST_ROUTES = 100_000
+_DURATIONS = databases(REGISTRY)
 
 
 def connect(url: str, *, timeout: float) -> redis.asyncio.Redis:
@@ -332,8 +336,15 @@ class RedisMatchIndex:
             self._dispatcher,
             _dump(payload),
         ]
-        with _translated():
-            answer = await script(self._client, f"{self._prefix}state", arguments)
+        began, problem = time.perf_counter(), ""
+        try:
+            with _translated():
+                answer = await script(self._client, f"{self._prefix}state", arguments)
+        except BaseException as error:
+            problem = type(error).__name__
+            raise
+        finally:
+            _DURATIONS.record(time.perf_counter() - began, "redis", name, problem)
         if not answer[0]:
             raise StaleIndex(f"generation {generation} of the index does not hold")
         return answer

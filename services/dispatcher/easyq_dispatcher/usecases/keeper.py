@@ -7,6 +7,7 @@ from collections.abc import Callable
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics import REGISTRY
 from easyq_dispatcher.ports import FarmStore, Filling, MatchIndex, StaleIndex
 from easyq_dispatcher.usecases.rulebook import Rulebook
 
@@ -16,6 +17,9 @@ _PAGE = 2_000
 # How long others leave it to one dispatcher to fill the index, from its last sign.
 _CLAIM = 2.0
 _SOON = 0.1
+_REBUILDS = REGISTRY.counter(
+    "easyq.index.rebuilds", "Fillings of Redis that this dispatcher made from the store.", unit="{rebuild}"
+)
 
 
 class Keeper:
@@ -104,6 +108,7 @@ class Keeper:
         if not raised:
             return _SOON
         log.info("index_rebuild", generation=generation)
+        _REBUILDS.add(1)
         await self._index.begin(generation)
         counted, after = 0, ""
         while True:

@@ -189,6 +189,13 @@ BY_HAND: tuple[Hand, ...] = (
         content=_json(status={"type": "string", "enum": ["SERVING"]}),
     ),
     Hand(
+        name="getMetrics",
+        tag="Service",
+        places=(("metrics",),),
+        words="The gateway's own metrics, for Prometheus: OpenMetrics if that is accepted, else its text format.",
+        content={"text/plain": {"schema": {"type": "string"}}},
+    ),
+    Hand(
         name="getRoot",
         tag="Service",
         places=(("",),),

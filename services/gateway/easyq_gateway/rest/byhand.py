@@ -12,6 +12,8 @@ from aiohttp import web
 from easyq.v1 import job_pb2, log_service_pb2
 from easyq_chassis.errors import EasyQError, InvalidArgument
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics.export import Exports
+from easyq_chassis.ops.server import metrics_answer
 from easyq_gateway import places
 from easyq_gateway.convert import refusal, state_name
 from easyq_gateway.domain.problems import Problems
@@ -33,10 +35,11 @@ _NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 class ByHand:
     """The handlers."""
 
-    def __init__(self, *, logs: Logs, live: Live, farm: Farm, version: str) -> None:
+    def __init__(self, *, logs: Logs, live: Live, farm: Farm, exports: Exports, version: str) -> None:
         self._logs = logs
         self._live = live
         self._farm = farm
+        self._exports = exports
         self._version = version
         self._log = get_logger()
 
@@ -44,6 +47,7 @@ class ByHand:
         """Yields every route that stands by hand."""
         yield Route(verb="GET", segments=("",), handler=self._root)
         yield Route(verb="GET", segments=("healthcheck",), handler=self._healthcheck, guarded=False)
+        yield Route(verb="GET", segments=("metrics",), handler=self._metrics, guarded=False)
         for place in places.OUTPUT:
             yield Route(verb="GET", segments=(*place, "stdout"), handler=self._stdout, streams=True)
             yield Route(verb="GET", segments=(*place, "stderr"), handler=self._stderr, streams=True)
@@ -59,6 +63,9 @@ class ByHand:
         """200 while a job posted now would be accepted, else 503."""
         await self._farm.require_store()
         return json_answer(json.dumps({"status": "SERVING"}))
+
+    async def _metrics(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
+        return metrics_answer(self._exports, request.headers.get("Accept", ""))
 
     async def _stdout(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
         return await self._one(request, where, STDOUT)

@@ -12,7 +12,6 @@ from easyq_chassis.errors import InvalidArgument
 from easyq_gateway.codec.query import BadQuery, split_query
 from easyq_gateway.convert import refusal
 from easyq_gateway.domain.problems import Problems, key_path
-from easyq_gateway.http_rules import Variable
 from easyq_gateway.places import Place
 from easyq_gateway.rest.requests import target_of
 
@@ -30,10 +29,9 @@ class Route:
     guarded: bool = True
 
     @property
-    def path(self) -> str:
-        """Its path with the names of variables: `/tasks/{task_id}`."""
-        parts = (f"{{{part.field}}}" if isinstance(part, Variable) else part for part in self.segments)
-        return "/" + "/".join(parts)
+    def template(self) -> str:
+        """Its path, with names of what stands for anything: `/jobs/{job_id}`."""
+        return "/" + "/".join(one if isinstance(one, str) else f"{{{one.field}}}" for one in self.segments)
 
 
 def read_query(request: web.BaseRequest, known: Sequence[str]) -> dict[str, str]:

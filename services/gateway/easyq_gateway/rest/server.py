@@ -12,6 +12,7 @@ from aiohttp import web
 
 from easyq_chassis.errors import EasyQError, Internal, PermissionDenied, Unavailable
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics import REGISTRY
 from easyq_chassis.tracing.tracer import OFF, Span, Tracer
 from easyq_gateway.deadline import within
 from easyq_gateway.domain.hosts import OriginRules
@@ -31,6 +32,9 @@ ErrorPage: TypeAlias = Callable[[web.BaseRequest, EasyQError | Refused], web.Res
 _LINGER = 2.0
 # Methods that change nothing.
 _SAFE = frozenset({"GET", "HEAD"})
+_METHODS = _SAFE | {"POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
+# Where a request keeps the route that it was for.
+_ROUTE = "easyq.route"
 
 
 class RestServer:
@@ -66,6 +70,11 @@ class RestServer:
         self._server: Server | None = None
         self._listener: asyncio.Server | None = None
         self._streaming: set[asyncio.Task[Any]] = set()
+        self._durations = REGISTRY.histogram(
+            "http.server.request.duration",
+            "How long HTTP requests took, streams until their end. Route is empty where there is none.",
+            labels=("http.request.method", "url.scheme", "http.route", "http.response.status_code"),
+        )
         self._log = get_logger()
         self.address = listen
 
@@ -118,6 +127,24 @@ class RestServer:
 
     async def _handled(self, request: web.BaseRequest, span: Span) -> web.StreamResponse:
         began = time.monotonic()
+        status = 499  # what others call a client that went away
+        try:
+            answer = await self._told_answer(request, span)
+            status = answer.status
+        finally:
+            seconds = time.monotonic() - began
+            method = request.method if request.method in _METHODS else "_OTHER"
+            self._durations.record(seconds, method, "http", request.get(_ROUTE, ""), str(status))
+        self._log.debug(
+            "request",
+            method=request.method,
+            path=target_of(request).path[:200],
+            status=status,
+            ms=round(seconds * 1000, 1),
+        )
+        return answer
+
+    async def _told_answer(self, request: web.BaseRequest, span: Span) -> web.StreamResponse:
         try:
             answer = await self._answer(request, span)
         except (EasyQError, Refused) as error:
@@ -133,13 +160,6 @@ class RestServer:
             answer = self._told(request, Internal("an internal error; the gateway's log has the details"))
         if answer.headers.get("Connection") == "close":
             answer.force_close()
-        self._log.debug(
-            "request",
-            method=request.method,
-            path=target_of(request).path[:200],
-            status=answer.status,
-            ms=round((time.monotonic() - began) * 1000, 1),
-        )
         return answer
 
     def _told(self, request: web.BaseRequest, error: EasyQError | Refused) -> web.Response:
@@ -165,6 +185,7 @@ class RestServer:
             raise PermissionDenied(refusal)
         match = self._router.match(request.method, target_of(request).path)
         route = match.handler
+        request[_ROUTE] = route.template
         note_route(span, request.method, route)
         async with AsyncExitStack() as around:
             if route.guarded:

@@ -29,8 +29,8 @@ def note_route(span: Span, method: str, route: Route) -> None:
     if not route.guarded:
         span.drop()
     elif span.recording:
-        span.name(f"{method} {route.path}")
-        span.note(http__route=route.path)
+        span.name(f"{method} {route.template}")
+        span.note(http__route=route.template)
 
 
 def note_status(span: Span, status: int) -> None:

@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
+from easyq_chassis.metrics import REGISTRY
 from easyq_runner.domain import starting
 from easyq_runner.domain.host import Trouble, full_disk, troubled
 from easyq_runner.domain.records import FailureReason, Finish, GiveBack
 from easyq_runner.ports import AgentClock, Disks
 from easyq_runner.usecases.waiting import Changes
+
+_FREE = REGISTRY.gauge(
+    "easyq.agent.disk.free",
+    "Bytes free on the disks of the engine's data and the agent's own, where `min_free_disk` has them looked at.",
+    unit="By",
+    labels=("folder",),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +117,7 @@ class Host:
         """The folders whose disks could be seen."""
         disks = await self._disks.free(root)
         self._full = full_disk(disks, least=self._least)
+        _FREE.replace({(disk.folder,): float(disk.free) for disk in disks})
         return {disk.folder for disk in disks}
 
     def _tell(self) -> None:

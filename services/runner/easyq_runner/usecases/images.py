@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics import REGISTRY
 from easyq_runner.domain.images import parse_reference, resolve_mode
 from easyq_runner.domain.pulling import (
     BeforeCreate,
@@ -20,6 +24,10 @@ from easyq_runner.domain.records import ContainerSpec, Finish, GiveBack
 from easyq_runner.errors import EngineError, ImageRefused, PullFailed, RegistryBusy
 from easyq_runner.ports import ContainerEngine, Registries
 from easyq_runner.usecases.image_cache import ImageCache
+
+_PULLS = REGISTRY.histogram(
+    "easyq.image.pull.duration", "How long pulls of images took, failed ones as well.", labels=("error.type",)
+)
 
 
 class _Pull:
@@ -103,7 +111,8 @@ class Images:
             self._latest[key] = pull
             self._log.info("pulling", image=key[0])
             before = await self.cache.before_pull()
-            await self._pull_once(*key)
+            with _timed():
+                await self._pull_once(*key)
             self._log.info("pulled", image=key[0])
             try:
                 await self.cache.pulled(key[0], before)
@@ -122,3 +131,15 @@ class Images:
                 raise
             # Engines keep the registry's answer to themselves.
             raise RegistryBusy(str(error), await self._registries.retry_after(image)) from error
+
+
+@contextmanager
+def _timed() -> Iterator[None]:
+    began, problem = time.perf_counter(), ""
+    try:
+        yield
+    except BaseException as error:
+        problem = type(error).__name__
+        raise
+    finally:
+        _PULLS.record(time.perf_counter() - began, problem)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.faults import point
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics import REGISTRY
 from easyq_internal.store.v1.delivery_store_pb2 import ClaimedDelivery
 from easyq_scheduler import convert_notices as convert
 from easyq_scheduler.domain.hook import Answer
@@ -25,6 +26,19 @@ log = get_logger()
 
 # Seconds between two tries to record a result; the later ones come more rarely.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+
+_ATTEMPTS = REGISTRY.histogram(
+    "easyq.notification.attempt.duration",
+    "How long attempts to notify took, by their outcome: delivered, failed (tried again), refused (for good).",
+    labels=("channel", "outcome"),
+)
+_GIVEN_UP = REGISTRY.counter(
+    "easyq.notifications.given_up",
+    "Notifications that nobody took, and that are not tried again.",
+    unit="{notification}",
+    labels=("channel",),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +111,13 @@ class DeliveryRound:
             self._room()
 
     async def _answer(self, item: ClaimedDelivery) -> Answer:
+        began = time.perf_counter()
+        answer = await self._sent(item)
+        outcome = "delivered" if answer.delivered else "refused" if answer.final else "failed"
+        _ATTEMPTS.record(time.perf_counter() - began, item.WhichOneof("target") or "", outcome)
+        return answer
+
+    async def _sent(self, item: ClaimedDelivery) -> Answer:
         sender = self._senders.get(item.WhichOneof("target") or "")
         if sender is None:
             return Answer(error="this version doesn't know how to send it", final=True)
@@ -111,6 +132,8 @@ class DeliveryRound:
         if not (answer.delivered or answer.final):
             age = item.age.ToMilliseconds() / 1000
             wait = self._tries.wait(item.tries, age, self._share(), answer.wait)
+        if not answer.delivered and wait is None:
+            _GIVEN_UP.add(1, item.WhichOneof("target") or "")
         told = log.info if answer.delivered else log.warning
         told(
             "delivered" if answer.delivered else "not_delivered",

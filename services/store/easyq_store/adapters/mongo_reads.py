@@ -38,7 +38,7 @@ from easyq_store.domain.records import (
 )
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.domain.stats import Cell
-from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
+from easyq_store.ports import ABOVE_ALL, ExecutionFilter, Found, JobFilter, Place
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -153,6 +153,19 @@ class MongoReads(MongoLookups):
             self._count("executions", {"heldBy": {"$exists": True}, "taskId": task_id}, hint="heldBy"),
         )
         return queued, held
+
+    async def oldest_queued(self, task_id: str) -> int | None:
+        oldest: int | None = None
+        below = ABOVE_ALL
+        while True:
+            where = {"lineTask": task_id, "linePriority": {"$lt": below}}
+            line: Sort = [("linePriority", -1), ("lineSeq", 1)]
+            first = await self._records(EXECUTIONS, where, sort=line, limit=1)
+            if not first:
+                return oldest
+            below, at = first[0].priority, first[0].queued_at
+            if at is not None:
+                oldest = at if oldest is None else min(oldest, at)
 
     async def ended_jobs(self, task_id: str, states: Collection[JobState], before: int, limit: int) -> list[str]:
         where = {"endedOf": task_id, "state": {"$in": [s.value for s in states]}, "endedAt": {"$lt": before}}

@@ -20,16 +20,25 @@ class ObservedPersistence:
     """`easyq_store.ports.Persistence` around another one.
 
     A plan's notes of what it writes are handed on when it is durable, before its caller goes on. A plan that is run
-    again begins its notes anew. `count` gets all notes. The feed gets them while somebody watches, and only then is a
+    again begins its notes anew. `count` gets all notes, of jobs that change only
+    with `count_all`; `stored` gets the bytes of output. The feed gets them while somebody watches, and only then is a
     plan waited for whose caller has gone. With neither, a plan costs the count of it and no more.
     """
 
     def __init__(
-        self, inner: Persistence, feed: Feed, *, count: Callable[[Sequence[Note]], None] | None = None
+        self,
+        inner: Persistence,
+        feed: Feed,
+        *,
+        count: Callable[[Sequence[Note]], None] | None = None,
+        stored: Callable[[Stream, int], None] | None = None,
+        count_all: bool = False,
     ) -> None:
         self._inner = inner
         self._feed = feed
         self._count = count
+        self._stored = stored
+        self._count_all = count_all
         # Plans under way that take no notes.
         self._unnoted = 0
         self._all_noted = asyncio.Event()
@@ -96,7 +105,7 @@ class ObservedPersistence:
     async def _noted(self, plan: Plan[R], *, watched: bool) -> R:
         log = _Log()
         try:
-            result = await self._inner.run(log.noting(plan, watched=watched))
+            result = await self._inner.run(log.noting(plan, watched=watched or self._count_all))
         except BaseException as error:
             self._hand_on([log], [error], watched=watched)
             raise
@@ -106,7 +115,8 @@ class ObservedPersistence:
     async def _all(self, plans: Sequence[Plan[R]], *, watched: bool) -> list[R | EasyQError]:
         logs = [_Log() for _ in plans]
         try:
-            noting = [log.noting(plan, watched=watched) for log, plan in zip(logs, plans, strict=True)]
+            whole = watched or self._count_all
+            noting = [log.noting(plan, watched=whole) for log, plan in zip(logs, plans, strict=True)]
             results = await self._inner.run_all(noting)
         except BaseException as error:
             self._hand_on(logs, [error] * len(logs), watched=watched)
@@ -122,6 +132,9 @@ class ObservedPersistence:
             failed = isinstance(result, BaseException)
             if not failed or not log.atomic:
                 notes += log.notes
+                for stream, size in log.stored:
+                    if self._stored is not None:
+                        self._stored(stream, size)
                 # A write that was under way then: nobody can say whether it took effect.
                 unknown = unknown or (failed and log.writing and _is_unknown(result))
         if notes and self._count is not None:
@@ -143,10 +156,11 @@ async def _nothing(_: Steps) -> None:
 class _Log:
     """What one plan wrote."""
 
-    __slots__ = ("atomic", "notes", "writing")
+    __slots__ = ("atomic", "notes", "stored", "writing")
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
+        self.stored: list[tuple[Stream, int]] = []
         self.writing = False
         self.atomic = False
 
@@ -155,6 +169,7 @@ class _Log:
 
         async def noted(steps: Steps) -> R:
             self.notes = []
+            self.stored = []
             self.writing = False
             self.atomic = steps.atomic
             return await plan(noting_steps(steps, self))
@@ -313,8 +328,11 @@ class ObservedSteps:
     def delete_delivery(self, delivery_id: str) -> Coroutine[Any, Any, None]:
         return self._inner.delete_delivery(delivery_id)
 
-    def insert_chunk(self, chunk: LogChunk) -> Coroutine[Any, Any, bool]:
-        return self._inner.insert_chunk(chunk)
+    async def insert_chunk(self, chunk: LogChunk) -> bool:
+        done = await self._inner.insert_chunk(chunk)
+        if done:
+            self._log.stored.append((chunk.stream, len(chunk.data)))
+        return done
 
     def delete_chunks(self, execution_id: str, limit: int) -> Coroutine[Any, Any, int]:
         return self._inner.delete_chunks(execution_id, limit)

@@ -18,7 +18,7 @@ from easyq_store.domain.records import Agent, Head, HeldHead, Needs
 from easyq_store.domain.sessions import Beat, Hello, Upkeep, upkeep_of
 from easyq_store.domain.states import Outcome, Phase
 from easyq_store.usecases.assign import Assignment, Refused
-from easyq_store.usecases.look import NOTHING
+from easyq_store.usecases.look import NOTHING, Queue
 from easyq_store.usecases.report import Finished, GivenBack, Started, Taken, Verdict, Word
 from easyq_store.usecases.sessions import Beaten, Gone, Opened, Ordered
 
@@ -269,3 +269,8 @@ def agent(record: Agent, running: int, used: Needs = NOTHING) -> AgentMessage:
         capacity=Capacity(cpus=record.offer_cpu_millis / 1000, memory=record.offer_memory, gpus=record.offer_gpus),
         used=Capacity(cpus=used.cpu_millis / 1000, memory=used.memory, gpus=used.gpus),
     )
+
+
+def task_queue(queue: Queue) -> pb.TaskQueue:
+    """A queue's size and age."""
+    return pb.TaskQueue(task_id=queue.task_id, queued=queue.queued, oldest=duration(queue.oldest_ms))

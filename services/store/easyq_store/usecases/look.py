@@ -21,6 +21,27 @@ _SKIPS = 20
 _HELD_AT_MOST = 5_000
 NOTHING = Needs()
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queue:
+    """What waits of a task, and for how long the oldest of it has."""
+
+    task_id: str
+    queued: int
+    oldest_ms: int
+
+
+async def queues(ctx: Context, after: str, limit: int) -> list[Queue]:
+    """Tasks above `after` that have QUEUED executions, by id. One after the other: nobody waits for it."""
+    found: list[Queue] = []
+    for task_id in await ctx.store.reads.queued_tasks(after, limit):
+        queued, _ = await ctx.store.reads.count_open(task_id)
+        since = await ctx.store.reads.oldest_queued(task_id)
+        oldest = 0 if since is None else max(0, ctx.clock.now() - since)
+        found.append(Queue(task_id=task_id, queued=queued, oldest_ms=oldest))
+    return found
+
+
 Key = TypeVar("Key", Job, Execution)
 
 

@@ -96,6 +96,11 @@ class FarmStoreServiceStub(object):
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuedTasksRequest.SerializeToString,
                 response_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuedTasksResponse.FromString,
                 _registered_method=True)
+        self.ListQueues = channel.unary_unary(
+                '/easyq_internal.store.v1.FarmStoreService/ListQueues',
+                request_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuesRequest.SerializeToString,
+                response_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuesResponse.FromString,
+                _registered_method=True)
         self.Assign = channel.stream_stream(
                 '/easyq_internal.store.v1.FarmStoreService/Assign',
                 request_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.AssignRequest.SerializeToString,
@@ -203,6 +208,13 @@ class FarmStoreServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListQueues(self, request, context):
+        """The same tasks with the sizes and ages of their queues. Costs by executions, which are counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Assign(self, request_iterator, context):
         """QUEUED → ASSIGNED, epoch + 1.
         """
@@ -286,6 +298,11 @@ def add_FarmStoreServiceServicer_to_server(servicer, server):
                     servicer.ListQueuedTasks,
                     request_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuedTasksRequest.FromString,
                     response_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuedTasksResponse.SerializeToString,
+            ),
+            'ListQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueues,
+                    request_deserializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuesRequest.FromString,
+                    response_serializer=easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuesResponse.SerializeToString,
             ),
             'Assign': grpc.stream_stream_rpc_method_handler(
                     servicer.Assign,
@@ -628,6 +645,33 @@ class FarmStoreService(object):
             '/easyq_internal.store.v1.FarmStoreService/ListQueuedTasks',
             easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuedTasksRequest.SerializeToString,
             easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuedTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq_internal.store.v1.FarmStoreService/ListQueues',
+            easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuesRequest.SerializeToString,
+            easyq__internal_dot_store_dot_v1_dot_farm__store__pb2.ListQueuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

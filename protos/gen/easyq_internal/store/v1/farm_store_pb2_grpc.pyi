@@ -62,6 +62,8 @@ class FarmStoreServiceStub:
     """First QUEUED executions of one task, in order of priority and place."""
     ListQueuedTasks: _grpc.UnaryUnaryMultiCallable[_farm_store_pb2.ListQueuedTasksRequest, _farm_store_pb2.ListQueuedTasksResponse]
     """Tasks that have QUEUED executions, by name, in pages."""
+    ListQueues: _grpc.UnaryUnaryMultiCallable[_farm_store_pb2.ListQueuesRequest, _farm_store_pb2.ListQueuesResponse]
+    """The same tasks with the sizes and ages of their queues. Costs by executions, which are counted."""
     Assign: _grpc.StreamStreamMultiCallable[_farm_store_pb2.AssignRequest, _farm_store_pb2.AssignResponse]
     """QUEUED → ASSIGNED, epoch + 1."""
     Fence: _grpc.UnaryUnaryMultiCallable[_farm_store_pb2.FenceRequest, _farm_store_pb2.FenceResponse]
@@ -102,6 +104,8 @@ class FarmStoreServiceAsyncStub(FarmStoreServiceStub):
     """First QUEUED executions of one task, in order of priority and place."""
     ListQueuedTasks: _aio.UnaryUnaryMultiCallable[_farm_store_pb2.ListQueuedTasksRequest, _farm_store_pb2.ListQueuedTasksResponse]  # type: ignore[assignment]
     """Tasks that have QUEUED executions, by name, in pages."""
+    ListQueues: _aio.UnaryUnaryMultiCallable[_farm_store_pb2.ListQueuesRequest, _farm_store_pb2.ListQueuesResponse]  # type: ignore[assignment]
+    """The same tasks with the sizes and ages of their queues. Costs by executions, which are counted."""
     Assign: _aio.StreamStreamMultiCallable[_farm_store_pb2.AssignRequest, _farm_store_pb2.AssignResponse]  # type: ignore[assignment]
     """QUEUED → ASSIGNED, epoch + 1."""
     Fence: _aio.UnaryUnaryMultiCallable[_farm_store_pb2.FenceRequest, _farm_store_pb2.FenceResponse]  # type: ignore[assignment]
@@ -211,6 +215,14 @@ class FarmStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_farm_store_pb2.ListQueuedTasksResponse, _abc.Awaitable[_farm_store_pb2.ListQueuedTasksResponse]]:
         """Tasks that have QUEUED executions, by name, in pages."""
+
+    @_abc_1.abstractmethod
+    def ListQueues(
+        self,
+        request: _farm_store_pb2.ListQueuesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_farm_store_pb2.ListQueuesResponse, _abc.Awaitable[_farm_store_pb2.ListQueuesResponse]]:
+        """The same tasks with the sizes and ages of their queues. Costs by executions, which are counted."""
 
     @_abc_1.abstractmethod
     def Assign(

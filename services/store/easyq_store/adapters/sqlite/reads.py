@@ -30,7 +30,7 @@ from easyq_store.domain.records import (
 )
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.domain.stats import Cell
-from easyq_store.ports import ExecutionFilter, Found, JobFilter, Place
+from easyq_store.ports import ABOVE_ALL, ExecutionFilter, Found, JobFilter, Place
 
 R = TypeVar("R")
 
@@ -113,6 +113,11 @@ _COUNT_OPEN = """
 SELECT (SELECT count(*) FROM execution INDEXED BY execution_queue WHERE state = 2 AND task_id = ?1),
        (SELECT count(*) FROM execution INDEXED BY execution_held WHERE state IN (3, 4) AND task_id = ?1)
 """
+# The first of the next lower priority.
+_NEXT_PRIORITY = (
+    "SELECT priority, queued_at FROM execution INDEXED BY execution_queue"
+    " WHERE state = 2 AND task_id = ? AND priority < ? ORDER BY priority DESC, queue_seq LIMIT 1"
+)
 _ENDED = (
     "SELECT last_modified_at, job_id FROM job INDEXED BY job_ended WHERE state IN (5, 6, 7, 8, 9)"
     " AND task_id = ? AND state = ? AND last_modified_at < ? ORDER BY last_modified_at, job_id LIMIT ?"
@@ -248,6 +253,18 @@ class SqliteReads:
     async def count_open(self, task_id: str) -> tuple[int, int]:
         ((queued, held),) = await self._rows(_COUNT_OPEN, task_id)
         return queued, held
+
+    async def oldest_queued(self, task_id: str) -> int | None:
+        def read(tables: Tables) -> int | None:
+            oldest: int | None = None
+            below = ABOVE_ALL
+            while found := tables.connection.execute(_NEXT_PRIORITY, (task_id, below)).fetchone():
+                below, queued_at = found
+                if queued_at is not None:
+                    oldest = queued_at if oldest is None else min(oldest, queued_at)
+            return oldest
+
+        return await self._read(read)
 
     async def ended_jobs(self, task_id: str, states: Collection[JobState], before: int, limit: int) -> list[str]:
         def read(tables: Tables) -> list[str]:

@@ -1,0 +1,74 @@
+"""Any database, with the time that it takes measured. No use case knows of it."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from easyq_chassis.errors import EasyQError
+from easyq_chassis.metrics import REGISTRY, Registry
+from easyq_chassis.metrics.databases import databases
+from easyq_store.ports import Persistence, Plan, Reads
+
+R = TypeVar("R")
+
+
+class TimedPersistence:
+    """`easyq_store.ports.Persistence` around another one. `system`: sqlite or mongodb."""
+
+    def __init__(self, inner: Persistence, system: str, registry: Registry = REGISTRY) -> None:
+        self._inner = inner
+        self._system = system
+        self._durations = databases(registry)
+        self._reads = cast("Reads", _TimedReads(inner, self._timed))
+
+    @property
+    def reads(self) -> Reads:
+        return self._reads
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def run(self, plan: Plan[R]) -> R:
+        return await self._timed(_name(plan), self._inner.run(plan))
+
+    async def run_all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
+        return await self._timed(_name(plans[0]), self._inner.run_all(plans)) if plans else []
+
+    async def _timed(self, name: str, work: Awaitable[R]) -> R:
+        began = time.perf_counter()
+        problem = ""
+        try:
+            return await work
+        except BaseException as error:
+            problem = type(error).__name__
+            raise
+        finally:
+            self._durations.record(time.perf_counter() - began, self._system, name, problem)
+
+
+class _TimedReads:
+    """`Reads`, each method measured."""
+
+    def __init__(self, inner: Persistence, timed: Callable[[str, Awaitable[Any]], Awaitable[Any]]) -> None:
+        self._inner = inner
+        self._timed = timed
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        inner, timed = self._inner, self._timed
+
+        def measured(*arguments: Any, **named: Any) -> Awaitable[Any]:
+            return timed(name, getattr(inner.reads, name)(*arguments, **named))
+
+        # Found at once from now on.
+        setattr(self, name, measured)
+        return measured
+
+
+def _name(plan: Any) -> str:
+    """A plan is called after the use case that it is of: `submit`, `assign`, `report`."""
+    return str(getattr(plan, "func", plan).__module__).rpartition(".")[2]
