@@ -123,6 +123,7 @@ class World:
         key: str = "",
         execution_id: str = "",
         asked: bytes = b"",
+        trace: str = "",
         **spec: Any,
     ) -> New:
         """A new job as the edge makes it."""
@@ -135,6 +136,7 @@ class World:
                 spec=made,
                 idempotency_key=key,
                 asked=asked,
+                trace=trace,
             )
         )
 

@@ -15,8 +15,15 @@ from easyq_chassis.logs import get_logger
 
 # Spans that wait to be sent. Beyond this they are dropped, and counted.
 MOST_WAITING = 8_192
+# Whose log tells of all that the library exports.
+_EXPORTERS = "opentelemetry.exporter.otlp.proto.grpc.exporter"
 # Seconds between two lines about a collector that is away.
 _TOLD_EVERY = 60.0
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """The exporter's own lines come by the batch, and tell what `_Told` does."""
+    return not isinstance(record.args, tuple) or "traces" not in record.args
 
 
 class _Told(SpanExporter):
@@ -79,8 +86,7 @@ class SpanSink:
     """
 
     def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
-        # Its lines come by the batch, and tell what `_Told` does.
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        logging.getLogger(_EXPORTERS).addFilter(_is_of_others)
         exporter = exporter or OTLPSpanExporter(endpoint=endpoint)
         self._exporter = _Told(exporter, endpoint)
         self._processor = BatchSpanProcessor(self._exporter, max_queue_size=MOST_WAITING)

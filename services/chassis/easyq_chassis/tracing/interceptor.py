@@ -120,9 +120,9 @@ def _parent(context: Context) -> TraceContext | None:
 
 def _note_status(span: Span, context: Context) -> None:
     """How an aborted call ended; what is the caller's fault is no failure of the span."""
-    code = context.code()
-    # gRPC gives the number where the call was aborted, whatever the type stubs say.
-    status = _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else code or grpc.StatusCode.UNKNOWN
+    # gRPC gives its number, whatever the type stubs say.
+    code: Any = context.code()
+    status = code if isinstance(code, grpc.StatusCode) else _CODES.get(code, grpc.StatusCode.UNKNOWN)
     span.note(rpc__grpc__status_code=status.value[0])
     if status in _OURS:
         span.fail(status.name, str(context.details() or ""))

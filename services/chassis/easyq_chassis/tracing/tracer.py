@@ -122,7 +122,7 @@ class Tracer:
 
     A trace that comes from a caller is recorded if the caller's is; one that begins here by `ratio`, decided by its id
     (ParentBased(TraceIdRatioBased)). Spans are made here and not by the SDK's tracer: most are written when they have
-    ended, under an id that was known before, and that costs a third.
+    ended, under an id that was known before, and that costs a third of it.
     """
 
     def __init__(self, service: str, *, farm: str = "", ratio: float = 1.0, sink: SpanSink | None = None) -> None:

@@ -126,7 +126,9 @@ class TracedStore:
         failure = execution.failure
         failed = execution.state is not ExecutionState.SUCCEEDED
         if failed:
-            attributes["error.type"] = failure.reason.name.lower() if failure is not None else execution.state.name
+            attributes["error.type"] = (
+                failure.reason.name.lower() if failure is not None else execution.state.name.lower()
+            )
         self._tracer.write(
             "execution",
             found.context,
