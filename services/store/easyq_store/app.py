@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from easyq.v1.spec_pb2 import ReportFailure as Report
+from easyq_chassis import error_reports
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
@@ -47,6 +48,8 @@ from easyq_store.usecases.stats import Statistics, forget_old
 from easyq_store.usecases.sweep import sweep
 
 _PACKAGE = "easyq_internal.store.v1"
+# Seconds that error handlers get at such an end.
+_LAST_WORDS = 2.0
 # Status of a process whose database was taken away: a supervisor starts it again.
 _GONE = 1
 # Seconds of statistics that a crash loses at most.
@@ -183,6 +186,9 @@ class App:
             await self._clock.run_once()
         except DatabaseGone as error:
             self._log.error("database_gone", error=error.message, status=_GONE)
+            error_reports.report_error(error, "process", fatal=True)
+            # Nothing else happens meanwhile: it holds up this thread.
+            error_reports.close(_LAST_WORDS)
             # At once: closing it in order would remove the log of a database that may have taken its place.
             os._exit(_GONE)
         except Unavailable as error:
