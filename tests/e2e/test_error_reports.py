@@ -138,6 +138,15 @@ def test_a_job_may_ask_for_each_failure_or_for_none(world: World) -> None:
     assert b"reportFailure" in refused.body
 
 
+def test_a_service_that_is_killed_is_told_by_who_started_it(world: World) -> None:
+    world.farm.kill("scheduler")
+    wait_until(lambda: world.server.of(process="scheduler"), 60)
+    (event,) = world.server.of(process="scheduler")
+    assert (event["tags"]["service"], event["level"]) == ("up", "fatal")
+    assert event["exception"]["values"][0]["value"] == "scheduler was killed by SIGKILL"
+    assert event["fingerprint"][-1] == "process scheduler"
+
+
 def test_none_of_it_shows_a_secret(world: World) -> None:
     """At the end: what Sentry got, what the example wrote, what the system says of itself."""
     seen = Seen(CANARY)

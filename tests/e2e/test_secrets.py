@@ -36,6 +36,7 @@ from tests.support.redis_server import RedisServer, redis_binary
 from tests.support.registry import PASSWORD as REGISTRY_PASSWORD
 from tests.support.registry import USER as REGISTRY_USER
 from tests.support.registry import Registry, registry_binary
+from tests.support.sentry import Sentry, sentry
 from tests.support.sse import Stream
 from tests.support.waiting import free_port, wait_until
 
@@ -50,6 +51,7 @@ class World:
     """A farm with every kind of secret in its settings, and jobs with every kind in their specs."""
 
     observer: DockerObserver
+    reports: Sentry
 
     def __init__(self, farm: UpFarm, hook: Hook, mails: MailReceiver, registry: Registry, canaries: Canaries) -> None:
         self.farm, self.hook, self.mails, self.registry, self.canaries = farm, hook, mails, registry, canaries
@@ -114,9 +116,10 @@ class World:
         wait_until(lambda: all(one["state"] == "DELIVERED" for one in self.deliveries(job_id)), 60)
 
     def deliveries(self, job_id: str) -> list[Any]:
+        """Those that the spec asks for."""
         found: list[Any] = self.rest.get(f"/jobs/{job_id}/deliveries")["items"]
-        assert len(found) == 4, found
-        return found
+        assert len(found) == 5, found
+        return [one for one in found if one["channel"] != "REPORT"]
 
 
 @contextmanager
@@ -198,7 +201,11 @@ def world(hosts: list[DockerHost], tmp_path_factory: pytest.TempPathFactory) -> 
         registry = stack.enter_context(Registry(registry_binary(), private=True))
         keys, config = folder / "keys.toml", folder / "easyq.toml"
         keys.write_text(f'ours = "{of["signing-key"]}"\n', encoding="ascii")
-        config.write_text(f'redis = "{redis.url}"\nlog-level = "debug"\n', encoding="ascii")
+        reports = stack.enter_context(sentry(of["sentry-key"]))
+        config.write_text(
+            f'redis = "{redis.url}"\nlog-level = "debug"\nsentry-dsn = "{reports.dsn}"\nreport-failures = "all"\n',
+            encoding="ascii",
+        )
         auths = {
             registry.address: f"{REGISTRY_USER}:{of.add('registry', REGISTRY_PASSWORD)}",
             f"127.0.0.1:{free_port()}": f"ann:{of['registry-elsewhere']}",
@@ -216,6 +223,7 @@ def world(hosts: list[DockerHost], tmp_path_factory: pytest.TempPathFactory) -> 
         farm = stack.enter_context(UpFarm([hosts[0]], slots=4, arguments=["--config", str(config)], env=env))
         made = World(farm, receiver, mails, registry, of)
         made.elsewhere = list(auths)[1]
+        made.reports = reports
         stack.callback(made.listener.close)
         with DockerObserver(hosts[:1]) as made.observer:
             yield made
@@ -247,6 +255,9 @@ def test_programs_and_receivers_get_the_real_values(world: World) -> None:
     for path in ("", "/executions", "/explain", "/deliveries"):
         world.seen.add(f"a job's {path}", rest.call("GET", f"/jobs/{job_id}{path}").body)
     world.seen.add("a mail of output", world.mails.raw[-1])
+    wait_until(lambda: world.reports.of(job=job_id), 60)
+    (report,) = world.reports.of(job=job_id)
+    assert "it is [redacted]" in report["extra"]["stdout"]
     assert rest.call("DELETE", f"/jobs/{job_id}").status == 200
     world.seen.check()
 
@@ -529,6 +540,8 @@ def test_logs_files_and_processes(world: World) -> None:
         world.seen.add(f"the command line of {pid} ({line[:60]})", line)
     assert farm.stop() == 0
     world.seen.add("what `easyq up` says", farm.stdout)
+    assert len(world.reports.events) > 4
+    world.seen.add("Sentry", world.reports.texts())
     log = farm.log_path.read_bytes()
     assert b'"level": "debug"' in log or b"debug" in log
     world.seen.add("the log", log)

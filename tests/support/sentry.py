@@ -4,7 +4,7 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,7 +15,8 @@ KEY = "k3y0fs3ntry5a11ed5e1f0a1b2c3d4e5"
 class Sentry:
     """Keeps events. `status` is its answer; while `gate` is shut it takes a request and answers nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: str = KEY) -> None:
+        self._key = key
         self.events: list[dict[str, Any]] = []
         #: Bodies as they came, but unpacked.
         self.raw: list[bytes] = []
@@ -46,11 +47,11 @@ class Sentry:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.dsn = f"http://{KEY}@127.0.0.1:{self.server.server_port}/7"
+        self.dsn = f"http://{key}@127.0.0.1:{self.server.server_port}/7"
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
         assert path == "/api/7/envelope/", path
-        assert f"sentry_key={KEY}" in headers["X-Sentry-Auth"]
+        assert f"sentry_key={self._key}" in headers["X-Sentry-Auth"]
         if headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         self.raw.append(body)
@@ -66,7 +67,7 @@ class Sentry:
     def texts(self) -> bytes:
         """All that came, headers too, but the key that is for it."""
         told = [json.dumps(one).encode() for one in self.headers]
-        return b"\n".join([*self.raw, *told]).replace(KEY.encode(), b"")
+        return b"\n".join([*self.raw, *told]).replace(self._key.encode(), b"")
 
 
 def items(envelope: bytes) -> Iterator[tuple[str, bytes]]:
@@ -81,10 +82,9 @@ def items(envelope: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 @contextmanager
-def sentry(prepare: Callable[[Sentry], None] = lambda _: None) -> Iterator[Sentry]:
+def sentry(key: str = KEY) -> Iterator[Sentry]:
     """One on a free port, until the block ends."""
-    made = Sentry()
-    prepare(made)
+    made = Sentry(key)
     thread = threading.Thread(target=made.server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -11,20 +11,12 @@ import grpc
 import grpc.aio
 
 from easyq_chassis.error_reports import report_error
+from easyq_chassis.error_reports.ids import ids_of
 from easyq_chassis.errors import EasyQError, Internal
 from easyq_chassis.logs import get_logger
 from easyq_chassis.status import to_grpc
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-#: Names of ids in reports, and of the fields that hold them.
-_IDS = {
-    "task": "task_id",
-    "job": "job_id",
-    "execution": "execution_id",
-    "agent": "agent_id",
-    "epoch": "epoch",
-    "session": "session",
-}
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 
@@ -101,15 +93,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             raise error
         if not isinstance(error, EasyQError):
             self._log.error("call_failed", method=method, error=repr(error), exc_info=error)
-            report_error(error, method, _ids(request))
+            report_error(error, method, ids_of(request))
             error = Internal("an internal error; the service's log has the details")
         elif isinstance(error, Internal) and not isinstance(error.__cause__, grpc.RpcError):
             # A fault that was seen for what it is. One that another service answered with is told by that one.
-            report_error(error, method, _ids(request))
+            report_error(error, method, ids_of(request))
         await context.abort_with_status(to_grpc(error))
-
-
-def _ids(request: Any) -> dict[str, str]:
-    """What a request is about, where it says so; of a stream of requests nothing is known."""
-    found = {name: getattr(request, field, None) for name, field in _IDS.items()}
-    return {name: str(value) for name, value in found.items() if value and isinstance(value, str | int)}

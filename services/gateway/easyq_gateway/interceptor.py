@@ -12,6 +12,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from easyq_chassis.channel import remaining_deadline
+from easyq_chassis.error_reports.ids import concerning
 from easyq_chassis.errors import InvalidArgument, ResourceExhausted
 from easyq_gateway.deadline import within
 from easyq_gateway.gate import Gate
@@ -70,7 +71,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         async def guarded(requests: AsyncIterator[Any], context: Context) -> Any:
             async with within(remaining_deadline(context, self._timeout)):
                 request = await self._only(requests)
-                with gate.entered() if gate else nullcontext():
+                with concerning(request), gate.entered() if gate else nullcontext():
                     return await inner(request, context)
 
         return guarded
@@ -78,7 +79,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     def _stream(self, inner: Streaming) -> Unary:
         async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
             request = await self._in_time(requests, context)
-            with self._streams.entered():
+            with concerning(request), self._streams.entered():
                 await _send(inner(request, context), context)
 
         return guarded

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from easyq.v1.spec_pb2 import ReportFailure as Report
+from easyq_chassis import error_reports
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
@@ -59,6 +60,8 @@ from easyq_store.usecases.sweep import sweep
 from easyq_store.usecases.traces import NoTraces, TracedStore
 
 _PACKAGE = "easyq_internal.store.v1"
+# Seconds that error handlers get at such an end.
+_LAST_WORDS = 2.0
 # Status of a process whose database was taken away: a supervisor starts it again.
 _GONE = 1
 # Seconds that plugins of metrics get to take their last records.
@@ -221,6 +224,9 @@ class App:
             await self._clock.run_once()
         except DatabaseGone as error:
             self._log.error("database_gone", error=error.message, status=_GONE)
+            error_reports.report_error(error, "process", fatal=True)
+            # Nothing else happens meanwhile: it holds up this thread.
+            error_reports.close(_LAST_WORDS)
             # At once: closing it in order would remove the log of a database that may have taken its place.
             os._exit(_GONE)
         except Unavailable as error:

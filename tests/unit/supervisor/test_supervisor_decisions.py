@@ -265,3 +265,19 @@ def test_the_docker_host_of_the_docker_command(home: Path) -> None:
 def test_a_broken_docker_config_counts_as_none(home: Path, text: str) -> None:
     use_context(home, text)
     assert default_docker_host({}, home) == STANDARD
+
+
+def test_who_is_told_of_errors_reaches_every_service_and_what_is_not_said_is_left_to_the_environment() -> None:
+    quiet = plan(Options(), AROUND, [agent(1)])
+    assert not [name for spec in quiet for name in spec.env if "SENTRY" in name or "ERROR" in name or "REPORT" in name]
+    options = Options(error_handlers=("sentry", "file"), sentry_dsn="https://key@h/7", report_failures="final")
+    for spec in plan(options, AROUND, [agent(1)]):
+        if spec.kind == "redis":
+            continue
+        prefix = f"EASYQ_{spec.kind.upper()}_"
+        assert spec.env[f"{prefix}ERROR_HANDLERS"] == "sentry,file"
+        assert spec.env[f"{prefix}SENTRY_DSN"] == "https://key@h/7"
+        assert f"{prefix}SENTRY_ENVIRONMENT" not in spec.env
+        assert (f"{prefix}REPORT_FAILURES" in spec.env) is (spec.kind == "store")
+        # `ps` shows arguments.
+        assert "key" not in " ".join(spec.argv)

@@ -309,3 +309,24 @@ def test_a_pool_that_no_agent_joins_is_told() -> None:
     assert "--docker-host gpu=URL" in warning
     assert deserted((cpu,), hosts) == []
     assert deserted((), ()) == []
+
+
+# ------------------------------------------------------------------------------------------------------ error handlers
+def test_who_is_told_of_errors() -> None:
+    file = {
+        "error-handler": ["sentry", "file"],
+        "sentry-dsn": "https://key@sentry.test/7",
+        "sentry-environment": "staging",
+        "report-failures": "final",
+    }
+    told = merge({"report_failures": "all"}, file, "f")
+    assert (told.error_handlers, told.sentry_dsn) == (("sentry", "file"), "https://key@sentry.test/7")
+    assert (told.sentry_environment, told.report_failures) == ("staging", "all")
+    assert "key@" not in repr(told)
+
+
+@pytest.mark.parametrize("dsn", ["canary", "https://canary@h/project", "ftp://canary@h/7", "https://h/7"])
+def test_a_wrong_dsn_is_not_repeated(dsn: str) -> None:
+    with pytest.raises(OptionError, match="sentry-dsn: must be like") as refused:
+        merge({"sentry_dsn": dsn}, {}, "f")
+    assert "canary" not in str(refused.value)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from easyq_chassis.error_reports.ids import kept
 from easyq_chassis.error_reports.outlet import Counts, Outlet
 from easyq_chassis.error_reports.report import Kind, Report, cause_of, raised_of
 from easyq_chassis.error_reports.texts import fit, one_line
@@ -65,7 +66,8 @@ class Reporter:
         if not self._outlets:
             return
         try:
-            fingerprint = (self._service, *cause_of(error))
+            kind, arose = cause_of(error)
+            fingerprint = (self._service, kind, arose or place)
             left_out = self._throttle.admit(fingerprint, self._clock())
             if left_out is None:
                 return
@@ -89,6 +91,7 @@ class Reporter:
         raised = raised_of(error, self._hide)
         # Whatever was bound for the log at this moment: the agent, the trace.
         bound = {name: str(value) for name, value in structlog.contextvars.get_contextvars().items()}
+        ids = {**bound, **kept(error), **tags}
         return Report(
             report_id=uuid.uuid4().hex,
             kind=Kind.CRASH,
@@ -96,7 +99,7 @@ class Reporter:
             place=place,
             at_ms=time.time_ns() // 1_000_000,
             fingerprint=fingerprint,
-            tags={name: one_line(self._hide(value)) for name, value in {**bound, **tags}.items() if value},
+            tags={name: one_line(self._hide(value)) for name, value in ids.items() if value},
             raised=raised,
             fatal=fatal,
             left_out=left_out,

@@ -9,6 +9,7 @@ import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 
+from easyq_chassis.error_reports import report_error
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.guard import guarded
 from easyq_supervisor.domain.backoff import next_delay
@@ -23,6 +24,10 @@ _LAST_WORDS = 1.0
 
 class BadSettings(Exception):
     """A service refuses what it was told, or what it found; its last lines in the log say what."""
+
+
+class Killed(Exception):
+    """A process was ended by a signal: by the kernel for want of memory, by a fault in native code, by somebody."""
 
 
 class Child:
@@ -86,6 +91,10 @@ class Child:
                 await self._wanted_again.wait()
                 delay = None
                 continue
+            if status < 0:
+                # Of what it raised it tells by itself.
+                killed = Killed(f"{self.spec.name} {_how(status)}")
+                report_error(killed, f"process {self.spec.name}", {"process": self.spec.name}, fatal=True)
             delay = next_delay(delay, lived=time.monotonic() - began)
             self._console.say(f"{self.spec.name} {_how(status)}; it is started again in {delay:.1f} s")
             with contextlib.suppress(TimeoutError):

@@ -1,0 +1,32 @@
+"""Errors that services can't tell by themselves, told by `easyq up`: that they were killed."""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+
+from easyq_chassis import error_reports, logs
+from easyq_chassis.settings import ServiceSettings
+from easyq_supervisor.domain.options import Options
+
+# Seconds that error handlers get at the end.
+_LAST_WORDS = 1.0
+
+
+def begin(options: Options, *, farm: str, log_format: str) -> None:
+    """Sets up the error handlers that the options name; who was named to the services alone is theirs."""
+    if not options.error_handlers and not options.sentry_dsn:
+        return
+    logs.configure("up", fmt=log_format)
+    # The options were checked, and no environment has a say.
+    settings = ServiceSettings.model_construct(
+        farm=farm,
+        error_handlers=options.error_handlers,
+        sentry_dsn=SecretStr(options.sentry_dsn) if options.sentry_dsn else None,
+        **({"sentry_environment": options.sentry_environment} if options.sentry_environment else {}),
+    )
+    error_reports.configure("up", settings)
+
+
+def end() -> None:
+    """Lets handlers end with what they have before them, for a second."""
+    error_reports.close(_LAST_WORDS)
