@@ -102,7 +102,7 @@ servers: setup ## the real servers that the tests start (as root on Debian, or I
 	@scripts/servers.sh
 
 .PHONY: test
-test: servers ## everything: checks, then unit, contract, integration and e2e tests, with coverage
+test: servers ## everything: checks, then unit (with coverage), contract, integration and e2e tests
 	@scripts/test.sh $(ARGS)
 
 .PHONY: test-unit
@@ -139,7 +139,7 @@ bench: setup ## speed, as JSON and as a table
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: coverage
-coverage: setup ## show what the last `make test` covered
+coverage: setup ## show what the unit tests of the last `make test` covered
 	@scripts/coverage.sh
 
 .PHONY: clean

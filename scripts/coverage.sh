@@ -1,12 +1,9 @@
 #!/bin/sh
-# Shows what the tests of the last `make test` covered; fails where a branch of a domain is not.
+# Shows what the unit tests of the last `make test` covered; fails where a branch of a domain is not.
 set -eu
 cd "$(dirname "$0")/.."
 
 COVERAGE=${VENV:-.venv}/bin/coverage
-if [ -n "$(find . -maxdepth 1 -name '.coverage.*')" ]; then
-    "$COVERAGE" combine --quiet
-fi
 if [ ! -f .coverage ]; then
     echo "coverage: nothing was measured yet; run make test" >&2
     exit 1

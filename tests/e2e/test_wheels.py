@@ -145,5 +145,5 @@ def test_the_server_alone_is_a_whole_system(server: Environment, wheel_farm: UpF
     ran = server.run(server.easyq, "run", "--task", task, EXAMPLE_IMAGE, "echo", "hello", env=env)
     assert ran == "hello\n"
     # What needs files beside the code: pages, their style, the document of the API.
-    for path in ("/", f"/tasks/{task}", "/docs", "/openapi.json", "/status"):
+    for path in ("/", f"/admin/tasks/{task}", "/docs", "/openapi.json", "/status"):
         assert wheel_farm.rest.call("GET", path, headers={"Accept": "text/html"}).status == 200, path

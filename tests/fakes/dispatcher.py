@@ -20,7 +20,7 @@ from easyq_dispatcher.domain.assigning import Verdict
 from easyq_dispatcher.domain.explain import AgentView
 from easyq_dispatcher.domain.needs import NOTHING, UNKNOWN, Needs, Offer
 from easyq_dispatcher.domain.records import Fenced, Head, HeldExecution, Taking
-from easyq_dispatcher.ports import Assigned, Beat, BeatAnswer, Reported, Session
+from easyq_dispatcher.ports import Assigned, Beat, BeatAnswer, Queue, Reported, Session
 from easyq_internal.store.v1 import farm_store_pb2 as pb
 from easyq_internal.store.v1 import records_pb2
 from easyq_internal.store.v1.farm_store_pb2_grpc import (
@@ -86,6 +86,8 @@ class FakeFarm:
         self.number = 1
         self.seq = 0
         self.away = False
+        # Seconds for which the oldest of each queue waits.
+        self.oldest = 0.0
         self.lose_answers = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -237,6 +239,12 @@ class FakeFarm:
     async def list_queued_tasks(self, after: str, limit: int) -> Sequence[str]:
         self._reach("list_queued_tasks")
         return sorted({r.task_id for r in self.rows.values() if r.state == "QUEUED" and r.task_id > after})[:limit]
+
+    async def list_queues(self, after: str, limit: int) -> Sequence[Queue]:
+        self._reach("list_queues")
+        tasks = [row.task_id for row in self.rows.values() if row.state == "QUEUED" and row.task_id > after]
+        counted = sorted(Counter(tasks).items())[:limit]
+        return [Queue(task_id=task_id, queued=queued, oldest=self.oldest) for task_id, queued in counted]
 
     # ------------------------------------------------------------------------------------------------------- changes
     async def assign(self, generation: int, takings: Sequence[Taking]) -> Sequence[Assigned]:
@@ -498,6 +506,13 @@ class FakeFarmServicer(FarmStoreServiceServicer):
 
     async def ListQueuedTasks(self, request: pb.ListQueuedTasksRequest, _context: Any) -> pb.ListQueuedTasksResponse:
         return pb.ListQueuedTasksResponse(task_ids=await self.farm.list_queued_tasks(request.after, request.limit))
+
+    async def ListQueues(self, request: pb.ListQueuesRequest, _context: Any) -> pb.ListQueuesResponse:
+        items = []
+        for queue in await self.farm.list_queues(request.after, request.limit):
+            items.append(pb.TaskQueue(task_id=queue.task_id, queued=queue.queued))
+            items[-1].oldest.FromMilliseconds(int(queue.oldest * 1000))
+        return pb.ListQueuesResponse(items=items)
 
     async def Assign(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async for request in request_iterator:

@@ -429,6 +429,12 @@ class FakeReads(FakeLookups):
         of_task = [e for e in self._tables().executions.values() if e.task_id == task_id]
         return sum(e.state is ExecutionState.QUEUED for e in of_task), sum(e.held for e in of_task)
 
+    async def oldest_queued(self, task_id: str) -> int | None:
+        first: dict[int, Execution] = {}
+        for one in await self.waiting(task_id, len(self._tables().executions)):
+            first.setdefault(one.priority, one)
+        return min((one.queued_at for one in first.values() if one.queued_at is not None), default=None)
+
     async def ended_jobs(self, task_id: str, states: Collection[JobState], before: int, limit: int) -> list[str]:
         found = [
             (job.last_modified_at, job.job_id)

@@ -35,7 +35,7 @@ BEYOND_THE_SCHEMA = re.compile(
             r"\.?resources\.(memory|cpus): must be 0 \(no bound\)",
             r"\.?retryOn\[\d+\]: (exit codes go|the range ends)",
             r"\.?(command|entrypoint): ",
-            r"\.?webhooks\.\w+\[\d+\]\.url: (must be http://host|has a port|names a user)",
+            r"\.?webhooks\.\w+\[\d+\]\.url: (must be http://host|has a (host|port)|names a user)",
             r"\.?webhooks\.\w+\[\d+\]\.(secretName: only one|headers\[.*\]: is (set by|there more))",
             r"\.?metadata.*: (is a whole number beyond|is nested deeper|is too large)",
             # Of texts: their bytes, what no text may have, and bounds of a duration or a size that is written as one.

@@ -4,6 +4,7 @@ Servers live for the session (with xdist: of one worker); a test that breaks one
 that tests ask for (`docker_host`, `redis_url`, `mongo_url`, …) start it again and empty it first.
 """
 
+import os
 import re
 import uuid
 from collections import defaultdict
@@ -21,6 +22,7 @@ from tests.support.redis_server import RedisServer, redis_binary, valkey_binary
 from tests.support.registry import Registry, registry_binary
 
 KINDS = ("unit", "contract", "integration", "fuzz", "e2e", "chaos")
+_LINES_OF_A_FAILURE = 60
 
 
 # ------------------------------------------------------------------------------------------------------- Docker
@@ -201,7 +203,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tells which tests were skipped or failed for want of which server, and how to get it."""
+    """Tells which tests were skipped or failed for want of which server, and how to get it.
+
+    What failed, and with what, is added to the file that $EASYQ_TEST_FAILURES names: a run of many lanes tells it at
+    its end.
+    """
+    told = os.environ.get("EASYQ_TEST_FAILURES")
+    if told and not hasattr(terminalreporter.config, "workerinput"):
+        with Path(told).open("a") as file:
+            for report in terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", []):
+                cause = "\n".join(str(report.longrepr).splitlines()[-_LINES_OF_A_FAILURE:])
+                file.write(f"\n--- {report.nodeid}\n{cause}\n")
     wanting: dict[str, list[str]] = defaultdict(list)
     for outcome in ("skipped", "failed", "error"):
         for report in terminalreporter.stats.get(outcome, []):

@@ -1,7 +1,7 @@
 """The store's use cases over the fake database, with clocks that stand still until they are moved."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from easyq_store.domain.logs import Piece
 from easyq_store.domain.lost import LostWatch
 from easyq_store.domain.moves import Claim, LogSizes
 from easyq_store.domain.reconcile import Item
-from easyq_store.domain.records import Delivery, Execution, Failure, Job, Skip
+from easyq_store.domain.records import Agent, Delivery, Execution, Failure, Job, Skip
 from easyq_store.domain.recurring import Fire, FireDecision
 from easyq_store.domain.sessions import Beat, Hello
 from easyq_store.domain.states import Outcome, Phase, Stream
@@ -28,6 +28,20 @@ from easyq_store.usecases.news import News
 from easyq_store.usecases.submit import NewJob as New
 from tests.fakes.store import FakePersistence
 from tests.support.store_records import T0
+
+
+class AgentCounts:
+    """`AgentMeter` that remembers."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.lost = 0
+
+    def agents(self, agents: Sequence[Agent]) -> None:
+        self.seen = [agent.agent_id for agent in agents]
+
+    def agent_lost(self) -> None:
+        self.lost += 1
 
 
 @dataclass
@@ -63,6 +77,7 @@ class World:
     sessions: dict[str, int] = field(default_factory=dict)
     # What all specs have besides.
     extra: dict[str, Any] = field(default_factory=dict)
+    meter: AgentCounts = field(default_factory=AgentCounts)
     ctx: Context = field(init=False)
     lost: LostRound = field(init=False)
 
@@ -80,7 +95,7 @@ class World:
             same_request=same_request,
             news=News(),
         )
-        self.lost = LostRound(self.ctx, LostWatch(5.0))
+        self.lost = LostRound(self.ctx, LostWatch(5.0), self.meter)
 
     def _share(self) -> float:
         return self.share()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, nullcontext
 from typing import Any, TypeAlias
 
 import grpc
@@ -17,7 +17,7 @@ from easyq_gateway.deadline import within
 from easyq_gateway.gate import Gate
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Streaming: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
+Streaming: TypeAlias = Callable[[Any, Context], AsyncGenerator[Any, None]]
 # A reader that takes no message for so many seconds is let go, or it would hold its place for ever.
 _STALLED = 60.0
 
@@ -111,14 +111,16 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         raise InvalidArgument("the call came without its message", reason="MALFORMED_BODY")
 
 
-async def _send(responses: AsyncIterator[Any], context: Context) -> None:
+async def _send(responses: AsyncGenerator[Any, None], context: Context) -> None:
     """Sends all of them. Raises `ResourceExhausted` for a reader that takes none for too long."""
-    async for response in responses:
-        try:
-            async with asyncio.timeout(_STALLED):
-                await context.write(response)
-        except TimeoutError:
-            raise ResourceExhausted(f"the reader took nothing for {_STALLED:g} s") from None
+    # Closed here: what it reads from has its own places, and is not to be held until memory is cleared up.
+    async with aclosing(responses):
+        async for response in responses:
+            try:
+                async with asyncio.timeout(_STALLED):
+                    await context.write(response)
+            except TimeoutError:
+                raise ResourceExhausted(f"the reader took nothing for {_STALLED:g} s") from None
 
 
 def _tolerant(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

@@ -20,11 +20,11 @@ from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_ho
 from easyq_supervisor.adapters.folder import DataFolder, Running
 from easyq_supervisor.adapters.notes import NotesFile
 from easyq_supervisor.adapters.own_engine import OwnEngine
-from easyq_supervisor.adapters.ports import LOOPBACK, find_port
+from easyq_supervisor.adapters.ports import LOOPBACK, find_port, find_ports
 from easyq_supervisor.domain.engine import Choice, Facts, choose
 from easyq_supervisor.domain.hosts import DockerHost, deserted
-from easyq_supervisor.domain.options import Options
-from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan, rules_text
+from easyq_supervisor.domain.options import METRICS_PORT, Options
+from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan, rules_text, served
 from easyq_supervisor.errors import StartError
 from easyq_supervisor.reload import Reloader, Source
 from easyq_supervisor.resume import go_on
@@ -58,6 +58,10 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         folder.note_refused("")
     except ValueError as error:
         raise StartError(f"the rules can't be written down: {error}") from error
+    serving = served(agents)
+    ports = await find_ports(
+        options.metrics_port, len(serving), usual=METRICS_PORT, taken={rest_port, grpc_port}, flag="--metrics-port"
+    )
     rest, grpc = f"http://{LOOPBACK}:{rest_port}", f"{LOOPBACK}:{grpc_port}"
     around = Surroundings(
         farm=folder.farm(),
@@ -66,12 +70,16 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         rules=str(folder.rules),
         rest_port=rest_port,
         grpc_port=grpc_port,
+        metrics_ports=ports,
         pid=os.getpid(),
         python=sys.executable,
         valkey="" if options.redis else _valkey(),
         log_format="console" if sys.stderr.isatty() else "json",
     )
-    folder.announce(Running(pid=os.getpid(), grpc=grpc, rest=rest))
+    metrics = {name: f"http://{LOOPBACK}:{port}" for name, port in zip(serving, ports, strict=True)}
+    folder.announce(Running(pid=os.getpid(), grpc=grpc, rest=rest, metrics=metrics))
+    told = ", ".join(f"{name} {url}" for name, url in metrics.items())
+    console.say(f"/metrics, /livez and /readyz: {told}")
     system = System(
         specs=plan(options, around, agents),
         engine=engine if choice.own else None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from easyq_supervisor.domain.hosts import MOST_GPUS, MOST_SLOTS
-from easyq_supervisor.domain.options import DEFAULT_DATA, ENGINES, LOG_LEVELS, OptionError, Options
+from easyq_supervisor.domain.options import DEFAULT_DATA, ENGINES, LOG_LEVELS, MOST_METRICS_PORT, OptionError, Options
 
 if TYPE_CHECKING:
     from easyq_supervisor.adapters.config_file import ConfigFile
@@ -25,6 +25,12 @@ _DOWN_PATIENCE = 120.0
     "--rest-port", type=click.IntRange(0, 65535), help="Port of REST and the pages; 0: a free one.  [default: 10000]"
 )
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port of gRPC; 0: a free one.  [default: 10001]")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, MOST_METRICS_PORT),
+    help="First of the ports of metrics and health: gateway, scheduler, store, dispatcher, each agent; 0: free ones.  "
+    "[default: 10020 and the next, or free ones where those are taken]",
+)
 @click.option(
     "--docker-host",
     multiple=True,

@@ -181,6 +181,11 @@ async def test_reading_what_waits(side: Side) -> None:
     assert list(await side.store.list_task_queue("none", 2)) == []
     assert list(await side.store.list_queued_tasks("", 1)) == ["a"]
     assert list(await side.store.list_queued_tasks("a", 9)) == ["b"]
+    queues = await side.store.list_queues("", 9)
+    assert [(queue.task_id, queue.queued) for queue in queues] == [("a", 3), ("b", 2)]
+    assert all(0 <= queue.oldest < 60 for queue in queues)
+    assert [queue.task_id for queue in await side.store.list_queues("a", 1)] == ["b"]
+    assert [queue.task_id for queue in await side.store.list_queues("", 1)] == ["a"]
 
 
 async def test_an_execution_from_take_to_end(side: Side) -> None:

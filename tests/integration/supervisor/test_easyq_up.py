@@ -38,7 +38,7 @@ class Up:
             install(fakes)
         number = len(list(folder.glob("out-*")))
         self._out, self._err = folder / f"out-{number}", folder / f"err-{number}"
-        ports = ports or ("--rest-port", "0", "--grpc-port", "0")
+        ports = (*(ports or ("--rest-port", "0", "--grpc-port", "0")), "--metrics-port", "0")
         self.process = process.spawn(
             [EASYQ, "up", "--data", self.data, *ports, "--engine", "none", *arguments],
             log=self._err,

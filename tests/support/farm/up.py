@@ -1,5 +1,6 @@
 """`easyq up` as a user runs it, in a folder of its own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -76,7 +77,7 @@ class UpFarm:
             EASYQ,
             "up",
             *("--data", str(self.data), "--rest-port", str(self.rest_port), "--grpc-port", str(self.grpc_port)),
-            *("--slots", str(self.slots), "--engine", "none"),
+            *("--slots", str(self.slots), "--engine", "none", "--metrics-port", "0"),
             *(part for url in hosts for part in ("--docker-host", url)),
             *self.arguments,
         ]
@@ -175,6 +176,12 @@ class UpFarm:
     @property
     def rest(self) -> Rest:
         return Rest(f"http://127.0.0.1:{self.rest_port}")
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Where each process serves its metrics and health, by its name."""
+        found: dict[str, str] = json.loads((self.data / "up.json").read_text(encoding="utf-8"))["metrics"]
+        return found
 
     @property
     def grpc_address(self) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from easyq_gateway.domain.images import ImageReference, parse_image
+from easyq_gateway.domain.images import ImageReference, is_image, parse_image
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -70,3 +70,8 @@ def test_what_is_no_reference(text: str, words: str) -> None:
 )
 def test_what_may_stand_for_another_image_tomorrow(text: str, moving: bool) -> None:
     assert parse_image(text).moving is moving
+
+
+@pytest.mark.parametrize(("text", "is_one"), [("busybox:1.36", True), ("a b", False), (f"a@{DIGEST}x", False)])
+def test_whether_it_is_one(text: str, is_one: bool) -> None:
+    assert is_image(text) is is_one

@@ -82,7 +82,9 @@ def test_it_has_every_route_and_no_other() -> None:
     """A route by hand that is missing here belongs into openapi/byhand.py."""
     nothing: Any = None
     by_hand = [
-        *ByHand(logs=nothing, live=Live(logs=nothing, following=nothing), farm=nothing, version="1").routes(),
+        *ByHand(
+            logs=nothing, live=Live(logs=nothing, following=nothing), farm=nothing, exports=nothing, version="1"
+        ).routes(),
         *Events(watching=nothing).routes(),
         *Documentation(version="1").routes(),
     ]

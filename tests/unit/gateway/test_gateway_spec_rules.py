@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from easyq_gateway.domain.defaults import Defaults, default_backoff_max, default_pull
+from easyq_gateway.domain.receivers import HookFacts
 from easyq_gateway.domain.redaction import MARKER, Redactor
 from easyq_gateway.domain.spec import MOST_ARGUMENT_BYTES, MountFacts, SpecFacts, check_spec
 
@@ -62,6 +63,7 @@ def test_a_sound_spec() -> None:
         ({"start_at_ms": NOW - 11 * YEAR}, "startAt", "ten years"),
         ({"expiration_ms": NOW + 11 * YEAR}, "expiration", "ten years"),
         ({"start_at_ms": NOW + 5, "expiration_ms": NOW + 5}, "expiration", "never start"),
+        ({"hooks": (HookFacts(path="webhooks.fails[0]", url="ftp://a"),)}, "webhooks.fails[0].url", "http"),
         ({"of_recurring": ("maxRuns",)}, "maxRuns", "needs `cron`"),
         ({"recurs": True, "end_at_ms": NOW}, "endAt", "in the past"),
         ({"recurs": True, "end_at_ms": NOW + 5, "start_after_ms": NOW + 5}, "endAt", "not after startAfter"),

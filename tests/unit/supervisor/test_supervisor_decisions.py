@@ -42,6 +42,7 @@ AROUND = Surroundings(
     rules="/d/rules.toml",
     rest_port=1,
     grpc_port=2,
+    metrics_ports=(11, 12, 13, 14, 15, 16, 17),
     pid=7,
     python="/python",
     valkey="/valkey",

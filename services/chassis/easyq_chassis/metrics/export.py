@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     MetricExporter,
@@ -24,7 +25,8 @@ from prometheus_client.exposition import choose_encoder
 
 from easyq_chassis.metrics.registry import Registry
 
-_SCOPE = "easyq"
+# Two: OTLP's encoder keeps but one of the same.
+_SCOPE, _OWN_SCOPE = "easyq", "easyq.build"
 # Seconds that a last push may take when a service ends.
 _LAST_PUSH = 2.0
 
@@ -52,10 +54,15 @@ class Exports:
         if push is not None:
             readers.append(_Pushed(registry, push))
         self.provider = MeterProvider(metric_readers=readers, resource=about, shutdown_on_exit=False)
-        # Without an instrument of its own the provider would have nothing to read, and never ask for ours.
-        version = str(about.attributes.get("service.version", ""))
-        build = self.provider.get_meter(_SCOPE).create_gauge("easyq.build.info", description="1, with what runs here.")
-        build.set(1, {"version": version, "service": str(about.attributes.get("service.name", ""))})
+        # Without an instrument of its own the provider would have nothing to read, and never ask for ours. It is asked
+        # each time: what is set once is told once.
+        what = {
+            "version": str(about.attributes.get("service.version", "")),
+            "service": str(about.attributes.get("service.name", "")),
+        }
+        self.provider.get_meter(_OWN_SCOPE).create_observable_gauge(
+            "easyq.build.info", description="1, with what runs here.", callbacks=[lambda _: [Observation(1, what)]]
+        )
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """Returns all metrics as text, with its content type: OpenMetrics or Prometheus's own, as `accept` asks."""

@@ -110,7 +110,8 @@ class Histogram(_Instrument[list[float]]):
 
     def __init__(self, described: Description, bounds: Sequence[float] = DURATIONS) -> None:
         super().__init__(described)
-        self.bounds = tuple(bounds)
+        # As floats, so that Prometheus shows each in the one form that OpenMetrics has for it.
+        self.bounds = tuple(map(float, bounds))
 
     def record(self, value: float, *labels: str) -> None:
         """Takes a measurement in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
@@ -91,6 +92,8 @@ def _push(endpoint: str) -> MetricExporter | None:
     # Only where it is used: it takes 0.2 s to import.
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 
+    # It tells each retry of each push; that a push failed is one line a minute.
+    logging.getLogger("opentelemetry.exporter.otlp.proto.grpc").setLevel(logging.ERROR)
     return OTLPMetricExporter(endpoint=endpoint)
 
 

@@ -29,11 +29,11 @@ class OpsServer:
 
     async def start(self) -> None:
         """Binds and serves. Raises `Unavailable` naming the address if it can't be bound."""
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None))
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.5)
         await runner.setup()
         host = self._host.strip("[]") or None
         try:
-            await web.TCPSite(runner, host, self._port, shutdown_timeout=0.5).start()
+            await web.TCPSite(runner, host, self._port).start()
         except OSError as error:
             await runner.cleanup()
             raise Unavailable(f"can't listen on {self.address} for metrics and health: {error}") from error

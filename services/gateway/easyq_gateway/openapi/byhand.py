@@ -194,6 +194,13 @@ BY_HAND: tuple[Hand, ...] = (
         ),
     ),
     Hand(
+        name="getMetrics",
+        tag="Service",
+        places=(("metrics",),),
+        words="The gateway's own metrics, for Prometheus: OpenMetrics if that is accepted, else its text format.",
+        content={"text/plain": {"schema": {"type": "string"}}},
+    ),
+    Hand(
         name="getRoot",
         tag="Service",
         places=(("",),),

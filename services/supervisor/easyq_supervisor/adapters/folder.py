@@ -9,7 +9,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from easyq_chassis.rules_file.watch import note_beside
@@ -35,6 +36,8 @@ class Running:
     pid: int
     grpc: str
     rest: str
+    #: Where each process serves its metrics and health.
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 class DataFolder:

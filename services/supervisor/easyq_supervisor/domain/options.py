@@ -31,6 +31,8 @@ from easyq_supervisor.domain.rules import (
 )
 
 DEFAULT_DATA = "~/.easyq"
+#: The first of the ports of metrics and health where nothing is said, and the last that leaves room for many agents.
+METRICS_PORT, MOST_METRICS_PORT = 10020, 65_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENGINES = ("auto", "none")
 
@@ -58,6 +60,8 @@ class Options:
     data: str = DEFAULT_DATA
     rest_port: int = 10000
     grpc_port: int = 10001
+    # None: from 10020 on, and others where those are taken.
+    metrics_port: int | None = None
     docker_hosts: tuple[DockerHost, ...] = ()
     slots: int = 4
     labels: Labels = ()
@@ -172,6 +176,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "data": text,
     "rest_port": between(0, 65535),
     "grpc_port": between(0, 65535),
+    "metrics_port": between(0, MOST_METRICS_PORT),
     "docker_host": _each(read_docker_host, without_secret),
     "slots": between(1, MOST_SLOTS),
     "label": read_labels,

@@ -58,6 +58,8 @@ class Surroundings:
     rules: str
     rest_port: int
     grpc_port: int
+    #: Of metrics and health, in the order of `served`: one for each at least.
+    metrics_ports: tuple[int, ...]
     #: Of `easyq up` itself.
     pid: int
     python: str
@@ -65,6 +67,12 @@ class Surroundings:
     valkey: str
     #: Form of the services' logs: `console` for people, `json` for programs.
     log_format: str
+
+
+def served(agents: Sequence[AgentPlan]) -> list[str]:
+    """The names of the processes that serve metrics, in the order of their ports."""
+    runners = ["runner"] if len(agents) == 1 else [f"runner-{number}" for number, _ in enumerate(agents, 1)]
+    return ["gateway", "scheduler", "store", "dispatcher", *runners]
 
 
 def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) -> list[ProcessSpec]:
@@ -128,7 +136,11 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
         # The waves end one after the other within the whole grace.
         "shutdown_grace": f"{options.grace / (len(STOP_WAVES) + 1):.2f}",
     }
-    return specs + [_service(name, kind, {**common, **settings}, around) for name, kind, settings in services]
+    metrics = dict(zip(served(agents), around.metrics_ports, strict=False))
+    return specs + [
+        _service(name, kind, {**common, "ops_listen": f"127.0.0.1:{metrics[name]}", **settings}, around)
+        for name, kind, settings in services
+    ]
 
 
 def rules_text(rules: Rules) -> str:

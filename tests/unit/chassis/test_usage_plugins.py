@@ -1,0 +1,141 @@
+"""Plugins of metrics: they get usage and add labels, and none of them can harm anything."""
+
+import threading
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from easyq_chassis.metrics import Registry
+from easyq_chassis.metrics.usage import MOST_LABELS, MOST_WAITING, Kind, Plugins, Usage
+from tests.support.waiting import wait_until
+
+MADE: dict[str, Callable[[], Any]] = {}
+
+
+class _Point(EntryPoint):
+    """An entry point whose package is this module."""
+
+    def load(self) -> Any:
+        return MADE[self.name]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.taken: list[Usage] = []
+
+    def take(self, records: Sequence[Usage]) -> None:
+        self.taken += records
+
+
+class Hanging(Sink):
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def take(self, records: Sequence[Usage]) -> None:
+        self.go.wait(60)
+        super().take(records)
+
+
+class Team:
+    labels = ("team",)
+
+    def label(self, record: Usage) -> Sequence[str]:
+        return (record.labels.get("team", "nobody"),)
+
+
+def usage(kind: Kind = Kind.ENQUEUED, **fields: Any) -> Usage:
+    return Usage(kind=kind, at=1, task_id="mail", job_id="j", **fields)
+
+
+def plugins(registry: Registry, *names: str, **made: Any) -> Plugins:
+    MADE.clear()
+    for name, one in made.items():
+        MADE[name] = one if isinstance(one, type) or callable(one) else (lambda one=one: one)
+    points = [_Point(name=name, value="x:y", group="easyq.metrics") for name in made]
+    return Plugins(names or ("*",), registry, found=lambda: points)
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+def test_a_sink_gets_records_in_their_order(registry: Registry) -> None:
+    sink = Sink()
+    one = plugins(registry, billing=sink)
+    sent = [usage(execution_id=str(number)) for number in range(1200)]
+    one.give(sent[:700])
+    one.give(sent[700:])
+    one.close(10)
+    assert sink.taken == sent
+
+
+def test_a_labeller_has_metrics_of_its_own(registry: Registry) -> None:
+    one = plugins(registry, team=Team)
+    one.give([usage(labels={"team": "a"}), usage(), usage(Kind.STARTED, labels={"team": "a"})])
+    one.give([usage(Kind.ENDED, labels={"team": "a"}, state="FAILED", ran=1.5)])
+    one.close(10)
+    found = {i.described.name: dict(i.values) for i in registry.instruments()}
+    assert found["easyq.usage.team.jobs.enqueued"] == {("a",): 1, ("nobody",): 1}
+    assert found["easyq.usage.team.executions.started"] == {("a",): 1}
+    assert found["easyq.usage.team.executions.ended"] == {("a", "FAILED"): 1}
+    assert found["easyq.usage.team.run.time"] == {("a",): 1.5}
+
+
+def test_labels_are_bounded(registry: Registry) -> None:
+    one = plugins(registry, team=Team)
+    one.give([usage(labels={"team": str(number)}) for number in range(MOST_LABELS + 7)])
+    one.close(10)
+    counted = registry.counter("easyq.usage.team.jobs.enqueued", "", labels=("team",)).values
+    assert len(counted) == MOST_LABELS + 1
+    assert counted["other",] == 7
+
+
+def test_one_that_raises_loses_its_records_and_no_other(registry: Registry) -> None:
+    class Broken:
+        def take(self, records: Sequence[Usage]) -> None:
+            raise RuntimeError("broken")
+
+    sink = Sink()
+    one = plugins(registry, broken=Broken, good=sink)
+    one.give([usage(), usage()])
+    one.close(10)
+    assert len(sink.taken) == 2
+    dropped = registry.counter("easyq.usage.dropped", "", labels=("plugin", "why"))
+    assert dropped.values == {("broken", "raised"): 2}
+
+
+def test_one_that_hangs_holds_nobody_and_is_bounded(registry: Registry) -> None:
+    hanging, sink = Hanging(), Sink()
+    one = plugins(registry, hanging=hanging, good=sink)
+    one.give([usage()])
+    wait_until(lambda: sink.taken)
+    for number in range(1, 13):
+        one.give([usage()] * 1000)
+        wait_until(lambda wanted=1000 * number + 1: len(sink.taken) == wanted)
+    dropped = registry.counter("easyq.usage.dropped", "", labels=("plugin", "why")).values
+    # What it holds in its hands is no more in the queue.
+    assert 12_000 - MOST_WAITING - 1 <= dropped["hanging", "behind"] <= 12_000 - MOST_WAITING + 1
+    one.close(0.1)
+    hanging.go.set()
+
+
+@pytest.mark.parametrize("wrong", [object(), lambda: 1 / 0])
+def test_one_that_can_t_be_made_is_left_out(registry: Registry, wrong: Any) -> None:
+    sink = Sink()
+    one = plugins(registry, wrong=wrong, good=sink)
+    one.give([usage()])
+    one.close(10)
+    assert len(sink.taken) == 1
+
+
+def test_only_those_that_are_named(registry: Registry) -> None:
+    wanted, other = Sink(), Sink()
+    one = plugins(registry, "wanted", "missing", wanted=wanted, other=other)
+    one.give([usage()])
+    one.close(10)
+    assert (len(wanted.taken), len(other.taken)) == (1, 0)
+    assert not Plugins((), registry)
