@@ -246,3 +246,15 @@ def test_the_docker_host_of_the_docker_command(home: Path) -> None:
 def test_a_broken_docker_config_counts_as_none(home: Path, text: str) -> None:
     use_context(home, text)
     assert default_docker_host({}, home) == STANDARD
+
+
+def test_a_level_for_one_service_holds_where_none_is_told_for_all() -> None:
+    """Its variable would else be hidden by ours."""
+    for options, told in ((Options(), set()), (Options(log_level="debug"), {"debug"})):
+        levels = {
+            value
+            for spec in plan(options, AROUND, [agent(1)])
+            for name, value in spec.env.items()
+            if "LOG_LEVEL" in name
+        }
+        assert levels == told
