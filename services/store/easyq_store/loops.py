@@ -17,9 +17,6 @@ class AgentMeter(Protocol):
     def agents(self, agents: Sequence[Agent]) -> None:
         """These are known."""
 
-    def agent_lost(self) -> None:
-        """The session of one was declared dead."""
-
 
 class LostRound:
     """Declares silent sessions dead, and ends what dead sessions held. The log of decisions tells of both."""
@@ -35,7 +32,6 @@ class LostRound:
         self._meter.agents(agents)
         for silent in self._watch.observe(agents, self._ctx.clock.monotonic()):
             if await sessions.bury(self._ctx, silent):
-                self._meter.agent_lost()
                 await sessions.lose_all(self._ctx, silent.agent_id)
         for agent in agents:
             if agent.state is AgentState.DEAD:

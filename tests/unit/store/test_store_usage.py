@@ -141,7 +141,8 @@ def test_output_and_agents() -> None:
     counted.metrics.stored(Stream.STDERR, 5)
     counted.metrics.stored(Stream.STDERR, 6)
     assert counted.values("easyq.log.stored") == {("stdout",): 0, ("stderr",): 11}
-    counted.metrics.agent_lost()
+    dead = agent(state=AgentState.DEAD)
+    counted.metrics.take([(agent(), dead), (dead, dead), (dead, agent(session=2)), (None, agent("new"))])
     assert counted.values("easyq.agents.lost") == {(): 1}
     agents = [agent(), agent(healthy=False), agent(cordoned_at=1), agent(drained_at=1), agent(state=AgentState.DEAD)]
     counted.metrics.agents(agents)
