@@ -77,6 +77,7 @@ def test_a_line_for_each_decision_about_a_job(farm: UpFarm) -> None:
     # The agent's own lines have the same ids.
     ours = [line for line in lines_of(farm) if line.get("execution") == first and line["service"] == "runner"]
     assert {"accepted", "finished"} <= {line["event"] for line in ours}
+    assert {(line["task"], line["job"], line["agent"], line["epoch"]) for line in ours} == {("told", job_id, host, 1)}
     assert "cnry5e6f7a8b" not in farm.log
 
 
@@ -96,7 +97,7 @@ def test_each_process_tells_what_it_does(farm: UpFarm) -> None:
     services = ("gateway", "scheduler", "store", "dispatcher", "runner")
     pids = {service: farm.pids(service) for service in services}
     begin = farm.log_path.stat().st_size
-    for found in pids.values():
+    for found in (*pids.values(), [farm.pid]):
         os.kill(min(found), signal.SIGUSR2)
 
     def told() -> list[dict[str, Any]]:
@@ -112,6 +113,7 @@ def test_each_process_tells_what_it_does(farm: UpFarm) -> None:
         ) * 2
     store = next(line["text"] for line in told() if line["process"] == "store")
     assert "Loop._run" in store
+    wait_until(lambda: "the stacks of easyq up are in" in farm.log)
     assert {service: farm.pids(service) for service in services} == pids
 
 

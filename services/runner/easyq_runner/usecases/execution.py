@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
 from easyq_chassis import faults
 from easyq_chassis.logs import get_logger
 from easyq_runner.domain import starting
@@ -73,7 +75,13 @@ class Execution:
         self._secrets: list[str] = []
         self._pump: LogPump | None = None
         self._running: RunningContainer | None = None
-        self._log = get_logger().bind(execution=terms.key.execution_id, task=terms.task_id, job=terms.job_id)
+        self._ids = {
+            "task": terms.task_id,
+            "job": terms.job_id,
+            "execution": terms.key.execution_id,
+            "epoch": terms.key.epoch,
+        }
+        self._log = get_logger().bind(**self._ids)
 
     @property
     def key(self) -> ExecutionKey:
@@ -92,7 +100,7 @@ class Execution:
     # Ways in ----------------------------------------------------------------------------------------------------
     async def run(self, assignment: Assignment) -> None:
         """From the assignment on."""
-        self._log.info("accepted", image=assignment.spec.image, epoch=self.key.epoch)
+        self._log.info("accepted", image=assignment.spec.image)
         self._secrets = self._tools.redactor.secrets_in(assignment.spec.envs)
         await self._to_the_end(self._run(assignment))
 
@@ -162,6 +170,8 @@ class Execution:
     # The end ----------------------------------------------------------------------------------------------------
     async def _to_the_end(self, way: Coroutine[Any, Any, None]) -> None:
         """Every execution ends, whatever comes between."""
+        # It has a task of its own: whatever is logged on its way has its ids.
+        structlog.contextvars.bind_contextvars(**self._ids)
         try:
             await self._or_failed(way)
         except (Killed, Stale):
