@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, containers, control_plane, events, flood, latency, logs, pages, report, schedules
+from bench import cli, containers, control_plane, events, flood, latency, logs, pages, report, schedules, telemetry
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
@@ -23,6 +23,7 @@ PARTS = (
     "logs",
     "events",
     "pages",
+    "telemetry",
     "cli",
 )
 
@@ -48,6 +49,7 @@ class Bench:
             "events": self._events,
             "logs": self._logs,
             "pages": self._pages,
+            "telemetry": self._telemetry,
             "cli": self._cli,
         }
 
@@ -104,6 +106,10 @@ class Bench:
     def _pages(self) -> None:
         with RedisServer(valkey_binary()) as redis:
             self.figures += pages.measure(redis, self._folder, self._runs)
+
+    def _telemetry(self) -> None:
+        with RedisServer(valkey_binary()) as redis:
+            self.figures += telemetry.measure(redis, self._folder, self._runs)
 
     def _cli(self) -> None:
         self.figures += cli.measure(self._runs)

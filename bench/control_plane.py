@@ -34,8 +34,8 @@ def _farm(redis: RedisServer, folder: Path) -> Iterator[SplitFarm]:
 # Enqueue ----------------------------------------------------------------------------------------------------------
 def measure_enqueue(redis: RedisServer, folder: Path, runs: int) -> list[Figure]:
     with _farm(redis, folder) as farm:
-        _enqueue(farm, 320)
-        told = [_enqueue(farm, ENQUEUES) for _ in range(runs)]
+        enqueue(farm, 320)
+        told = [enqueue(farm, ENQUEUES) for _ in range(runs)]
         batches = [_batches(farm) for _ in range(runs)]
     return [
         Figure(
@@ -52,7 +52,7 @@ def measure_enqueue(redis: RedisServer, folder: Path, runs: int) -> list[Figure]
     ]
 
 
-def _enqueue(farm: SplitFarm, count: int) -> Any:
+def enqueue(farm: SplitFarm, count: int) -> Any:
     command = [sys.executable, "-m", "bench.clients", farm.grpc_address, f"task-{uuid.uuid4().hex[:8]}"]
     numbers = ["--clients", str(CLIENTS), "--count", str(count)]
     done = subprocess.run([*command, *numbers], check=True, capture_output=True, text=True, timeout=120)
@@ -72,8 +72,8 @@ def _batches(farm: SplitFarm) -> float:
 # Executions -------------------------------------------------------------------------------------------------------
 def measure_executions(redis: RedisServer, folder: Path, runs: int) -> list[Figure]:
     with _farm(redis, folder) as farm, agents_on(farm) as agents:
-        _flow(farm, agents, 400)
-        flows = [_flow(farm, agents, EXECUTIONS) for _ in range(runs)]
+        flow(farm, agents, 400)
+        flows = [flow(farm, agents, EXECUTIONS) for _ in range(runs)]
     drains = []
     for _ in range(runs):
         with _farm(redis, folder) as farm:
@@ -125,15 +125,15 @@ def agents_on(farm: SplitFarm) -> Iterator[_Agents]:
             process.kill()
 
 
-def _flow(farm: SplitFarm, agents: _Agents, count: int) -> float:
+def flow(farm: SplitFarm, agents: _Agents, count: int) -> float:
     """From the first enqueue to the last acknowledged end."""
-    told = _enqueue(farm, count)
+    told = enqueue(farm, count)
     return float(told["count"] / (agents.when_finished(told["count"]) - told["began"]))
 
 
 def _drain(farm: SplitFarm) -> float:
     """From the moment at which agents connect to the last acknowledged end."""
-    told = _enqueue(farm, EXECUTIONS)
+    told = enqueue(farm, EXECUTIONS)
     began = time.monotonic()
     with agents_on(farm) as agents:
         ended = agents.when_finished(told["count"])

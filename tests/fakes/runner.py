@@ -54,6 +54,7 @@ class FarmExecution:
     state: str = "ASSIGNED"
     stop_requested: bool = False
     start_within: float | None = None
+    trace: str = ""
     # What was told of its start and of its end.
     told_start: records.Started | None = None
     told_end: records.Finish | None = None
@@ -183,9 +184,12 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
         self._outgoing.get_nowait()
 
     # What a test asks ---------------------------------------------------------------------------------------------
-    def run(self, spec: JobSpec, *, start_within: float | None = None, execution_id: str = "") -> FarmExecution:
+    def run(
+        self, spec: JobSpec, *, start_within: float | None = None, execution_id: str = "", trace: str = ""
+    ) -> FarmExecution:
         """Assigns a new execution: told at once if the agent is connected, else by its hello or a beat."""
-        one = FarmExecution(execution_id=execution_id or str(uuid.uuid4()), spec=spec, start_within=start_within)
+        id_ = execution_id or str(uuid.uuid4())
+        one = FarmExecution(execution_id=id_, spec=spec, start_within=start_within, trace=trace)
         self.executions[one.execution_id] = one
         self.send_run(one)
         return one
@@ -377,6 +381,7 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
             start_within=None if one.start_within is None else _duration(one.start_within),
             stdout_offset=len(one.stdout),
             stderr_offset=len(one.stderr),
+            trace=one.trace,
         )
 
     # LogStoreService ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis import faults
 from easyq_chassis.errors import EasyQError, Unavailable, error_class
+from easyq_chassis.tracing.tracer import OFF
 from easyq_internal.dispatcher.v1 import dispatcher_pb2 as wire
 from easyq_runner.assembly import Assembly, Ports
 from easyq_runner.config import RunnerSettings
@@ -156,6 +157,7 @@ class Rig:
         self.identities: list[Identity] = []
         self.identity = Identity(agent_id="agent", daemon_id="daemon")
         self.settings = RunnerSettings(**{"dispatchers": "a,b", **settings})
+        self.tracer = OFF
         self._agent: Assembly | None = None
         # Fault points at which the agent stands still until it is crashed.
         self.stops_at: set[str] = set()
@@ -197,6 +199,7 @@ class Rig:
             ),
             daemon_times=DaemonTimes(ping_every=0.05, compare_every=0.1, lost_after=self.settings.engine_lost_after),
             host_times=HostTimes(look_every=0.05, first_pause=0.1, longest_pause=0.4),
+            tracer=self.tracer,
         )
         await self._agent.start(survey_patience=0.3 if self.engine.up else 0.0)
         return self
@@ -222,9 +225,9 @@ class Rig:
         await self.farm.until_connected()
         return self
 
-    def run(self, script: str, *, start_within: float | None = None, **spec: Any) -> FarmExecution:
+    def run(self, script: str, *, start_within: float | None = None, trace: str = "", **spec: Any) -> FarmExecution:
         made = JobSpec(**{"image": "busybox", "command": ["sh", "-c", script], **spec})
-        return self.farm.run(made, start_within=start_within)
+        return self.farm.run(made, start_within=start_within, trace=trace)
 
     async def until(self, condition: Callable[[], Any], message: str = "") -> Any:
         return await eventually(condition, 5.0, interval=0.005, message=message)

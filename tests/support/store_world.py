@@ -122,6 +122,7 @@ class World:
         key: str = "",
         execution_id: str = "",
         asked: bytes = b"",
+        trace: str = "",
         **spec: Any,
     ) -> New:
         """A new job as the edge makes it."""
@@ -134,6 +135,7 @@ class World:
                 spec=made,
                 idempotency_key=key,
                 asked=asked,
+                trace=trace,
             )
         )
 

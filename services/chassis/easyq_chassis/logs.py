@@ -25,6 +25,7 @@ import structlog
 
 from easyq_chassis.log_bounds import RateBound, kind_of
 from easyq_chassis.redaction import Redactor
+from easyq_chassis.tracing.current import add_trace_id
 
 get_logger = structlog.stdlib.get_logger
 
@@ -117,6 +118,7 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
     console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
     head: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_trace_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _name_service(service),

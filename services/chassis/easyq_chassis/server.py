@@ -54,13 +54,19 @@ class GrpcServer:
     """A gRPC server at ``listen``: ``host:port`` (port 0 picks a free one) or ``unix:/path``.
 
     It starts as NOT_SERVING; ``set_serving`` tells when its dependencies are there. The empty service name stands for
-    the whole.
+    the whole. The ``outer`` interceptors stand before the one that maps errors, the others behind it.
     """
 
-    def __init__(self, listen: str, *, interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()) -> None:
+    def __init__(
+        self,
+        listen: str,
+        *,
+        interceptors: tuple[grpc.aio.ServerInterceptor, ...] = (),
+        outer: tuple[grpc.aio.ServerInterceptor, ...] = (),
+    ) -> None:
         self._listen = listen
         everywhere = (CallTimes(), ErrorInterceptor())
-        self._server = grpc.aio.server(interceptors=(*everywhere, *interceptors), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(*outer, *everywhere, *interceptors), options=_OPTIONS)
         self.readiness = Readiness()
         self._health = _Health(self.readiness)
         self._names: list[str] = []

@@ -58,6 +58,13 @@ class ServiceSettings(BaseSettings):
         100, ge=0, le=2_000, description="Most tasks with a label of their own: the first that come."
     )
     farm: str = Field("easyq", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Name of the farm.")
+    trace_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the traces begun here that are recorded. Of one that a caller began its sampled flag "
+        "decides.",
+    )
 
     @field_validator("metric_tasks")
     @classmethod

@@ -10,6 +10,8 @@ from easyq_chassis.clock import SystemClock
 from easyq_chassis.loops import Loop
 from easyq_chassis.ops.ops import Ops
 from easyq_chassis.server import GrpcServer
+from easyq_chassis.tracing.interceptor import TracingInterceptor
+from easyq_chassis.tracing.tracer import open_tracer
 from easyq_dispatcher.adapters.grpc_store import IDEMPOTENT, GrpcFarmStore
 from easyq_dispatcher.adapters.metrics import DispatcherMetrics
 from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
@@ -42,6 +44,7 @@ class App:
 
     def __init__(self, settings: DispatcherSettings) -> None:
         self._grace = settings.shutdown_grace
+        self._tracer = open_tracer("dispatcher", settings)
         clock = SystemClock()
         self._rules = rules = Rulebook(build=settings.matching, path=settings.rules, clock=clock)
         self._channel = open_channel(settings.store, idempotent=IDEMPOTENT)
@@ -97,6 +100,7 @@ class App:
             refill=self._feeder.refill,
             suspect=self._settler.suspect,
             poll=settings.poll_interval,
+            tracer=self._tracer,
         )
         self._gauging = Gauging(
             store=store,
@@ -131,7 +135,8 @@ class App:
             clock=self._clock,
             silent_after=settings.lease,
         )
-        server = GrpcServer(settings.listen)
+        tracing = TracingInterceptor(self._tracer, prefix="easyq_internal.dispatcher.v1.")
+        server = GrpcServer(settings.listen, outer=(tracing,))
         server.add(
             add_AgentLinkServiceServicer_to_server,
             AgentLinkServicer(conversations),
@@ -174,6 +179,7 @@ class App:
         await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
         await asyncio.gather(self._store.close(), self._index.close())
         await self._channel.close()
+        await self._tracer.close()
         await self._ops.stop()
 
     def _make_loops(self, settings: DispatcherSettings) -> dict[str, Loop]:

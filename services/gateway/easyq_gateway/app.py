@@ -25,6 +25,8 @@ from easyq_chassis.metrics import REGISTRY
 from easyq_chassis.ops.ops import Ops
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
+from easyq_chassis.tracing.interceptor import TracingInterceptor
+from easyq_chassis.tracing.tracer import open_tracer
 from easyq_gateway.adapters.admission import Schedulers
 from easyq_gateway.adapters.deliveries import GrpcDeliveries
 from easyq_gateway.adapters.dispatchers import DispatcherLink, GrpcDispatchers
@@ -93,6 +95,7 @@ class App:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
+        self._tracer = open_tracer("gateway", settings)
         self._channels = {
             address: open_channel(address)
             for address in (settings.store, *settings.watch_stores, *settings.schedulers, *settings.dispatchers)
@@ -161,6 +164,7 @@ class App:
         await asyncio.gather(self._dispatchers.stop(), self._store.close(), self._schedulers.close())
         for channel in (self._log_channel, *self._channels.values()):
             await channel.close()
+        await self._tracer.close()
         await self._ops.stop()
 
     @staticmethod
@@ -349,7 +353,8 @@ class App:
             timeout=self._settings.request_timeout,
         )
         interceptors: tuple[grpc.aio.ServerInterceptor, ...] = (interceptor,)
-        server = GrpcServer(self._settings.grpc_listen, interceptors=interceptors)
+        tracing = TracingInterceptor(self._tracer, prefix=_PACKAGE, edge=True)
+        server = GrpcServer(self._settings.grpc_listen, interceptors=interceptors, outer=(tracing,))
         job = JobServicer(
             creating=self._creating,
             replacing=self._replacing,
@@ -418,6 +423,7 @@ class App:
             keepalive=settings.keepalive,
             head_timeout=settings.head_timeout,
             error_page=site.error,
+            tracer=self._tracer,
         )
 
     def _make_site(self) -> Site:

@@ -17,6 +17,7 @@ from easyq_chassis.logs import get_logger
 from easyq_chassis.ops.ops import Ops
 from easyq_chassis.ops.readiness import Readiness
 from easyq_chassis.server import GrpcServer
+from easyq_chassis.tracing.tracer import open_tracer
 from easyq_runner.adapters.claims import StoreClaims
 from easyq_runner.adapters.clock import BootClock
 from easyq_runner.adapters.data_folder import DataFolder
@@ -65,6 +66,7 @@ class App:
         self._sink = GrpcLogSink(self._store_channel)
         self._link = GrpcLink()
         self._server = GrpcServer(settings.listen) if settings.listen else None
+        self._tracer = open_tracer("runner", settings)
         self._readiness = self._server.readiness if self._server else Readiness()
 
     async def start(self) -> None:
@@ -90,7 +92,9 @@ class App:
         )
         identity = self._choose_identity(info)
         self._tell_watchdog(identity)
-        self._assembly = Assembly(self._settings, ports, identity, on_identity=self._folder.write_identity)
+        self._assembly = Assembly(
+            self._settings, ports, identity, on_identity=self._folder.write_identity, tracer=self._tracer
+        )
         self._ops = Ops(self._settings, "runner", self._readiness, instance=identity.agent_id)
         await self._ops.start()
         await self._assembly.start(survey_patience=_SURVEY_PATIENCE if info else 0.0)
@@ -118,6 +122,7 @@ class App:
         self._unwatch()
         if self._server is not None:
             await self._server.stop(0)
+        await self._tracer.close()
         await self._ops.stop()
         self._folder.unlock()
 

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
 from easyq_chassis.redaction import Redactor
+from easyq_chassis.tracing.tracer import OFF, Tracer
 from easyq_runner.config import RunnerSettings
 from easyq_runner.domain.container import HostRules
 from easyq_runner.domain.identity import Identity
@@ -42,6 +43,7 @@ from easyq_runner.usecases.link import LinkKeeper
 from easyq_runner.usecases.orphans import Orphans
 from easyq_runner.usecases.outbox import Outbox
 from easyq_runner.usecases.tools import Times, Tools
+from easyq_runner.usecases.traces import Traces
 from easyq_runner.usecases.waiting import first_of
 
 # Between two looks at the lease, in seconds: what is lost dies within two.
@@ -88,6 +90,7 @@ class Assembly:
         times: Times | None = None,
         daemon_times: DaemonTimes | None = None,
         host_times: HostTimes | None = None,
+        tracer: Tracer = OFF,
     ) -> None:
         self._settings = settings
         self._ports = ports
@@ -128,6 +131,7 @@ class Assembly:
             # Offsets count the same bytes only where the log keeps them as they are.
             attach=settings.log_driver == "local",
             redactor=Redactor.of(settings.redact_names),
+            traces=Traces(tracer, agent_id=identity.agent_id),
             times=times
             or Times(monitor=Backoff(least=settings.monitor_backoff_min, most=settings.monitor_backoff_max)),
         )

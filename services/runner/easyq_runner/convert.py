@@ -253,6 +253,7 @@ def assignment_from_proto(item: records_pb2.Assignment) -> Assignment:
         log_limit=spec.log_limit if spec.HasField("log_limit") else _DEFAULT_LOG_LIMIT,
         on_lost=_ON_LOST.get(spec.on_lost, OnLost.RERUN),
         memory_limited=spec.resources.memory > 0,
+        trace=item.trace,
     )
     return Assignment(
         terms=terms,

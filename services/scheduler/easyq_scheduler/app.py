@@ -14,6 +14,8 @@ from easyq_chassis.loops import Loop
 from easyq_chassis.ops.ops import Ops
 from easyq_chassis.redaction import Redactor
 from easyq_chassis.server import GrpcServer
+from easyq_chassis.tracing.interceptor import TracingInterceptor
+from easyq_chassis.tracing.tracer import open_tracer
 from easyq_internal.scheduler.v1.scheduler_pb2_grpc import add_SchedulerServiceServicer_to_server
 from easyq_scheduler.adapters.deliveries import GrpcDeliveries
 from easyq_scheduler.adapters.dispatchers import GrpcReadyNews
@@ -43,6 +45,7 @@ class App:
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self._grace = settings.shutdown_grace
+        self._tracer = open_tracer("scheduler", settings)
         self._store_channel = open_channel(settings.store, idempotent=IDEMPOTENT)
         self._dispatcher_channels = {address: open_channel(address) for address in settings.dispatchers}
         self._sink = GrpcJobSink(self._store_channel, timeout=settings.call_timeout)
@@ -78,9 +81,15 @@ class App:
         self._deliveries = self._build_deliveries(settings)
         self._delivery_loop = Loop("deliveries", self._deliveries.run_once, settings.notify_interval)
         admission = Admission(
-            sink=self._sink, planner=planner, clock=clock, longest=settings.poll_interval, hurry=self._hurry
+            sink=self._sink,
+            planner=planner,
+            clock=clock,
+            longest=settings.poll_interval,
+            hurry=self._hurry,
+            tracer=self._tracer,
         )
-        self._server = GrpcServer(settings.listen)
+        tracing = TracingInterceptor(self._tracer, prefix="easyq_internal.scheduler.v1.")
+        self._server = GrpcServer(settings.listen, outer=(tracing,))
         self._ops = Ops(settings, "scheduler", self._server.readiness)
         self._server.add(
             add_SchedulerServiceServicer_to_server,
@@ -129,6 +138,7 @@ class App:
         await asyncio.gather(self._sink.close(), self._news.close())
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
+        await self._tracer.close()
         await self._ops.stop()
 
     async def _begin(self) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from easyq_chassis.metrics.usage import Plugins
 from easyq_chassis.ops.ops import Ops
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
+from easyq_chassis.tracing.interceptor import TracingInterceptor
+from easyq_chassis.tracing.tracer import open_tracer
 from easyq_internal.store.v1.delivery_store_pb2_grpc import add_DeliveryStoreServiceServicer_to_server
 from easyq_internal.store.v1.farm_store_pb2_grpc import add_FarmStoreServiceServicer_to_server
 from easyq_internal.store.v1.feed_pb2_grpc import add_FeedServiceServicer_to_server
@@ -51,6 +54,7 @@ from easyq_store.usecases.read_logs import Pace
 from easyq_store.usecases.retain import RetainPace, RetainRound
 from easyq_store.usecases.stats import Statistics, forget_old
 from easyq_store.usecases.sweep import sweep
+from easyq_store.usecases.traces import NoTraces, TracedStore
 
 _PACKAGE = "easyq_internal.store.v1"
 # Status of a process whose database was taken away: a supervisor starts it again.
@@ -69,6 +73,8 @@ class App:
         clock = StoreClock(SystemClock())
         self._feed = Feed(now=clock.now, new_boot=_new_boot)
         self._statistics = Statistics(clock.now)
+        self._tracer = tracer = open_tracer("store", settings)
+        self._traces = TracedStore(tracer, time.time_ns) if tracer.enabled else None
         self._plugins = Plugins(settings.metric_plugins, REGISTRY)
         self._metrics = StoreMetrics(settings.task_labels, self._plugins, clock.now)
         self._persistence = ObservedPersistence(
@@ -86,8 +92,9 @@ class App:
             targets_of=targets_of,
             same_request=same_request,
             news=News(),
+            traces=self._traces or NoTraces(),
         )
-        self._server = GrpcServer(settings.listen)
+        self._server = GrpcServer(settings.listen, outer=(TracingInterceptor(tracer, prefix=f"{_PACKAGE}."),))
         self._ops = Ops(settings, "store", self._server.readiness)
         for register, servicer, name in self._servicers():
             self._server.add(register, servicer, f"{_PACKAGE}.{name}")
@@ -158,6 +165,7 @@ class App:
         with contextlib.suppress(EasyQError):
             await self._flush_statistics()
         await self._persistence.close()
+        await self._tracer.close()
         if self._plugins:
             await asyncio.to_thread(self._plugins.close, _PLUGIN_PATIENCE)
         await self._ops.stop()
@@ -195,6 +203,8 @@ class App:
     def _count(self, notes: Sequence[Note]) -> None:
         self._statistics.take(notes)
         self._metrics.take(notes)
+        if self._traces is not None:
+            self._traces.take(notes)
         decisions.tell(notes)
 
     async def _flush_statistics(self) -> None:

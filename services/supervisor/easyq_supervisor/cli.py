@@ -92,6 +92,17 @@ _DOWN_PATIENCE = 120.0
     help="Least level that services log; left out, EASYQ_STORE_LOG_LEVEL and its like hold for one each.  "
     "[default: info]",
 )
+@click.option(
+    "--otlp-endpoint",
+    metavar="URL",
+    help="Where services send their traces, by OTLP over gRPC, such as http://127.0.0.1:4317.  [default: nowhere]",
+)
+@click.option(
+    "--trace-ratio",
+    type=float,
+    metavar="SHARE",
+    help="Share of the traces begun here that are recorded, from 0 to 1.  [default: 1]",
+)
 @click.option("--grace", type=float, metavar="SECONDS", help="Most seconds for an orderly end.  [default: 15]")
 @click.option(
     "--config",

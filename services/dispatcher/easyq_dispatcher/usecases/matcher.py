@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -11,6 +12,8 @@ from easyq_chassis import faults
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import Aborted, EasyQError
 from easyq_chassis.logs import get_logger
+from easyq_chassis.tracing.context import parse
+from easyq_chassis.tracing.tracer import OFF, Tracer
 from easyq_dispatcher.domain.assigning import Step, consequence
 from easyq_dispatcher.domain.records import Taking
 from easyq_dispatcher.ports import Assigned, FarmStore, LowTask, MatchIndex, StaleIndex
@@ -45,6 +48,7 @@ class Matcher:
         refill: Callable[[Sequence[LowTask]], None],
         suspect: Callable[[Iterable[Taking]], None],
         poll: float,
+        tracer: Tracer = OFF,
     ) -> None:
         self._index = index
         self._store = store
@@ -55,6 +59,7 @@ class Matcher:
         self._refill = refill
         self._suspect = suspect
         self._poll = poll
+        self._tracer = tracer
         self._looked_at_all = clock.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way = 0
@@ -128,7 +133,7 @@ class Matcher:
     async def _assign(self, generation: int, takings: Sequence[Taking]) -> None:
         try:
             await faults.point("dispatcher.after_take")
-            asked_at = self._clock.monotonic()
+            asked_at, began = self._clock.monotonic(), time.time_ns()
             answers = await self._store.assign(generation, takings)
             await faults.point("dispatcher.after_assign")
             runs = self._follow_up(answers)
@@ -137,8 +142,24 @@ class Matcher:
                 # An agent that has gone meanwhile gets them as directives of its next hello.
                 if link := self._roster.get(agent_id, session):
                     link.outbox.runs([_aged(item, self._clock.monotonic() - asked_at) for item in items])
+                    self._trace(agent_id, items, began)
         finally:
             self._count(takings, -1)
+
+    def _trace(self, agent_id: str, items: Sequence[Assignment], began: int) -> None:
+        """From the take to its way to the agent."""
+        if not self._tracer.enabled:
+            return
+        ended = time.time_ns()
+        for item in items:
+            attributes = {
+                "easyq.task": item.task_id,
+                "easyq.job": item.job_id,
+                "easyq.execution": item.execution_id,
+                "easyq.agent": agent_id,
+                "easyq.epoch": item.epoch,
+            }
+            self._tracer.write_child("assign", parse(item.trace), began=began, ended=ended, attributes=attributes)
 
     def _count(self, takings: Sequence[Taking], sign: int) -> None:
         self._under_way += sign * len(takings)

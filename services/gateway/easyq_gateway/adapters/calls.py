@@ -11,6 +11,7 @@ import grpc.aio
 
 from easyq_chassis.errors import EasyQError, NotFound, Unavailable
 from easyq_chassis.status import from_rpc_error
+from easyq_chassis.tracing import current
 from easyq_gateway import deadline
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ _KNOCK = 1.0
 async def unary(call: Callable[..., Any], request: Any, *, timeout: float) -> Any:
     """Calls once. Raises the error tree; silence is `Unavailable`, since nobody here set that limit."""
     try:
-        return await call(request, timeout=timeout)
+        return await call(request, timeout=timeout, metadata=current.metadata())
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             raise Unavailable("the service did not answer in time") from error
@@ -41,7 +42,7 @@ async def answered(method: Callable[..., Any], request: Any, *, address: str, ti
     """
     loop = asyncio.get_running_loop()
     ends = loop.time() + timeout
-    call = method(request, timeout=timeout)
+    call = method(request, timeout=timeout, metadata=current.metadata())
     try:
         await call
     except grpc.aio.AioRpcError as error:
@@ -50,7 +51,8 @@ async def answered(method: Callable[..., Any], request: Any, *, address: str, ti
             raise
         if not await somebody_listens(address, timeout=min(_KNOCK, ends - loop.time())):
             raise
-        call = method(request, timeout=max(0.0, ends - loop.time()), wait_for_ready=True)
+        left = max(0.0, ends - loop.time())
+        call = method(request, timeout=left, wait_for_ready=True, metadata=current.metadata())
         await call
     return call
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from easyq_chassis.errors import EasyQError, Internal, PermissionDenied, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.metrics import REGISTRY
+from easyq_chassis.tracing.tracer import OFF, Span, Tracer
 from easyq_gateway.deadline import within
 from easyq_gateway.domain.hosts import OriginRules
 from easyq_gateway.gate import Gate
@@ -22,6 +23,7 @@ from easyq_gateway.rest.connection import Server
 from easyq_gateway.rest.requests import target_of
 from easyq_gateway.rest.router import Router
 from easyq_gateway.rest.routes import Route
+from easyq_gateway.rest.spans import begin, note_route, note_status
 
 #: An error as a page, or None where the reader is told by JSON.
 ErrorPage: TypeAlias = Callable[[web.BaseRequest, EasyQError | Refused], web.Response | None]
@@ -50,6 +52,7 @@ class RestServer:
         keepalive: float,
         head_timeout: float,
         error_page: ErrorPage | None = None,
+        tracer: Tracer = OFF,
     ) -> None:
         self._host, _, port = listen.rpartition(":")
         self._port = int(port)
@@ -63,6 +66,7 @@ class RestServer:
         self._keepalive = keepalive
         self._head_timeout = head_timeout
         self._error_page = error_page
+        self._tracer = tracer
         self._server: Server | None = None
         self._listener: asyncio.Server | None = None
         self._streaming: set[asyncio.Task[Any]] = set()
@@ -106,10 +110,26 @@ class RestServer:
             await self._server.shutdown(grace)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        span = begin(self._tracer, request)
+        try:
+            with span.active():
+                answer = await self._handled(request, span)
+            note_status(span, answer.status)
+            return answer
+        except asyncio.CancelledError:
+            span.fail("cancelled")
+            raise
+        except Exception as error:
+            span.fail(type(error).__name__)
+            raise
+        finally:
+            span.end()
+
+    async def _handled(self, request: web.BaseRequest, span: Span) -> web.StreamResponse:
         began = time.monotonic()
         status = 499  # what others call a client that went away
         try:
-            answer = await self._told_answer(request)
+            answer = await self._told_answer(request, span)
             status = answer.status
         finally:
             seconds = time.monotonic() - began
@@ -124,9 +144,9 @@ class RestServer:
         )
         return answer
 
-    async def _told_answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _told_answer(self, request: web.BaseRequest, span: Span) -> web.StreamResponse:
         try:
-            answer = await self._answer(request)
+            answer = await self._answer(request, span)
         except (EasyQError, Refused) as error:
             answer = self._told(request, error)
         except ConnectionError:
@@ -153,7 +173,7 @@ class RestServer:
                 page.headers[name] = answer.headers[name]
         return page
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, span: Span) -> web.StreamResponse:
         told = request.headers
         refusal = self._rules.refusal(
             host=told.get("Host"),
@@ -166,6 +186,7 @@ class RestServer:
         match = self._router.match(request.method, target_of(request).path)
         route = match.handler
         request[_ROUTE] = route.template
+        note_route(span, request.method, route)
         async with AsyncExitStack() as around:
             if route.guarded:
                 around.enter_context((self._streams if route.streams else self._requests).entered())

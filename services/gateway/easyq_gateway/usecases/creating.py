@@ -8,6 +8,7 @@ from typing import Any
 from easyq.v1 import job_service_pb2, spec_pb2
 from easyq_chassis import wishes
 from easyq_chassis.errors import AlreadyExists, FieldProblem, InvalidArgument, NotFound
+from easyq_chassis.tracing import current
 from easyq_gateway import convert, convert_secrets
 from easyq_gateway.codec.encode import to_tree
 from easyq_gateway.domain.difference import differing
@@ -63,7 +64,9 @@ class Creating:
                 if repeat is None:
                     raise
                 return repeat
-            return await self.accept(request)
+            made = await self.accept(request)
+            current.note(easyq__task=made.task_id, easyq__job=made.job_id, easyq__execution=made.execution_id)
+            return made
         fires = await self._schedules.require(request, found, count=_SHOWN_FIRES)
         self._checker.resolve(request.task_id, request.spec)
         convert_secrets.redact_spec(request.spec, self._redactor)
@@ -85,6 +88,7 @@ class Creating:
             spec=request.spec,
             idempotency_key=request.idempotency_key,
             asked=asked,
+            trace=current.current_text(),
         )
         try:
             accepted = await self._admitting.submit(job)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from easyq.v1 import job_pb2, job_service_pb2, spec_pb2
 from easyq_chassis.errors import Aborted, InvalidArgument, NotFound
+from easyq_chassis.tracing import current
 from easyq_gateway import convert, convert_secrets
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.domain.redaction import Redactor
@@ -80,7 +81,9 @@ class Replacing:
             execution_id=execution_id,
             spec=request.spec,
             asked=convert.asked(request.spec),
+            trace=current.current_text(),
         )
+        current.note(easyq__task=request.task_id, easyq__job=request.job_id)
         try:
             await self._require(request, found)
             self._checker.resolve(job.task_id, job.spec)

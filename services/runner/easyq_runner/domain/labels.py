@@ -26,7 +26,7 @@ def container_name(execution_id: str) -> str:
 
 def labels_of(terms: Terms, *, farm: str, agent_id: str, users: Mapping[str, str]) -> dict[str, str]:
     """All labels of a container: the user's, then ours, which win."""
-    rest = {
+    rest: dict[str, Any] = {
         "fence": terms.fence,
         "timeout": terms.timeout,
         "stop_grace": terms.stop_grace,
@@ -34,6 +34,8 @@ def labels_of(terms: Terms, *, farm: str, agent_id: str, users: Mapping[str, str
         "on_lost": terms.on_lost.value,
         "memory_limited": terms.memory_limited,
     }
+    if terms.trace:
+        rest["trace"] = terms.trace
     return {
         **users,
         FARM: farm,
@@ -67,6 +69,8 @@ def terms_of(labels: Mapping[str, str]) -> Terms | None:
             log_limit=rest["log_limit"],
             on_lost=OnLost(rest["on_lost"]),
             memory_limited=rest["memory_limited"],
+            # Older agents wrote none.
+            trace=rest.get("trace", ""),
         )
     except (KeyError, ValueError):
         return None

@@ -147,6 +147,8 @@ class Terms:
     on_lost: OnLost = OnLost.RERUN
     # It has a memory limit of its own, so that an exit by SIGKILL may be the kernel's doing.
     memory_limited: bool = False
+    # The execution's span: `TraceContext.text`; empty: of no trace.
+    trace: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

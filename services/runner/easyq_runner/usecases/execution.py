@@ -75,12 +75,14 @@ class Execution:
         self._secrets: list[str] = []
         self._pump: LogPump | None = None
         self._running: RunningContainer | None = None
-        self._ids = {
+        self._ids: dict[str, Any] = {
             "task": terms.task_id,
             "job": terms.job_id,
             "execution": terms.key.execution_id,
             "epoch": terms.key.epoch,
         }
+        if trace_id := tools.traces.trace_id(terms):
+            self._ids["trace_id"] = trace_id
         self._log = get_logger().bind(**self._ids)
 
     @property
@@ -125,8 +127,9 @@ class Execution:
 
     async def _start(self) -> None:
         pump = self._make_pump()
-        watch = await self._launch(pump).start()
-        await self._see_through(watch, pump, adopted=False, record=None)
+        launch = self._launch(pump)
+        watch = await launch.start()
+        await self._see_through(watch, pump, adopted=False, record=None, sent_at=launch.sent_at)
 
     async def _adopt(self, how: Adoption, record: ExecutionRecord | None) -> None:
         if how is Adoption.START:
@@ -148,7 +151,15 @@ class Execution:
             watch.ended.set()
         await self._see_through(watch, pump, adopted=True, record=record)
 
-    async def _see_through(self, watch: Watch, pump: LogPump, *, adopted: bool, record: ExecutionRecord | None) -> None:
+    async def _see_through(
+        self,
+        watch: Watch,
+        pump: LogPump,
+        *,
+        adopted: bool,
+        record: ExecutionRecord | None,
+        sent_at: float | None = None,
+    ) -> None:
         """From a container that runs, or has run, to the end."""
         self._running = RunningContainer(
             self._tools,
@@ -159,6 +170,7 @@ class Execution:
             pump=pump,
             adopted=adopted,
             began_at=record.began_in(self._tools.clock.boot_id) if record else None,
+            sent_at=sent_at,
             tell=self._tell,
         )
         if record is not None and record.finish is not None:
@@ -173,7 +185,8 @@ class Execution:
         # It has a task of its own: whatever is logged on its way has its ids.
         structlog.contextvars.bind_contextvars(**self._ids)
         try:
-            await self._or_failed(way)
+            with self._tools.traces.of(self.terms):
+                await self._or_failed(way)
         except (Killed, Stale):
             self._log.info("dropped", phase=self._phase.value)
             self.dropped = True
@@ -212,7 +225,9 @@ class Execution:
         else:
             # Whoever gave it back must not start it after a crash.
             await self._tools.note(Settled(key=self.key))
-        answer = await self.commands.unless_killed(self._tools.outbox.deliver(Report(key=self.key, word=word)))
+        with self._tools.traces.step("finish" if isinstance(word, Finish) else "give_back", self.terms) as span:
+            answer = await self.commands.unless_killed(self._tools.outbox.deliver(Report(key=self.key, word=word)))
+            span.note(easyq__answer=answer.verdict.value)
         await faults.point("runner.after_finish_ack")
         self._log_end(word, answer.verdict)
         self.dropped = answer.verdict is Verdict.STALE

@@ -37,6 +37,8 @@ class Launch:
         self._commands = commands
         self._container_id = container_id
         self._pump = pump
+        #: When the start was sent, by CLOCK_BOOTTIME.
+        self.sent_at: float | None = None
         self._log = get_logger()
 
     async def start(self) -> Watch:
@@ -56,6 +58,7 @@ class Launch:
         # A slow disk may have taken the lease's time.
         await self._allowed()
         watch = self.watch(lifetime)
+        self.sent_at = clock.boot()
         try:
             await self._tools.engine.start(self._container_id)
         except InvalidRequest as error:

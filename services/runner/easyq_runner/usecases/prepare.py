@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from easyq_chassis import faults
 from easyq_chassis.logs import get_logger
+from easyq_chassis.tracing.tracer import Span
 from easyq_runner.domain import starting
 from easyq_runner.domain.container import NotAllowed, create_body
 from easyq_runner.domain.labels import container_name, is_own, terms_of
@@ -46,7 +49,8 @@ class Preparation:
             async with self._tools.images.cache.wanted(self._spec.image):
                 if self._tools.images.needs_look(self._spec):
                     self._tell(Phase.PULLING)
-                    _end_with(await self._commands.unless(self._tools.images.prepare(self._spec)))
+                    with self._step("pull"):
+                        _end_with(await self._commands.unless(self._tools.images.prepare(self._spec)))
                 container_id = await self._create(body)
             self._tools.images.cache.used(self._spec.image)
             return container_id
@@ -63,8 +67,14 @@ class Preparation:
         except NotAllowed as error:
             raise NotStarted(starting.rejected(FailureReason.NOT_ALLOWED, str(error))) from error
 
+    def _step(self, name: str) -> AbstractContextManager[Span]:
+        return self._tools.traces.step(name, self._terms, container__image__name=self._spec.image)
+
     async def _body(self) -> dict[str, Any]:
-        arguments = (self._spec, self._terms, self._tools.rules(), self._tools.realpath)
+        # The user's own values win.
+        envs = {**self._tools.traces.environment(self._terms), **self._spec.envs}
+        spec = replace(self._spec, envs=envs)
+        arguments = (spec, self._terms, self._tools.rules(), self._tools.realpath)
         if not self._spec.mounts:
             return create_body(*arguments)
         # Paths of a network file system that hangs must not keep the heartbeat waiting.
@@ -77,11 +87,13 @@ class Preparation:
             self._commands.check()
             await faults.point("runner.before_create")
             try:
-                return await self._tools.engine.create(name, body, self._spec.platform)
+                with self._step("create"):
+                    return await self._tools.engine.create(name, body, self._spec.platform)
             except NoSuchImage as error:
                 self._tell(Phase.PULLING)
                 supply = self._tools.images.supply(self._spec, str(error), pulled=pulled)
-                _end_with(await self._commands.unless(supply))
+                with self._step("pull"):
+                    _end_with(await self._commands.unless(supply))
                 pulled = True
             except NameTaken:
                 claimed = await self._claim(name)

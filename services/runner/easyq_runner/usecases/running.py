@@ -22,7 +22,7 @@ from easyq_runner.usecases.tools import Tools
 
 class RunningContainer:
     """`watch` looks out for its end; `adopted` if an earlier agent has started it, at `began_at` (CLOCK_BOOTTIME) if
-    the journal knows."""
+    the journal knows. `sent_at` (likewise) is when this agent sent the start."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class RunningContainer:
         pump: LogPump,
         adopted: bool,
         began_at: float | None,
+        sent_at: float | None = None,
         tell: Callable[[Phase], None],
     ) -> None:
         self._tools = tools
@@ -44,6 +45,7 @@ class RunningContainer:
         self._container_id = container_id
         self._adopted = adopted
         self._began_at = began_at
+        self._sent_at = sent_at
         self._tell = tell
         self._pump = pump
         self._conclusion = Conclusion(tools, terms, watch, container_id, pump)
@@ -69,13 +71,19 @@ class RunningContainer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _finish(self, ending: Ending | None) -> Finish:
+        # What has ended before this agent came tells itself how long it ran.
+        seen_alive = not self._watch.ended.is_set()
+        began = await self._began()
+        traced = self._tools.traces.running(
+            self._terms, seconds_ago=self._tools.clock.boot() - (self._sent_at or began)
+        )
         supervision = Supervision(
             self._tools,
             self._terms,
             self._commands,
             self._watch,
             self._container_id,
-            started_at=await self._began(),
+            started_at=began,
             ending=ending,
         )
         self._spawn(self._kill_when_stale())
@@ -86,12 +94,16 @@ class RunningContainer:
             await supervision.until_ended()
             announcing.cancel()
             self._tell(Phase.EXITED)
+            traced.ended()
             await faults.point("runner.after_exit")
             try:
-                return await self._conclusion.finish(supervision.ending or self._ended_by_watchdog())
+                finish = await self._conclusion.finish(supervision.ending or self._ended_by_watchdog())
             except StillRunning:
                 self._log.warning("still_running", container=self._container_id)
                 delay = 0.0
+            else:
+                traced.write(finish, ran_for=None if seen_alive else finish.ran_for)
+                return finish
 
     def _ended_by_watchdog(self) -> Ending | None:
         return Ending.LOST if self._tools.lease.was_ended(self._container_id) else None

@@ -17,6 +17,7 @@ from easyq_runner.usecases.images import Images
 from easyq_runner.usecases.janitor import Janitor
 from easyq_runner.usecases.lease import LeaseKeeper
 from easyq_runner.usecases.outbox import Outbox
+from easyq_runner.usecases.traces import Traces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +61,7 @@ class Tools:
     attach: bool = True
     # What of an error may be told.
     redactor: Redactor = field(default_factory=Redactor)
+    traces: Traces = field(default_factory=Traces)
     times: Times = Times()
 
     async def note(self, entry: Entry) -> None:

@@ -9,6 +9,7 @@ import grpc.aio
 
 from easyq_chassis.batching import MicroBatcher
 from easyq_chassis.status import from_rpc_error
+from easyq_chassis.tracing import current
 from easyq_internal.store.v1.job_store_pb2 import (
     NewJob,
     PutJobRequest,
@@ -53,7 +54,7 @@ class GrpcJobSink:
         return await self._batcher.call(job)
 
     async def put(self, request: PutJobRequest, timeout: float) -> PutJobResponse:
-        return await _answer(self._stub.PutJob(request, timeout=timeout))
+        return await _answer(self._stub.PutJob(request, timeout=timeout, metadata=current.metadata()))
 
     async def close(self) -> None:
         """Ends the stream; submits that still wait raise Unavailable."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
+from easyq_chassis.tracing.context import parse
+from easyq_chassis.tracing.tracer import OFF, Tracer
 from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, PutJobResponse, SubmitResult
 from easyq_internal.store.v1.records_pb2 import DueSchedule
 from easyq_scheduler import convert
@@ -25,7 +27,14 @@ class Admission:
     """Takes in jobs that have a time. Nothing is kept here: a job is the store's once it has answered."""
 
     def __init__(
-        self, *, sink: JobSink, planner: Planner, clock: Clock, longest: float, hurry: Callable[[], None]
+        self,
+        *,
+        sink: JobSink,
+        planner: Planner,
+        clock: Clock,
+        longest: float,
+        hurry: Callable[[], None],
+        tracer: Tracer = OFF,
     ) -> None:
         """`hurry` is called where something may be due before a loop that sleeps up to `longest` seconds wakes."""
         self._sink = sink
@@ -33,6 +42,7 @@ class Admission:
         self._clock = clock
         self._longest = longest
         self._hurry = hurry
+        self._tracer = tracer
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[SubmitResult]:
         """Checks and stores each job on its own; one result for each, in order."""
@@ -58,6 +68,14 @@ class Admission:
         return response
 
     async def _submit_one(self, job: NewJob) -> SubmitResult:
+        attributes = {"easyq.task": job.task_id, "easyq.job": job.job_id}
+        with self._tracer.span("admit", parse(job.trace), attributes=attributes) as span:
+            result = await self._admit(job)
+            if result.HasField("error"):
+                span.note(error__type=str(result.error.code))
+            return result
+
+    async def _admit(self, job: NewJob) -> SubmitResult:
         timing = convert.timing_of(job.spec)
         refusals = _refusals(timing, job) or self._window(timing, job)
         if refusals:

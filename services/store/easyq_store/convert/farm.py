@@ -142,6 +142,7 @@ def assignment(needed: Assignment) -> records.Assignment:
         start_within=duration(needed.start_within_ms),
         stdout_offset=needed.stdout_offset,
         stderr_offset=needed.stderr_offset,
+        trace=needed.trace,
     )
 
 

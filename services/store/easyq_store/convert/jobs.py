@@ -50,6 +50,7 @@ def new_job(message: pb.NewJob) -> NewJob:
         timing=timing_of(spec),
         needs=needs_of(spec),
         recurs=recurs(spec),
+        trace=message.trace,
     )
 
 

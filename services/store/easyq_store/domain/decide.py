@@ -175,4 +175,5 @@ def _planned(
         fire_at=execution.fire_at,
         needs=policy.needs,
         image=policy.image,
+        trace=execution.trace,
     )

@@ -17,6 +17,7 @@ def first_plan(
     fence: int = 1,
     needs: Needs | None = None,
     image: str = "",
+    trace: str = "",
 ) -> Planned:
     """An execution that begins a series by its spec's start time: at an enqueue, or when PUT makes a job run again."""
     due_at = timing.due_at(now)
@@ -32,6 +33,7 @@ def first_plan(
         series_due_at=due_at,
         needs=needs,
         image=image,
+        trace=trace,
     )
 
 
@@ -49,6 +51,7 @@ def manual_plan(execution_id: str, newest: Execution, policy: Policy, *, now: in
         series_due_at=now,
         needs=policy.needs,
         image=policy.image,
+        trace=newest.trace,
     )
 
 
@@ -92,4 +95,5 @@ def make(planned: Planned, job_id: str, task_id: str, *, now: int, seq: int) -> 
         fire_at=planned.fire_at,
         needs=planned.needs,
         image=planned.image,
+        trace=planned.trace,
     )

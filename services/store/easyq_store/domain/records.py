@@ -73,6 +73,8 @@ class Planned:
     # None: nothing but a slot.
     needs: Needs | None = None
     image: str = ""
+    # As `domain.tracing` has it; empty: of no trace.
+    trace: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +168,8 @@ class Job:
     schedule: Schedule | None = None
     # When its fires are looked at next: only while it is ACTIVE, and its schedule has further fires.
     fire_at: int | None = None
+    # Of the request that made it what it is: `TraceContext.text`; empty: of no trace.
+    trace: str = ""
     write_no: int = 1
 
     @property
@@ -231,6 +235,7 @@ class Execution:
     fire_at: int | None = None
     needs: Needs | None = None
     image: str = ""
+    trace: str = ""
     write_no: int = 1
 
     @property

@@ -17,6 +17,7 @@ from easyq_store.domain.policy import Policy
 from easyq_store.domain.records import Job, Planned, Schedule, Skip, WaitingFire
 from easyq_store.domain.states import JobState, Overlap, SkipReason, Trigger
 from easyq_store.domain.timing import has_expired
+from easyq_store.domain.tracing import of_fire
 
 # Names the executions of fires, so that whoever decides a fire again comes to the same id.
 _FIRES = uuid.UUID("8a3c1f52-0d0e-4f57-9a4f-5d8a7e1b6c20")
@@ -287,6 +288,7 @@ def _planned(job: Job, policy: Policy, fire: WaitingFire) -> Planned:
         fire_at=fire.nominal if fire.trigger is Trigger.SCHEDULE else None,
         needs=policy.needs,
         image=policy.image,
+        trace=of_fire(fire.execution_id, job.trace),
     )
 
 

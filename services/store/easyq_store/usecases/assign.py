@@ -35,6 +35,8 @@ class Assignment:
     start_within_ms: int | None
     stdout_offset: int = 0
     stderr_offset: int = 0
+    # The execution's span, for the agent's.
+    trace: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,13 +95,13 @@ async def _confirm(steps: Steps, ctx: Context, claim: Claim, execution: Executio
             confirmed = await settle_execution(steps, execution)
             if confirmed is not None and _is_his(confirmed, execution):
                 spec = job.spec if job.revision == execution.spec_revision else None
-                return await assignment(steps, confirmed, now=now, spec=spec)
+                return await assignment(steps, ctx, confirmed, now=now, spec=spec)
             moved = await _moved(steps, claim)
     await take_back(steps, ctx, execution, stopping=moved is None, now=now)
     stands = await steps.get_execution(execution.execution_id)
     if moved is not Refusal.STALE_GENERATION and stands is not None and _is_told(stands, execution):
         # Its agent was told of it meanwhile, by a hello or a beat: it is held, and must go on counting in its places.
-        return await assignment(steps, stands, now=now)
+        return await assignment(steps, ctx, stands, now=now)
     return Refused(refusal=moved or Refusal.NOT_QUEUED)
 
 
@@ -174,7 +176,9 @@ async def take_back_from_cordoned(steps: Steps, ctx: Context, execution: Executi
     return True
 
 
-async def assignment(steps: Steps, execution: Execution, *, now: int, spec: bytes | None = None) -> Assignment:
+async def assignment(
+    steps: Steps, ctx: Context, execution: Execution, *, now: int, spec: bytes | None = None
+) -> Assignment:
     """What the holder of an execution needs to run it, or to go on with it."""
     if spec is None:
         spec = await steps.get_spec(execution.job_id, execution.spec_revision) or b""
@@ -186,6 +190,7 @@ async def assignment(steps: Steps, execution: Execution, *, now: int, spec: byte
         start_within_ms=None if latest is None else max(0, latest - now),
         stdout_offset=await steps.log_end(execution.execution_id, Stream.STDOUT) if started else 0,
         stderr_offset=await steps.log_end(execution.execution_id, Stream.STDERR) if started else 0,
+        trace=ctx.traces.of(execution),
     )
 
 

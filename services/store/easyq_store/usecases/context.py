@@ -8,6 +8,7 @@ from easyq_store.domain.notices import Target
 from easyq_store.domain.policy import Policy
 from easyq_store.ports import Persistence
 from easyq_store.usecases.news import News
+from easyq_store.usecases.traces import NoTraces, Traces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,5 +26,6 @@ class Context:
     # Whether two requests are the same, each by what was asked for (None: not told) and the spec that it came to.
     same_request: Callable[[tuple[bytes | None, bytes], tuple[bytes | None, bytes]], bool]
     news: News
+    traces: Traces = field(default_factory=NoTraces)
     # Recurring jobs that may have more executions by now than are kept.
     overdue: set[str] = field(default_factory=set)

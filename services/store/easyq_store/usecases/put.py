@@ -109,6 +109,7 @@ async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: i
             image=new.image,
             labels=new.labels,
             metadata=new.metadata,
+            trace=new.trace,
             last_modified_at=now,
             unsettled_since=now,
         )
@@ -149,6 +150,7 @@ def _again(job: Job, new: NewJob, newest: Execution, *, now: int) -> Job:
         fence=newest.fence + 1,
         needs=new.needs,
         image=new.image,
+        trace=new.trace,
     )
     return revive(job, planned, now=now)
 

@@ -107,7 +107,7 @@ async def _orders(
                 execution = await confirm_for(steps, ctx, agent, execution, now=now)
                 if execution is None:
                     continue
-            needed = await assignment(steps, execution, now=now)
+            needed = await assignment(steps, ctx, execution, now=now)
         orders.append(Ordered(directive=directive, assignment=needed))
     return tuple(orders)
 

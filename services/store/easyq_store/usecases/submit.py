@@ -37,6 +37,8 @@ class NewJob:
     needs: Needs | None = None
     # It has a schedule, and no first execution.
     recurs: bool = False
+    # Of the request: `TraceContext.text`.
+    trace: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +59,10 @@ class Accepted:
 
 async def submit(ctx: Context, jobs: Sequence[NewJob]) -> list[Accepted | EasyQError]:
     """Stores new jobs, each accepted or refused (ALREADY_EXISTS, JOB_EXISTS) on its own; durable on return."""
-    return await ctx.store.run_all([_submission(ctx, new) for new in jobs])
+    began = ctx.traces.now()
+    results = await ctx.store.run_all([_submission(ctx, new) for new in jobs])
+    ctx.traces.submitted(jobs, results, began=began)
+    return results
 
 
 async def find_submitted(ctx: Context, new: NewJob) -> Accepted:
@@ -123,7 +128,9 @@ async def _taken(steps: Steps, ctx: Context, new: NewJob, *, now: int) -> Accept
 
 def planned_first(new: NewJob, *, now: int) -> Planned:
     """The first execution of a new job."""
-    return first_plan(new.execution_id, new.timing, new.priority, now=now, needs=new.needs, image=new.image)
+    return first_plan(
+        new.execution_id, new.timing, new.priority, now=now, needs=new.needs, image=new.image, trace=new.trace
+    )
 
 
 # What all jobs begin with.
@@ -158,6 +165,7 @@ def new_job(new: NewJob, planned: Planned, *, now: int, atomic: bool) -> Job:
         next_run_at=planned.due_at,
         projected_attempt=1,
         projected_write=1,
+        trace=new.trace,
         pending=() if atomic else (planned,),
         unsettled_since=None if atomic else now,
     )
@@ -180,6 +188,7 @@ def new_recurring(new: NewJob, *, now: int) -> Job:
         created_at=now,
         last_modified_at=now,
         attempts=0,
+        trace=new.trace,
     )
     return begin(job, now=now)
 

@@ -79,6 +79,8 @@ class Options:
     retention: tuple[Table, ...] = ()
     engine: str = "auto"
     log_level: str = DEFAULT_LOG_LEVEL
+    otlp_endpoint: str = ""
+    trace_ratio: float = 1.0
     grace: float = 15.0
 
     @property
@@ -194,6 +196,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "retention": _each(read_table),
     "engine": one_of(*ENGINES),
     "log_level": one_of(*LOG_LEVELS),
+    "otlp_endpoint": url("http", "https"),
+    "trace_ratio": number(0, 1),
     "grace": _seconds,
 }
 

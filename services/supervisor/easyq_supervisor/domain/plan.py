@@ -137,6 +137,8 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
         # The waves end one after the other within the whole grace.
         "shutdown_grace": f"{options.grace / (len(STOP_WAVES) + 1):.2f}",
     }
+    if options.otlp_endpoint:
+        common |= {"otlp_endpoint": options.otlp_endpoint, "trace_ratio": str(options.trace_ratio)}
     metrics = dict(zip(served(agents), around.metrics_ports, strict=False))
     return specs + [
         _service(name, kind, {**common, "ops_listen": f"127.0.0.1:{metrics[name]}", **settings}, around)

@@ -34,6 +34,7 @@ class NewJob(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     job_id: _builtins.str
     execution_id: _builtins.str
@@ -42,6 +43,10 @@ class NewJob(_message.Message):
     asked: _builtins.bytes
     """The serialized spec as the client sent it, without any default: what a repeat is known by although the defaults are
     others meanwhile. Only with an idempotency key, and with PutJob.
+    """
+    trace: _builtins.str
+    """Whose request this is: W3C Trace Context, `traceparent` and, if there is one, a space and `tracestate`. Empty: nobody's
+    trace. Batches have none of their own.
     """
     @_builtins.property
     def spec(self) -> _spec_pb2.JobSpec:
@@ -56,10 +61,11 @@ class NewJob(_message.Message):
         spec: _spec_pb2.JobSpec | None = ...,
         idempotency_key: _builtins.str = ...,
         asked: _builtins.bytes = ...,
+        trace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "execution_id", b"execution_id", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "spec", b"spec", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "execution_id", b"execution_id", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "spec", b"spec", "task_id", b"task_id", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -236,6 +236,7 @@ class Assignment(_message.Message):
     START_WITHIN_FIELD_NUMBER: _builtins.int
     STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
     STDERR_OFFSET_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     epoch: _builtins.int
     task_id: _builtins.str
@@ -245,6 +246,8 @@ class Assignment(_message.Message):
     stdout_offset: _builtins.int
     """Stored log bytes per stream, from which an adopted container's logs go on."""
     stderr_offset: _builtins.int
+    trace: _builtins.str
+    """The span that the agent's are children of, as NewJob's `trace`."""
     @_builtins.property
     def spec(self) -> _spec_pb2.JobSpec: ...
     @_builtins.property
@@ -264,10 +267,11 @@ class Assignment(_message.Message):
         start_within: _duration_pb2.Duration | None = ...,
         stdout_offset: _builtins.int = ...,
         stderr_offset: _builtins.int = ...,
+        trace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "start_within", b"start_within"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "execution_id", b"execution_id", "fence", b"fence", "job_id", b"job_id", "spec", b"spec", "start_within", b"start_within", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "execution_id", b"execution_id", "fence", b"fence", "job_id", b"job_id", "spec", b"spec", "start_within", b"start_within", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset", "task_id", b"task_id", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -298,7 +298,13 @@ CREATE INDEX delivery_lane ON delivery (lane, next_at, delivery_id) WHERE next_a
 CREATE INDEX delivery_next ON delivery (next_at) WHERE next_at IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+# Where they stand in a trace.
+_EIGHTH = """
+ALTER TABLE job ADD COLUMN "trace" TEXT NOT NULL DEFAULT '';
+ALTER TABLE execution ADD COLUMN "trace" TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:

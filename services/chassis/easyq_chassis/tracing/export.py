@@ -1,0 +1,126 @@
+"""Spans on their way out: OTLP over gRPC, in batches, by a thread of its own. Nothing here may harm the work."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from easyq_chassis.logs import get_logger
+
+# Spans that wait to be sent. Beyond this they are dropped, and counted.
+MOST_WAITING = 8_192
+# Whose log tells of all that the library exports.
+_EXPORTERS = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+# Seconds between two lines about a collector that is away.
+_TOLD_EVERY = 60.0
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """The exporter's own lines come by the batch, and tell what `_Told` does."""
+    return not isinstance(record.args, tuple) or "traces" not in record.args
+
+
+class _Told(SpanExporter):
+    """Another exporter, of which it is told in one line a minute that it fails, and in one that it does not any more.
+
+    The library itself would write a line, or several, for each batch.
+    """
+
+    def __init__(self, inner: SpanExporter, endpoint: str) -> None:
+        self._inner = inner
+        self._endpoint = endpoint
+        self._log = get_logger()
+        self._failing_since: float | None = None
+        self._told_at = 0.0
+        # Numbers that only ever grow, each written by one thread.
+        self.taken = 0
+        self.lost = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.taken += len(spans)
+        try:
+            result = self._inner.export(spans)
+        except Exception as error:  # noqa: BLE001 - whatever the library raises: spans are lost, and nothing else
+            self._failed(len(spans), repr(error))
+            return SpanExportResult.FAILURE
+        if result is SpanExportResult.SUCCESS:
+            self._worked()
+        else:
+            self._failed(len(spans), "the collector did not take them")
+        return result
+
+    def _failed(self, spans: int, why: str) -> None:
+        self.lost += spans
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        elif now - self._told_at < _TOLD_EVERY:
+            return
+        self._told_at = now
+        self._log.warning("spans_not_exported", endpoint=self._endpoint, lost=self.lost, error=why)
+
+    def _worked(self) -> None:
+        if self._failing_since is not None:
+            seconds = round(time.monotonic() - self._failing_since)
+            self._failing_since = None
+            self._log.info("spans_exported_again", endpoint=self._endpoint, lost=self.lost, seconds=seconds)
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._inner.force_flush(timeout_millis)
+
+
+class SpanSink:
+    """Takes finished spans, and sends them to `endpoint`. `take` never waits.
+
+    What the standard's variables say (OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_CERTIFICATE, OTEL_BSP_… and so on)
+    holds; the address is the setting's.
+    """
+
+    def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
+        logging.getLogger(_EXPORTERS).addFilter(_is_of_others)
+        exporter = exporter or OTLPSpanExporter(endpoint=endpoint)
+        self._exporter = _Told(exporter, endpoint)
+        self._processor = BatchSpanProcessor(self._exporter, max_queue_size=MOST_WAITING)
+        self._given = 0
+        self._dropped = 0
+        self._closed = False
+
+    @property
+    def lost(self) -> int:
+        """Spans that reached nobody."""
+        return self._dropped + self._exporter.lost
+
+    @property
+    def waiting(self) -> int:
+        """Spans that are still to be sent."""
+        return self._given - self._exporter.taken
+
+    def take(self, span: ReadableSpan) -> None:
+        """Takes one that has ended."""
+        if self._closed or self.waiting >= MOST_WAITING:
+            self._dropped += 1
+            return
+        self._given += 1
+        self._processor.on_end(span)
+
+    def close(self, done: Callable[[], None]) -> None:
+        """Sends what is left, by a thread that calls `done` once it is, or can't be: a collector may hang for long."""
+        self._closed = True
+
+        def shut_down() -> None:
+            try:
+                self._processor.shutdown()  # type: ignore[no-untyped-call]
+            finally:
+                done()
+
+        # A daemon, unlike those of an executor: the process does not wait for it.
+        threading.Thread(target=shut_down, name="spans-closing", daemon=True).start()

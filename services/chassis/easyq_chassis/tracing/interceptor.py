@@ -1,0 +1,128 @@
+"""Spans of gRPC calls that a server answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from opentelemetry.trace import SpanKind
+
+from easyq_chassis.tracing.context import TraceContext, from_headers
+from easyq_chassis.tracing.tracer import Span, Tracer
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Method: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+# Of these the server is to blame: https://opentelemetry.io/docs/specs/semconv/rpc/grpc/.
+_OURS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+class TracingInterceptor(grpc.aio.ServerInterceptor):
+    """A span around each call of the services whose full names begin with `prefix`; what it does is of the trace.
+
+    It stands before all others, so that handlers are coroutines here, which write streams to the context themselves.
+    With `edge` a call without a trace begins one, and streams have their span too; else (between our own services)
+    only single calls that come with a trace have one: streams there carry a context in each message.
+    A method's handler is wrapped once, not at each call.
+    """
+
+    def __init__(self, tracer: Tracer, *, prefix: str, edge: bool = False) -> None:
+        self._tracer = tracer
+        self._prefix = f"/{prefix}"
+        self._edge = edge
+        # Only of methods that there are, so that callers can't make it grow.
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        method = str(handler_call_details.method)
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Handler:
+        if not method.startswith(self._prefix):
+            return handler  # type: ignore[no-any-return]
+        codecs = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(self._traced(method, handler.unary_unary), **codecs)
+        if not self._edge:
+            return handler  # type: ignore[no-any-return]
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(self._traced(method, handler.stream_unary), **codecs)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(self._traced(method, handler.unary_stream), **codecs)
+        return grpc.stream_stream_rpc_method_handler(self._traced(method, handler.stream_stream), **codecs)
+
+    def _traced(self, method: str, inner: Method) -> Method:
+        service, _, name = method.removeprefix("/").partition("/")
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+
+        async def traced(request: Any, context: Context) -> Any:
+            parent = _parent(context)
+            if parent is None and not self._edge:
+                return await inner(request, context)
+            span = self._tracer.begin(
+                method.removeprefix("/"), parent, kind=SpanKind.SERVER, attributes=attributes, root=self._edge
+            )
+            try:
+                with span.active():
+                    answer = await inner(request, context)
+                span.note(rpc__grpc__status_code=0)
+                return answer
+            except asyncio.CancelledError:
+                # Whoever asked has gone.
+                span.note(rpc__grpc__status_code=grpc.StatusCode.CANCELLED.value[0])
+                raise
+            except Exception:
+                _note_status(span, context)
+                raise
+            finally:
+                span.end()
+
+        return traced
+
+
+def _parent(context: Context) -> TraceContext | None:
+    parents: list[str] = []
+    states: list[str] = []
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent":
+            parents.append(str(value))
+        elif key == "tracestate":
+            states.append(str(value))
+    return from_headers(parents, states) if parents else None
+
+
+def _note_status(span: Span, context: Context) -> None:
+    """How an aborted call ended; what is the caller's fault is no failure of the span."""
+    # gRPC gives its number, whatever the type stubs say.
+    code: Any = context.code()
+    status = code if isinstance(code, grpc.StatusCode) else _CODES.get(code, grpc.StatusCode.UNKNOWN)
+    span.note(rpc__grpc__status_code=status.value[0])
+    if status in _OURS:
+        span.fail(status.name, str(context.details() or ""))
