@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -71,13 +69,8 @@ class Exports:
 
     async def close(self) -> None:
         """Pushes once more, and ends; nobody waits long for a receiver that hangs."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_PUSH + 0.5):
-                await asyncio.to_thread(self._shutdown)
-
-    def _shutdown(self) -> None:
-        with contextlib.suppress(Exception):
-            self.provider.shutdown(timeout_millis=_LAST_PUSH * 1000)
+        shutdown = partial(self.provider.shutdown, timeout_millis=_LAST_PUSH * 1000)
+        await do_last("metrics-closing", shutdown, seconds=_LAST_PUSH + 0.5)
 
 
 class _Scraped(PrometheusMetricReader):
