@@ -170,6 +170,8 @@ class Job:
     fire_at: int | None = None
     # Of the request that made it what it is: `TraceContext.text`; empty: of no trace.
     trace: str = ""
+    # Ids of the newest requests that changed it and can't be known by what they left (see `domain/requests.py`).
+    requests: tuple[str, ...] = ()
     write_no: int = 1
 
     @property
@@ -273,6 +275,8 @@ class Agent:
     version: str = ""
     healthy: bool = True
     message: str = ""
+    # None: it is healthy, or nobody knows.
+    unhealthy_since: int | None = None
     lost_after_ms: int
     connected_at: int
     last_beat_at: int
