@@ -133,11 +133,12 @@ def test_a_redis_that_is_away_is_some_lines_with_a_count(farm: UpFarm, redis: Re
         redis.start()
     warnings = Counter(line["event"] for line in outage if line["level"] in {"warning", "error"})
     assert warnings
-    assert set(warnings.values()) == {1}, warnings
-    assert len(warnings) <= 3, warnings
+    # One that breaks off and one that is refused are two causes.
+    assert max(warnings.values()) <= 2, warnings
+    assert sum(warnings.values()) <= 4, warnings
     # All else is of the jobs: nothing tells in other words of each try.
     assert Counter(line["event"] for line in outage)["job_accepted"] == len(jobs)
-    assert len([line for line in outage if "job" not in line]) <= 4
+    assert len([line for line in outage if "job" not in line]) <= 6
     ended = farm.rest.wait_all(jobs, 60)
     assert {job["state"] for job in ended} == {"SUCCEEDED"}
 
