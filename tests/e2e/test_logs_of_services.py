@@ -77,6 +77,7 @@ def test_a_line_for_each_decision_about_a_job(farm: UpFarm) -> None:
     # The agent's own lines have the same ids.
     ours = [line for line in lines_of(farm) if line.get("execution") == first and line["service"] == "runner"]
     assert {"accepted", "finished"} <= {line["event"] for line in ours}
+    assert {(line["task"], line["job"], line["agent"], line["epoch"]) for line in ours} == {("told", job_id, host, 1)}
     assert "cnry5e6f7a8b" not in farm.log
 
 
@@ -96,7 +97,7 @@ def test_each_process_tells_what_it_does(farm: UpFarm) -> None:
     services = ("gateway", "scheduler", "store", "dispatcher", "runner")
     pids = {service: farm.pids(service) for service in services}
     begin = farm.log_path.stat().st_size
-    for found in pids.values():
+    for found in (*pids.values(), [farm.pid]):
         os.kill(min(found), signal.SIGUSR2)
 
     def told() -> list[dict[str, Any]]:
@@ -112,6 +113,7 @@ def test_each_process_tells_what_it_does(farm: UpFarm) -> None:
         ) * 2
     store = next(line["text"] for line in told() if line["process"] == "store")
     assert "Loop._run" in store
+    wait_until(lambda: "the stacks of easyq up are in" in farm.log)
     assert {service: farm.pids(service) for service in services} == pids
 
 
@@ -131,11 +133,12 @@ def test_a_redis_that_is_away_is_some_lines_with_a_count(farm: UpFarm, redis: Re
         redis.start()
     warnings = Counter(line["event"] for line in outage if line["level"] in {"warning", "error"})
     assert warnings
-    assert set(warnings.values()) == {1}, warnings
-    assert len(warnings) <= 3, warnings
+    # One that breaks off and one that is refused are two causes.
+    assert max(warnings.values()) <= 2, warnings
+    assert sum(warnings.values()) <= 4, warnings
     # All else is of the jobs: nothing tells in other words of each try.
     assert Counter(line["event"] for line in outage)["job_accepted"] == len(jobs)
-    assert len([line for line in outage if "job" not in line]) <= 4
+    assert len([line for line in outage if "job" not in line]) <= 6
     ended = farm.rest.wait_all(jobs, 60)
     assert {job["state"] for job in ended} == {"SUCCEEDED"}
 

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from easyq import Client
 from easyq.v1 import job_service_pb2, spec_pb2
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from tests.support.collector import Collector, Received
@@ -313,6 +314,27 @@ def test_grpc(farm: UpFarm, rest: Rest, collector: Collector, task: str, caller:
     [server] = [span for span in refused if span.name == "easyq.v1.JobService/GetJob"]
     assert server.attributes["rpc.grpc.status_code"] == grpc.StatusCode.NOT_FOUND.value[0]
     assert not server.failed
+
+
+@pytest.fixture
+def within(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> Caller:
+    """This program runs in a container of EasyQ's, as it were, whose span is the caller's."""
+    monkeypatch.setenv("TRACEPARENT", caller.traceparent)
+    return caller
+
+
+def test_a_program_that_posts_further_jobs(
+    farm: UpFarm, rest: Rest, collector: Collector, task: str, within: Caller
+) -> None:
+    with Client(farm.grpc_address) as client:
+        one = client.submit(spec_pb2.JobSpec(image=EXAMPLE_IMAGE, command=["true"]), task=task).job_id
+    told = farm.cli("submit", "--task", task, EXAMPLE_IMAGE, "--", "true")
+    assert told.returncode == 0, told.stderr
+    ran(rest, one)
+    spans = collector.wait_for(within.trace, *["easyq.v1.JobService/CreateJob", "execution"] * 2)
+    servers = [span for span in spans if span.name == "easyq.v1.JobService/CreateJob"]
+    assert {span.parent_id for span in servers} == {within.span}
+    assert one in {span.attributes["easyq.job"] for span in servers}
 
 
 def test_a_trace_that_begins_here(farm: UpFarm, rest: Rest, collector: Collector, task: str) -> None:

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from easyq import _rpc
+from easyq import _rpc, trace
 from easyq.address import address_of
 from easyq.aio_many import AsyncManySubmitter
 from easyq.aio_reading import AsyncReadingCalls
@@ -353,7 +353,7 @@ class AsyncClient(AsyncReadingCalls):
 
     def _submit_stream(self, requests: AsyncIterator[api.SubmitJobsRequest]) -> Any:
         self._check_open()
-        return self._jobs.SubmitJobs(requests)
+        return self._jobs.SubmitJobs(requests, metadata=trace.metadata())
 
     def _check_open(self) -> None:
         if self._closed:
@@ -373,6 +373,6 @@ class AsyncClient(AsyncReadingCalls):
     async def _once(self, method: Callable[..., Awaitable[Answer]], request: Message, seconds: float) -> Answer:
         self._check_open()
         try:
-            return await method(request, timeout=seconds)
+            return await method(request, timeout=seconds, metadata=trace.metadata())
         except grpc.aio.AioRpcError as problem:
             raise _rpc.to_error(problem, self.server) from problem

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from easyq import _rpc
+from easyq import _rpc, trace
 from easyq.address import address_of
 from easyq.awaiting import JobWait
 from easyq.backlog import Submittable, Submitted
@@ -340,7 +340,7 @@ class Client(OperatorCalls, ReadingCalls):
 
     def _submit_stream(self, requests: Iterator[SubmitJobsRequest]) -> Any:
         self._check_open()
-        return self._jobs.SubmitJobs(requests)
+        return self._jobs.SubmitJobs(requests, metadata=trace.metadata())
 
     def _check_open(self) -> None:
         if self._closed:
@@ -360,6 +360,6 @@ class Client(OperatorCalls, ReadingCalls):
     def _once(self, method: Callable[..., Answer], request: Message, seconds: float) -> Answer:
         self._check_open()
         try:
-            return method(request, timeout=seconds)
+            return method(request, timeout=seconds, metadata=trace.metadata())
         except grpc.RpcError as problem:
             raise _rpc.to_error(problem, self.server) from problem

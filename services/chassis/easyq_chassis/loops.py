@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 from easyq_chassis.error_reports import report_error
@@ -20,6 +21,8 @@ _FAILURES = REGISTRY.counter(
 )
 # Failures in a row after which a loop is told as one that fails: one alone may be a moment of bad luck.
 _FAILING = 3
+# Seconds after which a run that goes on does its work: longer than calls wait for an answer. Some listen for ever.
+_GOES_ON = 15.0
 
 # Of this process: why a loop fails, by the loop. Whoever asks for a service's health is told.
 _failing: dict[Loop, str] = {}
@@ -27,7 +30,7 @@ _failing: dict[Loop, str] = {}
 
 def failing() -> list[str]:
     """What this process can't do now as it should, in words; empty where all is well."""
-    return [f"{loop.name} fails: {why}" for loop, why in _failing.items()]
+    return [f"{loop.name} fails: {why}" for loop, why in _failing.items() if not loop.goes_on]
 
 
 class Loop:
@@ -45,12 +48,19 @@ class Loop:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        # When the run under way began, by the monotonic clock.
+        self._began: float | None = None
         self._log = get_logger()
 
     @property
     def name(self) -> str:
         """What it is called in the log."""
         return self._name
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run has been under way for so long that it can't be one that is about to fail."""
+        return self._began is not None and time.monotonic() - self._began > _GOES_ON
 
     def start(self) -> None:
         """Starts the loop; its first run is now."""
@@ -76,13 +86,16 @@ class Loop:
         failures = 0
         while not self._stopping:
             self._wake.clear()
+            self._began = time.monotonic()
             try:
                 delay = await self._run_once()
             except Exception as error:  # noqa: BLE001 - a loop outlives whatever its work raises; the log tells
+                self._began = None
                 delay = self._after_failure(error, failures)
                 failures += 1
                 await asyncio.sleep(delay)
                 continue
+            self._began = None
             if failures:
                 self._log.info("loop_recovered", loop=self._name, failures=failures)
                 _failing.pop(self, None)

@@ -65,8 +65,8 @@ class GrpcServer:
         outer: tuple[grpc.aio.ServerInterceptor, ...] = (),
     ) -> None:
         self._listen = listen
-        everywhere = (CallTimes(), *outer, ErrorInterceptor())
-        self._server = grpc.aio.server(interceptors=(*everywhere, *interceptors), options=_OPTIONS)
+        everywhere = (CallTimes(), ErrorInterceptor())
+        self._server = grpc.aio.server(interceptors=(*outer, *everywhere, *interceptors), options=_OPTIONS)
         self.readiness = Readiness()
         self._health = _Health(self.readiness)
         self._names: list[str] = []

@@ -9,6 +9,8 @@ import socket
 import sys
 import uuid
 
+import structlog
+
 from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import EasyQError, FailedPrecondition
 from easyq_chassis.logs import get_logger
@@ -162,6 +164,8 @@ class App:
             self._log.warning("engine_or_name_changed", agent=choice.identity.agent_id)
             self._folder.set_journal_aside()
         self._folder.write_identity(choice.identity)
+        # All that is begun from here on is this agent's.
+        structlog.contextvars.bind_contextvars(agent=choice.identity.agent_id)
         self._log.info("agent", agent=choice.identity.agent_id, engine=self._engine_url, reached=info is not None)
         return choice.identity
 

@@ -94,7 +94,12 @@ _DOWN_PATIENCE = 120.0
     help="Where no Docker Engine answers: `auto` starts one of EasyQ's own (root only; on Debian it is installed), "
     "`none` never does.  [default: auto]",
 )
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Least level that services log.  [default: info]")
+@click.option(
+    "--log-level",
+    type=click.Choice(LOG_LEVELS),
+    help="Least level that services log; left out, EASYQ_STORE_LOG_LEVEL and its like hold for one each.  "
+    "[default: info]",
+)
 @click.option(
     "--otlp-endpoint",
     metavar="URL",

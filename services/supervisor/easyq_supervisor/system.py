@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from easyq_chassis import stacks
 from easyq_supervisor import example
 from easyq_supervisor.adapters.child import BadSettings, Child
 from easyq_supervisor.adapters.console import Console
@@ -96,6 +97,7 @@ class System:
         outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        stacks.on_signal("up", self._on_stacks, loop)
         loop.add_signal_handler(signal.SIGHUP, loop.call_later, _HANG_UP, self._on_hang_up, outlives_terminal)
         self._lives += [child.start() for child in self._children]
         hosts = asyncio.create_task(self._find_hosts())
@@ -131,6 +133,10 @@ class System:
         else:
             self._console.say(f"{number.name}: stopping; containers of jobs go on (once more: kills everything)")
             self._stop.set()
+
+    def _on_stacks(self, path: str, _text: str, _tasks: int, _threads: int) -> None:
+        """SIGUSR2. The services have to be asked themselves."""
+        self._console.say(f"the stacks of easyq up are in {path}")
 
     def _on_hang_up(self, outlives_terminal: bool) -> None:
         """SIGHUP: the end of the terminal, which ends this too, or the wish that the config be read again."""

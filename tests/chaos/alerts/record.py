@@ -26,7 +26,7 @@ from tests.chaos.alerts.series import Recording, names_in
 from tests.support.farm import UpFarm
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, redis_binary
-from tests.support.waiting import free_port, wait_until
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = [ROOT / "deploy/prometheus" / name for name in ("recording.yml", "alerts.yml")]
@@ -52,9 +52,7 @@ class Stage:
     def __init__(self) -> None:
         self.host = DockerHost(dockerd_binary())
         self.redis = RedisServer(redis_binary())
-        self.ports = {service: free_port() for service in SERVICES}
-        settings = {f"EASYQ_{name.upper()}_OPS_LISTEN": f"127.0.0.1:{port}" for name, port in self.ports.items()}
-        settings |= {
+        settings = {
             "EASYQ_DISPATCHER_GAUGE_INTERVAL": "0.5",
             "EASYQ_DISPATCHER_LEASE": "4",
             "EASYQ_DISPATCHER_BEAT_EVERY": "1",
@@ -146,17 +144,17 @@ class Stage:
         with ThreadPoolExecutor(len(SERVICES)) as pool:
             due = time.monotonic()
             while not self._over.is_set():
-                scrapes = list(pool.map(self._ask, self.ports.items()))
+                scrapes = list(pool.map(self._ask, self.farm.metrics.items()))
                 self.recording.add(scrapes, self._names)
                 due = max(due + 1, time.monotonic())
                 time.sleep(max(0, due - time.monotonic()))
 
-    def _ask(self, target: tuple[str, int]) -> tuple[dict[str, str], str | None]:
-        service, port = target
+    def _ask(self, target: tuple[str, str]) -> tuple[dict[str, str], str | None]:
+        service, url = target
         # As deploy/prometheus/prometheus.yml labels them, on its ports.
         labels = {"job": "easyq", "service": service, "instance": f"127.0.0.1:{10020 + SERVICES.index(service)}"}
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_TIMEOUT) as answer:
+            with urllib.request.urlopen(f"{url}/metrics", timeout=_TIMEOUT) as answer:  # noqa: S310 - this system's
                 return labels, answer.read().decode()
         except OSError:
             return labels, None

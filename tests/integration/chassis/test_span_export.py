@@ -94,9 +94,11 @@ async def main():
         while sink.lost <= rounds:
             await asyncio.sleep(0.02)
     print("serves on", flush=True)
-    sys.stdin.readline()
-    context = TraceContext(trace_id=new_trace_id(), span_id=new_span_id(), sampled=True)
-    tracer.write("found", context, parent=None, began=1, ended=2)
+    over = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    while not over.done():
+        context = TraceContext(trace_id=new_trace_id(), span_id=new_span_id(), sampled=True)
+        tracer.write("found", context, parent=None, began=1, ended=2)
+        await asyncio.sleep(0.05)
     await tracer.close()
 
 asyncio.run(main())
@@ -116,12 +118,15 @@ async def test_a_collector_that_is_away_is_told_once_and_found_again() -> None:
     assert process.stdout is not None
     assert await process.stdout.readline() == b"serves on\n"
     with Collector(port) as collector:
-        _, written = await process.communicate(b"\n")
-        assert [span.name for span in collector.spans()] == ["found"]
+        # gRPC takes its time until it tries again.
+        await eventually(collector.spans, 30)
+        _, written = await process.communicate(b"")
+        assert {span.name for span in collector.spans()} == {"found"}
     away, back = (json.loads(line) for line in written.splitlines())
     assert (away["event"], away["level"], away["lost"]) == ("spans_not_exported", "warning", 1)
     assert str(port) in away["endpoint"]
-    assert (back["event"], back["lost"]) == ("spans_exported_again", 3)
+    assert back["event"] == "spans_exported_again"
+    assert back["lost"] >= 3
 
 
 class Servicer(farm_store_pb2_grpc.FarmStoreServiceServicer):

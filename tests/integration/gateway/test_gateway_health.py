@@ -75,3 +75,21 @@ async def test_a_loop_that_fails_again_and_again_is_told_until_it_does_not() -> 
     await eventually(failing)
     await loop.stop()
     assert failing() == []
+
+
+async def test_a_loop_that_listens_for_ever_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its run does not end, and that is its success."""
+    broken = True
+
+    async def listen() -> None:
+        if broken:
+            raise Unavailable("Redis is away")
+        await asyncio.Event().wait()
+
+    loop = Loop("wakes", listen, 0.01)
+    loop.start()
+    await eventually(failing)
+    broken = False
+    monkeypatch.setattr("easyq_chassis.loops._GOES_ON", 0.05)
+    await eventually(lambda: failing() == [])
+    await loop.stop()

@@ -50,6 +50,19 @@ def test_a_service_that_does_not_say_why() -> None:
     assert "no reason given" in problem.message
 
 
+def test_a_service_that_is_degraded() -> None:
+    """It works, and still there is something to say; not where the store is the reason."""
+    degraded = replace(DISPATCHER, message="feeder fails: too slow")
+    [problem] = told([STORE, SCHEDULER, degraded], [AGENT])
+    assert (problem.subject, "works, but not all of it (feeder fails: too slow)" in problem.message) == (
+        "dispatcher",
+        True,
+    )
+    assert can_run([STORE, SCHEDULER, degraded], [AGENT])
+    [problem] = told([down(STORE), SCHEDULER, degraded], None)
+    assert problem.subject == "store"
+
+
 def test_the_scheduler_is_away() -> None:
     [problem] = told([STORE, down(SCHEDULER), DISPATCHER], [AGENT])
     assert "start time" in problem.message

@@ -88,6 +88,13 @@ def test_executions(before: Record | None, after: Record, line: object) -> None:
     assert told(before, after) == [line]
 
 
+def test_each_line_names_the_trace() -> None:
+    """Of the record, whoever's call it is that decided."""
+    trace = f"00-{'ab' * 16}-{'cd' * 8}-01 vendor=1"
+    for before, after in ((None, replace(QUEUED, trace=trace)), (job(), job(revision=2, trace=trace))):
+        assert [fields["trace_id"] for _, fields, _ in told(before, after)] == ["ab" * 16]
+
+
 def test_one_that_expired_before_it_was_made() -> None:
     expired = execution(state=ExecutionState.EXPIRED)
     assert [event for event, _, _ in told(None, expired)] == ["job_accepted", "ended"]

@@ -289,3 +289,15 @@ def test_who_is_told_of_errors_reaches_every_service_and_what_is_not_said_is_lef
         assert (f"{prefix}REPORT_FAILURES" in spec.env) is (spec.kind == "store")
         # `ps` shows arguments.
         assert "key" not in " ".join(spec.argv)
+
+
+def test_a_level_for_one_service_holds_where_none_is_told_for_all() -> None:
+    """Its variable would else be hidden by ours."""
+    for options, told in ((Options(), set()), (Options(log_level="debug"), {"debug"})):
+        levels = {
+            value
+            for spec in plan(options, AROUND, [agent(1)])
+            for name, value in spec.env.items()
+            if "LOG_LEVEL" in name
+        }
+        assert levels == told

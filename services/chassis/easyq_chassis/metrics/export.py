@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -23,12 +22,13 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from easyq_chassis.last_work import do_last
 from easyq_chassis.metrics.registry import Registry
 
 # Two: OTLP's encoder keeps but one of the same.
 _SCOPE, _OWN_SCOPE = "easyq", "easyq.build"
 # Seconds that a last push may take when a service ends.
-_LAST_PUSH = 2.0
+_LAST_PUSH = 1.0
 
 
 def resource(service: str, version: str, **attributes: str) -> Resource:
@@ -71,13 +71,8 @@ class Exports:
 
     async def close(self) -> None:
         """Pushes once more, and ends; nobody waits long for a receiver that hangs."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_PUSH + 0.5):
-                await asyncio.to_thread(self._shutdown)
-
-    def _shutdown(self) -> None:
-        with contextlib.suppress(Exception):
-            self.provider.shutdown(timeout_millis=_LAST_PUSH * 1000)
+        shutdown = partial(self.provider.shutdown, timeout_millis=_LAST_PUSH * 1000)
+        await do_last("metrics-closing", shutdown, seconds=_LAST_PUSH)
 
 
 class _Scraped(PrometheusMetricReader):

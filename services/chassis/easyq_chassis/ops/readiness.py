@@ -11,9 +11,9 @@ class Readiness:
 
     __slots__ = ("_why", "ready")
 
-    def __init__(self) -> None:
-        self.ready = False
-        self._why = "it is starting"
+    def __init__(self, *, ready: bool = False, why: str = "it is starting") -> None:
+        self.ready = ready
+        self._why = why
 
     def set(self, ready: bool, why: str = "") -> None:
         """Tells it."""

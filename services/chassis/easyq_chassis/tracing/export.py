@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
@@ -112,15 +111,7 @@ class SpanSink:
         self._given += 1
         self._processor.on_end(span)
 
-    def close(self, done: Callable[[], None]) -> None:
-        """Sends what is left, by a thread that calls `done` once it is, or can't be: a collector may hang for long."""
+    def close(self) -> None:
+        """Sends what is left. A collector that hangs may keep it for long."""
         self._closed = True
-
-        def shut_down() -> None:
-            try:
-                self._processor.shutdown()  # type: ignore[no-untyped-call]
-            finally:
-                done()
-
-        # A daemon, unlike those of an executor: the process does not wait for it.
-        threading.Thread(target=shut_down, name="spans-closing", daemon=True).start()
+        self._processor.shutdown()  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol, TypeAlias
 
@@ -19,6 +19,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
+from easyq_chassis.last_work import do_last
 from easyq_chassis.tracing import current
 from easyq_chassis.tracing.context import TraceContext
 from easyq_chassis.tracing.export import SpanSink
@@ -240,17 +241,7 @@ class Tracer:
         """Sends what is left, within a second."""
         if self._sink is None:
             return
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-        def tell() -> None:
-            # After this second there may be no loop any more.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(done.set)
-
-        self._sink.close(tell)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_SPANS):
-                await done.wait()
+        await do_last("spans-closing", self._sink.close, seconds=_LAST_SPANS)
 
 
 #: Records nothing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
 from easyq_dispatcher.ports import FarmStore, Gauged, Gauges, MatchIndex, Question, Queue, Survey
+from easyq_dispatcher.usecases.breaker_news import BreakerNews
 from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.roster import Roster
 from easyq_dispatcher.usecases.rulebook import Rulebook
@@ -39,6 +40,7 @@ class Gauging:
         self._clock = clock
         self._gauges = gauges
         self._interval = interval
+        self._news = BreakerNews()
 
     async def run_once(self) -> float:
         """One look; seconds until the next. Raises Unavailable where the store is away: nothing is shown then."""
@@ -49,6 +51,8 @@ class Gauging:
             self._gauges.show(None)
             raise
         matching, survey = self._rules.matching, await self._survey()
+        if survey is not None:
+            self._news.hear(survey.breakers)
         self._gauges.show(
             Gauged(
                 queues=[(queue, matching.route(queue.task_id).pool) for queue in queues],

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
 from easyq_chassis import faults
 from easyq_chassis.error_reports import report_error
 from easyq_chassis.logs import get_logger
@@ -74,9 +76,15 @@ class Execution:
         self._secrets: list[str] = []
         self._pump: LogPump | None = None
         self._running: RunningContainer | None = None
-        self._log = get_logger().bind(execution=terms.key.execution_id, task=terms.task_id, job=terms.job_id)
+        self._ids: dict[str, Any] = {
+            "task": terms.task_id,
+            "job": terms.job_id,
+            "execution": terms.key.execution_id,
+            "epoch": terms.key.epoch,
+        }
         if trace_id := tools.traces.trace_id(terms):
-            self._log = self._log.bind(trace_id=trace_id)
+            self._ids["trace_id"] = trace_id
+        self._log = get_logger().bind(**self._ids)
 
     @property
     def key(self) -> ExecutionKey:
@@ -95,7 +103,7 @@ class Execution:
     # Ways in ----------------------------------------------------------------------------------------------------
     async def run(self, assignment: Assignment) -> None:
         """From the assignment on."""
-        self._log.info("accepted", image=assignment.spec.image, epoch=self.key.epoch)
+        self._log.info("accepted", image=assignment.spec.image)
         self._secrets = self._tools.redactor.secrets_in(assignment.spec.envs)
         await self._to_the_end(self._run(assignment))
 
@@ -175,6 +183,8 @@ class Execution:
     # The end ----------------------------------------------------------------------------------------------------
     async def _to_the_end(self, way: Coroutine[Any, Any, None]) -> None:
         """Every execution ends, whatever comes between."""
+        # It has a task of its own: whatever is logged on its way has its ids.
+        structlog.contextvars.bind_contextvars(**self._ids)
         try:
             with self._tools.traces.of(self.terms):
                 await self._or_failed(way)

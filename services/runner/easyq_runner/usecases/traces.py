@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from easyq_chassis.tracing import current
 from easyq_chassis.tracing.context import TraceContext, derived_id, parse
 from easyq_chassis.tracing.tracer import OFF, Span, Tracer, Value
-from easyq_runner.domain.records import Finish, OutcomeKind, Terms
+from easyq_runner.domain.records import Finish, GiveBack, OutcomeKind, Terms
 from easyq_runner.usecases.commands import NotStarted
 
 
@@ -46,7 +46,7 @@ class Traces:
         try:
             yield span
         except NotStarted as end:
-            failure = end.word.failure if end.word is not None else None
+            failure = end.word.failure if isinstance(end.word, Finish | GiveBack) else None
             if failure is not None:
                 # Without the engine's words, which repeat whatever it was told.
                 span.fail(failure.reason.value)

@@ -70,7 +70,13 @@ def _end(after: Execution) -> Decision:
 
 
 def _ids(execution: Execution) -> dict[str, Any]:
-    return {"task": execution.task_id, "job": execution.job_id, "execution": execution.execution_id}
+    ids = {"task": execution.task_id, "job": execution.job_id, "execution": execution.execution_id}
+    return {**ids, **_trace(execution.trace)}
+
+
+def _trace(text: str) -> dict[str, str]:
+    """The trace that a record belongs to; its text begins as W3C's traceparent does."""
+    return {"trace_id": text.split("-", 2)[1]} if text else {}
 
 
 def _holder(execution: Execution) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def _holder(execution: Execution) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------------------- jobs
 def _of_job(before: Job | None, after: Job) -> Iterator[Decision]:
-    ids = {"task": after.task_id, "job": after.job_id}
+    ids = {"task": after.task_id, "job": after.job_id, **_trace(after.trace)}
     if before is None:
         # Any other is told with its first execution.
         if after.schedule is not None:

@@ -34,6 +34,7 @@ DEFAULT_DATA = "~/.easyq"
 #: The first of the ports of metrics and health where nothing is said, and the last that leaves room for many agents.
 METRICS_PORT, MOST_METRICS_PORT = 10020, 65_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
+DEFAULT_LOG_LEVEL = "info"
 ENGINES = ("auto", "none")
 REPORTS = ("none", "final", "all")
 
@@ -78,7 +79,7 @@ class Options:
     defaults: tuple[Table, ...] = ()
     retention: tuple[Table, ...] = ()
     engine: str = "auto"
-    log_level: str = "info"
+    log_level: str = DEFAULT_LOG_LEVEL
     otlp_endpoint: str = ""
     trace_ratio: float = 1.0
     grace: float = 15.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from easyq_supervisor.domain.hosts import DockerHost
-from easyq_supervisor.domain.options import Options
+from easyq_supervisor.domain.options import DEFAULT_LOG_LEVEL, Options
 from easyq_supervisor.domain.rules import Rules, rules_tables
 from easyq_supervisor.domain.toml import dump
 
@@ -131,7 +131,8 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
     ]
     common = {
         "farm": around.farm,
-        "log_level": options.log_level,
+        # The default is each service's own, so that its variable holds: EASYQ_STORE_LOG_LEVEL=debug easyq up.
+        **({} if options.log_level == DEFAULT_LOG_LEVEL else {"log_level": options.log_level}),
         "log_format": around.log_format,
         # The waves end one after the other within the whole grace.
         "shutdown_grace": f"{options.grace / (len(STOP_WAVES) + 1):.2f}",
