@@ -306,6 +306,16 @@ def test_what_is_set_stays() -> None:
     assert (spec.init, spec.log_limit, spec.backoff.max.seconds) == (True, 0, 400)
 
 
+def test_whether_failures_are_reported_is_left_open_unless_somebody_says_it() -> None:
+    unset, unspecified, said = JobSpec(), JobSpec(report_failure=0), JobSpec(report_failure=1)
+    for spec in (unset, unspecified, said):
+        resolve(spec, Defaults())
+    assert [spec.HasField("report_failure") for spec in (unset, unspecified, said)] == [False, False, True]
+    for spec in (unset, unspecified, said):
+        resolve(spec, Defaults(report_failure="ALL"))
+    assert [spec.report_failure for spec in (unset, unspecified, said)] == [3, 3, 1]
+
+
 def test_a_resolved_spec_can_be_sent_again() -> None:
     made = request()
     resolve(made.spec, Defaults())
