@@ -12,7 +12,7 @@ from easyq._vendor.buf.validate import validate_pb2
 from easyq.v1.execution_service_pb2 import GetExecutionRequest, ListExecutionsRequest
 from easyq.v1.job_pb2 import Execution
 from easyq.v1.job_service_pb2 import BatchItem, CreateJobRequest, ListJobsRequest, PutJobRequest
-from easyq.v1.spec_pb2 import JobSpec, Misfire, OnLost, Overlap, Pull
+from easyq.v1.spec_pb2 import JobSpec, Misfire, OnLost, Overlap, Pull, ReportFailure
 from easyq_chassis.errors import InvalidArgument
 from easyq_gateway import convert
 from easyq_gateway.codec.rules import PATTERNS
@@ -307,7 +307,9 @@ def test_what_is_set_stays() -> None:
 
 
 def test_whether_failures_are_reported_is_left_open_unless_somebody_says_it() -> None:
-    unset, unspecified, said = JobSpec(), JobSpec(report_failure=0), JobSpec(report_failure=1)
+    unset, unspecified, said = (
+        JobSpec(image="a:1", report_failure=mode) for mode in (None, ReportFailure.UNSPECIFIED, ReportFailure.NONE)
+    )
     for spec in (unset, unspecified, said):
         resolve(spec, Defaults())
     assert [spec.HasField("report_failure") for spec in (unset, unspecified, said)] == [False, False, True]
