@@ -99,8 +99,8 @@ class GatewaySettings(ServiceSettings):
         description="Rules file (TOML), of which this service takes [[default]]: `pattern` (a regex, in RE2's syntax, "
         "that the task's whole name matches; the first that does holds) and any of retries, backoffMin, backoffFactor, "
         "backoffMax, backoffJitter, backoffMaxElapsed, retryOn, infraRetries, timeout, stopGrace, priority, "
-        "startDeadline. Read again when it changes, and on SIGHUP; one that is wrong, in whatever table, is refused, "
-        "and the old stays.",
+        "startDeadline, reportFailure. Read again when it changes, and on SIGHUP; one that is wrong, in whatever "
+        "table, is refused, and the old stays.",
     )
     default_on_lost: Literal["RERUN", "FAIL", "WAIT"] = Field("RERUN", description="What follows if its host is lost.")
 

@@ -116,6 +116,8 @@ def spec_of(defaults: Defaults) -> spec_pb2.JobSpec:
     spec.backoff.factor = defaults.backoff_factor
     spec.backoff.jitter = defaults.backoff_jitter
     spec.retry_on.extend(defaults.retry_on)
+    if defaults.report_failure is not None:
+        spec.report_failure = spec_pb2.ReportFailure.Mode.Value(defaults.report_failure)
     set_ms(spec, "timeout", defaults.timeout_ms)
     set_ms(spec, "start_deadline", defaults.start_deadline_ms)
     set_ms(spec.backoff, "max_elapsed", defaults.backoff_max_elapsed_ms)
@@ -124,6 +126,9 @@ def spec_of(defaults: Defaults) -> spec_pb2.JobSpec:
 
 def resolve(spec: spec_pb2.JobSpec, said: spec_pb2.JobSpec, defaults: Defaults) -> None:
     """Sets whatever has a default and is unset, in place; `said` is `spec_of(defaults)`."""
+    if not spec.report_failure:
+        # UNSPECIFIED says nothing.
+        spec.ClearField("report_failure")
     resolved = spec_pb2.JobSpec()
     resolved.CopyFrom(said)
     _merge(resolved, spec)

@@ -24,6 +24,7 @@ FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "stopGrace": ("stop_grace_ms", parse_duration),
     "priority": ("priority", int),
     "startDeadline": ("start_deadline_ms", parse_duration),
+    "reportFailure": ("report_failure", str.upper),
 }
 
 

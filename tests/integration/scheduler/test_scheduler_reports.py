@@ -71,6 +71,14 @@ async def test_sentry_away_or_busy_is_tried_again(sending: Sending, server: Sent
     assert [event["tags"]["job"] for event in server.events] == [job_id]
 
 
+async def test_a_slow_handler_is_waited_for(sending: Sending, server: Sentry) -> None:
+    server.delay = 0.1
+    await sending.scheduler(notify_timeout=60)
+    for job_id in [await sending.end_job(**FINAL) for _ in range(5)]:
+        assert (await sending.becomes(job_id, Delivery.DELIVERED)).attempts == 1
+    assert len(server.events) == 5
+
+
 async def test_a_handler_that_hangs_harms_neither_jobs_nor_other_deliveries(sending: Sending, server: Sentry) -> None:
     server.gate.clear()
     await sending.scheduler(notify_timeout=0.2)

@@ -55,6 +55,7 @@ RETENTION = '[[retention]]\npattern = "a"\n'
         (DEFAULT + "timeout = 0", "default[0].timeout must be from 1ms to 3650d"),
         (DEFAULT + "stopGrace = 3601", "default[0].stopGrace must be from 0 to 3600s"),
         (DEFAULT + "retryOn = ['75', 'no']", "default[0].retryOn has 'no': an exit code"),
+        (DEFAULT + "reportFailure = 'some'", "default[0].reportFailure must be one of none, final, all"),
         (DEFAULT + "retryOn = ['3-2']", "default[0].retryOn has '3-2': exit codes go from 0 to 255"),
         (DEFAULT + "retries = 1\n" + DEFAULT, "default[1].pattern 'a' is there twice"),
         (RETENTION + "succeded = '1d'", "retention[0].succeded is none of"),

@@ -12,7 +12,7 @@ from easyq._vendor.buf.validate import validate_pb2
 from easyq.v1.execution_service_pb2 import GetExecutionRequest, ListExecutionsRequest
 from easyq.v1.job_pb2 import Execution
 from easyq.v1.job_service_pb2 import BatchItem, CreateJobRequest, ListJobsRequest, PutJobRequest
-from easyq.v1.spec_pb2 import JobSpec, Misfire, OnLost, Overlap, Pull
+from easyq.v1.spec_pb2 import JobSpec, Misfire, OnLost, Overlap, Pull, ReportFailure
 from easyq_chassis.errors import InvalidArgument
 from easyq_gateway import convert
 from easyq_gateway.codec.rules import PATTERNS
@@ -304,6 +304,18 @@ def test_what_is_set_stays() -> None:
     assert (spec.stop_grace.ToMilliseconds(), spec.backoff.min.ToMilliseconds()) == (500, 400_000)
     assert (spec.retries, spec.pull, spec.on_lost, spec.infra_retries, spec.priority) == (0, 3, 3, 0, -5)
     assert (spec.init, spec.log_limit, spec.backoff.max.seconds) == (True, 0, 400)
+
+
+def test_whether_failures_are_reported_is_left_open_unless_somebody_says_it() -> None:
+    unset, unspecified, said = (
+        JobSpec(image="a:1", report_failure=mode) for mode in (None, ReportFailure.UNSPECIFIED, ReportFailure.NONE)
+    )
+    for spec in (unset, unspecified, said):
+        resolve(spec, Defaults())
+    assert [spec.HasField("report_failure") for spec in (unset, unspecified, said)] == [False, False, True]
+    for spec in (unset, unspecified, said):
+        resolve(spec, Defaults(report_failure="ALL"))
+    assert [spec.report_failure for spec in (unset, unspecified, said)] == [3, 3, 1]
 
 
 def test_a_resolved_spec_can_be_sent_again() -> None:

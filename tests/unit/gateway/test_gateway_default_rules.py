@@ -50,6 +50,7 @@ def test_every_field() -> None:
         stopGrace = "0s"
         priority = -7
         startDeadline = "1d"
+        reportFailure = "final"
         """
     )
     assert rule.defaults == replace(
@@ -66,6 +67,7 @@ def test_every_field() -> None:
         stop_grace_ms=0,
         priority=-7,
         start_deadline_ms=86_400_000,
+        report_failure="FINAL",
     )
     assert {"pattern", *FIELDS} == set(contract.TABLES["default"].fields)
 

@@ -171,6 +171,12 @@ def _exits(value: Any) -> None:
             raise ValueError(f"has {one!r}: exit codes go from 0 to 255, ranges upwards")
 
 
+def _report(value: Any) -> None:
+    if not isinstance(value, str) or value.lower() not in _REPORTS:
+        raise ValueError(f"must be one of {', '.join(_REPORTS)}")
+
+
+_REPORTS = ("none", "final", "all")
 _OUTCOMES = ("succeeded", "failed", "stopped", "expired")
 _AGES: dict[str, Check] = dict.fromkeys((*_OUTCOMES, "logs"), _age)
 _COUNTS: dict[str, Check] = dict.fromkeys(
@@ -202,6 +208,7 @@ TABLES: Mapping[str, _Kind] = {
             "stopGrace": _duration(0, 3_600_000),
             "priority": _whole(-100, 100),
             "startDeadline": _duration(1, _TEN_YEARS),
+            "reportFailure": _report,
         },
     ),
     "retention": _Kind(needed={"pattern": _pattern}, possible={**_AGES, **_COUNTS}),

@@ -28,6 +28,8 @@ class Defaults:
     start_deadline_ms: int | None = None
     backoff_max_elapsed_ms: int | None = None
     retry_on: tuple[str, ...] = ()
+    # None: as the store is set when one fails.
+    report_failure: str | None = None
     overlap: str = "SKIP"
     misfire: str = "ONCE"
     # Of recurring jobs.
