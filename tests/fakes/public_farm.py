@@ -37,6 +37,7 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, Notif
         self.pools: list[farm.PoolStatus] = []
         self.limits: list[farm.LimitStatus] = []
         self.shut: list[farm.Breaker] = []
+        self.queues: list[tasks.TaskQueue] = []
         self.pool_waits: dict[str, Any] = {}
         self.health = farm.Status(version="0.1.0", accepting=True, running=True)
         #: Says what is wrong with a spec, by field; nothing by default.
@@ -209,6 +210,13 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, Notif
         self._fail(context)
         self._known(request.task_id, context)
         return tasks.ExplainTaskResponse(task_id=request.task_id, pool="default", queued=1, limits=self.limits)
+
+    def ListQueues(self, request: tasks.ListQueuesRequest, context: Any) -> tasks.ListQueuesResponse:
+        self._fail(context)
+        begin = int(request.page_token or 0)
+        page = self.queues[begin : begin + 2]
+        more = str(begin + 2) if len(self.queues) > begin + 2 else ""
+        return tasks.ListQueuesResponse(items=page, next_page_token=more)
 
     def DeleteTask(self, request: tasks.DeleteTaskRequest, context: Any) -> tasks.DeleteTaskResponse:
         self.asked.append(request)

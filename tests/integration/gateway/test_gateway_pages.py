@@ -330,6 +330,11 @@ async def test_hosts_are_steered(farm: Furnished) -> None:
         answer = await send(farm.gateway, f"/admin/hosts/host-1/{deed}", **form)
         assert answer.headers["Location"] == f"/admin/hosts/host-1?done={done}", answer
     assert store.agent("host-1").HasField("drained_at")
+    store.agent("host-1").state = farm_service_pb2.Agent.PARKED
+    page = await look(farm.gateway, "/admin/hosts/host-1")
+    assert ("parked" in page.words, "draining" in page.words) == (True, False)
+    answer = await send(farm.gateway, "/admin/hosts/host-1/uncordon")
+    assert "once its agent runs again" in (await look(farm.gateway, answer.headers["Location"])).words
     assert (await send(farm.gateway, "/admin/hosts/host-1/drain", deadline="soon")).status == 400
     assert (await send(farm.gateway, "/admin/hosts/gone/declare-dead", name="host-1")).status == 400
     answer = await send(farm.gateway, "/admin/hosts/gone/declare-dead", name="gone")

@@ -22,13 +22,24 @@ _RETRY_AFTER = 2.0
 _KNOCK = 1.0
 
 
+class _Silent(Unavailable):
+    """The service may be there, and has not answered in time."""
+
+
+class _Absent(Unavailable):
+    """Nobody of ours has answered: what gRPC says of that is for the log of whoever looks into connections."""
+
+
 async def unary(call: Callable[..., Any], request: Any, *, timeout: float) -> Any:
     """Calls once. Raises the error tree; silence is `Unavailable`, since nobody here set that limit."""
     try:
         return await call(request, timeout=timeout)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise Unavailable("the service did not answer in time") from error
+            raise _Silent("the service did not answer in time") from error
+        # With metadata it is the service's own word.
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
+            raise _Absent("nobody takes the connection") from error
         raise from_rpc_error(error) from error
 
 
@@ -87,13 +98,13 @@ async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, pati
             async with asyncio.timeout_at(ends):
                 return await attempt(max(0.0, ends - loop.time()))
         except TimeoutError as error:
-            raise _away(name, "it did not answer in time") from error
+            raise _slow(name) from error
         except Unavailable as error:
             if _takes_longer(error, patience):
                 raise
             wait = pause * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
             if loop.time() + wait >= ends:
-                raise _away(name, error.message) from error
+                raise _away(name, error) from error
             await asyncio.sleep(wait)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -105,7 +116,7 @@ async def once(name: str, attempt: Callable[[float], Awaitable[T]], *, patience:
     except Unavailable as error:
         if _takes_longer(error, patience):
             raise
-        raise _away(name, error.message) from error
+        raise _away(name, error) from error
 
 
 def without_echo(error: NotFound) -> NotFound:
@@ -118,5 +129,13 @@ def _takes_longer(error: Unavailable, patience: float) -> bool:
     return error.retry_after is not None and error.retry_after > patience
 
 
-def _away(name: str, why: str) -> EasyQError:
-    return Unavailable(f"the {name} can't be reached now ({why})", retry_after=_RETRY_AFTER)
+def _away(name: str, error: Unavailable) -> EasyQError:
+    if isinstance(error, _Silent):
+        return _slow(name)
+    return Unavailable(f"the {name} can't be reached now ({error.message})", retry_after=_RETRY_AFTER)
+
+
+def _slow(name: str) -> EasyQError:
+    return Unavailable(
+        f"the {name} did not answer in time: it has too much to do, or is away", retry_after=_RETRY_AFTER
+    )
