@@ -209,8 +209,10 @@ async def test_errors_are_pages_to_browsers_and_json_to_programs(gateway: Client
         ("/admin/jobs?pageToken=x", 400),
         ("/admin/jobs/%00", 400),
     ):
-        await look(gateway, path, status)
+        page = await look(gateway, path, status)
         answer = await gateway.call("GET", path, Accept="application/json")
+        if path.startswith("/admin/jobs/none"):
+            assert "There is no such job" in page.words  # it begins a sentence
         assert answer.status == status, path
         assert answer.error["message"]
 
