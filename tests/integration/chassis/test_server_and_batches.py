@@ -163,14 +163,15 @@ async def test_callers_that_leave_are_no_errors(caplog: pytest.LogCaptureFixture
         # As gRPC's own write does, if the caller has left a moment ago: that can't be had at will.
         raise grpc.aio.InternalError("Failed grpc_call_start_batch")
 
-    handler = grpc.unary_unary_rpc_method_handler(answer, response_serializer=write)
+    handler: Any = grpc.unary_unary_rpc_method_handler(answer, response_serializer=write)
     methods = grpc.method_handlers_generic_handler("a.Service", {"Get": handler})
     server = GrpcServer(f"unix:{tmp_path}/left")
     server.add(lambda _servicer, to: to.add_generic_rpc_handlers((methods,)), None, "a.Service")
     await server.start()
     async with open_channel(server.address) as channel:
+        call: Any = channel.unary_unary("/a.Service/Get")
         with structlog.testing.capture_logs() as logged, pytest.raises(grpc.aio.AioRpcError):
-            await channel.unary_unary("/a.Service/Get")(b"")
+            await call(b"")
     await server.stop(0)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
     [told] = [event for event in logged if event["event"] == "caller_gone"]

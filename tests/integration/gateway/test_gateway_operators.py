@@ -207,9 +207,9 @@ async def test_explain_waits_for_a_slow_dispatcher_longer_than_a_look_at_the_job
 
 
 async def test_queues(gateway: Client) -> None:
-    for name in ("b", "a", "c", "b"):
-        made = await gateway.enqueue(name)
-    await gateway.store.move(made["executionId"], Execution.RUNNING)
+    for name in ("b", "a", "c"):
+        await gateway.enqueue(name)
+    await gateway.store.move((await gateway.enqueue("b"))["executionId"], Execution.RUNNING)
     await gateway.store.move((await gateway.enqueue("done"))["executionId"], Execution.SUCCEEDED)
     found = (await gateway.get("/queues"))["items"]
     assert [(one["taskId"], one["queued"], one["running"]) for one in found] == [("a", 1, 0), ("b", 1, 1), ("c", 1, 0)]

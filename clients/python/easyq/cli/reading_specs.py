@@ -186,7 +186,7 @@ def _scalar(node: Node, found: FieldDescriptor) -> Any:
         raise ValueError("must be a whole number")
     # What the number's kind has room for is no limit that anybody should try: those are the server's to tell.
     if whole < least:
-        raise ValueError("must be 0 or more" if least == 0 else "is too small")
+        raise ValueError("must be a whole number, 0 or more" if least == 0 else "is too small")
     if whole > most:
         raise ValueError("is too large")
     return int(whole)

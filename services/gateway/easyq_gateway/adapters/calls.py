@@ -22,12 +22,8 @@ _RETRY_AFTER = 2.0
 _KNOCK = 1.0
 
 
-class _Silent(Unavailable):
+class Silent(Unavailable):
     """The service may be there, and has not answered in time."""
-
-
-class _Absent(Unavailable):
-    """Nobody of ours has answered: what gRPC says of that is for the log of whoever looks into connections."""
 
 
 async def unary(call: Callable[..., Any], request: Any, *, timeout: float) -> Any:
@@ -36,10 +32,7 @@ async def unary(call: Callable[..., Any], request: Any, *, timeout: float) -> An
         return await call(request, timeout=timeout)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise _Silent("the service did not answer in time") from error
-        # With metadata it is the service's own word.
-        if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
-            raise _Absent("nobody takes the connection") from error
+            raise Silent("the service did not answer in time") from error
         raise from_rpc_error(error) from error
 
 
@@ -120,9 +113,13 @@ def _takes_longer(error: Unavailable, patience: float) -> bool:
 
 
 def _away(name: str, error: Unavailable) -> EasyQError:
-    if isinstance(error, _Silent):
+    if isinstance(error, Silent):
         return _slow(name)
-    return Unavailable(f"the {name} can't be reached now ({error.message})", retry_after=_RETRY_AFTER)
+    cause = error.__cause__
+    # Without metadata nobody of ours has answered, and what gRPC says then names sockets and its own insides.
+    is_grpcs = isinstance(cause, grpc.aio.AioRpcError) and not cause.trailing_metadata()
+    why = "nobody takes the connection" if is_grpcs else error.message
+    return Unavailable(f"the {name} can't be reached now ({why})", retry_after=_RETRY_AFTER)
 
 
 def _slow(name: str) -> EasyQError:
