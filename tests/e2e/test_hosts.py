@@ -70,7 +70,7 @@ def test_drain_takes_no_job_more(agents: Agents, split_hosts: list[DockerHost], 
     assert {one["host"] for one in executions} == {first.agent_id, second.agent_id}
     assert max(ms(one["assignedAt"]) for one in executions if one["host"] == first.agent_id) <= ms(drained)
     assert {job["executionCount"] for job in jobs} == {1}
-    assert agents.shown(first)["state"] == "PARKED"
+    assert (agents.shown(first)["state"], "drained" in agents.shown(first)["message"]) == ("PARKED", True)
 
 
 @pytest.mark.timeout(180)

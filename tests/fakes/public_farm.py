@@ -37,6 +37,9 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, Notif
         self.pools: list[farm.PoolStatus] = []
         self.limits: list[farm.LimitStatus] = []
         self.shut: list[farm.Breaker] = []
+        self.queues: list[tasks.TaskQueue] = []
+        # Of each job that was put, what is not shown.
+        self.secrets: dict[str, dict[str, str]] = {}
         self.pool_waits: dict[str, Any] = {}
         self.health = farm.Status(version="0.1.0", accepting=True, running=True)
         #: Says what is wrong with a spec, by field; nothing by default.
@@ -77,10 +80,12 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, Notif
         self._judge(request.spec, context)
         spec = resolved(request.spec)
         found = next((job for job in self.jobs if job.job_id == request.job_id), None)
+        secrets = {name: value for name, value in request.spec.envs.items() if _is_secret(name)}
+        known, self.secrets[request.job_id] = self.secrets.get(request.job_id, {}), secrets
         if found is None:
             found = self.put(request.job_id, task=request.task_id, state="ACTIVE" if spec.cron else "QUEUED", spec=spec)
             return api.PutJobResponse(job=found.snapshot(), created=True)
-        if found.message.spec != spec:
+        if found.message.spec != spec or known != secrets:
             found.message.spec.CopyFrom(spec)
             found.message.revision += 1
         return api.PutJobResponse(job=found.snapshot())
@@ -210,6 +215,13 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, Notif
         self._known(request.task_id, context)
         return tasks.ExplainTaskResponse(task_id=request.task_id, pool="default", queued=1, limits=self.limits)
 
+    def ListQueues(self, request: tasks.ListQueuesRequest, context: Any) -> tasks.ListQueuesResponse:
+        self._fail(context)
+        begin = int(request.page_token or 0)
+        page = self.queues[begin : begin + 2]
+        more = str(begin + 2) if len(self.queues) > begin + 2 else ""
+        return tasks.ListQueuesResponse(items=page, next_page_token=more)
+
     def DeleteTask(self, request: tasks.DeleteTaskRequest, context: Any) -> tasks.DeleteTaskResponse:
         self.asked.append(request)
         return tasks.DeleteTaskResponse(deleted=1)
@@ -300,11 +312,18 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, Notif
         return Task(task_id=name, created_at=mine[0], last_job_at=mine[-1], job_count=count)
 
 
+def _is_secret(name: str) -> bool:
+    return name.endswith("_TOKEN")
+
+
 def resolved(spec: JobSpec) -> JobSpec:
     """A spec with some of the defaults that the real gateway gives, and secrets as it shows them."""
     full = JobSpec()
     full.CopyFrom(spec)
     full.stop_grace.FromSeconds(10)
+    for name in full.envs:
+        if _is_secret(name):
+            full.envs[name] = "[redacted]"
     if full.WhichOneof("schedule") == "cron" and not full.time_zone:
         full.time_zone = "UTC"
     return full

@@ -102,3 +102,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'easyq' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """For completion: what there is to use, whether or not it was imported yet."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.descriptor import FieldDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
 from easyq.errors import BY_CODE, EasyQError, FieldProblem, InvalidArgument
@@ -14,6 +15,16 @@ from easyq.errors import BY_CODE, EasyQError, FieldProblem, InvalidArgument
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
+_TAKES = {
+    FieldDescriptor.CPPTYPE_STRING: "text",
+    FieldDescriptor.CPPTYPE_BOOL: "a bool",
+    FieldDescriptor.CPPTYPE_DOUBLE: "a number",
+    FieldDescriptor.CPPTYPE_INT32: "a whole number",
+    FieldDescriptor.CPPTYPE_INT64: "a whole number",
+    FieldDescriptor.CPPTYPE_UINT32: "a whole number",
+    FieldDescriptor.CPPTYPE_UINT64: "a whole number",
+    FieldDescriptor.CPPTYPE_ENUM: "a value of its enum",
+}
 _DETAILS_KEY = "grpc-status-details-bin"
 # A batch or a spec may be large; the server has the say about how large.
 _MAX_MESSAGE = 36 * 1024 * 1024
@@ -59,9 +70,24 @@ def made(kind: Callable[Given, Made], /, *args: Given.args, **fields: Given.kwar
             try:
                 kind(**{name: value})  # type: ignore[call-arg, arg-type]
             except (TypeError, ValueError):
-                problem = FieldProblem(field=name, message=f"can't be {type(value).__name__}: {error}")
+                problem = FieldProblem(field=name, message=_wrong(kind, name, value, error))
                 raise InvalidArgument(f"{name} {problem.message}", fields=[problem]) from error
         raise InvalidArgument(str(error)) from error
+
+
+def _wrong(kind: Any, name: str, value: object, error: Exception) -> str:
+    """What a field takes instead of this value. Protobuf's own words tell of its insides."""
+    field = kind.DESCRIPTOR.fields_by_name.get(name)
+    if field is None or isinstance(error, ValueError):
+        return f"can't be {type(value).__name__}: {error}"
+    if field.message_type is not None:
+        takes = f"a message of the type {field.message_type.name}"
+        if field.message_type.name == "JobSpec":
+            takes = "a spec, as easyq.job_spec(…) makes it"
+    else:
+        takes = _TAKES.get(field.cpp_type, "of another type")
+    many = "a list, each item " if field.is_repeated else ""
+    return f"must be {many}{takes}, not {type(value).__name__}"
 
 
 def to_error(error: Any, target: str) -> EasyQError:

@@ -253,11 +253,13 @@ class AsyncClient(AsyncReadingCalls):
                     else:
                         on_output(event)
             job = await self.wait(submitted.job_id, timeout=deadline.left)
-        except DeadlineExceeded:
-            if deadline.passed:
-                with suppress(FailedPrecondition):  # it has ended meanwhile
-                    await self.stop(submitted.job_id)
-            raise
+        except DeadlineExceeded as error:
+            if not deadline.passed:
+                raise
+            with suppress(FailedPrecondition):  # it has ended meanwhile
+                await self.stop(submitted.job_id)
+            # The error tells of what was left of the time when its call began.
+            raise DeadlineExceeded(f"job {submitted.job_id} had not ended after {deadline.seconds:g} s") from error
         result = result_of(job, bytes(output[LogStream.STDOUT]), bytes(output[LogStream.STDERR]))
         if check:
             result.check()

@@ -167,6 +167,17 @@ class AsyncReadingCalls(ABC):
         """One task, with its jobs counted by state. Raises NotFound."""
         return await self._call(self._tasks.GetTask, _rpc.made(task_api.GetTaskRequest, task_id=task))
 
+    def queues(self) -> AsyncIterator[task_api.TaskQueue]:
+        """Tasks that have something in their queues, by name: how much, since when and why. A page at a time."""
+
+        async def page(token: str) -> tuple[Iterable[task_api.TaskQueue], str]:
+            answer = await self._call(
+                self._tasks.ListQueues, _rpc.made(task_api.ListQueuesRequest, page_size=PAGE, page_token=token)
+            )
+            return answer.items, answer.next_page_token
+
+        return _pages(page)
+
     async def explain_task(self, task: str) -> task_api.ExplainTaskResponse:
         """Why the executions of a task wait. Raises NotFound."""
         return await self._call(self._tasks.ExplainTask, _rpc.made(task_api.ExplainTaskRequest, task_id=task))

@@ -175,7 +175,9 @@ class MicroBatcher(Generic[Item, Result]):
     def _fail(taken: list[tuple[Item, asyncio.Future[Result]]], error: EasyQError) -> None:
         for _, future in taken:
             if not future.done():
-                future.set_exception(type(error)(error.message, reason=error.reason, retry_after=error.retry_after))
+                each = type(error)(error.message, reason=error.reason, retry_after=error.retry_after)
+                each.__cause__ = error.__cause__
+                future.set_exception(each)
 
 
 async def answer_batches(

@@ -13,6 +13,7 @@ from grpc_health.v1.health import aio as health
 
 from easyq_chassis import reflection
 from easyq_chassis.channel import KEEPALIVE, MAX_MESSAGE
+from easyq_chassis.departed import hush_departed_callers
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.interceptors import ErrorInterceptor
 from easyq_chassis.logs import get_logger
@@ -65,6 +66,7 @@ class GrpcServer:
         outer: tuple[grpc.aio.ServerInterceptor, ...] = (),
     ) -> None:
         self._listen = listen
+        hush_departed_callers()
         everywhere = (CallTimes(), ErrorInterceptor())
         self._server = grpc.aio.server(interceptors=(*outer, *everywhere, *interceptors), options=_OPTIONS)
         self.readiness = Readiness()

@@ -250,7 +250,7 @@ class App:
         )
         self._deleting = Deleting(checker=checker, store=store, dispatchers=dispatchers)
         self._many = Many(checker=checker, store=store, dispatchers=dispatchers, presenter=presenter, links=links)
-        self._queues = Queues(store=store, dispatchers=dispatchers, presenter=presenter)
+        self._queues = Queues(checker=checker, store=store, dispatchers=dispatchers, presenter=presenter, links=links)
         self._upkeep = Upkeep(checker=checker, agents=store, dispatchers=dispatchers)
         self._matchings = Matchings(checker=checker, dispatchers=dispatchers)
         self._explaining = Explaining(
@@ -326,6 +326,7 @@ class App:
             "TaskService.GetTaskStats": self._statistics.of_task,
             "TaskService.DeleteTask": self._deleting.delete_task,
             "TaskService.ListTasks": self._reading.list_tasks,
+            "TaskService.ListQueues": self._queues.list_queues,
             "FarmService.GetStatus": self._farm.status,
             "FarmService.ListAgents": self._farm.list_agents,
             "FarmService.GetAgent": self._farm.get_agent,
@@ -373,6 +374,7 @@ class App:
             statistics=self._statistics,
             explaining=self._explaining,
             deleting=self._deleting,
+            queues=self._queues,
         )
         farm = FarmServicer(
             farm=self._farm,

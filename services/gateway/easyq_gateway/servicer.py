@@ -32,6 +32,7 @@ from easyq_gateway.usecases.following import Following
 from easyq_gateway.usecases.logs import Logs
 from easyq_gateway.usecases.many import Many
 from easyq_gateway.usecases.matching import Matchings
+from easyq_gateway.usecases.queues import Queues
 from easyq_gateway.usecases.reading import Reading
 from easyq_gateway.usecases.recurring import Recurring
 from easyq_gateway.usecases.replacing import Replacing
@@ -184,7 +185,10 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
 class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     """easyq.v1.TaskService."""
 
-    def __init__(self, *, reading: Reading, statistics: Statistics, explaining: Explaining, deleting: Deleting) -> None:
+    def __init__(
+        self, *, reading: Reading, statistics: Statistics, explaining: Explaining, deleting: Deleting, queues: Queues
+    ) -> None:
+        self._queues = queues
         self._reading = reading
         self._statistics = statistics
         self._explaining = explaining
@@ -210,6 +214,11 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         self, request: task_service_pb2.ListTasksRequest, context: Context
     ) -> task_service_pb2.ListTasksResponse:
         return await self._reading.list_tasks(request)
+
+    async def ListQueues(
+        self, request: task_service_pb2.ListQueuesRequest, context: Context
+    ) -> task_service_pb2.ListQueuesResponse:
+        return await self._queues.list_queues(request)
 
 
 class FarmServicer(farm_service_pb2_grpc.FarmServiceServicer):

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -150,6 +151,32 @@ async def test_readers_that_leave_are_no_errors(served: Served, caplog: pytest.L
             await call.read()
         await eventually(lambda number=number: len(ended) == number)  # type: ignore[misc]
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_callers_that_leave_are_no_errors(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """gRPC writes an answer behind all interceptors, and logs as an error that nobody is there to take it."""
+
+    async def answer(_request: Any, _context: Any) -> bytes:
+        return b"x"
+
+    def write(_answer: bytes) -> bytes:
+        # As gRPC's own write does, if the caller has left a moment ago: that can't be had at will.
+        raise grpc.aio.InternalError("Failed grpc_call_start_batch")
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(answer, response_serializer=write)
+    methods = grpc.method_handlers_generic_handler("a.Service", {"Get": handler})
+    server = GrpcServer(f"unix:{tmp_path}/left")
+    server.add(lambda _servicer, to: to.add_generic_rpc_handlers((methods,)), None, "a.Service")
+    await server.start()
+    async with open_channel(server.address) as channel:
+        call: Any = channel.unary_unary("/a.Service/Get")
+        with structlog.testing.capture_logs() as logged, pytest.raises(grpc.aio.AioRpcError):
+            await call(b"")
+    await server.stop(0)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    [told] = [event for event in logged if event["event"] == "caller_gone"]
+    assert (told["log_level"], "exc_info" in told) == ("debug", False)
+    assert "/a.Service/Get" in told["what"]
 
 
 async def test_errors_reach_the_caller_whole(served: Served, channel: grpc.aio.Channel) -> None:

@@ -141,7 +141,13 @@ def test_remarks(gateway: FakeGateway, capfd: pytest.CaptureFixture[str], monkey
     gateway.agents[1].drained_at.GetCurrentTime()
     gateway.agents.append(Agent(agent_id="host-3", state=9, message="x" * 100))  # type: ignore[arg-type]
     _, out, _ = easyq(capfd, "--server", gateway.address)
-    assert [line.split()[-1] for line in out.splitlines()[1:]] == ["cordoned", "drains", "x" * 100]
+    assert [line.split()[-1] for line in out.splitlines()[1:]] == ["cordoned", "back", "x" * 100]
+    assert "drained; uncordon it and start its agent to have it back" in out
+
+
+def test_taking_back_a_host_whose_agent_has_ended(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
+    outcome, out, _ = easyq(capfd, "--server", gateway.address, "uncordon", "host-22")
+    assert (outcome.exit_code, "takes new work once its agent runs again" in out, "SIGHUP" in out) == (0, True, True)
 
 
 def test_a_host_is_given_up_only_after_a_yes(gateway: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:

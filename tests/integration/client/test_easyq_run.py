@@ -156,6 +156,18 @@ def test_other_ends(gateway: FakeGateway, start: Any, end: Any, expected: int, s
     assert run.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("reason", "doubt"), [("UNAVAILABLE", True), ("OVERLOADED", False)])
+def test_an_enqueue_without_an_answer_is_told_as_such(
+    gateway: FakeGateway, start: Any, reason: str, doubt: bool
+) -> None:
+    code = grpc.StatusCode.UNAVAILABLE if doubt else grpc.StatusCode.RESOURCE_EXHAUSTED
+    gateway.failures += [status(code, "the store can't be reached now", reason=reason)] * 9
+    run = start("--task", "mail", "i:1")
+    assert run.end() == 125
+    assert ("whether the job was enqueued is not known: easyq ps -a --task mail" in run.err) is doubt
+    assert run.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_the_job_and_waits_for_its_end(
     gateway: FakeGateway, start: Any, number: signal.Signals, expected: int

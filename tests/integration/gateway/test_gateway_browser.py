@@ -90,10 +90,23 @@ async def test_axe_finds_nothing_and_nothing_is_cut_off(tab: Tab, farm: Furnishe
     assert watched.complaints == []
 
 
+async def test_buttons_do_not_fade_while_the_page_reads_itself_anew(tab: Tab, farm: Furnished) -> None:
+    """They can be used then, and have to be read."""
+    watched = await tab()
+    await watched.page.goto("/admin/jobs/every-hour")
+    faded = "document.querySelector('#live').classList.add('htmx-request')"
+    await watched.page.evaluate(faded)
+    button = watched.page.locator("#live button").first
+    assert await button.evaluate("one => getComputedStyle(one).opacity") == "1"
+
+
 async def test_the_documentation_fits_a_phone(tab: Tab, farm: Furnished) -> None:
     watched = await tab(width=360)
     await watched.page.goto("/docs")
     assert await watched.overflow() <= 0
+    # What scrolls sideways there can be reached by keyboard.
+    assert await watched.axe(["scrollable-region-focusable", "landmark-unique", "aria-allowed-role"]) == []
+    assert await watched.page.get_by_role("link", name="Back to the pages").get_attribute("href") == "/"
 
 
 async def test_what_was_done_stays_true_as_the_page_goes_on(tab: Tab, farm: Furnished) -> None:

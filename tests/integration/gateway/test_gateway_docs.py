@@ -31,7 +31,7 @@ async def test_the_page_needs_nothing_from_elsewhere(gateway: Client) -> None:
     page = answer.body.decode()
     assert page.count("<h1>") == 1
     links = set(re.findall(r'(?:href|src)="(/[^"]*)"', page))
-    assert links == {"/docs/style.css", "/openapi.json"}
+    assert links == {"/", "/docs/style.css", "/openapi.json"}
     for link in links:
         assert (await gateway.call("GET", link)).status == 200
     assert (await gateway.call("GET", "/docs/style.css")).headers["Content-Type"] == "text/css; charset=utf-8"

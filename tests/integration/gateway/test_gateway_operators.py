@@ -206,6 +206,36 @@ async def test_explain_waits_for_a_slow_dispatcher_longer_than_a_look_at_the_job
     assert told == ["NO_FREE_SLOT", "NO_FREE_SLOT", "HOST_SILENT"]
 
 
+async def test_queues(gateway: Client) -> None:
+    for name in ("b", "a", "c"):
+        await gateway.enqueue(name)
+    await gateway.store.move((await gateway.enqueue("b"))["executionId"], Execution.RUNNING)
+    await gateway.store.move((await gateway.enqueue("done"))["executionId"], Execution.SUCCEEDED)
+    found = (await gateway.get("/queues"))["items"]
+    assert [(one["taskId"], one["queued"], one["running"]) for one in found] == [("a", 1, 0), ("b", 1, 1), ("c", 1, 0)]
+    first = (await gateway.get("/tasks/a/jobs"))["items"][0]
+    assert found[0]["oldestAt"] == first["createdAt"]
+    assert found[0]["waiting"]["reason"]
+    page = await gateway.get("/queues?pageSize=2")
+    assert ([one["taskId"] for one in page["items"]], "pageSize=2" in page["nextUrl"]) == (["a", "b"], True)
+    page = await gateway.get(page["nextUrl"])
+    assert ([one["taskId"] for one in page["items"]], page["nextPageToken"], page["nextUrl"]) == (["c"], "", "")
+    stub: Any = TaskServiceStub(gateway.channel)
+    by_grpc = await stub.ListQueues(task_service_pb2.ListQueuesRequest(page_size=1))
+    assert (by_grpc.items[0].task_id, bool(by_grpc.next_page_token)) == ("a", True)
+    for query in ("pageToken=zzz", "pageToken=YQ", "pageToken=MTr_", "pageSize=0", "pageSize=1001"):
+        answer = await gateway.call("GET", f"/queues?{query}")
+        assert (answer.status, answer.error["fields"][0]["field"]) == (400, query.partition("=")[0]), query
+
+
+async def test_queues_without_a_dispatcher(gateway: Client) -> None:
+    await gateway.enqueue("mail")
+    await gateway.behind.stop("dispatcher0")
+    [one] = (await gateway.get("/queues"))["items"]
+    assert (one["queued"], one["pool"], one["limits"]) == (1, "", [])
+    assert one["waiting"]["reason"] == "DISPATCHER_UNAVAILABLE"
+
+
 async def test_a_dispatcher_that_is_slow_is_not_told_as_absent(start_gateway: Starter) -> None:
     gateway = await start_gateway(status_timeout=0.2, dispatchers=2)
     made = await gateway.enqueue("mail")

@@ -209,8 +209,10 @@ async def test_errors_are_pages_to_browsers_and_json_to_programs(gateway: Client
         ("/admin/jobs?pageToken=x", 400),
         ("/admin/jobs/%00", 400),
     ):
-        await look(gateway, path, status)
+        page = await look(gateway, path, status)
         answer = await gateway.call("GET", path, Accept="application/json")
+        if path.startswith("/admin/jobs/none"):
+            assert "There is no such job" in page.words  # it begins a sentence
         assert answer.status == status, path
         assert answer.error["message"]
 
@@ -330,6 +332,11 @@ async def test_hosts_are_steered(farm: Furnished) -> None:
         answer = await send(farm.gateway, f"/admin/hosts/host-1/{deed}", **form)
         assert answer.headers["Location"] == f"/admin/hosts/host-1?done={done}", answer
     assert store.agent("host-1").HasField("drained_at")
+    store.agent("host-1").state = farm_service_pb2.Agent.PARKED
+    page = await look(farm.gateway, "/admin/hosts/host-1")
+    assert ("parked" in page.words, "draining" in page.words) == (True, False)
+    answer = await send(farm.gateway, "/admin/hosts/host-1/uncordon")
+    assert "once its agent runs again" in (await look(farm.gateway, answer.headers["Location"])).words
     assert (await send(farm.gateway, "/admin/hosts/host-1/drain", deadline="soon")).status == 400
     assert (await send(farm.gateway, "/admin/hosts/gone/declare-dead", name="host-1")).status == 400
     answer = await send(farm.gateway, "/admin/hosts/gone/declare-dead", name="gone")

@@ -71,6 +71,23 @@ def test_clocks(behind: int, state: str) -> None:
     assert clock.state == state
 
 
+def test_a_store_that_keeps_no_beats_is_the_only_thing_told() -> None:
+    agent = Agent(agent_id="h", state=Agent.LIVE, healthy=True, slots=1)
+    agent.last_beat_at.FromSeconds(int(NOW) - 39)
+    status = Status(version="1", agents=[agent])
+    status.services.add(name="store", address="s", message="the disk is full")
+    found = {one.name: one for one in of_status(status, NOW)}
+    assert {name: one.state for name, one in found.items()} == {
+        "server": "fail",
+        "store": "fail",
+        "hosts": "ok",
+        "clock": "skip",
+    }
+    status.agents[0].state = Agent.DEAD
+    hosts = next(one for one in of_status(status, NOW) if one.name == "hosts")
+    assert (hosts.state, "the store's problem first" in hosts.todo) == ("warn", True)
+
+
 def test_versions() -> None:
     old = Agent(agent_id="h", version="0.9")
     assert [one.state for one in of_versions("1", "1", [])] == ["ok"]

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import easyq
 from easyq.cli import group
 from easyq.cli.group import root
 
@@ -45,6 +46,12 @@ def imported_by(code: str) -> set[str]:
     script = f"import sys, json\ntry:\n    {code}\nexcept SystemExit:\n    pass\n{after}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_completion_finds_what_there_is() -> None:
+    names = dir(easyq)
+    assert {"Client", "AsyncClient", "job_spec", "NotFound"} <= set(names)
+    assert not {"annotations", "importlib", "Any"} & set(names)
 
 
 def test_help_imports_neither_grpc_nor_any_command() -> None:

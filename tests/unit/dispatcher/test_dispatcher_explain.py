@@ -42,7 +42,12 @@ IMAGE = Breaker(kind=Kind.IMAGE, subject="app:1", since_ms=6, until_ms=8, failur
             Reason.NO_AGENT,
             "tasks matching mail-.*) is connected; start one on a Docker host: easyq runner --pools mail",
         ),
-        (replace(FREE, agents=(replace(AGENT, live=False),)), Reason.NO_AGENT, "not connected: host-1"),
+        (replace(FREE, agents=(replace(AGENT, live=False),)), Reason.NO_AGENT, "(not connected: host-1)"),
+        (
+            replace(FREE, agents=(replace(AGENT, live=False, message="its agent has ended"),)),
+            Reason.NO_AGENT,
+            "(not connected: host-1: its agent has ended)",
+        ),
         (
             replace(FREE, agents=(replace(AGENT, healthy=False, message="Docker Engine does not answer"),)),
             Reason.NO_HEALTHY_AGENT,

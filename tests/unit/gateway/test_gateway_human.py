@@ -27,8 +27,9 @@ def test_sizes(number: int, words: str) -> None:
 @pytest.mark.parametrize(
     ("ms", "words"),
     [
-        (-5, "0 ms"),
-        (0, "0 ms"),
+        (-5, "< 1 ms"),
+        (0, "< 1 ms"),
+        (1, "1 ms"),
         (999, "999 ms"),
         (1000, "1.0 s"),
         (9_949, "9.9 s"),

@@ -60,6 +60,7 @@ def test_urls_that_can_be_called(url: str) -> None:
         ("http://127.0.0.1./", "neither a name nor an address"),
         ("http://[1::2::3]/", "neither a name nor an address"),
         ("http://a..b/", "neither a name nor an address"),
+        ("http://xn--/", "neither a name nor an address"),
         ("http://./", "neither a name nor an address"),
         (f"http://{'a' * 64}.test/", "neither a name nor an address"),
         ("https://u:[redacted]@a/", "is the mark"),

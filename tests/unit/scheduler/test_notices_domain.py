@@ -246,6 +246,8 @@ def test_a_mail_says_task_and_outcome_first() -> None:
     assert made.text.startswith("mail: FAILED (exit code 3)\n")
     assert "Error:     exit code 3 (NONZERO_EXIT)\n" in made.text
     assert "Ran for:   1.250 s\n" in made.text
+    short = mail(replace(NOTICE, started_ms=NOTICE.ended_ms + 5), farm="easyq", stdout="", stderr="")
+    assert "Ran for:   less than 1 ms\n" in short.text
     assert "Link:      https://jobs.test/tasks/mail/jobs/job\n" in made.text
     assert made.text.endswith("Last lines of stderr\n--------------------\nerr <b>\n")
     assert "err &lt;b&gt;" in made.html

@@ -8,7 +8,7 @@ from easyq_chassis.errors import FailedPrecondition
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch, Silent, declare_dead
 from easyq_store.domain.records import Agent
-from easyq_store.domain.sessions import Beat, Hello, beat, first_session, next_session, park
+from easyq_store.domain.sessions import Beat, Hello, beat, first_session, how_it_stands, next_session, park
 from easyq_store.domain.states import AgentState
 from tests.support.store_records import T0, agent
 
@@ -64,6 +64,18 @@ def test_silence_counts_from_the_last_change_that_was_seen() -> None:
     assert watch.observe([agent(session=2, beats=1)], 1300.0) == []
     assert watch.observe([agent(session=2, beats=1)], 1425.0) == []
     assert watch.observe([agent(session=2, beats=1)], 1426.0) != []
+
+
+def test_what_an_agent_said_last_is_not_repeated_once_it_has_ended() -> None:
+    drains = agent(healthy=False, message="draining", drained_at=T0)
+    assert how_it_stands(drains) == (False, "draining")
+    healthy, message = how_it_stands(park(drains, 1))
+    assert (healthy, "drained: its agent has ended; uncordon it" in message) == (False, True)
+    # As it is after `uncordon`.
+    healthy, message = how_it_stands(replace(park(drains, 1), drained_at=None))
+    assert (healthy, message) == (False, "its agent has ended; start the agent again to have it back")
+    gone = agent(state=AgentState.DEAD, healthy=False, message="silent for too long")
+    assert how_it_stands(gone) == (False, "silent for too long")
 
 
 @pytest.mark.parametrize("state", [AgentState.PARKED, AgentState.DEAD])

@@ -197,7 +197,10 @@ def _applied(client: Client, job: Wanted, known: dict[str, Job | None], resolved
     # A secret that changed is not seen in what the server shows, but in the revision.
     revised = found is None or answer.job.revision != found.revision
     done.action = "created" if answer.created else "changed" if revised else "unchanged"
-    done.notes = _notes(found) if found is not None and done.action == "unchanged" else []
+    if done.action == "changed" and not done.changes:
+        done.notes = ["a value that EasyQ keeps secret has changed"]
+    else:
+        done.notes = _notes(found) if found is not None and done.action == "unchanged" else []
     return done
 
 
@@ -267,8 +270,6 @@ def _lines(done: Sequence[_Done], screen: Screen, *, dry_run: bool) -> list[str]
         lines.append(paint(plain(head), style, screen))
         if one.action == "changed":
             lines += [f"    {plain(path)}: {_shown(old)} → {_shown(new)}" for path, old, new in one.changes]
-            if not one.changes:
-                lines.append("    a value that EasyQ keeps secret")
     if not done:
         lines.append("nothing to do: the files hold no jobs")
     return lines

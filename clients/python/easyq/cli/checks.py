@@ -54,9 +54,13 @@ def of_status(status: Status, now: float) -> Iterator[Check]:
     else:
         yield Check(name="server", state="fail", message="refuses jobs", todo="see what is told below")
     yield from _services(status)
-    yield from _hosts(status.agents)
+    yield from _hosts(status)
     yield from _problems(status, now)
-    yield from _clock(status.agents, now)
+    yield from _clock(status, now)
+
+
+def _keeps_beats(status: Status) -> bool:
+    return all(service.healthy for service in status.services if service.name == "store")
 
 
 def _services(status: Status) -> Iterator[Check]:
@@ -102,7 +106,8 @@ def _live(agents: Sequence[Agent]) -> list[Agent]:
     return [one for one in agents if one.state == Kind.LIVE]
 
 
-def _hosts(agents: Sequence[Agent]) -> Iterator[Check]:
+def _hosts(status: Status) -> Iterator[Check]:
+    agents = status.agents
     live = _live(agents)
     able = [one for one in live if one.healthy and not one.HasField("cordoned_at") and not one.HasField("drained_at")]
     if able:
@@ -111,6 +116,13 @@ def _hosts(agents: Sequence[Agent]) -> Iterator[Check]:
             name="hosts",
             state="ok",
             message=f"{words.count(len(able), 'host')} with {words.count(slots, 'slot')} take work",
+        )
+    elif not _keeps_beats(status):
+        yield Check(
+            name="hosts",
+            state="warn",
+            message="not known while the store can't do its work",
+            todo="see the store's problem first: hosts that beat are back by themselves",
         )
     else:
         yield Check(
@@ -138,8 +150,8 @@ def _problems(status: Status, now: float) -> Iterator[Check]:
         )
 
 
-def _clock(agents: Sequence[Agent], now: float) -> Iterator[Check]:
-    beats = [words.seconds_of(one.last_beat_at) for one in _live(agents) if one.HasField("last_beat_at")]
+def _clock(status: Status, now: float) -> Iterator[Check]:
+    beats = [words.seconds_of(one.last_beat_at) for one in _live(status.agents) if one.HasField("last_beat_at")]
     if not beats:
         yield Check(name="clock", state="skip", message="no beat of a host to compare with")
         return
@@ -151,6 +163,8 @@ def _clock(agents: Sequence[Agent], now: float) -> Iterator[Check]:
             message=f"this machine's clock is {words.span(behind)} behind the store's",
             todo="set both by NTP (`timedatectl set-ntp true`)",
         )
+    elif -behind > _LONGEST_SILENCE and not _keeps_beats(status):
+        yield Check(name="clock", state="skip", message="no beat is kept while the store can't do its work")
     elif -behind > _LONGEST_SILENCE:
         yield Check(
             name="clock",

@@ -13,7 +13,7 @@ from easyq.cli.table import Cell, Column, Screen, pairs, render
 from easyq.v1.farm_service_pb2 import Agent, Breaker, ExplainPoolResponse, LimitStatus, PoolStatus, SearchHit
 from easyq.v1.job_pb2 import Execution, Job, Task
 from easyq.v1.job_service_pb2 import ExecutionExplanation, ExplainJobResponse
-from easyq.v1.task_service_pb2 import ExplainTaskResponse
+from easyq.v1.task_service_pb2 import ExplainTaskResponse, TaskQueue
 
 # -------------------------------------------------------------------------------------------------------------- hosts
 
@@ -48,6 +48,8 @@ def _host_row(one: Agent, now: float, *, wide: bool) -> list[str | Cell]:
 
 def host_remark(one: Agent) -> str:
     """What is odd about a host, in one line."""
+    if one.HasField("drained_at") and one.state == Agent.PARKED:
+        return "drained; uncordon it and start its agent to have it back"
     if one.HasField("drained_at"):
         until = f" until {words.exact(one.drain_deadline)}" if one.HasField("drain_deadline") else ""
         return f"drains{until}"
@@ -78,8 +80,12 @@ def queues_view(
     breakers: Sequence[Breaker],
     why: Mapping[str, ExplainPoolResponse],
     now: float,
+    *,
+    tasks: Sequence[TaskQueue] = (),
+    more: str = "",
 ) -> View:
-    """Pools with what waits in them, limits, and breakers that are not closed. `why` by the pool's name."""
+    """Pools with what waits in them, tasks that wait, limits, and breakers that are not closed. `why` by the pool's
+    name; `more` is said behind the tasks."""
 
     def lines(screen: Screen) -> list[str]:
         columns = [
@@ -93,6 +99,10 @@ def queues_view(
         if not pools:
             return ["no pool is known: the dispatcher does not answer (`easyq doctor` says more)"]
         text = render(columns, [_pool_row(one, why) for one in pools], screen)
+        if tasks:
+            columns = [Column("TASK", cut=True), Column("QUEUED", right=True), Column("RUNNING", right=True)]
+            columns += [Column("OLDEST", right=True), Column("POOL"), Column("WAITS FOR", cut=True, drop=1)]
+            text += ["", *render(columns, [_task_row(one, now) for one in tasks], screen), *([more] if more else [])]
         if limits:
             columns = [Column("LIMIT OF TASKS", cut=True), Column("RUNNING", right=True), Column("MAX", right=True)]
             rows: list[list[str | Cell]] = [
@@ -110,6 +120,7 @@ def queues_view(
             {**to_tree(one), "waiting": to_tree(why[one.name]).get("waiting") if one.name in why else None}
             for one in pools
         ],
+        "tasks": [to_tree(one) for one in tasks],
         "limits": [to_tree(one) for one in limits],
         "breakers": [to_tree(one) for one in breakers],
     }
@@ -129,6 +140,12 @@ def _pool_row(one: PoolStatus, why: Mapping[str, ExplainPoolResponse]) -> list[s
         f"{one.healthy_agents}/{one.agents}",
         text,
     ]
+
+
+def _task_row(one: TaskQueue, now: float) -> list[str | Cell]:
+    since = words.ago(one.oldest_at, now) if one.HasField("oldest_at") else words.NONE
+    why = waiting(one.waiting) if one.HasField("waiting") else ""
+    return [one.task_id, f"{one.queued:,}", f"{one.running:,}", since, one.pool or words.NONE, why]
 
 
 def _full(running: int, most: int) -> Cell:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _name = click.argument("name", callback=named, shell_complete=completions.hosts)
 _POLL = 0.5
+_START = "it has ended; start it (easyq runner), or send SIGHUP to the easyq up that had started it"
 
 
 @click.group(invoke_without_command=True)
@@ -64,7 +65,12 @@ def uncordon(*, server: Server, name: str) -> None:
     """Take new work to a host again, also where it drains."""
     with server.calling() as client:
         agent = client.uncordon(name)
-    tell(f"{agent.agent_id} takes new work")
+    from easyq.v1.farm_service_pb2 import Agent
+
+    if agent.state == Agent.LIVE:
+        tell(f"{agent.agent_id} takes new work")
+    else:
+        tell(f"{agent.agent_id} takes new work once its agent runs again: {_START}")
 
 
 @hosts.command()

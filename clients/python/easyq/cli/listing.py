@@ -81,16 +81,25 @@ def tasks(*, server: Server, out: Out, name: str | None) -> None:
 
 
 @click.command(short_help="Show pools, limits and breakers: what is full, and what waits.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(0), default=_LIMIT, show_default=True, help="So many tasks; 0: all of them."
+)
 @with_output(watch=True)
 @with_server
-def queues(*, server: Server, out: Out) -> None:
-    """Show pools with what waits in them and why, limits with what counts towards them, and open breakers.
+def queues(*, server: Server, out: Out, limit: int) -> None:
+    """Show pools and tasks with what waits in them and why, limits with what counts towards them, and open breakers.
 
-    READY counts what the dispatcher holds ready, at most about 1,000 for each task.
+    READY counts what the dispatcher holds ready, at most about 1,000 for each task; QUEUED all that waits.
     """
     with server.calling() as client:
         from easyq.cli.farm_views import queues_view
-        from easyq.errors import NotFound
+        from easyq.errors import NotFound, Unimplemented
+
+        def waiting() -> list[Any]:
+            try:
+                return list(islice(client.queues(), limit + 1 if limit else None))
+            except Unimplemented:
+                return []  # the server is older than this command
 
         def look() -> View:
             pools = client.pools()
@@ -101,7 +110,10 @@ def queues(*, server: Server, out: Out) -> None:
                         why[pool.name] = client.explain_pool(pool.name)
                     except NotFound:
                         continue  # gone since
-            return queues_view(pools, client.limits(), client.breakers(), why, time.time())
+            found = waiting()
+            shown = found[:limit] if limit else found
+            more = f"(the first {limit} by name; -n 0 shows all)" if len(found) > len(shown) else ""
+            return queues_view(pools, client.limits(), client.breakers(), why, time.time(), tasks=shown, more=more)
 
         out.show(look)
 

@@ -182,8 +182,13 @@ def _scalar(node: Node, found: FieldDescriptor) -> Any:
         return float(node.text)
     whole = Fraction(node.text)
     least, most = _RANGES[found.type]
-    if whole.denominator != 1 or not least <= whole <= most:
-        raise ValueError(f"must be a whole number from {least} to {most}")
+    if whole.denominator != 1:
+        raise ValueError("must be a whole number")
+    # What the number's kind has room for is no limit that anybody should try: those are the server's to tell.
+    if whole < least:
+        raise ValueError("must be a whole number, 0 or more" if least == 0 else "is too small")
+    if whole > most:
+        raise ValueError("is too large")
     return int(whole)
 
 

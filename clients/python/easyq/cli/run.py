@@ -19,6 +19,7 @@ from easyq.cli.stdio import OWN_FAILURE, OutputGone, StdOutput, is_terminal, pri
 
 if TYPE_CHECKING:
     from easyq.client import Client
+    from easyq.errors import EasyQError
     from easyq.v1.spec_pb2 import JobSpec
 
 _NO_OPTION = (click.NoSuchOption, click.BadOptionUsage)
@@ -142,8 +143,15 @@ def run(
         try:
             code = _detach(client, spec, task, as_json) if detach else _follow(client, spec, task, as_json)
         except EasyQError as error:
-            _fail(told(error, address))
+            _fail(told(error, address) + _doubt(error, task))
     sys.exit(code)
+
+
+def _doubt(error: EasyQError, task: str) -> str:
+    """What is to be said of a job whose enqueue has no answer. Without a reason EasyQ itself was not reached."""
+    if error.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"} and error.reason and error.reason != "OVERLOADED":
+        return f"; whether the job was enqueued is not known: easyq ps -a --task {task}"
+    return ""
 
 
 def _read(path: Path) -> bytes:

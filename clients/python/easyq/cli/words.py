@@ -25,7 +25,8 @@ def span(seconds: float) -> str:
     """`350ms`, `12s`, `4m5s`, `3h20m`, `12d4h`: the two largest units that count."""
     seconds = max(seconds, 0)
     if seconds < 1:
-        return f"{round(seconds * 1000)}ms"
+        # Nothing takes no time, whatever an engine's stamps of start and end say.
+        return f"{round(seconds * 1000) or '<1'}ms"
     left = int(seconds)
     for (size, unit), (below, smaller) in pairwise(_UNITS):
         if left >= size:

@@ -28,9 +28,10 @@ from easyq.v1 import job_pb2 as easyq_dot_v1_dot_job__pb2
 from easyq.v1 import job_service_pb2 as easyq_dot_v1_dot_job__service__pb2
 from easyq.v1 import stats_pb2 as easyq_dot_v1_dot_stats__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61syq/v1/task_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x65\x61syq/v1/farm_service.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1a\x65\x61syq/v1/job_service.proto\x1a\x14\x65\x61syq/v1/stats.proto\x1a\x1cgoogle/api/annotations.proto\"*\n\x0eGetTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\".\n\x12\x45xplainTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\xb0\x01\n\x13\x45xplainTaskResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12%\n\x06limits\x18\x03 \x03(\x0b\x32\x15.easyq.v1.LimitStatus\x12\x0e\n\x06queued\x18\x04 \x01(\x03\x12\x0f\n\x07running\x18\x05 \x01(\x03\x12\x32\n\nexecutions\x18\x06 \x03(\x0b\x32\x1e.easyq.v1.ExecutionExplanation\"<\n\x11\x44\x65leteTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"7\n\x12\x44\x65leteTaskResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12\x10\n\x08stopping\x18\x02 \x01(\x03\"b\n\x10ListTasksRequest\x12\"\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80 B\x0c\n\n_page_size\"]\n\x11ListTasksResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.easyq.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t2\xe3\x03\n\x0bTaskService\x12M\n\x07GetTask\x12\x18.easyq.v1.GetTaskRequest\x1a\x0e.easyq.v1.Task\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/tasks/{task_id}\x12l\n\x0b\x45xplainTask\x12\x1c.easyq.v1.ExplainTaskRequest\x1a\x1d.easyq.v1.ExplainTaskResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/tasks/{task_id}/explain\x12^\n\x0cGetTaskStats\x12\x1d.easyq.v1.GetTaskStatsRequest\x1a\x0f.easyq.v1.Stats\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/tasks/{task_id}/stats\x12\x61\n\nDeleteTask\x12\x1b.easyq.v1.DeleteTaskRequest\x1a\x1c.easyq.v1.DeleteTaskResponse\"\x18\x82\xd3\xe4\x93\x02\x12*\x10/tasks/{task_id}\x12T\n\tListTasks\x12\x1a.easyq.v1.ListTasksRequest\x1a\x1b.easyq.v1.ListTasksResponse\"\x0e\x82\xd3\xe4\x93\x02\x08\x12\x06/tasksb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61syq/v1/task_service.proto\x12\x08\x65\x61syq.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x65\x61syq/v1/farm_service.proto\x1a\x12\x65\x61syq/v1/job.proto\x1a\x1a\x65\x61syq/v1/job_service.proto\x1a\x14\x65\x61syq/v1/stats.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n\x0eGetTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\".\n\x12\x45xplainTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\xb0\x01\n\x13\x45xplainTaskResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12%\n\x06limits\x18\x03 \x03(\x0b\x32\x15.easyq.v1.LimitStatus\x12\x0e\n\x06queued\x18\x04 \x01(\x03\x12\x0f\n\x07running\x18\x05 \x01(\x03\x12\x32\n\nexecutions\x18\x06 \x03(\x0b\x32\x1e.easyq.v1.ExecutionExplanation\"<\n\x11\x44\x65leteTaskRequest\x12\x18\n\x07task_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"7\n\x12\x44\x65leteTaskResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12\x10\n\x08stopping\x18\x02 \x01(\x03\"b\n\x10ListTasksRequest\x12\"\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80 B\x0c\n\n_page_size\"]\n\x11ListTasksResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.easyq.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t\"c\n\x11ListQueuesRequest\x12\"\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80 B\x0c\n\n_page_size\"c\n\x12ListQueuesResponse\x12\"\n\x05items\x18\x01 \x03(\x0b\x32\x13.easyq.v1.TaskQueue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08next_url\x18\x03 \x01(\t\"\xc5\x01\n\tTaskQueue\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06queued\x18\x02 \x01(\x03\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12-\n\toldest_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04pool\x18\x05 \x01(\t\x12%\n\x06limits\x18\x06 \x03(\x0b\x32\x15.easyq.v1.LimitStatus\x12\"\n\x07waiting\x18\x07 \x01(\x0b\x32\x11.easyq.v1.Waiting2\xbd\x04\n\x0bTaskService\x12M\n\x07GetTask\x12\x18.easyq.v1.GetTaskRequest\x1a\x0e.easyq.v1.Task\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/tasks/{task_id}\x12l\n\x0b\x45xplainTask\x12\x1c.easyq.v1.ExplainTaskRequest\x1a\x1d.easyq.v1.ExplainTaskResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/tasks/{task_id}/explain\x12^\n\x0cGetTaskStats\x12\x1d.easyq.v1.GetTaskStatsRequest\x1a\x0f.easyq.v1.Stats\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/tasks/{task_id}/stats\x12\x61\n\nDeleteTask\x12\x1b.easyq.v1.DeleteTaskRequest\x1a\x1c.easyq.v1.DeleteTaskResponse\"\x18\x82\xd3\xe4\x93\x02\x12*\x10/tasks/{task_id}\x12T\n\tListTasks\x12\x1a.easyq.v1.ListTasksRequest\x1a\x1b.easyq.v1.ListTasksResponse\"\x0e\x82\xd3\xe4\x93\x02\x08\x12\x06/tasks\x12X\n\nListQueues\x12\x1b.easyq.v1.ListQueuesRequest\x1a\x1c.easyq.v1.ListQueuesResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/queuesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +48,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTASKSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
   _globals['_LISTTASKSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTTASKSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200 '
+  _globals['_LISTQUEUESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTQUEUESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
+  _globals['_LISTQUEUESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTQUEUESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200 '
   _globals['_TASKSERVICE'].methods_by_name['GetTask']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['GetTask']._serialized_options = b'\202\323\344\223\002\022\022\020/tasks/{task_id}'
   _globals['_TASKSERVICE'].methods_by_name['ExplainTask']._loaded_options = None
@@ -57,20 +62,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSERVICE'].methods_by_name['DeleteTask']._serialized_options = b'\202\323\344\223\002\022*\020/tasks/{task_id}'
   _globals['_TASKSERVICE'].methods_by_name['ListTasks']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['ListTasks']._serialized_options = b'\202\323\344\223\002\010\022\006/tasks'
-  _globals['_GETTASKREQUEST']._serialized_start=199
-  _globals['_GETTASKREQUEST']._serialized_end=241
-  _globals['_EXPLAINTASKREQUEST']._serialized_start=243
-  _globals['_EXPLAINTASKREQUEST']._serialized_end=289
-  _globals['_EXPLAINTASKRESPONSE']._serialized_start=292
-  _globals['_EXPLAINTASKRESPONSE']._serialized_end=468
-  _globals['_DELETETASKREQUEST']._serialized_start=470
-  _globals['_DELETETASKREQUEST']._serialized_end=530
-  _globals['_DELETETASKRESPONSE']._serialized_start=532
-  _globals['_DELETETASKRESPONSE']._serialized_end=587
-  _globals['_LISTTASKSREQUEST']._serialized_start=589
-  _globals['_LISTTASKSREQUEST']._serialized_end=687
-  _globals['_LISTTASKSRESPONSE']._serialized_start=689
-  _globals['_LISTTASKSRESPONSE']._serialized_end=782
-  _globals['_TASKSERVICE']._serialized_start=785
-  _globals['_TASKSERVICE']._serialized_end=1268
+  _globals['_TASKSERVICE'].methods_by_name['ListQueues']._loaded_options = None
+  _globals['_TASKSERVICE'].methods_by_name['ListQueues']._serialized_options = b'\202\323\344\223\002\t\022\007/queues'
+  _globals['_GETTASKREQUEST']._serialized_start=232
+  _globals['_GETTASKREQUEST']._serialized_end=274
+  _globals['_EXPLAINTASKREQUEST']._serialized_start=276
+  _globals['_EXPLAINTASKREQUEST']._serialized_end=322
+  _globals['_EXPLAINTASKRESPONSE']._serialized_start=325
+  _globals['_EXPLAINTASKRESPONSE']._serialized_end=501
+  _globals['_DELETETASKREQUEST']._serialized_start=503
+  _globals['_DELETETASKREQUEST']._serialized_end=563
+  _globals['_DELETETASKRESPONSE']._serialized_start=565
+  _globals['_DELETETASKRESPONSE']._serialized_end=620
+  _globals['_LISTTASKSREQUEST']._serialized_start=622
+  _globals['_LISTTASKSREQUEST']._serialized_end=720
+  _globals['_LISTTASKSRESPONSE']._serialized_start=722
+  _globals['_LISTTASKSRESPONSE']._serialized_end=815
+  _globals['_LISTQUEUESREQUEST']._serialized_start=817
+  _globals['_LISTQUEUESREQUEST']._serialized_end=916
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=918
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=1017
+  _globals['_TASKQUEUE']._serialized_start=1020
+  _globals['_TASKQUEUE']._serialized_end=1217
+  _globals['_TASKSERVICE']._serialized_start=1220
+  _globals['_TASKSERVICE']._serialized_end=1793
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,11 @@ class TaskServiceStub(object):
                 request_serializer=easyq_dot_v1_dot_task__service__pb2.ListTasksRequest.SerializeToString,
                 response_deserializer=easyq_dot_v1_dot_task__service__pb2.ListTasksResponse.FromString,
                 _registered_method=True)
+        self.ListQueues = channel.unary_unary(
+                '/easyq.v1.TaskService/ListQueues',
+                request_serializer=easyq_dot_v1_dot_task__service__pb2.ListQueuesRequest.SerializeToString,
+                response_deserializer=easyq_dot_v1_dot_task__service__pb2.ListQueuesResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer(object):
@@ -102,6 +107,13 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListQueues(self, request, context):
+        """Tasks whose executions wait in the queue, by name: how many, since when, and why the next one does not run yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +141,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.ListTasks,
                     request_deserializer=easyq_dot_v1_dot_task__service__pb2.ListTasksRequest.FromString,
                     response_serializer=easyq_dot_v1_dot_task__service__pb2.ListTasksResponse.SerializeToString,
+            ),
+            'ListQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueues,
+                    request_deserializer=easyq_dot_v1_dot_task__service__pb2.ListQueuesRequest.FromString,
+                    response_serializer=easyq_dot_v1_dot_task__service__pb2.ListQueuesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class TaskService(object):
             '/easyq.v1.TaskService/ListTasks',
             easyq_dot_v1_dot_task__service__pb2.ListTasksRequest.SerializeToString,
             easyq_dot_v1_dot_task__service__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/easyq.v1.TaskService/ListQueues',
+            easyq_dot_v1_dot_task__service__pb2.ListQueuesRequest.SerializeToString,
+            easyq_dot_v1_dot_task__service__pb2.ListQueuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -264,7 +264,7 @@ def unknown_pools_problem(pools: Sequence[str]) -> str:
 
 
 def _no_agent(at: Situation) -> str:
-    gone = ", ".join(agent.agent_id for agent in at.agents)
+    gone = "; ".join(agent.agent_id + (f": {agent.message}" if agent.message else "") for agent in at.agents)
     return no_agent_problem(at.pool) + (f" (not connected: {gone})" if gone else "")
 
 

@@ -11,7 +11,7 @@ import grpc.aio
 
 from easyq_chassis.batching import MicroBatcher
 from easyq_chassis.errors import EasyQError, InvalidArgument, Unavailable
-from easyq_gateway.adapters.calls import patiently, unary
+from easyq_gateway.adapters.calls import Silent, patiently, unary
 from easyq_gateway.convert import below_spec, error_of_item
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import job_store_pb2
@@ -124,7 +124,7 @@ class Schedulers:
     async def _each_once(self, attempt: Callable[[GrpcScheduler, float], Awaitable[T]], left: float) -> T:
         # A scheduler that hangs must leave time for the others.
         share = left / len(self._each)
-        last = Unavailable("it did not answer in time")
+        last: Unavailable = Silent("it did not answer in time")
         for _ in self._each:
             try:
                 async with asyncio.timeout(share):
@@ -132,6 +132,6 @@ class Schedulers:
             except Unavailable as error:
                 last = error
             except TimeoutError:
-                last = Unavailable("it did not answer in time")
+                last = Silent("it did not answer in time")
             self._preferred = (self._preferred + 1) % len(self._each)
         raise last

@@ -23,13 +23,17 @@ _RETRY_AFTER = 2.0
 _KNOCK = 1.0
 
 
+class Silent(Unavailable):
+    """The service may be there, and has not answered in time."""
+
+
 async def unary(call: Callable[..., Any], request: Any, *, timeout: float) -> Any:
     """Calls once. Raises the error tree; silence is `Unavailable`, since nobody here set that limit."""
     try:
         return await call(request, timeout=timeout, metadata=current.metadata())
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise Unavailable("the service did not answer in time") from error
+            raise Silent("the service did not answer in time") from error
         raise from_rpc_error(error) from error
 
 
@@ -89,13 +93,13 @@ async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, pati
             async with asyncio.timeout_at(ends):
                 return await attempt(max(0.0, ends - loop.time()))
         except TimeoutError as error:
-            raise _away(name, "it did not answer in time") from error
+            raise _slow(name) from error
         except Unavailable as error:
             if _takes_longer(error, patience):
                 raise
             wait = pause * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
             if loop.time() + wait >= ends:
-                raise _away(name, error.message) from error
+                raise _away(name, error) from error
             await asyncio.sleep(wait)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -110,5 +114,17 @@ def _takes_longer(error: Unavailable, patience: float) -> bool:
     return error.retry_after is not None and error.retry_after > patience
 
 
-def _away(name: str, why: str) -> EasyQError:
+def _away(name: str, error: Unavailable) -> EasyQError:
+    if isinstance(error, Silent):
+        return _slow(name)
+    cause = error.__cause__
+    # Without metadata nobody of ours has answered, and what gRPC says then names sockets and its own insides.
+    is_grpcs = isinstance(cause, grpc.aio.AioRpcError) and not cause.trailing_metadata()
+    why = "nobody takes the connection" if is_grpcs else error.message
     return Unavailable(f"the {name} can't be reached now ({why})", retry_after=_RETRY_AFTER)
+
+
+def _slow(name: str) -> EasyQError:
+    return Unavailable(
+        f"the {name} did not answer in time: it has too much to do, or is away", retry_after=_RETRY_AFTER
+    )

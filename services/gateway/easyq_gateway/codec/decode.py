@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq_gateway.codec import flavours, scalars, wellknown
 from easyq_gateway.codec.json_text import JsonObject, kind_of
-from easyq_gateway.codec.rules import choices
+from easyq_gateway.codec.rules import bounds_of, choices
 from easyq_gateway.codec.scalars import Reader
 from easyq_gateway.domain.problems import MOST_FIELDS, Problems, key_path, member_path
 
@@ -169,7 +169,7 @@ def scalar_reader(field: FieldDescriptor) -> Reader:
     bounds = _INTEGERS.get(field.type)
     if bounds is None:
         raise TypeError(f"{field.full_name}: REST has no form for this kind of field")
-    return scalars.integer_reader(*bounds)
+    return scalars.integer_reader(*bounds, told=bounds_of(field, *bounds))
 
 
 def _single(name: str, reader: Reader) -> Setter:

@@ -62,6 +62,22 @@ def choices(field: FieldDescriptor) -> tuple[str, ...]:
     return tuple(value.name for value in values if value.number and (not listed or value.number in listed))
 
 
+def bounds_of(field: FieldDescriptor, least: int, most: int) -> tuple[int, int]:
+    """Returns the bounds that the rules of a whole number's field leave of those of its kind."""
+    options: Any = field.GetOptions()
+    rules = options.Extensions[validate_pb2.field]
+    rules = rules.repeated.items if field.is_repeated else rules
+    kind = rules.WhichOneof("type")
+    found = getattr(rules, kind) if kind else None
+    for name, offset in (("gte", 0), ("gt", 1)):
+        if found is not None and found.HasField(name):
+            least = max(least, getattr(found, name) + offset)
+    for name, offset in (("lte", 0), ("lt", -1)):
+        if found is not None and found.HasField(name):
+            most = min(most, getattr(found, name) + offset)
+    return least, most
+
+
 def _locate(descriptor: Any, violation: Any, path: str) -> tuple[str, FieldDescriptor | None]:
     field: FieldDescriptor | None = None
     for element in violation.field.elements if violation.field else ():

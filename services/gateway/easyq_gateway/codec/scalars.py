@@ -71,8 +71,12 @@ def finite(value: JsonNumber, path: str, problems: Problems) -> float | None:
     return None
 
 
-def integer_reader(least: int, most: int) -> Reader:
-    """Returns a reader of whole numbers from `least` to `most`; `3.0` and `1e3` are whole."""
+def integer_reader(least: int, most: int, *, told: tuple[int, int] | None = None) -> Reader:
+    """Returns a reader of whole numbers from `least` to `most`; `3.0` and `1e3` are whole.
+
+    `told`: narrower bounds, which are checked elsewhere. A refusal names those: nobody shall try the wider ones.
+    """
+    lower, upper = told or (least, most)
 
     def read(value: Any, path: str, problems: Problems) -> int | None:
         if not isinstance(value, JsonNumber):
@@ -84,7 +88,7 @@ def integer_reader(least: int, most: int) -> Reader:
             problems.add(path, str(error))
             return None
         if not least <= number <= most:
-            problems.add(path, f"must be from {least} to {most}")
+            problems.add(path, f"must be from {lower} to {upper}")
             return None
         return number
 

@@ -26,8 +26,13 @@ def size(number: int) -> str:
 
 
 def duration(ms: float) -> str:
-    """Returns a length of time, two units at most: `340 ms`, `4.2 s`, `3 min 20 s`, `2 d 5 h`."""
+    """Returns a length of time, two units at most: `340 ms`, `4.2 s`, `3 min 20 s`, `2 d 5 h`.
+
+    Nothing takes no time: where an engine's stamps of start and end are one, or in the wrong order, it is `< 1 ms`.
+    """
     ms = max(0, round(ms))
+    if ms == 0:
+        return "< 1 ms"
     if ms < _SECOND:
         return f"{ms} ms"
     if ms < 9_950:

@@ -89,7 +89,8 @@ def is_callable(host: str) -> bool:
     labels = host.removesuffix(".").split(".")
     if _NUMBER.fullmatch(labels[-1]):
         return _is(ipaddress.IPv4Address, host)
-    return all(0 < len(label) <= _LONGEST_LABEL for label in labels)
+    # A prefix alone (https://www.rfc-editor.org/rfc/rfc5890) stands for nothing.
+    return all(0 < len(label) <= _LONGEST_LABEL and label.lower() != "xn--" for label in labels)
 
 
 def _is(kind: Callable[[str], object], host: str) -> bool:

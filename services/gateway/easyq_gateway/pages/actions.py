@@ -117,8 +117,10 @@ class Actions:
         return _to(form, path("admin", "hosts", where["agent_id"]), "cordoned")
 
     async def _uncordon(self, form: Form, where: dict[str, str]) -> str:
-        await self._sources.upkeep.uncordon(farm_service_pb2.UncordonAgentRequest(agent_id=where["agent_id"]))
-        return _to(form, path("admin", "hosts", where["agent_id"]), "uncordoned")
+        request = farm_service_pb2.UncordonAgentRequest(agent_id=where["agent_id"])
+        agent = (await self._sources.upkeep.uncordon(request)).agent
+        done = "uncordoned" if agent.state == farm_service_pb2.Agent.LIVE else "uncordoned-ended"
+        return _to(form, path("admin", "hosts", where["agent_id"]), done)
 
     async def _drain(self, form: Form, where: dict[str, str]) -> str:
         request, problems = farm_service_pb2.DrainAgentRequest(agent_id=where["agent_id"]), Problems()

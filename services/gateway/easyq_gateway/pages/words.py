@@ -16,6 +16,7 @@ DONE: Mapping[str, str] = {
     "resent": "It is sent again, under the same id.",
     "cordoned": "It takes nothing new; what it runs goes on.",
     "uncordoned": "It takes new work again.",
+    "uncordoned-ended": "It takes new work once its agent runs again: start it, or send SIGHUP to its easyq up.",
     "draining": "It takes nothing new, and its agent ends once it is empty.",
     "dead": "Declared dead. Lost, and run again where they may: {executions}.",
     "reset": "The breaker is closed.",

@@ -138,7 +138,7 @@ class WebhookSender:
     def _sentence(self, error: Exception) -> str:
         """What went wrong; nothing of the URL, which may hold secrets, but its host."""
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-            return f"TLS failed: {error.__cause__ or error.os_error or type(error).__name__}"[:200]
+            return f"TLS failed: {_tls_words(error)}"[:200]
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             return "the name of its host can't be resolved"
         if isinstance(error, aiohttp.ClientConnectorError):
@@ -155,6 +155,16 @@ class WebhookSender:
         if isinstance(error, OSError):
             return f"the connection broke: {error.strerror or type(error).__name__}"
         return f"the call failed: {type(error).__name__}"
+
+
+def _tls_words(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
+    """OpenSSL's reason, without the place in the source that Python puts behind it."""
+    cause = error.__cause__ or getattr(error, "os_error", None)
+    if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_message:
+        return cause.verify_message
+    if isinstance(cause, ssl.SSLError) and cause.reason:
+        return cause.reason.replace("_", " ").lower()
+    return str(cause or type(error).__name__)
 
 
 def _origin(url: str) -> tuple[str, str, int]:

@@ -55,7 +55,9 @@ def _facts(notice: Notice) -> list[tuple[str, str]]:
         facts.append(("Started", moment(notice.started_ms)))
     facts.append(("Ended", moment(notice.ended_ms)))
     if notice.ran_seconds is not None:
-        facts.append(("Ran for", f"{notice.ran_seconds:.3f} s"))
+        # Stamps of an engine may be one, or in the wrong order: nothing takes no time.
+        ran = f"{notice.ran_seconds:.3f} s" if notice.ran_seconds >= 0.001 else "less than 1 ms"
+        facts.append(("Ran for", ran))
     if notice.link:
         facts.append(("Link", notice.link))
     return facts

@@ -15,7 +15,7 @@ from easyq_store.domain.decide import End
 from easyq_store.domain.moves import Claim, LogSizes
 from easyq_store.domain.reconcile import Item, Order
 from easyq_store.domain.records import Agent, Head, HeldHead, Needs
-from easyq_store.domain.sessions import Beat, Hello, Upkeep, upkeep_of
+from easyq_store.domain.sessions import Beat, Hello, Upkeep, how_it_stands, upkeep_of
 from easyq_store.domain.states import Outcome, Phase
 from easyq_store.usecases.assign import Assignment, Refused
 from easyq_store.usecases.look import NOTHING, Queue
@@ -251,6 +251,7 @@ def report_result(asked: Word, taken: Taken) -> records.ReportResult:
 
 def agent(record: Agent, running: int, used: Needs = NOTHING) -> AgentMessage:
     """An agent, with how many executions it holds, and what these asked for."""
+    healthy, message = how_it_stands(record)
     return AgentMessage(
         agent_id=record.agent_id,
         state=AgentMessage.State.ValueType(record.state),
@@ -258,8 +259,8 @@ def agent(record: Agent, running: int, used: Needs = NOTHING) -> AgentMessage:
         pools=record.pools,
         slots=record.slots,
         running=running,
-        healthy=record.healthy,
-        message=record.message,
+        healthy=healthy,
+        message=message,
         daemon_id=record.daemon_id,
         version=record.version,
         session=record.session,

@@ -126,6 +126,15 @@ def park(agent: Agent, session: int) -> Agent:
     return replace(agent, state=AgentState.PARKED)
 
 
+def how_it_stands(agent: Agent) -> tuple[bool, str]:
+    """Whether it takes new work, and if not, why. What its last beat said is of no use once its agent has gone."""
+    if agent.state is not AgentState.PARKED:
+        return agent.healthy, agent.message
+    if agent.drained_at is not None:
+        return False, "drained: its agent has ended; uncordon it and start the agent again to have it back"
+    return False, "its agent has ended; start the agent again to have it back"
+
+
 def takes_nothing_new(agent: Agent) -> bool:
     """Whether an operator wishes so."""
     return agent.cordoned_at is not None or agent.drained_at is not None

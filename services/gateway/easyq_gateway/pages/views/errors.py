@@ -19,8 +19,8 @@ _SAMPLE = 10
 FILTERS = ("taskId", "reason", "label", "createdAfter", "createdBefore")
 #: What can be done to all that match: the verb, and what it does in words.
 DEEDS = {
-    "retry": ("Retry", "run once more, as their next attempt"),
-    "discard": ("Discard", "be deleted with their executions and output; this can't be undone"),
+    "retry": ("Retry", "run once more, as the next attempt"),
+    "discard": ("Discard", "be deleted, executions and output with it; this can't be undone"),
 }
 
 
