@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from easyq.v1 import farm_service_pb2
 from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import NotFound
 from easyq_chassis.metrics import REGISTRY
@@ -29,7 +30,7 @@ class Servicer:
     async def ListHeld(self, _request: Any, _context: Any) -> pb.ListHeldResponse:
         raise NotFound("there is none")
 
-    async def ListAgents(self, _request: Any, _context: Any) -> pb.ListAgentsResponse:
+    async def ListAgents(self, _request: Any, _context: Any) -> None:
         raise RuntimeError("a fault")
 
     async def ListQueued(self, _request: Any, _context: Any) -> pb.ListQueuedResponse:
@@ -68,7 +69,7 @@ async def test_calls_count_by_what_was_answered() -> None:
     await grown("GetGeneration", "OK", was)
     for method, request, code in (
         ("ListHeld", pb.ListHeldRequest(), "NOT_FOUND"),
-        ("ListAgents", pb.ListAgentsRequest(), "INTERNAL"),
+        ("ListAgents", farm_service_pb2.ListAgentsRequest(), "INTERNAL"),
     ):
         was = counted(f"{_NAME}/{method}", code)
         with pytest.raises(grpc.aio.AioRpcError):
