@@ -62,11 +62,11 @@ async def test_calls_count_by_what_was_answered() -> None:
     stub: Any = FarmStoreServiceStub(channel)
 
     async def grown(method: str, code: str, before: float) -> None:
-        assert await eventually(lambda: counted(f"{_NAME}/{method}", code) == before + 1)
+        assert await eventually(lambda: counted(method, code) == before + 1)
 
     was = counted(f"{_NAME}/GetGeneration", "OK")
     await stub.GetGeneration(pb.GetGenerationRequest())
-    await grown("GetGeneration", "OK", was)
+    await grown(f"{_NAME}/GetGeneration", "OK", was)
     for method, request, code in (
         ("ListHeld", pb.ListHeldRequest(), "NOT_FOUND"),
         ("ListAgents", farm_service_pb2.ListAgentsRequest(), "INTERNAL"),
@@ -74,21 +74,21 @@ async def test_calls_count_by_what_was_answered() -> None:
         was = counted(f"{_NAME}/{method}", code)
         with pytest.raises(grpc.aio.AioRpcError):
             await getattr(stub, method)(request)
-        await grown(method, code, was)
+        await grown(f"{_NAME}/{method}", code, was)
     was = counted(f"{_NAME}/ListQueued", "CANCELLED")
     call = stub.ListQueued(pb.ListQueuedRequest())
     waiting = asyncio.ensure_future(call)
     await servicer.entered.wait()
     call.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    await grown("ListQueued", "CANCELLED", was)
+    await grown(f"{_NAME}/ListQueued", "CANCELLED", was)
     was = counted(f"{_NAME}/Beat", "OK")
     stream = stub.Beat()
     await stream.write(pb.BeatRequest(batch=7))
     assert (await stream.read()).batch == 7
     await stream.done_writing()
     assert await stream.read() is grpc.aio.EOF
-    await grown("Beat", "OK", was)
+    await grown(f"{_NAME}/Beat", "OK", was)
     was = counted("grpc.health.v1.Health/Check", "OK")
     await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     await grown("grpc.health.v1.Health/Check", "OK", was)

@@ -150,7 +150,8 @@ class Receiver(otlp_grpc.MetricsServiceServicer):
         self.taken: list[Any] = []
         self._hangs = hangs
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
-        otlp_grpc.add_MetricsServiceServicer_to_server(self, self._server)
+        register: Any = otlp_grpc.add_MetricsServiceServicer_to_server
+        register(self, self._server)
         self.url = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
