@@ -99,7 +99,8 @@ if [ "$ROWS" = 2 ]; then
 fi
 
 # --------------------------------------------------------------------------------------------------------- all others
-lane lint 600 make --no-print-directory lint
+# ARGS are pytest's.
+lane lint 600 make --no-print-directory lint ARGS=
 # Only here: it is pure code that has to be covered wholly, by tests that are as pure; measuring nearly doubles a lane's work.
 tests unit 900 "$JOBS" --cov --cov-report= "$@"
 show_what_is_done
@@ -118,7 +119,7 @@ fi
 # Everything at once under a seeded nemesis, judged from outside; what a run leaves stands in build/chaos. One seed, so that
 # a change of verdict is one of the code; `make chaos` takes a new one each time.
 if [ -n "${CI:-}" ] || { [ "$(id -u)" = 0 ] && PATH=$PATH:/usr/sbin:/sbin command -v dockerd >/dev/null; }; then
-    lane nemesis 600 make --no-print-directory chaos MINUTES="${CHAOS_MINUTES:-5}" SEED="${CHAOS_SEED:-107959}"
+    lane nemesis 600 make --no-print-directory chaos ARGS= MINUTES="${CHAOS_MINUTES:-5}" SEED="${CHAOS_SEED:-107959}"
 else
     printf '\n=== nemesis: skipped; it needs root and a Docker Engine (docker.io)\n'
 fi

@@ -181,6 +181,20 @@ def test_over_a_restart_of_the_store_it_is_told_to_read_again(quiet_farm: UpFarm
             assert stranger.next().kind == "reset"
 
 
+def test_a_job_that_ends_while_nobody_watches_is_told_to_watchers_of_its_task(quiet_farm: UpFarm) -> None:
+    rest = quiet_farm.rest
+    with Follower(rest, "/tasks/unseen/events") as follower:
+        job_id = rest.enqueue("unseen", shell("true", startDeadline="2s"))["jobId"]
+        while follower.next().data["jobId"] != job_id:
+            pass
+        # It expires, which a gateway that starts later than the store never hears.
+        quiet_farm.kill("gateway")
+        quiet_farm.kill("store")
+        while not ((told := follower.next()).data["jobId"] == job_id and told.data["ended"]):
+            pass
+        assert told.data["state"] == "EXPIRED"
+
+
 def test_a_reader_that_takes_nothing_harms_nobody(quiet_farm: UpFarm) -> None:
     rest = quiet_farm.rest
     spec = {"image": "easyq/example:1", "command": "true"}

@@ -157,7 +157,15 @@ def test_without_docker_everything_else_runs_and_says_what_is_missing(new_farm: 
     farm = new_farm([])
     status = farm.rest.get("/status")
     assert (status["accepting"], status["running"]) == (True, False)
-    assert any("Docker" in problem["message"] for problem in status["problems"])
+    # The first look names the agent, its engine, and since when.
+    [agent] = status["agents"]
+    [problem] = [one for one in status["problems"] if one["subject"] == agent["agentId"]]
+    assert f"Docker Engine at unix://{farm.folder}/no-docker.sock does not answer" in problem["message"]
+    assert problem["since"] == agent["unhealthySince"] is not None
+    done = farm.cli("doctor", "--server", farm.grpc_address)
+    assert done.returncode == 1
+    assert b"no-docker.sock does not answer" in done.stdout
+    assert problem["since"][:19].encode() in done.stdout
     assert "Docker" in farm.log
     job_id = farm.rest.enqueue("later", shell("true"))["jobId"]
     reasons = {"NO_AGENT", "NO_HEALTHY_AGENT"}

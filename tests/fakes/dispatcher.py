@@ -169,6 +169,7 @@ class FakeFarm:
         agent.offer, agent.labels = hello.offer, tuple(sorted(hello.labels.items()))
         agent.session += 1
         agent.state = "LIVE"
+        agent.healthy, agent.message = hello.healthy, hello.message
         for row in self.rows.values():
             if row.held and row.agent_id == hello.agent_id:
                 row.session = agent.session
@@ -422,8 +423,9 @@ class FakeFarmServicer(FarmStoreServiceServicer):
             protocol_min=1,
             protocol_max=1,
             inventory=convert.inventory(request.inventory),
-            healthy=True,
-            message="",
+            healthy=not request.unhealthy,
+            message=request.message,
+            unhealthy_ms=request.unhealthy_for.ToMilliseconds(),
         )
         session = await self.farm.open_session(
             hello, pools=tuple(request.pools), lost_after_ms=request.lost_after.ToMilliseconds()

@@ -97,6 +97,10 @@ class FakeStore(Operators):
         self.answering = asyncio.Event()
         self.answering.set()
         self.lose_answers = 0
+        # Calls of these names take effect, and so many of their answers are lost.
+        self.lose_answers_of: dict[str, int] = {}
+        # Execution ids that PUTs came with, and whether each made its job.
+        self.puts: dict[str, bool] = {}
         self.cut_logs_after: int | None = None
         self.open_readers = 0
         # Bytes of output that went to readers.
@@ -244,10 +248,15 @@ class FakeStore(Operators):
             raise NotFound("there is no such job of this spec")
         if job is not None and job.task_id != new.task_id:
             raise FailedPrecondition("the job id belongs to another task", reason="JOB_EXISTS")
+        if job is not None and new.execution_id in self.puts:
+            answer.created = self.puts[new.execution_id]
+            answer.job.CopyFrom(self._shown(job, 20))
+            return answer
         if request.revision and (job is None or job.revision != request.revision):
             raise Aborted("the job has another revision", reason="REVISION_MISMATCH")
         if job is None:
             self._insert(new)
+            self.puts[new.execution_id] = True
             answer.created = True
             self._add_first(answer, new)
         elif alike:
@@ -255,6 +264,7 @@ class FakeStore(Operators):
                 self._learn(new.job_id, new)
         else:
             self.asked[new.job_id] = new.asked
+            self.puts[new.execution_id] = False
             job.spec.CopyFrom(new.spec)
             job.revision += 1
         answer.job.CopyFrom(self._shown(self.jobs[new.job_id], 20))
@@ -583,6 +593,8 @@ def _ordered(
 def _between(job: Job, request: job_service_pb2.ListJobsRequest | job_service_pb2.ListErrorsRequest) -> bool:
     created = job.created_at.seconds
     after = not request.HasField("created_after") or created >= request.created_after.seconds
+    if isinstance(request, job_service_pb2.ListJobsRequest) and request.HasField("ended_after"):
+        after = after and job.last_modified_at.ToMilliseconds() >= request.ended_after.ToMilliseconds()
     return after and (not request.HasField("created_before") or created < request.created_before.seconds)
 
 
@@ -723,6 +735,9 @@ class StoreServicer(
 
     def _note(self, name: str, answer: Any) -> Any:
         self.store.calls.append(name)
+        if self.store.lose_answers_of.get(name, 0):
+            self.store.lose_answers_of[name] -= 1
+            raise Unavailable("the answer is lost")
         return answer
 
 
@@ -737,8 +752,9 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         self.admitted: list[str] = []
         self.previews: list[scheduler_pb2.PreviewScheduleRequest] = []
         self.woken = 0
-        # Field that PUT refuses.
+        # Field that PUT refuses, and PUTs that take effect and whose answers are lost.
         self.refuses = ""
+        self.lose_answers = 0
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -756,7 +772,11 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
             told = FieldProblem(field=self.refuses, message="is refused by the test")
             raise InvalidArgument("the schedule is wrong", fields=[told])
         self.admitted.append(request.job.job_id)
-        return self.store.put(request)
+        answer = self.store.put(request)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise Unavailable("the answer is lost")
+        return answer
 
     async def PreviewSchedule(self, request: Any, context: Any) -> Any:
         await self.answering.wait()

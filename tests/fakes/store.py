@@ -20,6 +20,7 @@ from easyq_store.domain.records import (
     Skip,
     Task,
 )
+from easyq_store.domain.sites import Sites
 from easyq_store.domain.states import WAITING, ExecutionState, JobState, Stream
 from easyq_store.domain.stats import Cell, add
 from easyq_store.ports import MOST_SKIPS, ExecutionFilter, Found, Inserted, JobFilter, Place, Plan
@@ -128,6 +129,10 @@ class FakeLookups:
 
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         return self._tables().deliveries.get(delivery_id)
+
+    async def has_unsent(self, job_id: str, execution_id: str = "") -> bool:
+        found = [d for d in self._tables().deliveries.values() if d.job_id == job_id and d.next_at is not None]
+        return any(execution_id in {"", delivery.execution_id} for delivery in found)
 
     async def generation(self) -> int:
         return self._tables().generation
@@ -540,7 +545,9 @@ class FakeReads(FakeLookups):
         found = (d for d in self._tables().deliveries.values() if d.job_id == job_id)
         return _page(found, lambda d: (d.created_at, d.delivery_id), after, limit, oldest=False)
 
-    async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
+    async def due_deliveries(
+        self, now: int, per_lane: int, limit: int, *, full: Collection[str], sites: Sites | None = None
+    ) -> list[DueDelivery]:
         found = [
             (d.next_at, d.delivery_id, d.lane)
             for d in self._tables().deliveries.values()
@@ -549,8 +556,13 @@ class FakeReads(FakeLookups):
         lanes: dict[str, list[str]] = {}
         for _, delivery_id, lane in sorted(found):
             lanes.setdefault(lane, []).append(delivery_id)
-        due = [DueDelivery(delivery_id=id_, lane=lane) for lane, ids in lanes.items() for id_ in ids[:per_lane]]
-        return due[:limit]
+        due: list[DueDelivery] = []
+        room = sites or Sites()
+        for lane, ids in lanes.items():
+            mine = ids[: room.room(lane, min(per_lane, limit - len(due)))]
+            room.take(lane, len(mine))
+            due += [DueDelivery(delivery_id=id_, lane=lane) for id_ in mine]
+        return due
 
     async def next_delivery(self, after: int) -> int | None:
         times = (d.next_at for d in self._tables().deliveries.values() if d.next_at is not None)

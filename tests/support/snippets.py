@@ -143,7 +143,7 @@ _WORDS = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))"
     r"|(?P<uuid>\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b)"
     r"|(?P<job>\b[0-9a-f]{24}\b)"
-    r"|(?P<position>\b[0-9a-f]{12}-\d+\b)"
+    r"|(?P<position>\b[0-9a-f]{12}-\d+(?:\.t-\d+)?\b)"
     r"|(?P<rest>…)"
     r"|(?P<space>\s+)"
 )
@@ -151,7 +151,7 @@ _FORMS = {
     "time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)",
     "uuid": r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "job": r"[0-9a-f]{24}",
-    "position": r"[0-9a-f]{12}-\d+",
+    "position": r"[0-9a-f]{12}-\d+(?:\.t-\d+)?",
 }
 
 

@@ -74,6 +74,7 @@ class World:
     # What all specs have besides.
     extra: dict[str, Any] = field(default_factory=dict)
     meter: AgentCounts = field(default_factory=AgentCounts)
+    puts: int = 0
     ctx: Context = field(init=False)
     lost: LostRound = field(init=False)
 
@@ -145,7 +146,10 @@ class World:
         return result.execution_id
 
     async def put(self, job_id: str = "job", *, revision: int = 0, only_same: bool = False, **fields: Any) -> put.Put:
-        """Creates or replaces."""
+        """Creates or replaces: another request each time, unless its execution's id says that it is the same."""
+        if job_id in self.store.tables.jobs:
+            self.puts += 1
+            fields.setdefault("execution_id", str(uuid.uuid5(uuid.NAMESPACE_OID, f"{job_id} {self.puts}")))
         return await put.put_job(self.ctx, self.new(job_id, **fields), revision, only_same=only_same)
 
     async def hello(self, agent_id: str = "host-a", *inventory: tuple[str, int]) -> list[tuple[str, str, int]]:

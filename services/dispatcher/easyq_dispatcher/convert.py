@@ -96,6 +96,7 @@ def hello(message: dispatcher_pb2.Hello) -> Hello:
         inventory=inventory(message.inventory),
         healthy=message.health.healthy if message.HasField("health") else True,
         message=message.health.message,
+        unhealthy_ms=max(0, message.health.unhealthy_for.ToMilliseconds()),
         offer=offer(message.offer) if message.HasField("offer") else UNKNOWN,
     )
 
@@ -175,6 +176,9 @@ def open_session_request(hello: Hello, pools: tuple[str, ...], lost_after_ms: in
         inventory=[held_message(item) for item in hello.inventory],
         lost_after=duration(lost_after_ms),
         offer=records_pb2.Offer(cpu_millis=hello.offer.cpu_millis, memory=hello.offer.memory, gpus=hello.offer.gpus),
+        unhealthy=not hello.healthy,
+        message=hello.message,
+        unhealthy_for=None if hello.healthy else duration(hello.unhealthy_ms),
     )
 
 

@@ -259,7 +259,7 @@ class App:
         settings = self._settings
         stores = dict.fromkeys((settings.store, *settings.watch_stores))
         sources = [GrpcFeedSource(self._channels[address]) for address in stores]
-        self._feed = Feed(sources, patience=settings.store_patience)
+        self._feed = Feed(sources, patience=settings.store_patience, names=list(stores))
         self._watching = Watching(
             checker=checker, store=self._store, feed=self._feed, patience=settings.stream_patience
         )

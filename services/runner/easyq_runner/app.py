@@ -37,8 +37,10 @@ from easyq_runner.errors import EngineError
 from easyq_runner.ports import EngineInfo
 from easyq_runner.usecases.waiting import first_of
 
-# Seconds that a start waits for the engine to say who it is, and for its containers to be looked at.
+# Seconds that a start waits for the engine to say who it is, and for its containers to be looked at. One that refuses
+# may be starting; the farm is to know soon all the same what is wrong, and another hello follows.
 _ENGINE_PATIENCE = 3.0
+_REFUSED_PATIENCE = 1.0
 _SURVEY_PATIENCE = 5.0
 # The same until another agent on the data folder is believed to live.
 _LOCK_PATIENCE = 2.0
@@ -159,15 +161,22 @@ class App:
         return choice.identity
 
     async def _ask_engine(self) -> EngineInfo | None:
-        until = asyncio.get_running_loop().time() + _ENGINE_PATIENCE
-        while True:
-            try:
-                return await self._engine.info()
-            except EngineError as error:
-                if asyncio.get_running_loop().time() > until:
-                    self._log.warning("engine_away", engine=self._engine_url, problem=str(error))
-                    return None
-            await asyncio.sleep(_ASK_AGAIN)
+        refused_until = asyncio.get_running_loop().time() + _REFUSED_PATIENCE
+        problem = f"no answer within {_ENGINE_PATIENCE:g} s"
+        try:
+            async with asyncio.timeout(_ENGINE_PATIENCE):
+                while True:
+                    try:
+                        return await self._engine.info()
+                    except EngineError as error:
+                        if asyncio.get_running_loop().time() > refused_until:
+                            problem = str(error)
+                            break
+                    await asyncio.sleep(_ASK_AGAIN)
+        except TimeoutError:
+            pass
+        self._log.warning("engine_away", engine=self._engine_url, problem=problem)
+        return None
 
     async def _tell_serving(self) -> None:
         while True:

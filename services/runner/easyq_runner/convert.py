@@ -117,7 +117,8 @@ def outgoing_to_proto(message: Outgoing) -> dispatcher_pb2.ConnectRequest:
 
 
 def _health(health: Health) -> dispatcher_pb2.Health:
-    return dispatcher_pb2.Health(healthy=health.healthy, message=health.message)
+    lasts = None if health.healthy else _duration(health.unhealthy_for)
+    return dispatcher_pb2.Health(healthy=health.healthy, message=health.message, unhealthy_for=lasts)
 
 
 def _inventory(held: Iterable[Held]) -> list[records_pb2.Held]:

@@ -275,10 +275,12 @@ class LogSink(Protocol):
 # -------------------------------------------------------------------------------------------------------------- link
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """Whether the agent takes new work, and if not, why and what to do."""
+    """Whether the agent takes new work, and if not, why and what to do, and for how many seconds (which makes it no
+    other health)."""
 
     healthy: bool
     message: str = ""
+    unhealthy_for: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

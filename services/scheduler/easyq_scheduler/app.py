@@ -98,6 +98,8 @@ class App:
             bounds=Bounds(
                 workers=settings.notify_workers,
                 per_lane=settings.notify_per_host,
+                # Who has all hosts of a domain can't hang all of them.
+                per_site=max(settings.notify_per_host, settings.notify_workers // 2),
                 lease=2 * settings.notify_timeout + _TO_RECORD,
             ),
             share=random.random,

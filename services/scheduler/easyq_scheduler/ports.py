@@ -63,9 +63,11 @@ class Deliveries(Protocol):
     """The store's notifications. Any call may raise Unavailable."""
 
     async def claim(
-        self, *, limit: int, lease: float, per_lane: int, under_way: Mapping[str, int]
+        self, *, limit: int, lease: float, per_lane: int, per_site: int, under_way: Mapping[str, int]
     ) -> delivery_store_pb2.ClaimDeliveriesResponse:
-        """Takes up to `limit` due ones for `lease` seconds: with those `under_way`, at most `per_lane` of a lane."""
+        """Takes up to `limit` due ones for `lease` seconds: with those `under_way`, at most `per_lane` of a lane,
+        and `per_site` of hosts below one domain.
+        """
         ...
 
     async def record(self, request: delivery_store_pb2.RecordDeliveryRequest) -> None:

@@ -31,6 +31,7 @@ from easyq_store.domain.records import (
     Skip,
     Task,
 )
+from easyq_store.domain.sites import Sites
 from easyq_store.domain.states import ExecutionState, FailureReason, JobState, Stream, Trigger
 from easyq_store.domain.stats import Cell
 
@@ -93,6 +94,9 @@ class Lookups(Protocol):
 
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         """The delivery, or None."""
+
+    async def has_unsent(self, job_id: str, execution_id: str = "") -> bool:
+        """Whether a delivery of the job, or of that execution of it, is neither taken nor given up yet."""
 
     async def generation(self) -> int:
         """Which filling of Redis is valid. 0 at first."""
@@ -374,8 +378,11 @@ class Reads(Lookups, Protocol):
     async def deliveries_of(self, job_id: str, after: Place | None, limit: int) -> list[Delivery]:
         """A job's deliveries newest first, by (created_at, delivery_id) descending."""
 
-    async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
+    async def due_deliveries(
+        self, now: int, per_lane: int, limit: int, *, full: Collection[str], sites: Sites | None = None
+    ) -> list[DueDelivery]:
         """Deliveries with next_at <= now: at most `per_lane` of each lane, by next_at, and none of the `full` ones.
+        `sites` has room for them, and is told of each.
 
         First those of the lanes that wait longest. Cheap however many of one lane, or of a full one, are due.
         """

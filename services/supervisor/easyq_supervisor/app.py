@@ -8,6 +8,8 @@ import hashlib
 import os
 import socket
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 # There is no public name for it: the wheel starts servers only by a class of its own, with a life cycle of its own.
@@ -21,14 +23,17 @@ from easyq_supervisor.adapters.folder import DataFolder, Running
 from easyq_supervisor.adapters.notes import NotesFile
 from easyq_supervisor.adapters.own_engine import OwnEngine
 from easyq_supervisor.adapters.ports import LOOPBACK, find_port, find_ports
-from easyq_supervisor.domain.engine import Choice, Facts, choose
+from easyq_supervisor.domain.engine import Choice, Facts, asks, choose
 from easyq_supervisor.domain.hosts import DockerHost, deserted
 from easyq_supervisor.domain.options import METRICS_PORT, Options
 from easyq_supervisor.domain.plan import AgentPlan, Surroundings, plan, rules_text, served
 from easyq_supervisor.errors import StartError
 from easyq_supervisor.reload import Reloader, Source
 from easyq_supervisor.resume import go_on
-from easyq_supervisor.system import System
+from easyq_supervisor.system import Hosts, System
+
+# Where none is named there is one agent, in the default pool, wherever its Docker Engine is.
+_ANY_HOST = (DockerHost(url=STANDARD),)
 
 
 def own_engine(data: Path, console: Console) -> OwnEngine:
@@ -44,21 +49,17 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
     rest_port = await find_port(options.rest_port, "--rest-port")
     grpc_port = await find_port(options.grpc_port, "--grpc-port")
     engine = own_engine(folder.path, console)
-    choice, hosts = await _engines(options, engine)
-    if choice.words:
-        console.say(choice.words)
-    for warning in deserted(options.pools, tuple(hosts)):
+    for warning in deserted(options.pools, options.docker_hosts or _ANY_HOST):
         console.say(warning)
-    is_default = not options.docker_hosts and not choice.own
-    agents = [_agent(host, folder.path, is_default=is_default) for host in hosts]
-    if twin := next((one.agent_id for one in agents if [a.agent_id for a in agents].count(one.agent_id) > 1), ""):
+    named = [_agent(host, folder.path, is_default=False).agent_id for host in options.docker_hosts]
+    if twin := next((name for name in named if named.count(name) > 1), ""):
         raise StartError(f"two agents are named {twin!r}; give one another name")
     try:
         folder.write_rules(rules_text(options.rules))
         folder.note_refused("")
     except ValueError as error:
         raise StartError(f"the rules can't be written down: {error}") from error
-    serving = served(agents)
+    serving = served(len(options.docker_hosts or _ANY_HOST))
     ports = await find_ports(
         options.metrics_port, len(serving), usual=METRICS_PORT, taken={rest_port, grpc_port}, flag="--metrics-port"
     )
@@ -81,21 +82,36 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
     told = ", ".join(f"{name} {url}" for name, url in metrics.items())
     console.say(f"/metrics, /livez and /readyz: {told}")
     system = System(
-        specs=plan(options, around, agents),
-        engine=engine if choice.own else None,
-        install_engine=choice.install,
+        specs=plan(options, around, ()),
+        hosts=lambda: _hosts(options, around, engine, console.say),
         console=console,
         grace=options.grace,
         rest=rest,
         grpc=grpc,
-        docker_urls=[host.url for host in hosts],
-        missing_told=bool(choice.words),
         may_install=options.engine == "auto",
-        reloader=Reloader(source, running=options, hosts=hosts, book=folder, say=console.say),
+        reloader=Reloader(
+            source, running=options, hosts=options.docker_hosts or _ANY_HOST, book=folder, say=console.say
+        ),
         ready=lambda: _ready(rest),
         go_on=lambda: go_on(NotesFile(folder.path), grpc, console.say),
     )
     return await system.run()
+
+
+async def _hosts(options: Options, around: Surroundings, engine: OwnEngine, say: Callable[[str], None]) -> Hosts:
+    """What jobs run on. Takes as long as the default Docker Engine to answer, where that decides."""
+    choice, hosts = await _engines(options, engine)
+    if choice.words:
+        say(choice.words)
+    is_default = not options.docker_hosts and not choice.own
+    agents = [_agent(host, Path(around.data), is_default=is_default) for host in hosts]
+    return Hosts(
+        specs=[spec for spec in plan(options, around, agents) if spec.kind == "runner"],
+        agents=[agent.agent_id for agent in agents],
+        engine=engine if choice.own else None,
+        install_engine=choice.install,
+        missing={host.url: choice.missing or _missing(host.url) for host in hosts},
+    )
 
 
 async def _engines(options: Options, engine: OwnEngine) -> tuple[Choice, list[DockerHost]]:
@@ -106,15 +122,20 @@ async def _engines(options: Options, engine: OwnEngine) -> tuple[Choice, list[Do
     facts = Facts(
         default_url=url,
         default_is_chosen=url != STANDARD,
-        default_answers=await docker_engine.answers(url),
         own_runs=engine.pid() is not None,
         own_is_forbidden=options.engine == "none",
         is_root=os.geteuid() == 0,
         has_dockerd=await asyncio.to_thread(packages.find_program, "dockerd") is not None,
         can_install=packages.can_install(),
     )
+    if asks(facts):
+        facts = replace(facts, default_answers=await docker_engine.answers(url))
     choice = choose(facts)
     return choice, [DockerHost(url=engine.url if choice.own else url)]
+
+
+def _missing(url: str) -> str:
+    return f"no Docker Engine answers at {url}: what is to run there waits. Start it, or name another."
 
 
 def _agent(host: DockerHost, data: Path, *, is_default: bool) -> AgentPlan:

@@ -97,10 +97,11 @@ _DOWN_PATIENCE = 120.0
 def up(*, config: Path | None, **flags: Any) -> None:
     """Run the whole system on this machine: five services, a store, a Redis, and an agent for each Docker Engine.
 
-    Prints `ready URL` on stdout once a job posted now would be accepted; everything else goes to stderr. SIGTERM or
-    Ctrl-C ends it in order, a second one at once; SIGHUP has the config file read again, and starts agents again that
-    were drained. Containers of jobs go on running and are found again by the next `easyq up`; `easyq down --stop-jobs`
-    ends them, and recurring jobs that it paused go on.
+    Prints `ready URL` on stdout once jobs are accepted and the example image can be run, or it was said which Docker
+    Engine does not answer; everything else goes to stderr. SIGTERM or Ctrl-C ends it in order, a second one at once;
+    SIGHUP has the config file read again, and starts agents again that were drained. Containers of jobs go on running
+    and are found again by the next `easyq up`; `easyq down --stop-jobs` ends them, and recurring jobs that it paused go
+    on.
     """
     from easyq_supervisor.adapters.config_file import ConfigFile
 

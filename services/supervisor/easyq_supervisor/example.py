@@ -12,26 +12,34 @@ from easyq_supervisor.adapters import busybox, docker_engine, packages
 #: A fixed tag, so that an image that is present is never pulled.
 IMAGE = "easyq-example:1"
 _SOURCE = "busybox:1"
-_POLL = 3.0
+_POLL = 1.0
 
 
-async def provide(url: str, *, may_install: bool, is_told: bool, say: Callable[[str], None]) -> None:
+async def provide(
+    url: str, *, may_install: bool, missing: str, is_starting: bool, settled: asyncio.Event, say: Callable[[str], None]
+) -> None:
     """Sees to it that the engine at `url` has the image; waits for an engine that does not answer yet.
 
-    `is_told`: that it does not answer was said already.
+    `missing` is what to say, once, where it does not answer; `is_starting`: it is about to. `settled` is set when the
+    image is there, or when it was said why it is not: nobody waits for an engine that may never come.
     """
+    is_told = is_starting
     while True:
         answers = await docker_engine.answers(url)
         if not answers and not is_told:
-            say(f"no Docker Engine answers at {url}: what is to run there waits. Start it, or name another.")
+            say(missing)
             is_told = True
+        if not answers and not is_starting:
+            settled.set()
         if answers:
             try:
                 if not await docker_engine.has_image(url, IMAGE):
                     await _make(url, may_install=may_install, say=say)
+                settled.set()
                 return
             except docker_engine.ERRORS as error:
                 say(f"the example image {IMAGE} can't be had at {url} now: {error}")
+                settled.set()
         await asyncio.sleep(_POLL)
 
 

@@ -7,13 +7,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from easyq_supervisor import example
 from easyq_supervisor.adapters.child import BadSettings, Child
 from easyq_supervisor.adapters.console import Console
-from easyq_supervisor.adapters.health import wait_serving
+from easyq_supervisor.adapters.health import wait_agents, wait_serving
 from easyq_supervisor.adapters.own_engine import EngineError, OwnEngine
 from easyq_supervisor.adapters.packages import InstallError, install
 from easyq_supervisor.adapters.terminal import Terminal
@@ -30,6 +31,24 @@ _HANG_UP = 0.1
 _LEAST_PATIENCE = 0.5
 
 
+# Seconds that `ready` waits for the example image once jobs are accepted: an installation may take minutes.
+_IMAGE_PATIENCE = 45.0
+# The same for agents to say how their engines are, as the first look at the status then tells.
+_AGENTS_PATIENCE = 4.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hosts:
+    """What jobs run on: the agents' processes and names, EasyQ's own Docker Engine where there is to be one, and by the
+    address of each engine what to say where it does not answer."""
+
+    specs: Sequence[ProcessSpec]
+    agents: Sequence[str]
+    engine: OwnEngine | None
+    install_engine: bool
+    missing: Mapping[str, str]
+
+
 class System:
     """All processes of one `easyq up`."""
 
@@ -37,31 +56,31 @@ class System:
         self,
         *,
         specs: Sequence[ProcessSpec],
-        engine: OwnEngine | None,
-        install_engine: bool,
+        hosts: Callable[[], Coroutine[Any, Any, Hosts]],
         console: Console,
         grace: float,
         rest: str,
         grpc: str,
-        docker_urls: Sequence[str],
-        missing_told: bool,
         may_install: bool,
         reloader: Reloader,
         ready: Callable[[], None],
         go_on: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
-        """`rest` and `grpc` are the gateway's addresses; `ready` is called once, when a job would be accepted;
-        `go_on` runs from then on.
-        `missing_told`: the user knows already which of `docker_urls` do not answer."""
+        """`specs` are the services that need no Docker Engine: they start before `hosts` says what there is.
+
+        `rest` and `grpc` are the gateway's addresses; `go_on` runs once jobs are accepted; `ready` is called once, when
+        the example image is there as well, or was said to be missing.
+        """
         self._children = [Child(spec, console) for spec in specs]
-        self._engine = engine
-        self._install_engine = install_engine
+        self._lives: list[asyncio.Task[None]] = []
+        self._find_hosts = hosts
+        self._install_engine = False
+        # Its start has failed once.
+        self._engine_failed = asyncio.Event()
         self._console = console
         self._grace = grace
         self._rest = rest
         self._grpc = grpc
-        self._docker_urls = docker_urls
-        self._missing_told = missing_told
         self._may_install = may_install
         self._reloader = reloader
         self._ready = ready
@@ -78,16 +97,18 @@ class System:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, loop.call_later, _HANG_UP, self._on_hang_up, outlives_terminal)
-        lives = [child.start() for child in self._children]
-        helpers = [asyncio.create_task(work) for work in self._helpers()]
-        failed = await self._until_stop([*lives, *helpers])
+        self._lives += [child.start() for child in self._children]
+        hosts = asyncio.create_task(self._find_hosts())
+        work = (self._run_hosts(hosts), self._welcome(hosts), self._reloader.watch())
+        helpers: list[asyncio.Task[Any]] = [hosts, *(asyncio.create_task(one) for one in work)]
+        failed = await self._until_stop([*self._lives, *helpers])
         for task in helpers:
             task.cancel()
         await self._end()
-        await asyncio.gather(*helpers, *lives, return_exceptions=True)
+        await asyncio.gather(*helpers, *self._lives, return_exceptions=True)
         return FORCED if self._forced.is_set() else int(failed)
 
-    async def _until_stop(self, tasks: list[asyncio.Task[None]]) -> bool:
+    async def _until_stop(self, tasks: list[asyncio.Task[Any]]) -> bool:
         """Waits for the wish to stop, or for a task that fails; whether one failed."""
         stop = asyncio.create_task(self._stop.wait())
         pending: set[asyncio.Task[Any]] = {stop, *tasks}
@@ -132,25 +153,51 @@ class System:
                 patience = 0.0
             await asyncio.gather(*(child.stop(patience) for child in self._children if child.spec.kind in wave))
 
-    def _helpers(self) -> list[Coroutine[Any, Any, None]]:
-        helpers: list[Coroutine[Any, Any, None]] = [self._welcome(), self._reloader.watch()]
-        if self._engine is not None:
-            helpers.append(self._keep_engine(self._engine))
-        return helpers
+    async def _run_hosts(self, found: asyncio.Task[Hosts]) -> None:
+        """Starts the agents once it is known for which engines, and ends as they do."""
+        hosts = await found
+        self._install_engine = hosts.install_engine
+        agents = [Child(spec, self._console) for spec in hosts.specs]
+        lives = [child.start() for child in agents]
+        self._children += agents
+        self._lives += lives
+        keeping = [asyncio.create_task(self._keep_engine(hosts.engine))] if hosts.engine else []
+        try:
+            # Agents end in their own wave, and not with this.
+            done, _ = await asyncio.wait([*lives, *keeping], return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
 
-    async def _welcome(self) -> None:
-        """Says `ready`, and then what can be tried, once the image for it is there."""
+    async def _welcome(self, found: asyncio.Task[Hosts]) -> None:
+        """Says `ready` once the image of a first job is there, and then what can be tried."""
+        hosts = await found
+        settled = {url: asyncio.Event() for url in hosts.missing}
         images = [
             asyncio.create_task(
-                example.provide(url, may_install=self._may_install, is_told=self._missing_told, say=self._console.say)
+                example.provide(
+                    url,
+                    may_install=self._may_install,
+                    missing=words,
+                    is_starting=hosts.engine is not None,
+                    settled=settled[url],
+                    say=self._console.say,
+                )
             )
-            for url in self._docker_urls
+            for url, words in hosts.missing.items()
         ]
-        going_on: list[asyncio.Task[None]] = []
+        others: list[asyncio.Task[None]] = []
         try:
             await wait_serving(self._grpc)
+            others.append(asyncio.create_task(self._go_on()))
+            await asyncio.gather(
+                self._until_settled(list(settled.values())),
+                wait_agents(self._grpc, hosts.agents, _AGENTS_PATIENCE),
+            )
             self._ready()
-            going_on.append(asyncio.create_task(self._go_on()))
             await asyncio.wait(images, return_when=asyncio.FIRST_COMPLETED)
             program = example.called_as(sys.argv[0], shutil.which("easyq"))
             curl, after = example.invitation(self._rest, self._grpc, program=program)
@@ -158,10 +205,27 @@ class System:
             self._console.raw(curl)
             for line in after:
                 self._console.say(line)
-            await asyncio.gather(*images, *going_on)
+            await asyncio.gather(*images, *others)
         finally:
-            for task in (*images, *going_on):
+            for task in (*images, *others):
                 task.cancel()
+
+    async def _until_settled(self, images: Sequence[asyncio.Event]) -> None:
+        """Returns when it is known of each image whether it is there, or when that takes too long, which is told."""
+        if all(image.is_set() for image in images):
+            return
+        self._console.say(f"jobs are accepted at {self._rest}; ready once the example image is there")
+        waits = [asyncio.create_task(image.wait()) for image in images]
+        failed = asyncio.create_task(self._engine_failed.wait())
+        everything = asyncio.gather(*waits)
+        try:
+            awaited: set[asyncio.Future[Any]] = {everything, failed}
+            done, _ = await asyncio.wait(awaited, timeout=_IMAGE_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self._console.say(f"the example image {example.IMAGE} is not there yet; ready without it")
+        finally:
+            failed.cancel()
+            everything.cancel()
 
     async def _keep_engine(self, engine: OwnEngine) -> None:
         """Starts the engine, and starts it again when it has gone."""
@@ -174,6 +238,7 @@ class System:
                 self._console.say("EasyQ's own Docker Engine has ended; it is started again")
             except (EngineError, InstallError) as error:
                 self._console.say(f"no Docker Engine: {error}")
+                self._engine_failed.set()
             delay = next_delay(delay, lived=time.monotonic() - began)
             await asyncio.sleep(delay)
 

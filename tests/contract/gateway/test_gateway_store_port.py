@@ -82,6 +82,19 @@ async def test_put(ports: Ports) -> None:
     assert (type(other), other.reason) == (FailedPrecondition, "JOB_EXISTS")
 
 
+async def test_a_put_that_is_made_again_is_known_by_its_execution_id(ports: Ports) -> None:
+    first = new_job(job_id="nightly")
+    for _ in range(2):
+        made = await ports.jobs.put_job(PutJobRequest(job=first))
+        assert (made.created, made.job.revision) == (True, 1)
+    second, third = (new_job(job_id="nightly", image=f"busybox:{number}") for number in (2, 3))
+    for _ in range(2):
+        assert (await ports.jobs.put_job(PutJobRequest(job=second, revision=1))).job.revision == 2
+    await ports.jobs.put_job(PutJobRequest(job=third, revision=2))
+    again = await ports.jobs.put_job(PutJobRequest(job=second, revision=1))
+    assert (again.created, again.job.revision, again.job.spec.image) == (False, 3, "busybox:3")
+
+
 async def test_what_was_asked_for_is_known_again(ports: Ports) -> None:
     first = new_job(key="k", asked=b"asked")
     made = await ports.jobs.submit(first)

@@ -1,8 +1,10 @@
 """The persistence port: notifications."""
 
+from collections import Counter
 from dataclasses import replace
 
 from easyq_store.domain.records import Delivery
+from easyq_store.domain.sites import Sites, site_of
 from easyq_store.domain.states import DeliveryState, JobState, NoticeChannel, NoticeEvent
 from easyq_store.ports import Persistence, Place, Steps
 from tests.support.store_records import T0, delivery, execution, job
@@ -51,6 +53,16 @@ async def test_one_is_inserted_once(store: Persistence) -> None:
     await put(store, delivery())
     assert not await store.run(lambda steps: steps.insert_delivery(delivery(error="other")))
     assert await store.reads.get_delivery("d-1") == delivery()
+
+
+async def test_what_is_not_finished_is_found(store: Persistence) -> None:
+    await put(store, delivery("d-1"), delivery("d-2", execution_id="e-2", next_at=None))
+    found = store.reads.has_unsent
+    assert [await found("job-1"), await found("job-1", "job-1-1"), await found("job-1", "e-2")] == [True, True, False]
+    assert [await found("job-2"), await found("job-2", "e-3")] == [False, False]
+    await change(store, "d-1", next_at=None)
+    assert not await store.run(lambda steps: steps.has_unsent("job-1"))
+    assert not await store.run(lambda steps: steps.has_unsent("job-1", "job-1-1"))
 
 
 async def test_a_change_is_counted_and_no_change_is_not(store: Persistence) -> None:
@@ -108,6 +120,20 @@ async def test_due_ones_share_by_lanes_those_that_wait_longest_first(store: Pers
     assert await store.reads.next_delivery(T0 + 100) is None
     assert await change(store, "late", next_at=None) is not None
     assert await store.reads.next_delivery(T0 + 50) is None
+
+
+async def test_hosts_below_one_domain_share_a_bound(store: Persistence) -> None:
+    hosts = [f"h{n}.example.org" for n in range(40)] + [f"10.1.2.{n}" for n in range(40)]
+    await put(store, *(delivery(f"slow-{host}", lane=f"{host}:80", next_at=T0 + n) for n, host in enumerate(hosts)))
+    late = ["example.org:443", "other.org:80", "10.1.3.1:80", "notexample.org:80", "email"]
+    await put(store, *(delivery(lane, lane=lane, next_at=T0 + 100) for lane in late))
+    sites = Sites(3, {"h0.example.org:80": 1, "other.org:80": 2})
+    found = await store.reads.due_deliveries(T0 + 200, 2, 50, full={"h1.example.org:80"}, sites=sites)
+    per_site = Counter(site_of(each.lane) for each in found)
+    assert per_site == {
+        "*.example.org": 2, "10.1.2.*": 3, "*.other.org": 1, "10.1.3.*": 1, "*.notexample.org": 1, "email": 1
+    }  # fmt: skip
+    assert sites.full == ["*.example.org", "*.other.org", "10.1.2.*"]
 
 
 async def test_a_long_lane_hides_no_other(store: Persistence) -> None:

@@ -125,12 +125,12 @@ async def test_the_life_of_a_recurring_job(rig: Rig) -> None:
     await schedules.pause_job(rig.ctx, "mail", "job")
     assert (await schedules.list_due_schedules(rig.ctx, 10)).items == ()
     await schedules.resume_job(rig.ctx, "mail", "job")
-    await put.put_job(rig.ctx, rig.new(Overlap.ALLOW, retries=1), 0)
+    await put.put_job(rig.ctx, replace(rig.new(Overlap.ALLOW, retries=1), execution_id="put-2"), 0)
     assert await rig.states() == "ACTIVE FAILED SCHEDULED QUEUED"
     stopped = await stop.stop_job(rig.ctx, "mail", "job")
     assert (stopped.job.state, await rig.states()) == (JobState.STOPPED, "STOPPED FAILED STOPPED STOPPED")
     assert (stopped.job.pending, stopped.job.unsettled_since, stopped.job.fire_at) == ((), None, None)
-    await put.put_job(rig.ctx, rig.new(Overlap.SKIP, cron="@daily"), 0)
+    await put.put_job(rig.ctx, replace(rig.new(Overlap.SKIP, cron="@daily"), execution_id="put-3"), 0)
     assert (await rig.states()).startswith("ACTIVE")
 
 
@@ -226,10 +226,10 @@ async def test_what_was_asked_for_is_learnt_from_a_repeat(rig: Rig, key: str) ->
             assert isinstance(answer, submit.Accepted)
             assert (answer.job_id, answer.replayed_asked) == ("job", asked)
         else:
-            assert not (await put.put_job(rig.ctx, told, 0)).created
+            assert not (await put.put_job(rig.ctx, replace(told, execution_id="put"), 0)).created
         assert await rig.store.reads.get_job("job") == replace(before, asked=asked, write_no=before.write_no + 1)
     # The defaults are others now.
-    newer = replace(rig.new(Overlap.SKIP, retries=7), asked=asked)
+    newer = replace(rig.new(Overlap.SKIP, retries=7), asked=asked, execution_id="put")
     spelled = JobSpec.FromString(asked)
     spelled.overlap = Overlap.SKIP
     await put.put_job(rig.ctx, newer, 0)

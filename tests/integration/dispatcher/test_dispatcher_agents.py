@@ -108,6 +108,8 @@ async def test_a_stop_reaches_the_agent_at_once(farm: FakeFarm, dispatcher: Any,
 async def test_an_unhealthy_agent_is_given_nothing(farm: FakeFarm, dispatcher: Any, agents: Any) -> None:
     it = await dispatcher()
     agent = await agents(it, healthy=False)
+    # The store knows it before any beat.
+    assert (farm.agents["a"].healthy, farm.agents["a"].message) == (False, "Docker Engine does not answer")
     (head,) = farm.submit("t")
     await it.notify([head])
     waiting = await eventually(lambda: it.explain(head.execution_id))

@@ -116,7 +116,7 @@ async def test_what_an_event_looks_like(gateway: Client) -> None:
         told.at.FromMilliseconds(1_700_000_000_123)
         gateway.store.feed.tell(told)
         assert (await events.next())[0].data == {
-            "id": "b1-1",
+            "id": "b1-1.t-1700000000123",
             "kind": "EXECUTION",
             "change": "CHANGED",
             "at": "2023-11-14T22:13:20.123Z",
@@ -172,6 +172,33 @@ async def test_a_store_that_began_anew(gateway: Client) -> None:
         await gateway.behind.start("store")
         assert states(await events.next(2)) == [("reset", "", ""), ("job", "CURRENT", "RUNNING")]
         assert states(await gone.next(2)) == [("reset", "", ""), ("job", "DELETED", "")]
+
+
+async def test_what_ended_unseen_is_told_to_watchers_of_its_task(gateway: Client) -> None:
+    """To one that stays over the store's restart, and to one that comes again by another gateway's id."""
+    jobs = [gateway.store.jobs[(await gateway.enqueue())["jobId"]] for _ in range(3)]
+    (task,) = {job.task_id for job in jobs}
+    known = 1_700_000_000_000
+    async with reading(gateway, f"/tasks/{task}/events") as events:
+        await events.next(3)
+        seen = event(job_id=jobs[0].job_id, task_id=task)
+        seen.at.FromMilliseconds(known)
+        gateway.store.feed.tell(seen)
+        ((last,),) = [await events.next()]
+        await gateway.behind.stop("store")
+        gateway.store.feed.begin_anew("b2")
+        for job, ended in zip(jobs, (known - 60_000, known + 5), strict=False):
+            job.state = Job.SUCCEEDED
+            job.last_modified_at.FromMilliseconds(ended)
+        await gateway.behind.start("store")
+        missed = [("reset", "", ""), ("job", "CURRENT", "SUCCEEDED"), ("job", "CURRENT", "QUEUED")]
+        told = await events.next(3)
+        assert (states(told), told[1].data["jobId"]) == (missed, jobs[1].job_id)
+    async with reading(gateway, f"/tasks/{task}/events", Last_Event_ID=last.id) as again:
+        assert states(await again.next(3)) == missed
+    # Without a time what is open is all that can be told.
+    async with reading(gateway, f"/tasks/{task}/events", Last_Event_ID="gone-5") as again:
+        assert states(await again.next(2)) == [missed[0], missed[2]]
 
 
 async def test_silence_is_filled_with_comments(start_gateway: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,6 +383,12 @@ async def test_wait_answers_when_its_time_is_over(gateway: Client) -> None:
     job = await gateway.enqueue()
     assert (await gateway.get(f"/jobs/{job['jobId']}?wait=0.05"))["state"] == "QUEUED"
     assert (await gateway.get(f"/jobs/{job['jobId']}?wait=0"))["state"] == "QUEUED"
+
+
+async def test_a_watch_tells_which_stores_it_begins_without(start_gateway: Starter) -> None:
+    gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock")
+    async with gateway.session.get(f"{gateway.url}/events") as response:
+        assert (response.status, response.headers["EasyQ-Stores-Away"]) == (200, "unix:/nowhere/store.sock")
 
 
 async def test_a_store_that_is_away_keeps_nobody_from_waiting(

@@ -146,12 +146,45 @@ async def test_one_of_two_schedulers_hangs(start_gateway: Starter) -> None:
         scheduler.answering.set()
 
 
-async def test_put_of_a_known_revision_by_a_scheduler(gateway: Client) -> None:
-    """It is not repeated: its first attempt may have raised the revision."""
-    spec = {**SPEC, "startIn": 5}
-    assert (await gateway.call("PUT", "/tasks/t/jobs/j", spec)).status == 200
-    changed = {**spec, "image": "busybox:2"}
-    assert (await gateway.call("PUT", "/tasks/t/jobs/j?revision=1", changed)).json["job"]["revision"] == 2
+@pytest.mark.parametrize("when", [{}, {"startIn": 5}], ids=["by the store", "by a scheduler"])
+async def test_a_put_whose_answer_was_lost_is_made_again(start_gateway: Starter, when: dict[str, Any]) -> None:
+    """With a revision too, although its first attempt has raised it."""
+    gateway = await start_gateway(schedulers=2)
+    spec = {**SPEC, **when}
+
+    def lose_one() -> None:
+        gateway.store.lose_answers_of["PutJob"] = gateway.behind.schedulers[0].lose_answers = 1
+
+    lose_one()
+    made = await gateway.call("PUT", "/tasks/t/jobs/j", spec)
+    assert (made.status, made.json["created"], made.json["job"]["revision"]) == (200, True, 1)
+    lose_one()
+    gateway.behind.schedulers[1].lose_answers = 1
+    changed = await gateway.call("PUT", "/tasks/t/jobs/j?revision=1", {**spec, "image": "busybox:2"})
+    assert (changed.status, changed.json["job"]["revision"]) == (200, 2)
+    stale = await gateway.call("PUT", "/tasks/t/jobs/j?revision=1", {**spec, "image": "busybox:2"})
+    assert (stale.status, stale.error["reason"]) == (409, "REVISION_MISMATCH")
+    assert (await gateway.get("/jobs/j"))["revision"] == 2
+
+
+async def test_a_put_with_kept_secrets_whose_answer_was_lost_is_made_again(gateway: Client) -> None:
+    spec = {**SPEC, "envs": {"TOKEN": "t"}}
+    await gateway.call("PUT", "/tasks/t/jobs/j", spec)
+    gateway.store.lose_answers_of["PutJob"] = 2
+    changed = await gateway.call("PUT", "/tasks/t/jobs/j", {**spec, "envs": {"TOKEN": "[redacted]", "A": "1"}})
+    assert (changed.status, changed.json["job"]["revision"]) == (200, 2)
+    assert dict(gateway.store.jobs["j"].spec.envs) == {"TOKEN": "t", "A": "1"}
+
+
+async def test_a_deletion_whose_answer_was_lost_is_done(gateway: Client) -> None:
+    for path in ("/jobs/j", "/tasks/t/jobs/j", "/tasks/t?force=true"):
+        await gateway.call("PUT", "/tasks/t/jobs/j", SPEC)
+        gateway.store.jobs["j"].state = Job.SUCCEEDED
+        gateway.store.lose_answers_of.update(DeleteJob=1, DeleteTask=1)
+        assert (await gateway.call("DELETE", path)).status == 200
+        gateway.store.lose_answers_of.clear()
+        assert (await gateway.call("DELETE", path)).status == 404
+    assert gateway.store.jobs == {}
 
 
 # -------------------------------------------------------------------------------------------------- status and health
@@ -173,6 +206,12 @@ async def test_status_when_all_is_well(gateway: Client) -> None:
     assert [agent["state"] for agent in status["agents"]] == ["LIVE"]
     by_grpc = await FarmServiceStub(gateway.channel).GetStatus(farm_service_pb2.GetStatusRequest())
     assert by_grpc.running
+    # Without the store, hosts are told as they were known.
+    await gateway.behind.stop("store")
+    later = await gateway.get("/status")
+    assert [agent["agentId"] for agent in later["agents"]] == ["host-1"]
+    assert (later["accepting"], later["running"]) == (False, False)
+    assert any("Hosts are those of" in problem["message"] for problem in later["problems"])
     assert by_grpc.jobs[0].state == Job.QUEUED
 
 
@@ -250,6 +289,16 @@ async def test_status_repeats_what_a_slow_dispatcher_said_last_and_says_when(sta
     assert (gone["pools"], gone["limits"], gone["breakers"]) == ([], [], [])
     assert first.answering.is_set()
     second.answering.set()
+
+
+async def test_agents_are_listed_while_a_dispatcher_hangs(start_gateway: Starter) -> None:
+    """What their executions asked for is left out then."""
+    gateway = await start_gateway(status_timeout=60.0, request_timeout=120.0)
+    (dispatcher,) = gateway.behind.dispatchers
+    dispatcher.answering.clear()
+    async with asyncio.timeout(30):
+        assert "items" in await gateway.get("/agents")
+    dispatcher.answering.set()
 
 
 async def test_a_service_that_is_slow_is_told_as_slow(start_gateway: Starter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,30 @@ async def test_nobody_there(sending: Sending) -> None:
     await sending.failed_with(name, "can't be resolved")
 
 
+async def test_many_hosts_of_one_network_that_hang_leave_room_for_others(sending: Sending) -> None:
+    """More of them than there are workers, each an HTTP server of its own, and due before the good one."""
+    await sending.scheduler(notify_workers=8, notify_per_host=2, notify_timeout=60)
+    at_once, closed = 0, asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal at_once
+        at_once += 1
+        await closed.wait()
+        writer.close()
+
+    servers = [await asyncio.start_server(handle, f"127.7.7.{host}", 0) for host in range(1, 13)]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    for host, port in enumerate(ports, 1):
+        await sending.end_job(**fails(f"http://127.7.7.{host}:{port}/"))
+    await eventually(lambda: at_once == 4)
+    async with http_receiver() as good:
+        await sending.becomes(await sending.end_job(**fails(good.url)), Delivery.DELIVERED)
+    assert at_once == 4
+    closed.set()
+    for server in servers:
+        server.close()
+
+
 async def test_a_slow_receiver_takes_no_more_than_its_share(sending: Sending) -> None:
     await sending.scheduler(notify_per_host=2, notify_workers=8, notify_timeout=30)
     opened = asyncio.Event()

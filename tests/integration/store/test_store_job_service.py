@@ -92,11 +92,16 @@ async def test_put(store: Client) -> None:
     created = await store.jobs.PutJob(pb.PutJobRequest(job=asked))
     assert created.created
     assert created.ready.execution_id == asked.execution_id
+    repeated = await store.jobs.PutJob(pb.PutJobRequest(job=asked))
+    assert (repeated.created, repeated.job, repeated.ready) == (True, created.job, created.ready)
+    asked.execution_id = new_execution_id()
     again = await store.jobs.PutJob(pb.PutJobRequest(job=asked))
     assert (again.created, again.job) == (False, created.job)
     asked.spec.command.append("x")
-    changed = await store.jobs.PutJob(pb.PutJobRequest(job=asked, revision=1))
-    assert (changed.job.revision, list(changed.job.spec.command)) == (2, ["x"])
+    for _ in range(2):
+        changed = await store.jobs.PutJob(pb.PutJobRequest(job=asked, revision=1))
+        assert (changed.job.revision, list(changed.job.spec.command)) == (2, ["x"])
+    asked.execution_id = new_execution_id()
     assert await refused(store.jobs.PutJob(pb.PutJobRequest(job=asked, revision=1))) == (
         "ABORTED",
         "REVISION_MISMATCH",

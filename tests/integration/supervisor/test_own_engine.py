@@ -43,9 +43,18 @@ async def bench() -> AsyncIterator[Workbench]:
     process.remove_folder(made.folder)
 
 
-async def provide(url: str, said: list[str]) -> None:
+async def provide(
+    url: str, said: list[str], settled: asyncio.Event | None = None, *, is_starting: bool = False
+) -> None:
     async with asyncio.timeout(60):
-        await example.provide(url, may_install=False, is_told=False, say=said.append)
+        await example.provide(
+            url,
+            may_install=False,
+            missing=f"nobody is at {url}",
+            is_starting=is_starting,
+            settled=settled or asyncio.Event(),
+            say=said.append,
+        )
 
 
 def interfaces() -> set[str]:
@@ -224,11 +233,18 @@ async def test_the_example_image_is_made_once_and_waits_for_its_engine(docker_ho
         with contextlib.suppress(docker.errors.ImageNotFound):
             client.images.remove(example.IMAGE, force=True)
         docker_host.stop()
-        waiting = asyncio.create_task(provide(docker_host.url, said))
-        await eventually(lambda: said)
-        assert said[0].startswith(f"no Docker Engine answers at {docker_host.url}")
+        away, starting = asyncio.Event(), asyncio.Event()
+        waiting = [
+            asyncio.create_task(provide(docker_host.url, said, away)),
+            asyncio.create_task(provide(docker_host.url, [], starting, is_starting=True)),
+        ]
+        # Nobody waits for an engine that is away; one that is being started is worth it.
+        await eventually(away.is_set)
+        assert said == [f"nobody is at {docker_host.url}"]
+        assert not starting.is_set()
         await asyncio.to_thread(docker_host.start)
-        await waiting
+        await asyncio.gather(*waiting)
+        assert starting.is_set()
         made = client.images.get(example.IMAGE).id
         await provide(docker_host.url, said)
         assert client.images.get(example.IMAGE).id == made

@@ -54,6 +54,15 @@ def test_a_farm_that_accepts_and_runs_nothing() -> None:
     assert found["dispatcher"].todo == "The dispatcher at d can't: see its log."
 
 
+def test_since_when_something_is_wrong() -> None:
+    status = Status()
+    status.problems.add(subject="h", message="Agent h takes no new work: why").since.FromSeconds(int(NOW) - 5)
+    [found] = [one for one in of_status(status, NOW) if one.name == "h"]
+    assert found.message.startswith("Agent h takes no new work (since ")
+    assert found.message.endswith("Z, 5s ago)")
+    assert found.todo == "why"
+
+
 @pytest.mark.parametrize(("behind", "state"), [(0, "ok"), (-10, "ok"), (3, "warn"), (-100, "warn")])
 def test_clocks(behind: int, state: str) -> None:
     agent = Agent(agent_id="h", state=Agent.LIVE, healthy=True)

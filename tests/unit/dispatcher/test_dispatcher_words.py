@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from easyq_chassis.errors import InvalidArgument, NotFound
 from easyq_dispatcher import convert
 from easyq_dispatcher.domain.agents import Held, Phase
 from easyq_dispatcher.domain.breakers import Breaker, Kind
-from easyq_dispatcher.domain.explain import Reason, Waiting
+from easyq_dispatcher.domain.explain import AgentView, Reason, Waiting
 from easyq_dispatcher.domain.needs import ALL_GPUS, Needs, Offer
 from easyq_dispatcher.messages import Beat
+from easyq_dispatcher.usecases import words
 from easyq_dispatcher.usecases.words import Asked
 from easyq_internal.store.v1.records_pb2 import GiveBack, Upkeep
 from tests.unit.dispatcher.rig import Agent, Core, Rig, idle
@@ -201,6 +203,26 @@ async def test_what_is_wrong_is_told() -> None:
     assert any("noeviction" in message for message in messages)
     assert standing.limits[0].running == 0
     assert standing.pools[0].running == 0
+
+
+async def test_a_store_that_hangs_is_named_and_what_is_known_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon: whoever looks at everything has little patience with the dispatcher."""
+    monkeypatch.setattr(words, "_STORE_PATIENCE", 0.01)
+    rig = Rig()
+    core, agent = await begun(rig), Agent("a", 1)
+    await agent.connect(core)
+    hangs = asyncio.Event()
+
+    async def list_agents() -> list[AgentView]:
+        await hangs.wait()
+        return []
+
+    monkeypatch.setattr(rig.farm, "list_agents", list_agents)
+    standing = await core.words.standing()
+    (trouble,) = standing.troubles
+    assert trouble.subject == "store"
+    assert "the dispatcher waits for the store" in trouble.message
+    assert standing.pools[0].agents == 1
 
 
 async def test_an_agent_of_unknown_pools_is_told_of() -> None:

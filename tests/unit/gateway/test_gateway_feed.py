@@ -259,6 +259,71 @@ async def test_several_stores(source: Source) -> None:
     await feed.stop()
 
 
+async def test_a_watch_begins_with_the_stores_that_answer_and_the_others_join_it(source: Source) -> None:
+    other = Source("z9")
+    other.away = True
+    feed = Feed([source, other], patience=2.0, names=["first", "second"])
+    with await feed.watch(partly=True) as watcher:
+        assert feed.away == ["second"]
+        source.store.tell(event("a"))
+        assert await got(watcher, 1) == ["a"]
+        other.store.tell(event("missed"))
+        other.away = False
+        # What it reads now has what was missed; from then on all is told.
+        assert await got(watcher, 1) == ["RESET"]
+        assert feed.away == []
+        other.store.tell(event("b"))
+        assert await got(watcher, 1) == ["b"]
+    await feed.stop()
+
+
+async def test_a_store_that_was_known_joins_without_a_reset(source: Source) -> None:
+    other = Source("z9")
+    feed = Feed([source, other], patience=2.0)
+    with await feed.watch() as first:
+        other.away = True
+        other.cut()
+        await eventually(lambda: feed.away == ["1"])
+        other.store.tell(event("late"))
+        with await feed.watch(partly=True) as second:
+            source.store.tell(event("a"))
+            other.away = False
+            assert await got(first, 2) == await got(second, 2) == ["a", "late"]
+    await feed.stop()
+
+
+async def test_with_one_that_hangs_a_watch_begins_once_patience_ends(source: Source) -> None:
+    class Hanging(Source):
+        async def watch(self, request: feed_pb2.WatchRequest) -> AsyncIterator[feed_pb2.WatchResponse]:
+            await asyncio.Event().wait()
+            yield feed_pb2.WatchResponse()
+
+    feed = Feed([source, Hanging()], patience=0.05)
+    with await feed.watch(partly=True) as watcher:
+        source.store.tell(event("a"))
+        assert await got(watcher, 1) == ["a"]
+    with pytest.raises(Unavailable):
+        await feed.watch()
+    await feed.stop()
+
+
+async def test_where_no_store_answers_no_watch_begins(source: Source) -> None:
+    other = Source("z9")
+    source.away = other.away = True
+    feed = Feed([source, other], patience=0.05)
+    with pytest.raises(Unavailable):
+        await feed.watch(partly=True)
+    await feed.stop()
+    feed = Feed([source, other], patience=10.0)
+    waiting = asyncio.create_task(feed.watch(partly=True))
+    await asyncio.sleep(0)
+    other.away = False
+    with await waiting as watcher:
+        other.store.tell(event("b"))
+        assert (await got(watcher, 1), feed.away) == (["b"], ["0"])
+    await feed.stop()
+
+
 async def test_without_a_store_nothing_is_watched(source: Source) -> None:
     source.away = True
     feed = Feed([source], patience=0.05)

@@ -10,6 +10,7 @@ from easyq_gateway.domain.status import (
     ServiceFacts,
     can_run,
     find_problems,
+    stale_hosts,
     stale_view,
     takes_work,
 )
@@ -145,3 +146,15 @@ def test_what_is_shown_of_a_slow_dispatcher(age: float | None, shown: str) -> No
     problem = stale_view("a:3", slow_after=0.5, age=age)
     assert problem.subject == "dispatcher"
     assert problem.message == f"Pools, limits and breakers {shown}: the dispatcher at a:3 did not answer within 0.5 s."
+
+
+def test_since_when_an_agent_takes_no_work() -> None:
+    sick = replace(AGENT, healthy=False, message="Docker Engine at x does not answer", unhealthy_ms=7)
+    (problem,) = told(ALL, [sick])
+    assert (problem.subject, problem.since_ms) == ("h", 7)
+
+
+def test_hosts_that_are_told_from_memory_are_told_as_such() -> None:
+    assert stale_hosts(7.4) == FarmProblem(
+        subject="store", message="Hosts are those of 7 s ago: the store does not tell them now."
+    )

@@ -191,3 +191,19 @@ async def test_an_older_assignment_is_dropped_for_a_newer_one(rig: Rig) -> None:
     one.epoch = 2
     await asyncio.sleep(0.05)
     assert rig.starts() == 2
+
+
+async def test_the_farm_hears_at_once_that_an_engine_does_not_answer_and_since_when(rig: Rig) -> None:
+    """By the hello, and by a beat of its own when that changes: beats are far apart."""
+    rig.farm.beat_every = 60.0
+    rig.engine.up = False
+    await rig.ready()
+    health = rig.farm.hellos[-1].health
+    assert (health.healthy, "fake://" in health.message, health.HasField("unhealthy_for")) == (False, True, True)
+    # What is wrong with it is told as soon as somebody has tried.
+    await rig.until(lambda: "not reached yet" not in (rig.farm.healths or [health])[-1].message)
+    rig.engine.up = True
+    await rig.until(lambda: rig.farm.hellos[-1].health.healthy)
+    before, rig.engine.up = len(rig.farm.beats), False
+    await rig.until(lambda: rig.farm.healths and not rig.farm.healths[-1].healthy)
+    await rig.until(lambda: len(rig.farm.beats) > before)

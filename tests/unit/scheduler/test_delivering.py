@@ -34,7 +34,7 @@ class Store:
         self.away = 0
 
     async def claim(
-        self, *, limit: int, lease: float, per_lane: int, under_way: Mapping[str, int]
+        self, *, limit: int, lease: float, per_lane: int, per_site: int, under_way: Mapping[str, int]
     ) -> ClaimDeliveriesResponse:
         self.asked.append((limit, dict(under_way)))
         items, self.due = self.due[:limit], self.due[limit:]
@@ -81,7 +81,7 @@ class Rig:
             store=self.store,
             senders={"webhook": self.sender},
             tries=Tries(first=4, longest=100, age=1_000),
-            bounds=Bounds(workers=workers, per_lane=2, lease=lease),
+            bounds=Bounds(workers=workers, per_lane=2, per_site=2, lease=lease),
             share=lambda: 0.0,
             longest=0.5,
             room=self._ended,

@@ -50,7 +50,7 @@ async def test_two_submits_of_one_job_make_it_once(world: World) -> None:
 
 
 async def test_two_puts_of_a_new_job_make_it_once(world: World) -> None:
-    before(world, "insert_job", lambda: world.put(command=["other"]))
+    before(world, "insert_job", lambda: world.put(command=["other"], execution_id="other"))
     made = await world.put(command=["mine"])
     assert not made.created
     assert (world.job().revision, world.job().spec) == (2, world.new(command=["mine"]).spec)

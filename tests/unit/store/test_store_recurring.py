@@ -534,7 +534,7 @@ async def test_a_run_by_hand_of_a_job_that_waits_for_its_time(world: World) -> N
     assert (triggered.execution_id, triggered.ready and triggered.ready.epoch) == (made.execution_id, 1)
     assert (world.states(), made.due_at, made.latest_start) == ("QUEUED QUEUED", nominal(5), nominal(14))
     with pytest.raises(FailedPrecondition) as caught:
-        await trigger.trigger_job(world.ctx, "", "job", BY_HAND)
+        await trigger.trigger_job(world.ctx, "", "job", "another request")
     assert caught.value.reason == "ILLEGAL_STATE"
 
 

@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from easyq.v1.notify_pb2 import Webhook, Webhooks
 from easyq.v1.spec_pb2 import Overlap
 from easyq_chassis.patterns import Pattern
 from easyq_chassis.rules_file import contract
 from easyq_store.config import StoreSettings
 from easyq_store.domain.logs import Piece, Taken
+from easyq_store.domain.notices import Sent
 from easyq_store.domain.retention import Keep, Retention, RetentionRule
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.retention_rules import AGES, COUNTS, parser
-from easyq_store.usecases import look, read_logs, retry, trigger
+from easyq_store.usecases import delete, deliveries, look, read_logs, retry, trigger
 from easyq_store.usecases.append import append
 from easyq_store.usecases.purge import AT_ONCE
 from easyq_store.usecases.retain import Removed, RetainPace, RetainRound
@@ -25,6 +27,7 @@ from tests.support.store_world import Crash, World, exited
 DAY = 86_400
 DAY_MS = DAY * 1000
 AT_REST = RetainPace(batch=2, pause=0.0)
+GIVEN_UP = Sent(delivered=False)
 
 
 def round_of(world: World, *rules: RetentionRule, **keep: Any) -> RetainRound:
@@ -169,6 +172,45 @@ async def test_a_job_that_is_revived_meanwhile_stays(again: str) -> None:
 
 async def nothing(_: str) -> None:
     return None
+
+
+async def test_a_notification_that_is_not_finished_outlives_its_retention(world: World) -> None:
+    """However many of them come before those that may go."""
+    hook = Webhooks(finishes=[Webhook(url="http://receiver.example/")])
+    for number in range(3):
+        await ended(world, f"told-{number}", webhooks=hook)
+    await ended(world, "plain")
+    keep = RetainRound(world.ctx, Retention(otherwise=Keep(ages={"succeeded": 1000})), RetainPace(batch=1, pause=0.0))
+    world.machine.pass_(DAY)
+    assert await keep.run_once() == Removed(jobs=1)
+    assert await keep.run_once() == Removed()
+    assert jobs(world) == ["told-0", "told-1", "told-2"]
+    await deliveries.claim(world.ctx, deliveries.Wish(limit=9, lease=1000, per_lane=9))
+    for job_id, sent in (("told-1", Sent(delivered=True)), ("told-2", GIVEN_UP)):
+        await deliveries.record(world.ctx, world.deliveries(job_id)[0].delivery_id, 1, sent)
+    assert await keep.run_once() == Removed(jobs=2)
+    # By number it goes no sooner; by hand it goes at once, and tells nobody.
+    few = round_of(world, counts={"succeeded": 0})
+    assert await few.run_once() == Removed()
+    await delete.delete_job(world.ctx, "", "told-0", force=False)
+    assert (jobs(world), world.deliveries("told-0")) == ([], [])
+
+
+async def test_of_a_recurring_job_a_run_that_is_not_told_yet_stays(world: World) -> None:
+    hook = Webhooks(finishes=[Webhook(url="http://receiver.example/")])
+    await world.hello()
+    await world.submit(cron="@every 60s", webhooks=hook)
+    for number in range(4):
+        await world.fire(60 * (number + 1))
+        execution_id = world.attempts()[-1].execution_id
+        await world.run(execution_id)
+        await world.say(execution_id, exited(0))
+    first, *_ = world.deliveries()
+    await deliveries.claim(world.ctx, deliveries.Wish(limit=9, lease=1000, per_lane=9))
+    await deliveries.record(world.ctx, first.delivery_id, 1, Sent(delivered=True))
+    keep = round_of(world, executions=1)
+    assert await keep.run_once() == Removed(executions=1)
+    assert [e.attempt for e in world.attempts()] == [2, 3, 4]
 
 
 # ---------------------------------------------------------------------------------------------------------------- logs

@@ -7,6 +7,7 @@ import pytest
 from easyq_chassis.errors import FailedPrecondition
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch, Silent, declare_dead
+from easyq_store.domain.records import Agent
 from easyq_store.domain.sessions import Beat, Hello, beat, first_session, next_session, park
 from easyq_store.domain.states import AgentState
 from tests.support.store_records import T0, agent
@@ -35,7 +36,8 @@ def test_an_agents_name_is_bound_to_its_daemon() -> None:
 def test_beats() -> None:
     told = Beat(agent_id="host-a", session=1, healthy=False, message="no engine", slots=2)
     after = beat(agent(), told, now=T0 + 5)
-    assert after == agent(beats=1, last_beat_at=T0 + 5, healthy=False, message="no engine", slots=2)
+    sick = agent(beats=1, last_beat_at=T0 + 5, healthy=False, message="no engine", slots=2)
+    assert after == replace(sick, unhealthy_since=T0 + 5)
     kept = beat(agent(), replace(told, slots=0), now=T0)
     assert kept is not None
     assert kept.slots == 4
@@ -130,3 +132,28 @@ def test_the_clock_goes_on_from_the_mark() -> None:
     clock.raise_to(T0 + 15_000)
     machine.pass_(1)
     assert clock.now() == T0 + 21_000
+
+
+def test_an_agent_that_comes_unwell_is_known_to_be_at_once_and_since_when() -> None:
+    sick = replace(HELLO, healthy=False, message="no Docker", unhealthy_ms=3)
+    first = first_session(sick, now=T0)
+    assert (first.healthy, first.message, first.unhealthy_since) == (False, "no Docker", T0 - 3)
+    # It has been so all the time, unless it was dead between.
+    assert next_session(first, sick, now=T0 + 9).unhealthy_since == T0 - 3
+    assert next_session(replace(first, state=AgentState.DEAD), sick, now=T0 + 9).unhealthy_since == T0 + 6
+    well = next_session(first, HELLO, now=T0 + 9)
+    assert (well.healthy, well.message, well.unhealthy_since) == (True, "", None)
+    assert next_session(well, sick, now=T0 + 20).unhealthy_since == T0 + 17
+
+
+def test_beats_tell_since_when_an_agent_is_unwell() -> None:
+    def told(before: Agent, *, healthy: bool, now: int) -> Agent:
+        word = Beat(agent_id=before.agent_id, session=before.session, healthy=healthy)
+        after = beat(before, word, now=now)
+        assert after is not None
+        return after
+
+    sick = told(agent(), healthy=False, now=T0 + 1)
+    assert sick.unhealthy_since == T0 + 1
+    assert told(sick, healthy=False, now=T0 + 2).unhealthy_since == T0 + 1
+    assert told(sick, healthy=True, now=T0 + 3).unhealthy_since is None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_host
 from easyq_supervisor.domain import backoff
-from easyq_supervisor.domain.engine import Choice, Facts, choose
+from easyq_supervisor.domain.engine import Choice, Facts, asks, choose
 from easyq_supervisor.domain.hosts import DockerHost, Offer
 from easyq_supervisor.domain.options import Options
 from easyq_supervisor.domain.plan import RULES_READERS, STOP_WAVES, AgentPlan, Surroundings, plan, rules_text
@@ -209,19 +209,38 @@ NOTHING = Facts(
         (replace(NOTHING, default_answers=True), False, False),
         (replace(NOTHING, default_answers=True, own_runs=True), True, False),
         (replace(NOTHING, default_answers=True, own_runs=True, own_is_forbidden=True), False, False),
+        (replace(NOTHING, default_answers=None, default_is_chosen=True), False, False),
     ],
 )
 def test_which_engine(facts: Facts, own: bool, install: bool) -> None:
     choice = choose(facts)
     assert (choice.own, choice.install) == (own, install)
     if not facts.default_answers:
-        assert STANDARD in choice.words
-    if not own and not facts.default_answers:
-        assert "--docker-host" in choice.words
+        assert STANDARD in choice.words + choice.missing
+    if not own:
+        assert "--docker-host" in choice.missing
+        assert not choice.words
 
 
 def test_an_engine_that_answers_needs_no_words() -> None:
-    assert choose(replace(NOTHING, default_answers=True)) == Choice()
+    choice = choose(replace(NOTHING, default_answers=True))
+    assert choice == Choice(missing=choice.missing)
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked"),
+    [
+        (NOTHING, True),
+        (replace(NOTHING, has_dockerd=False), True),
+        (replace(NOTHING, has_dockerd=False, can_install=False), False),
+        (replace(NOTHING, is_root=False), False),
+        (replace(NOTHING, own_is_forbidden=True), False),
+        (replace(NOTHING, default_is_chosen=True), False),
+        (replace(NOTHING, own_runs=True), False),
+    ],
+)
+def test_nobody_waits_for_an_engine_whose_answer_changes_nothing(facts: Facts, asked: bool) -> None:
+    assert asks(facts) == asked
 
 
 @pytest.fixture

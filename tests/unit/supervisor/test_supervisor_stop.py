@@ -1,13 +1,16 @@
 """How the processes of a system are ended: wave after wave, each at once."""
 
 import asyncio
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 from easyq_supervisor.adapters.console import Console
-from easyq_supervisor.domain.plan import STOP_WAVES
-from easyq_supervisor.system import System
+from easyq_supervisor.domain.plan import STOP_WAVES, ProcessSpec
+from easyq_supervisor.system import Hosts, System
+from tests.support.waiting import eventually
 
 
 class FakeChild:
@@ -25,23 +28,20 @@ class FakeChild:
         self._ends.append(self.spec.kind)
 
 
-def system(children: list[Any], grace: float) -> System:
+def system(children: list[Any], grace: float, **others: Any) -> System:
     made = System(
-        specs=[],
-        engine=None,
-        install_engine=False,
+        specs=others.pop("specs", []),
+        hosts=others.pop("hosts", AsyncMock()),
         console=Console(),
         grace=grace,
         rest="",
         grpc="",
-        docker_urls=[],
-        missing_told=False,
         may_install=False,
         reloader=Mock(),
         ready=lambda: None,
         go_on=AsyncMock(),
     )
-    made._children = children
+    made._children += children
     return made
 
 
@@ -58,3 +58,21 @@ async def test_all_of_a_wave_end_at_once_and_the_waves_in_order() -> None:
     assert ends[4:] == ["dispatcher", "store", "redis"]
     # Each may take what the others leave of the grace.
     assert all(13 < child.patience <= 15 for child in children)
+
+
+async def test_services_start_while_nobody_knows_yet_which_docker_engine_answers(tmp_path: Path) -> None:
+    """And an end in that time ends them."""
+    asked = asyncio.Event()
+
+    async def hosts() -> Hosts:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    program = f"import pathlib, time; pathlib.Path({str(tmp_path / 'here')!r}).touch(); time.sleep(60)"
+    spec = ProcessSpec(name="gateway", kind="gateway", argv=(sys.executable, "-c", program), env={})
+    one = system([], 15, specs=[spec], hosts=hosts)
+    one._reloader.watch = AsyncMock()  # type: ignore[method-assign]
+    running = asyncio.create_task(one.run())
+    await eventually(lambda: asked.is_set() and (tmp_path / "here").exists())
+    one._stop.set()
+    assert await running == 0

@@ -55,7 +55,7 @@ def of_status(status: Status, now: float) -> Iterator[Check]:
         yield Check(name="server", state="fail", message="refuses jobs", todo="see what is told below")
     yield from _services(status)
     yield from _hosts(status.agents)
-    yield from _problems(status)
+    yield from _problems(status, now)
     yield from _clock(status.agents, now)
 
 
@@ -114,11 +114,13 @@ def _hosts(agents: Sequence[Agent]) -> Iterator[Check]:
         )
 
 
-def _problems(status: Status) -> Iterator[Check]:
+def _problems(status: Status, now: float) -> Iterator[Check]:
     services = {service.name for service in status.services}
     for one in status.problems:
         if one.subject not in services:
             text, _, todo = one.message.partition(": ")
+            if one.HasField("since"):
+                text += f" (since {words.exact(one.since)}, {words.ago(one.since, now)})"
             yield Check(name=one.subject or "farm", state="warn", message=text, todo=todo)
     for breaker in status.breakers:
         yield Check(

@@ -405,6 +405,7 @@ class Agent(_message.Message):
     DRAIN_DEADLINE_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_SINCE_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     state: Global___Agent.State.ValueType
     hostname: _builtins.str
@@ -442,6 +443,10 @@ class Agent(_message.Message):
 
     @_builtins.property
     def used(self) -> Global___Capacity: ...
+    @_builtins.property
+    def unhealthy_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when it has not been healthy; unset: it is, or that is not known."""
+
     def __init__(
         self,
         *,
@@ -464,10 +469,11 @@ class Agent(_message.Message):
         drain_deadline: _timestamp_pb2.Timestamp | None = ...,
         capacity: Global___Capacity | None = ...,
         used: Global___Capacity | None = ...,
+        unhealthy_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "last_beat_at", b"last_beat_at", "used", b"used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "last_beat_at", b"last_beat_at", "unhealthy_since", b"unhealthy_since", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "daemon_id", b"daemon_id", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "healthy", b"healthy", "hostname", b"hostname", "labels", b"labels", "last_beat_at", b"last_beat_at", "message", b"message", "pools", b"pools", "running", b"running", "session", b"session", "slots", b"slots", "state", b"state", "used", b"used", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "daemon_id", b"daemon_id", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "healthy", b"healthy", "hostname", b"hostname", "labels", b"labels", "last_beat_at", b"last_beat_at", "message", b"message", "pools", b"pools", "running", b"running", "session", b"session", "slots", b"slots", "state", b"state", "unhealthy_since", b"unhealthy_since", "used", b"used", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,6 +48,8 @@ class Hello:
     inventory: tuple[Held, ...]
     healthy: bool
     message: str
+    # Milliseconds for which it has not been healthy.
+    unhealthy_ms: int = 0
     offer: Offer = UNKNOWN
 
 

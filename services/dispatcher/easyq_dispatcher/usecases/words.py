@@ -36,6 +36,9 @@ from easyq_dispatcher.usecases.rulebook import Rulebook
 log = get_logger()
 
 _AGENTS_AGE = 1.0
+# Seconds that a look at everything waits for the store: whoever looks is to hear who does not answer, and has no more
+# patience with the dispatcher itself.
+_STORE_PATIENCE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,9 +200,14 @@ class Words:
         """Pools, limits, breakers, and what is wrong; as much as can be had."""
         troubles = []
         try:
-            agents = await self._all_agents(self._clock.monotonic())
+            async with asyncio.timeout(_STORE_PATIENCE):
+                agents = await self._all_agents(self._clock.monotonic())
+        except TimeoutError:
+            agents = self._known_agents()
+            message = f"the dispatcher waits for the store, which did not answer within {_STORE_PATIENCE:g} s"
+            troubles.append(Trouble(subject="store", message=message))
         except EasyQError as error:
-            agents = []
+            agents = self._known_agents()
             troubles.append(Trouble(subject="store", message=f"the dispatcher can't reach the store: {error.message}"))
         view = await self._look(agents, Question())
         survey = view.survey or Survey()
@@ -275,6 +283,10 @@ class Words:
                 began = self._clock.monotonic()
                 self._agents = list(await self._store.list_agents())
                 self._agents_at = began
+        return self._known_agents()
+
+    def _known_agents(self) -> list[AgentView]:
+        """The same by what the store said last."""
         stored = {agent.agent_id: agent for agent in self._agents}
         # A stream that is open still, while its agent has come back elsewhere, knows nothing.
         here = {

@@ -11,7 +11,7 @@ import grpc.aio
 
 from easyq_chassis.batching import MicroBatcher
 from easyq_chassis.errors import EasyQError, InvalidArgument, Unavailable
-from easyq_gateway.adapters.calls import once, patiently, unary
+from easyq_gateway.adapters.calls import patiently, unary
 from easyq_gateway.convert import below_spec, error_of_item
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from easyq_internal.store.v1 import job_store_pb2
@@ -38,9 +38,7 @@ class GrpcAdmission:
         return await patiently(self._name, lambda _: self.submit_once(job), patience=self._patience)
 
     async def put_job(self, request: job_store_pb2.PutJobRequest) -> job_store_pb2.PutJobResponse:
-        if request.revision:
-            # The revision may have been raised by an attempt whose answer was lost: such a call is made once.
-            return await once(self._name, lambda left: self.put_once(request, left), patience=self._patience)
+        # With a revision too: the store knows an attempt that raised it by its execution id.
         return await patiently(self._name, lambda left: self.put_once(request, left), patience=self._patience)
 
     async def submit_once(self, job: job_store_pb2.NewJob) -> job_store_pb2.SubmitAccepted:
@@ -110,8 +108,6 @@ class Schedulers:
         return await self._any(lambda one, _: one.submit_once(job))
 
     async def put_job(self, request: job_store_pb2.PutJobRequest) -> job_store_pb2.PutJobResponse:
-        if request.revision:
-            return await self._each[self._preferred].put_job(request)
         return await self._any(lambda one, left: one.put_once(request, left))
 
     async def close(self) -> None:

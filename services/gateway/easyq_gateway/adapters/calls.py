@@ -98,16 +98,6 @@ async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, pati
             pause = min(_LONGEST_PAUSE, pause * 2)
 
 
-async def once(name: str, attempt: Callable[[float], Awaitable[T]], *, patience: float) -> T:
-    """Makes a call that must not be repeated; otherwise as `patiently`."""
-    try:
-        return await attempt(deadline.remaining(patience))
-    except Unavailable as error:
-        if _takes_longer(error, patience):
-            raise
-        raise _away(name, error.message) from error
-
-
 def without_echo(error: NotFound) -> NotFound:
     """Returns the same refusal in words that repeat nothing of the caller's, however long an id it sent."""
     what = error.reason.removesuffix("_NOT_FOUND").lower()

@@ -106,11 +106,15 @@ class GrpcJobStore(GrpcAdmission):
         return answer
 
     async def delete_job(self, request: job_store_pb2.DeleteJobRequest) -> job_store_pb2.DeleteJobResponse:
-        answer: job_store_pb2.DeleteJobResponse = await self._call(self._stub.DeleteJob, request)
+        answer: job_store_pb2.DeleteJobResponse = await self._call(
+            self._stub.DeleteJob, request, gone=job_store_pb2.DeleteJobResponse()
+        )
         return answer
 
     async def delete_task(self, request: job_store_pb2.DeleteTaskRequest) -> job_store_pb2.DeleteTaskResponse:
-        answer: job_store_pb2.DeleteTaskResponse = await self._call_for_many(self._stub.DeleteTask, request)
+        answer: job_store_pb2.DeleteTaskResponse = await self._call_for_many(
+            self._stub.DeleteTask, request, gone=job_store_pb2.DeleteTaskResponse()
+        )
         return answer
 
     async def stop_many(self, request: job_store_pb2.ManyRequest) -> job_store_pb2.ManyResponse:
@@ -155,13 +159,29 @@ class GrpcJobStore(GrpcAdmission):
         agents: Sequence[farm_service_pb2.Agent] = answer.items
         return agents
 
-    async def _call_for_many(self, call: Callable[..., Any], request: Any) -> Any:
-        return await self._call(call, request, patience=_MANY * self._patience)
+    async def _call_for_many(self, call: Callable[..., Any], request: Any, *, gone: Any = None) -> Any:
+        return await self._call(call, request, patience=_MANY * self._patience, gone=gone)
 
-    async def _call(self, call: Callable[..., Any], request: Any, *, patience: float | None = None) -> Any:
+    async def _call(
+        self, call: Callable[..., Any], request: Any, *, patience: float | None = None, gone: Any = None
+    ) -> Any:
+        """`gone` is the answer where nothing is there after an attempt whose outcome is unknown: it was a deletion."""
         patience = patience or self._patience
+        tried = False
+
+        async def attempt(left: float) -> Any:
+            nonlocal tried
+            try:
+                return await unary(call, request, timeout=left)
+            except NotFound:
+                if gone is None or not tried:
+                    raise
+                return gone
+            finally:
+                tried = True
+
         try:
-            return await patiently(self._name, lambda left: unary(call, request, timeout=left), patience=patience)
+            return await patiently(self._name, attempt, patience=patience)
         except NotFound as error:
             raise without_echo(error) from error
 

@@ -26,7 +26,8 @@ class ServiceFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentFacts:
-    """One agent. `state` is LIVE, PARKED or DEAD; `last_beat_ms` ms since the epoch, if known.
+    """One agent. `state` is LIVE, PARKED or DEAD; `last_beat_ms`, and since when it is not healthy, in ms since the
+    epoch, if known.
 
     `set_aside`: an operator cordoned it, or has it drain.
     """
@@ -37,6 +38,7 @@ class AgentFacts:
     message: str
     running: int
     last_beat_ms: int | None
+    unhealthy_ms: int | None = None
     set_aside: bool = False
 
 
@@ -74,6 +76,13 @@ def stale_view(address: str, *, slow_after: float, age: float | None) -> FarmPro
         subject="dispatcher",
         message=f"Pools, limits and breakers {shown}: the dispatcher at {address} did not answer within "
         f"{slow_after:g} s.",
+    )
+
+
+def stale_hosts(age: float) -> FarmProblem:
+    """What is to be said where hosts are those that the store told `age` seconds ago, since it does not answer now."""
+    return FarmProblem(
+        subject="store", message=f"Hosts are those of {age:.0f} s ago: the store does not tell them now."
     )
 
 
@@ -134,8 +143,8 @@ def _agents(agents: Sequence[AgentFacts]) -> Iterator[FarmProblem]:
     for agent in agents:
         text = _agent_words(agent)
         if text:
-            # A silent agent has been away since its last beat; since when a live one is unwell it does not say.
-            since_ms = None if agent.state == "LIVE" else agent.last_beat_ms
+            # A silent agent has been away since its last beat.
+            since_ms = agent.unhealthy_ms if agent.state == "LIVE" else agent.last_beat_ms
             yield FarmProblem(subject=agent.agent_id, message=text, since_ms=since_ms)
 
 

@@ -23,6 +23,9 @@ from easyq_gateway.rest.routes import Route
 from easyq_gateway.usecases.feed import Entry
 from easyq_gateway.usecases.watching import Watching
 
+#: Stores that were away when the watch began: with them back, a RESET comes.
+AWAY = "EasyQ-Stores-Away"
+
 _JSON_NAMES = {field.name: field.json_name for field in WatchRequest.DESCRIPTOR.fields}
 
 
@@ -44,7 +47,8 @@ class Events:
         async with aclosing(self._watching.watch(message, problems, beat=self._beat)) as events:
             # Until here an error can be told as such.
             first = await anext(events)
-            response = web.StreamResponse(headers={**COMMON_HEADERS, **sse.HEADERS})
+            away = {AWAY: ", ".join(self._watching.away)} if self._watching.away else {}
+            response = web.StreamResponse(headers={**COMMON_HEADERS, **sse.HEADERS, **away})
             await response.prepare(request)
             if request.method != "HEAD":
                 await self._send(request, response, first, events)

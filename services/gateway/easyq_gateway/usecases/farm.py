@@ -17,6 +17,11 @@ from easyq_gateway.usecases.matching import add_used, breakers_of
 
 T = TypeVar("T")
 
+# Seconds for which a list of agents that is there waits for what their executions asked for.
+_USED_PATIENCE = 0.5
+# Seconds after which what the store said of its agents is not worth repeating.
+_REMEMBERED = 300.0
+
 
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
@@ -45,6 +50,8 @@ class Farm:
         self._own_problem = own_problem
         self._version = version
         self._patience = patience
+        # What the store said last of its agents, and when (the loop's clock).
+        self._seen: tuple[Sequence[farm_service_pb2.Agent], float] | None = None
 
     async def list_agents(
         self, request: farm_service_pb2.ListAgentsRequest, found: Sequence[Problem] = ()
@@ -62,8 +69,15 @@ class Farm:
         raise NotFound("no agent of this name has ever been connected", reason="AGENT_NOT_FOUND")
 
     async def _known_agents(self) -> Sequence[farm_service_pb2.Agent]:
-        agents, views = await asyncio.gather(self._agents.list_agents(), self._dispatchers.matching())
-        add_used(agents, [one.view for one in views if one.view is not None])
+        """As the store knows them; what dispatchers that answer soon say of them is added."""
+        matching = asyncio.ensure_future(self._dispatchers.matching())
+        try:
+            agents = await self._listed_agents()
+            done, _ = await asyncio.wait([matching], timeout=_USED_PATIENCE)
+            if done:
+                add_used(agents, [one.view for one in matching.result() if one.view is not None])
+        finally:
+            matching.cancel()
         return agents
 
     async def require_store(self) -> None:
@@ -80,7 +94,7 @@ class Farm:
         self._checker.require(request, found)
         health, agents, counts, views = await asyncio.gather(
             self._health.all(),
-            self._in_time(self._agents.list_agents()),
+            self._in_time(self._listed_agents()),
             self._in_time(self._store.count_jobs()),
             self._dispatchers.matching(),
         )
@@ -92,6 +106,7 @@ class Farm:
             agents=agents or (),
             jobs=counts or (),
         )
+        stale_hosts = self._add_last_agents(status) if agents is None else None
         for one in health:
             status.services.add(name=one.kind, address=one.address, healthy=one.healthy, message=one.message)
         stale = _add_view(status, views)
@@ -102,10 +117,24 @@ class Farm:
         for problem in words.find_problems(services, known):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)
-        if stale is not None:
-            status.problems.add(subject=stale.subject, message=stale.message)
+        for one_stale in filter(None, (stale, stale_hosts)):
+            status.problems.add(subject=one_stale.subject, message=one_stale.message)
         status.running = words.can_run(services, known)
         return status
+
+    async def _listed_agents(self) -> Sequence[farm_service_pb2.Agent]:
+        agents = await self._agents.list_agents()
+        self._seen = agents, asyncio.get_running_loop().time()
+        return agents
+
+    def _add_last_agents(self, status: farm_service_pb2.Status) -> words.FarmProblem | None:
+        """Adds those that the store told last, where it can't say now. Returns what is to be said of that."""
+        agents, at = self._seen or ((), 0.0)
+        age = asyncio.get_running_loop().time() - at
+        if not agents or age > _REMEMBERED:
+            return None
+        status.agents.extend(agents)
+        return words.stale_hosts(age)
 
     async def _in_time(self, call: Awaitable[T]) -> T | None:
         try:
@@ -168,5 +197,6 @@ def _agent_facts(agent: farm_service_pb2.Agent) -> words.AgentFacts:
         message=agent.message,
         running=agent.running,
         last_beat_ms=convert.ms_of(agent, "last_beat_at"),
+        unhealthy_ms=convert.ms_of(agent, "unhealthy_since"),
         set_aside=agent.HasField("cordoned_at") or agent.HasField("drained_at"),
     )

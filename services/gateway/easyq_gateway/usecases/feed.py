@@ -58,12 +58,15 @@ class Feed:
         sources: Sequence[FeedSource],
         *,
         patience: float,
+        names: Sequence[str] = (),
         most: int = MOST_EVENTS,
         most_bytes: int = MOST_BYTES,
         most_behind: int = MOST_BEHIND,
         linger: float = LINGER,
     ) -> None:
-        self._upstreams = [_Upstream(self, source) for source in sources]
+        """`names` of the sources are what `away` tells of them."""
+        shown = [*names, *map(str, range(len(names), len(sources)))]
+        self._upstreams = [_Upstream(self, source, name) for source, name in zip(sources, shown, strict=True)]
         self._patience = patience
         self._most = most
         self._most_bytes = most_bytes
@@ -75,6 +78,8 @@ class Feed:
         # By boot: the number of the newest event, and that of the newest which is not in the ring.
         self._heads: dict[str, int] = {}
         self._floors: dict[str, int] = {}
+        # When the newest event was, by the clock of its store.
+        self._at_ms: int | None = None
         self._watchers: dict[tuple[str, str], set[Watcher]] = {}
         self._count = 0
         self.closed = False
@@ -82,15 +87,27 @@ class Feed:
     @property
     def position(self) -> str:
         """Where a watcher is that has everything."""
-        return feed_positions.show(self._heads)
+        return feed_positions.show(self._heads, self._at_ms)
+
+    @property
+    def away(self) -> list[str]:
+        """Stores of which nothing comes now."""
+        return [upstream.name for upstream in self._upstreams if not upstream.attached.is_set()]
 
     async def watch(
-        self, *, task_id: str = "", job_id: str = "", kinds: Collection[int] = (), after: str = ""
+        self,
+        *,
+        task_id: str = "",
+        job_id: str = "",
+        kinds: Collection[int] = (),
+        after: str = "",
+        partly: bool = False,
     ) -> Watcher:
         """A watcher, for use in a `with` block: gets what comes from now on, or what came after a position.
 
-        What was written before this returns can be read by whoever reads now. Errors: `Unavailable` (a store can't be
-        reached in time).
+        What was written before this returns can be read by whoever reads now. With `partly` it begins with the stores
+        that answer, if any does; one that comes back joins it, by a RESET where something may be missing. Errors:
+        `Unavailable` (a store, with `partly` all of them, can't be reached in time).
         """
         if self.closed:
             raise stopping()
@@ -99,14 +116,29 @@ class Feed:
         try:
             async with asyncio.timeout(self._patience):
                 for upstream in self._upstreams:
-                    await upstream.attached.wait()
+                    await (upstream.known if partly else upstream.attached).wait()
+                if len(self.away) == len(self._upstreams):
+                    await self._any_attached()
         except TimeoutError:
-            raise Unavailable("the store can't be reached now, and nothing can be watched", retry_after=2.0) from None
+            if not partly or len(self.away) == len(self._upstreams):
+                raise Unavailable(
+                    "the store can't be reached now, and nothing can be watched", retry_after=2.0
+                ) from None
         finally:
             self._release()
+        for upstream in self._upstreams:
+            upstream.miss()
         if after:
             self._go_on(watcher, after)
         return watcher
+
+    async def _any_attached(self) -> None:
+        waiting = [asyncio.create_task(upstream.attached.wait()) for upstream in self._upstreams]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
 
     def enter(self, watcher: Watcher) -> None:
         """A watcher comes."""
@@ -148,6 +180,8 @@ class Feed:
             self._floors[boot] = seq
             self.reset()
             return
+        if event.HasField("at"):
+            self._at_ms = max(self._at_ms or 0, event.at.ToMilliseconds())
         event.id = self.position
         entry = Entry(event, boot, seq)
         self._keep(entry)
@@ -287,7 +321,8 @@ class Watcher:
 class _Upstream:
     """The stream of one store: one that breaks is begun again, where it was."""
 
-    def __init__(self, feed: Feed, source: FeedSource) -> None:
+    def __init__(self, feed: Feed, source: FeedSource, name: str) -> None:
+        self.name = name
         self._feed = feed
         self._source = source
         self._boot = ""
@@ -295,6 +330,16 @@ class _Upstream:
         self._task: asyncio.Task[None] | None = None
         # It has told all that it knew when it was asked.
         self.attached = asyncio.Event()
+        # Whether it is there: it is attached, or has failed, or been waited for in vain.
+        self.known = asyncio.Event()
+        # Somebody watches who has not been told where it begins.
+        self._missed = False
+
+    def miss(self) -> None:
+        """Somebody begins to watch: without this one, if it is away."""
+        if not self.attached.is_set():
+            self.known.set()
+            self._missed = self._missed or not self._boot
 
     def start(self) -> None:
         if self._task is None:
@@ -303,6 +348,7 @@ class _Upstream:
     def cancel(self) -> None:
         task, self._task = self._task, None
         self.attached.clear()
+        self.known.clear()
         if task is not None:
             task.cancel()
 
@@ -325,6 +371,7 @@ class _Upstream:
             except Exception as error:  # noqa: BLE001 - whatever it is, watchers wait for the next try
                 get_logger().error("feed_failed", error=repr(error), exc_info=error)
             self.attached.clear()
+            self.known.set()
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - spreading load, not a secret
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -339,3 +386,8 @@ class _Upstream:
             self._feed.take(self._boot, self._seq, event)
         if self._seq >= batch.head:
             self.attached.set()
+            self.known.set()
+            if self._missed:
+                # After all that it knew: whoever reads now has that.
+                self._missed = False
+                self._feed.reset()

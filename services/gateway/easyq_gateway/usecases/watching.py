@@ -8,10 +8,12 @@ from collections.abc import AsyncGenerator, Sequence
 from easyq.v1 import job_pb2, job_service_pb2
 from easyq.v1.event_service_pb2 import Event, EventChange, EventKind, WatchRequest
 from easyq_chassis.errors import NotFound, Unavailable
+from easyq_gateway.domain.feed_positions import time_of
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import JobStore
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.feed import Entry, Feed, Watcher
+from easyq_gateway.usecases.reading import in_parts
 from easyq_internal.store.v1 import job_store_pb2
 
 #: States of jobs that have ended.
@@ -24,6 +26,10 @@ _OPEN_EXECUTIONS = _WAITING | {job_pb2.Execution.ASSIGNED, job_pb2.Execution.RUN
 # What a watcher is shown of the present.
 _EXECUTIONS = 20
 _JOBS = 100
+# The same of those that have ended since a watcher knew everything.
+_ENDED_JOBS = 1_000
+# Events of one moment are not in the order of their times.
+_OVERLAP_MS = 2_000
 _MOST_MESSAGE = 1024
 # Looks at the present at once: where a store begins anew, all watchers want one.
 _LOOKS = 16
@@ -49,22 +55,35 @@ class Watching:
         """
         self._checker.require(request, found)
         after = request.last_event_id
-        watching = self._feed.watch(task_id=request.task_id, job_id=request.job_id, kinds=request.kinds, after=after)
+        watching = self._feed.watch(
+            task_id=request.task_id, job_id=request.job_id, kinds=request.kinds, after=after, partly=True
+        )
         with await watching as watcher:
+            seen = after or self._feed.position
             yield [] if after else await self._look(request, self._feed.position)
             while True:
                 entries = await _next(watcher, beat)
                 yield entries
                 if entries and entries[0].event.kind == EventKind.RESET:
-                    yield await self._look_again(request, entries[0].event.id)
+                    yield await self._look_again(request, entries[0].event.id, time_of(seen))
+                if entries:
+                    seen = entries[-1].event.id
 
-    async def _look_again(self, request: WatchRequest, position: str) -> list[Entry]:
-        """The present state; waits for a store that is away, and tells that a job is gone."""
+    @property
+    def away(self) -> list[str]:
+        """Stores of which no events come now."""
+        return self._feed.away
+
+    async def _look_again(self, request: WatchRequest, position: str, since_ms: int | None) -> list[Entry]:
+        """The present state, with what has ended since the watcher knew everything, if that time is known.
+
+        Waits for a store that is away, and tells that a job is gone.
+        """
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._patience
         while True:
             try:
-                return await self._look(request, position)
+                return await self._look(request, position, since_ms)
             except NotFound:
                 gone = Event(kind=EventKind.JOB, change=EventChange.DELETED, job_id=request.job_id)
                 return _entries([gone], request, position)
@@ -73,21 +92,27 @@ class Watching:
                     raise
                 await asyncio.sleep(_PAUSE)
 
-    async def _look(self, request: WatchRequest, position: str) -> list[Entry]:
-        look = self._job if request.job_id else self._task if request.task_id else None
-        if look is None:
+    async def _look(self, request: WatchRequest, position: str, since_ms: int | None = None) -> list[Entry]:
+        if not request.job_id and not request.task_id:
             return []
         async with self._looks:
-            return _entries(await look(request), request, position)
+            events = await (self._job(request) if request.job_id else self._task(request, since_ms))
+        return _entries(events, request, position)
 
     async def _job(self, request: WatchRequest) -> list[Event]:
         wanted = job_store_pb2.GetJobRequest(task_id=request.task_id, job_id=request.job_id, executions=_EXECUTIONS)
         job = await self._store.get_job(wanted)
         return [_of_job(job), *map(_of_execution, job.executions)]
 
-    async def _task(self, request: WatchRequest) -> list[Event]:
+    async def _task(self, request: WatchRequest, since_ms: int | None) -> list[Event]:
+        ended: Sequence[job_pb2.Job] = ()
+        if since_ms is not None:
+            # First: what ends from here on comes by the feed.
+            wanted = job_service_pb2.ListJobsRequest(task_id=request.task_id, state=ENDED, page_size=_ENDED_JOBS)
+            wanted.ended_after.FromMilliseconds(max(0, since_ms - _OVERLAP_MS))
+            ended = (await in_parts(self._store.list_jobs, wanted)).items
         wanted = job_service_pb2.ListJobsRequest(task_id=request.task_id, state=_OPEN, page_size=_JOBS)
-        return [_of_job(job) for job in (await self._store.list_jobs(wanted)).items]
+        return [_of_job(job) for job in (*ended, *(await self._store.list_jobs(wanted)).items)]
 
 
 async def _next(watcher: Watcher, beat: float | None) -> list[Entry]:

@@ -81,7 +81,9 @@ class Agent:
             return Health(healthy=False, message="draining")
         problem = self._unfit()
         if problem:
-            return Health(healthy=False, message=problem)
+            since = self._tools.daemon.away_since
+            lasts = 0.0 if since is None else max(0.0, self._tools.clock.boot() - since)
+            return Health(healthy=False, message=problem, unhealthy_for=lasts)
         # The farm itself keeps work from what is cordoned.
         return Health(healthy=True, message="cordoned" if self._upkeep.cordoned else "")
 

@@ -24,6 +24,7 @@ _NOTE_EVERY = 32
 # Seconds between two tries to reach an engine that is away.
 _RETRY = 0.5
 _END_ACTIONS = frozenset({"die", "destroy"})
+_NOT_TRIED = "not reached yet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +87,7 @@ class Daemon:
         # The last restart left containers alone (live-restore, before as well as after it).
         self.kept_containers = False
         # Why it is not answering, in the adapter's words.
-        self.problem = "not reached yet"
+        self.problem = _NOT_TRIED
         self.changes = Changes()
         # Told what the engine says of itself, each time that it was reached.
         self.on_reached: Callable[[EngineInfo], None] | None = None
@@ -103,6 +104,11 @@ class Daemon:
     def answering(self) -> bool:
         """Whether calls are likely to succeed now."""
         return self._stream_open and self._pinged
+
+    @property
+    def away_since(self) -> float | None:
+        """Since when it does not answer, by CLOCK_BOOTTIME; None: it does."""
+        return self._away_since
 
     @property
     def lifetime(self) -> str:
@@ -255,7 +261,11 @@ class Daemon:
         self._stream_open = self._stream_open if stream is None else stream
         self._pinged = self._pinged if pinged is None else pinged
         if self.answering == before:
+            first = self.problem == _NOT_TRIED and problem not in {"", _NOT_TRIED}
             self.problem = problem or self.problem
+            if first:
+                # What was said of it so far did not say what is wrong.
+                self.changes.announce()
             return
         self.problem = problem
         self._away_since = None if self.answering else self._clock.boot()

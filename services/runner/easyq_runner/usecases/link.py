@@ -140,7 +140,7 @@ class LinkKeeper:
                 self._receive(stream, beats),
                 beats.run(stream),
                 self._report(stream),
-                self._tell_health(stream, hello.health),
+                self._tell_health(stream, hello.health, beats),
             )
         finally:
             self._set_stream(None)
@@ -181,11 +181,13 @@ class LinkKeeper:
             else:
                 await self._outbox.changes.wait()
 
-    async def _tell_health(self, stream: LinkStream, told: Health) -> None:
+    async def _tell_health(self, stream: LinkStream, told: Health, beats: Beats) -> None:
         while True:
             health = self._agent.health()
             if health != told:
                 await stream.send(health)
+                # The store learns it by a beat.
+                beats.hasten()
                 told = health
             else:
                 await first_of(*(changes.wait() for changes in self._health_changes))
@@ -209,13 +211,19 @@ class Beats:
         self._patience = max(2 * every, _PATIENCE * start_within)
         # When those that were not answered yet were sent, and whether the agent was empty then.
         self._sent: dict[int, tuple[float, bool]] = {}
+        self._hurry = asyncio.Event()
+
+    def hasten(self) -> None:
+        """There is something new to be told: the next beat goes now."""
+        self._hurry.set()
 
     async def run(self, stream: LinkStream) -> None:
         """Sends them. Raises Unavailable when they stay unanswered."""
         number = 0
         told_empty = False
         while True:
-            await first_of(self._until_drained(told_empty), timeout=self._every)
+            await first_of(self._until_drained(told_empty), self._hurry.wait(), timeout=self._every)
+            self._hurry.clear()
             if self._lease.silence() > self._patience:
                 raise Unavailable(f"no beat was answered for {self._lease.silence():.1f} s")
             number += 1

@@ -24,10 +24,10 @@ class GrpcDeliveries:
         self._timeout = timeout
 
     async def claim(
-        self, *, limit: int, lease: float, per_lane: int, under_way: Mapping[str, int]
+        self, *, limit: int, lease: float, per_lane: int, per_site: int, under_way: Mapping[str, int]
     ) -> ClaimDeliveriesResponse:
         request = ClaimDeliveriesRequest(
-            limit=limit, lease=duration(lease), per_lane=per_lane, under_way=dict(under_way)
+            limit=limit, lease=duration(lease), per_lane=per_lane, per_site=per_site, under_way=dict(under_way)
         )
         try:
             return await self._stub.ClaimDeliveries(request, timeout=self._timeout)

@@ -35,9 +35,8 @@ from easyq_internal.store.v1.time_store_pb2_grpc import TimeStoreServiceStub
 
 Answer = TypeVar("Answer")
 
-#: Services whose calls may be repeated while the store is UNAVAILABLE: each is a question or a compare-and-set. Not
-#: PutJob: one that took effect has raised the revision that its repeat would be checked against.
-IDEMPOTENT = ("easyq_internal.store.v1.TimeStoreService",)
+#: What may be repeated while the store is UNAVAILABLE: each is a question, a compare-and-set, or known by its ids.
+IDEMPOTENT = ("easyq_internal.store.v1.TimeStoreService", "easyq_internal.store.v1.JobStoreService/PutJob")
 
 
 class GrpcJobSink:

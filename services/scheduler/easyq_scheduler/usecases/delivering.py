@@ -43,10 +43,13 @@ _GIVEN_UP = REGISTRY.counter(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """Deliveries under way at once, in all and of one lane (a host, or e-mail); seconds that a claim holds."""
+    """Deliveries under way at once, in all, of one lane (a host, or e-mail) and of one site (hosts below one domain);
+    seconds that a claim holds.
+    """
 
     workers: int
     per_lane: int
+    per_site: int
     lease: float
 
 
@@ -81,7 +84,11 @@ class DeliveryRound:
         if free <= 0:
             return self._longest
         claims = await self._store.claim(
-            limit=free, lease=self._bounds.lease, per_lane=self._bounds.per_lane, under_way=+self._lanes
+            limit=free,
+            lease=self._bounds.lease,
+            per_lane=self._bounds.per_lane,
+            per_site=self._bounds.per_site,
+            under_way=+self._lanes,
         )
         until = time.monotonic() + self._bounds.lease
         for item in claims.items:

@@ -77,6 +77,11 @@ class MongoLookups:
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         return await self._record(DELIVERIES, {"_id": delivery_id})
 
+    async def has_unsent(self, job_id: str, execution_id: str = "") -> bool:
+        about = {"executionId": execution_id} if execution_id else {"jobId": job_id}
+        where = {**about, "nextAt": {"$exists": True}}
+        return await self._first("deliveries", where, only=("_id",)) is not None
+
     async def generation(self) -> int:
         return await self._counter(GENERATION)
 

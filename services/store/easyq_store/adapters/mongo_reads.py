@@ -36,6 +36,7 @@ from easyq_store.domain.records import (
     Skip,
     Task,
 )
+from easyq_store.domain.sites import Sites, lanes_of
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.domain.stats import Cell
 from easyq_store.ports import ABOVE_ALL, ExecutionFilter, Found, JobFilter, Place
@@ -315,22 +316,28 @@ class MongoReads(MongoLookups):
             where["$or"] = [{"createdAt": {"$lt": after.created_at}}, {"_id": {"$lt": after.id}}]
         return await self._records(DELIVERIES, where, sort=_NEWEST_FIRST, limit=limit)
 
-    async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
+    async def due_deliveries(
+        self, now: int, per_lane: int, limit: int, *, full: Collection[str], sites: Sites | None = None
+    ) -> list[DueDelivery]:
         due: list[DueDelivery] = []
         taken: Counter[str] = Counter()
+        room = sites or Sites()
         while len(due) < limit:
-            # Each look leaves out the lanes that have had their share: so a long one hides no others.
+            # Each look leaves out the lanes and sites that have had their share: so a long one hides no others.
             done = {*full, *(lane for lane, count in taken.items() if count >= per_lane)}
             where: Document = {"nextAt": {"$lte": now}}
             if done:
                 where["waitsIn"] = {"$nin": sorted(done)}
+            if room.full:
+                where["$nor"] = [{"waitsIn": {"$regex": lanes_of(site)}} for site in room.full]
             known = {each.delivery_id for each in due}
             size = _DELIVERIES + len(known)
             found = await self._all("deliveries", where, sort=[("nextAt", 1)], limit=size, only=("waitsIn", "nextAt"))
             for document in found:
                 lane = document["waitsIn"]
-                if document["_id"] not in known and taken[lane] < per_lane:
+                if document["_id"] not in known and taken[lane] < per_lane and room.room(lane, 1):
                     taken[lane] += 1
+                    room.take(lane)
                     due.append(DueDelivery(delivery_id=document["_id"], lane=lane))
             if len(found) < size:
                 break

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_store.adapters.crowd import Crowd
 from easyq_store.domain.changes import Note
 from easyq_store.domain.records import Agent, Delivery, Execution, Job, LogChunk, Skip
 from easyq_store.domain.states import Stream
@@ -20,9 +21,10 @@ class ObservedPersistence:
     """`easyq_store.ports.Persistence` around another one.
 
     A plan's notes of what it writes are handed on when it is durable, before its caller goes on. A plan that is run
-    again begins its notes anew. `count` gets all notes, of jobs that change only
-    with `count_all`; `stored` gets the bytes of output. The feed gets them while somebody watches, and only then is a
-    plan waited for whose caller has gone. With neither, a plan costs the count of it and no more.
+    again begins its notes anew. `count` gets all notes, of jobs that change only with `count_all`; `stored` gets the
+    bytes of output. The feed gets them while somebody watches, and only then is a plan waited for whose caller has
+    gone. With neither, a plan costs the count of it and no more. What is under way is bounded by `crowd`: beyond it,
+    plans are refused (`Unavailable`).
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class ObservedPersistence:
         count: Callable[[Sequence[Note]], None] | None = None,
         stored: Callable[[Stream, int], None] | None = None,
         count_all: bool = False,
+        crowd: Crowd | None = None,
     ) -> None:
         self._inner = inner
         self._feed = feed
@@ -42,8 +45,7 @@ class ObservedPersistence:
         # Plans under way that take no notes.
         self._unnoted = 0
         self._all_noted = asyncio.Event()
-        # Plans whose callers may have gone, so that somebody holds them.
-        self._running: set[asyncio.Task[Any]] = set()
+        self._crowd = crowd or Crowd()
 
     @property
     def reads(self) -> Reads:
@@ -67,20 +69,26 @@ class ObservedPersistence:
         await self._inner.run(_nothing)
 
     async def run(self, plan: Plan[R]) -> R:
+        if (refusal := self._crowd.refusal(1)) is not None:
+            raise refusal
         if self._feed.wanted:
-            return await self._to_its_end(self._noted(plan, watched=True))
+            return await self._crowd.to_its_end(self._noted(plan, watched=True), 1)
         self._unnoted += 1
         try:
-            return await (self._inner.run(plan) if self._count is None else self._noted(plan, watched=False))
+            work = self._inner.run(plan) if self._count is None else self._noted(plan, watched=False)
+            return await self._crowd.with_its_caller(work, 1)
         finally:
             self._end_unnoted()
 
     async def run_all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
+        if (refusal := self._crowd.refusal(len(plans))) is not None:
+            return [refusal] * len(plans)
         if self._feed.wanted:
-            return await self._to_its_end(self._all(plans, watched=True))
+            return await self._crowd.to_its_end(self._all(plans, watched=True), len(plans))
         self._unnoted += 1
         try:
-            return await (self._inner.run_all(plans) if self._count is None else self._all(plans, watched=False))
+            work = self._inner.run_all(plans) if self._count is None else self._all(plans, watched=False)
+            return await self._crowd.with_its_caller(work, len(plans))
         finally:
             self._end_unnoted()
 
@@ -88,19 +96,6 @@ class ObservedPersistence:
         self._unnoted -= 1
         if not self._unnoted:
             self._all_noted.set()
-
-    async def _to_its_end(self, work: Coroutine[Any, Any, R]) -> R:
-        """Also where the caller is cancelled: what it ordered may be written all the same, and is to be told."""
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            # Looked at, so that asyncio doesn't complain where the caller has gone.
-            task.exception()
 
     async def _noted(self, plan: Plan[R], *, watched: bool) -> R:
         log = _Log()
@@ -296,6 +291,9 @@ class ObservedSteps:
 
     def get_delivery(self, delivery_id: str) -> Coroutine[Any, Any, Delivery | None]:
         return self._inner.get_delivery(delivery_id)
+
+    def has_unsent(self, job_id: str, execution_id: str = "") -> Coroutine[Any, Any, bool]:
+        return self._inner.has_unsent(job_id, execution_id)
 
     def generation(self) -> Coroutine[Any, Any, int]:
         return self._inner.generation()

@@ -40,6 +40,9 @@ def hello(request: pb.OpenSessionRequest) -> Hello:
         offer_cpu_millis=request.offer.cpu_millis,
         offer_memory=request.offer.memory,
         offer_gpus=request.offer.gpus,
+        healthy=not request.unhealthy,
+        message=request.message,
+        unhealthy_ms=max(0, duration_ms(request.unhealthy_for)),
     )
 
 
@@ -267,6 +270,7 @@ def agent(record: Agent, running: int, used: Needs = NOTHING) -> AgentMessage:
         drain_deadline=timestamp(record.drain_deadline),
         capacity=Capacity(cpus=record.offer_cpu_millis / 1000, memory=record.offer_memory, gpus=record.offer_gpus),
         used=Capacity(cpus=used.cpu_millis / 1000, memory=used.memory, gpus=used.gpus),
+        unhealthy_since=timestamp(record.unhealthy_since),
     )
 
 

@@ -117,6 +117,7 @@ def wish(request: pb.ClaimDeliveriesRequest) -> Wish:
         limit=max(1, min(request.limit, 1_000)),
         lease=max(1, duration_ms(request.lease)),
         per_lane=max(1, request.per_lane),
+        per_site=max(0, request.per_site),
         under_way=dict(request.under_way),
     )
 

@@ -172,6 +172,7 @@ def _visible_agent(agent: Agent) -> tuple[object, ...]:
         agent.version,
         agent.healthy,
         agent.message,
+        agent.unhealthy_since,
         agent.lost_after_ms,
         agent.cordoned_at,
         agent.drained_at,

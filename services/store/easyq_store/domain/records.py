@@ -166,6 +166,8 @@ class Job:
     schedule: Schedule | None = None
     # When its fires are looked at next: only while it is ACTIVE, and its schedule has further fires.
     fire_at: int | None = None
+    # Ids of the newest requests that changed it and can't be known by what they left (see `domain/requests.py`).
+    requests: tuple[str, ...] = ()
     write_no: int = 1
 
     @property
@@ -268,6 +270,8 @@ class Agent:
     version: str = ""
     healthy: bool = True
     message: str = ""
+    # None: it is healthy, or nobody knows.
+    unhealthy_since: int | None = None
     lost_after_ms: int
     connected_at: int
     last_beat_at: int

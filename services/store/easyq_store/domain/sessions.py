@@ -23,6 +23,10 @@ class Hello:
     offer_cpu_millis: int = 0
     offer_memory: int = 0
     offer_gpus: int = 0
+    # Takes new work; else why not, and for how many milliseconds it has not.
+    healthy: bool = True
+    message: str = ""
+    unhealthy_ms: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +65,9 @@ def first_session(hello: Hello, *, now: int) -> Agent:
         slots=hello.slots,
         labels=hello.labels,
         version=hello.version,
+        healthy=hello.healthy,
+        message=hello.message,
+        unhealthy_since=None if hello.healthy else now - hello.unhealthy_ms,
         lost_after_ms=hello.lost_after_ms,
         connected_at=now,
         last_beat_at=now,
@@ -81,8 +88,13 @@ def next_session(agent: Agent, hello: Hello, *, now: int) -> Agent:
             f"agent {agent.agent_id} is bound to the Docker Engine {agent.daemon_id}, not to {hello.daemon_id}:"
             " give the agent of the other engine another name"
         )
+    first = first_session(hello, now=now)
+    # One that comes again as unwell as it went has been so all the time; how a dead one was meanwhile nobody knows.
+    before = None if agent.state is AgentState.DEAD else agent.unhealthy_since
+    since = first.unhealthy_since
     return replace(
-        first_session(hello, now=now),
+        first,
+        unhealthy_since=since if since is None or before is None else min(since, before),
         daemon_id=hello.daemon_id or agent.daemon_id,
         session=agent.session + 1,
         cordoned_at=agent.cordoned_at,
@@ -102,6 +114,7 @@ def beat(agent: Agent, told: Beat, *, now: int) -> Agent | None:
         last_beat_at=now,
         healthy=told.healthy,
         message=told.message,
+        unhealthy_since=_since(agent.unhealthy_since, holds=not told.healthy, now=now),
         slots=told.slots or agent.slots,
     )
 
@@ -127,18 +140,23 @@ def set_upkeep(agent: Agent, wish: Upkeep, *, now: int) -> Agent:
     deadline = now + wish.deadline_in_ms if wish.draining and wish.deadline_in_ms is not None else None
     wished = replace(
         agent,
-        cordoned_at=_since(agent.cordoned_at, wish.cordoned, now),
-        drained_at=_since(agent.drained_at, wish.draining, now),
+        cordoned_at=_since(agent.cordoned_at, holds=wish.cordoned, now=now),
+        drained_at=_since(agent.drained_at, holds=wish.draining, now=now),
         drain_deadline=deadline,
     )
     if agent.state is AgentState.LIVE and takes_nothing_new(agent) and not takes_nothing_new(wished):
         # One that drains says so instead of what else may be wrong; one that is cordoned, only where nothing is.
         healthy = agent.healthy or agent.drained_at is not None
-        wished = replace(wished, healthy=healthy, message="" if healthy else agent.message)
+        wished = replace(
+            wished,
+            healthy=healthy,
+            message="" if healthy else agent.message,
+            unhealthy_since=None if healthy else agent.unhealthy_since,
+        )
     return agent if wished == agent else wished
 
 
-def _since(before: int | None, holds: bool, now: int) -> int | None:
+def _since(before: int | None, *, holds: bool, now: int) -> int | None:
     if not holds:
         return None
     return now if before is None else before

@@ -65,13 +65,15 @@ def deleting(
 ) -> Plan[Deleted]:
     """Marks the job, stops what waits, and deletes as much as one plan may.
 
-    `ended_before`: only if it has ended before that, and was not touched since; it is left alone otherwise, and told
-    as WAITS.
+    `ended_before`: only if it has ended before that, and was not touched since, and all of its notifications have been
+    taken or given up; it is left alone otherwise, and told as WAITS.
     """
 
     async def plan(steps: Steps) -> Deleted:
         now = ctx.clock.now()
         job = await job_of(steps, task_id, job_id)
+        if ended_before is not None and await steps.has_unsent(job_id):
+            return Deleted(job_id=job_id, purged=Purged.WAITS)
 
         def decide(old: Job) -> Job:
             if ended_before is not None and not (old.ended and old.last_modified_at < ended_before):

@@ -7,6 +7,7 @@ from easyq_chassis.errors import EasyQError, NotFound
 from easyq_store.domain import notices, tokens
 from easyq_store.domain.notices import LOG_LOOK_MS, Sent
 from easyq_store.domain.records import Delivery, DueDelivery, Execution
+from easyq_store.domain.sites import Sites
 from easyq_store.domain.states import NoticeChannel, Stream
 from easyq_store.ports import Place, Plan, Reads, Steps
 from easyq_store.usecases import look
@@ -25,6 +26,8 @@ class Wish:
     limit: int
     lease: int
     per_lane: int
+    # Of hosts below one domain, or in one network. 0: no bound.
+    per_site: int = 0
     under_way: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -55,7 +58,8 @@ async def claim(ctx: Context, wish: Wish) -> Claims:
     now = ctx.clock.now()
     reads = ctx.store.reads
     full = {lane for lane, count in wish.under_way.items() if count >= wish.per_lane}
-    found = await reads.due_deliveries(now, wish.per_lane, wish.limit, full=full)
+    sites = Sites(wish.per_site, wish.under_way)
+    found = await reads.due_deliveries(now, wish.per_lane, wish.limit, full=full, sites=sites)
     chosen = _within(found, wish)
     results = await ctx.store.run_all([_claiming(ctx, due.delivery_id, wish.lease) for due in chosen])
     failed = [error for error in results if isinstance(error, EasyQError)]

@@ -8,6 +8,7 @@ from easyq_store.domain.moves import head
 from easyq_store.domain.planning import first_plan
 from easyq_store.domain.records import Execution, Head, Job, Planned
 from easyq_store.domain.recurring import begin, rescheduled
+from easyq_store.domain.requests import was_made_by, with_request
 from easyq_store.domain.states import JobState
 from easyq_store.ports import Inserted, Steps
 from easyq_store.usecases.context import Context
@@ -28,7 +29,8 @@ async def put_job(ctx: Context, new: NewJob, revision: int, *, only_same: bool =
     """Stores the job. The same spec again changes nothing: as it was asked for, or as it was stored with its defaults.
 
     A new spec reaches an execution that waits; one that is held keeps its own; a job that had ended runs again.
-    `revision` is the one that the caller knows, 0 for any. With `only_same` nothing is changed where the same was not
+    `revision` is the one that the caller knows, 0 for any; a repeat (by its execution id) is answered as the first call
+    would be now, whatever revision that made. With `only_same` nothing is changed where the same was not
     asked for (NOT_FOUND). Errors: FAILED_PRECONDITION (JOB_EXISTS: the id is of
     another task; ILLEGAL_STATE: it is stopping, or is to recur from now on, or no more, and has not ended), ABORTED
     (REVISION_MISMATCH).
@@ -53,6 +55,8 @@ async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int, *, only_s
     if job is None or job.task_id != new.task_id:
         raise FailedPrecondition(f"job {new.job_id} belongs to another task", reason="JOB_EXISTS")
     require_kept(job)
+    if was_made_by(job, new.execution_id):
+        return await _repeated(steps, ctx, new, job, now=now)
     if revision and revision != job.revision:
         message = f"job {new.job_id} has revision {job.revision}, not {revision}"
         raise Aborted(message, reason="REVISION_MISMATCH")
@@ -66,6 +70,16 @@ async def _put(steps: Steps, ctx: Context, new: NewJob, revision: int, *, only_s
         job = await _replace(steps, ctx, new, job, now=now)
     job, still_open = await settle_job(steps, ctx, job, now=now)
     return Put(created=False, ready=_ready(still_open), unplanned=unplanned(job))
+
+
+async def _repeated(steps: Steps, ctx: Context, new: NewJob, job: Job, *, now: int) -> Put:
+    """The answer of a PUT that took effect; nobody may have been told of its execution."""
+    created = job.first_execution_id == new.execution_id
+    if job.unsettled_since is not None:
+        job, still_open = await settle_job(steps, ctx, job, now=now)
+    else:
+        still_open = await steps.open_executions(job.job_id)
+    return Put(created=created, ready=_ready(still_open), unplanned=unplanned(job))
 
 
 def _same(ctx: Context, job: Job, new: NewJob) -> bool:
@@ -93,6 +107,9 @@ async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: i
     newest = await steps.newest_execution(seen.job_id)
 
     def decide(old: Job) -> Job:
+        if was_made_by(old, new.execution_id):
+            # An attempt before this one came through meanwhile.
+            return old
         if old.revision != seen.revision:
             raise Aborted(f"job {old.job_id} was replaced by somebody else", reason="REVISION_MISMATCH")
         require_kept(old)
@@ -102,7 +119,7 @@ async def _replace(steps: Steps, ctx: Context, new: NewJob, seen: Job, *, now: i
             change = "recurs" if old.schedule is not None else "does not recur"
             raise FailedPrecondition(f"job {old.job_id} {change}, which can't be changed before it has ended")
         changed = replace(
-            old,
+            with_request(old, new.execution_id),
             revision=old.revision + 1,
             spec=new.spec,
             asked=new.asked,

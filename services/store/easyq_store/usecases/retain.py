@@ -1,7 +1,7 @@
 """Retention: what is kept no longer goes, a little at a time, with rests in between."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from easyq_store.domain.deletion import is_superfluous
@@ -84,32 +84,44 @@ class RetainRound:
         if age is None:
             return 0
         before, gone = self._ctx.clock.now() - age, 0
-        while found := await self._ctx.store.reads.ended_jobs(task_id, states, before, self._pace.batch):
-            some = await self._delete(found, before)
-            gone += some
-            if not some or len(found) < self._pace.batch:
+        waits: set[str] = set()
+        while found := await self._next_ended(task_id, states, before, self._pace.batch, waits):
+            gone += await self._delete(found, before, waits)
+            if len(found) < self._pace.batch:
                 break
         return gone
+
+    async def _next_ended(
+        self, task_id: str, states: Collection[JobState], before: int, limit: int, waits: Collection[str]
+    ) -> list[str]:
+        """The jobs that ended longest ago, without those that were found to wait for something: they may be many."""
+        found = await self._ctx.store.reads.ended_jobs(task_id, states, before, limit + len(waits))
+        return [job_id for job_id in found if job_id not in waits][:limit]
 
     async def _too_many(self, task_id: str, keep: Keep) -> int:
         present, gone = await self._ctx.store.reads.count_jobs(task_id), 0
         before = self._ctx.clock.now() + 1
         for outcome, most in keep.counts.items():
             excess = sum(present.get(state, 0) for state in OUTCOMES[outcome]) - most
-            while excess > 0:
-                limit = min(excess, self._pace.batch)
-                found = await self._ctx.store.reads.ended_jobs(task_id, OUTCOMES[outcome], before, limit)
-                some = await self._delete(found, before)
-                if not some:
+            waits: set[str] = set()
+            while excess > len(waits):
+                limit = min(excess - len(waits), self._pace.batch)
+                found = await self._next_ended(task_id, OUTCOMES[outcome], before, limit, waits)
+                if not found:
                     break
+                some = await self._delete(found, before, waits)
                 gone, excess = gone + some, excess - some
         return gone
 
-    async def _delete(self, job_ids: Sequence[str], before: int) -> int:
+    async def _delete(self, job_ids: Sequence[str], before: int, waits: set[str]) -> int:
+        """How many went; the others, whatever they wait for, are added to `waits`, and left to the next look."""
         plans = [delete.deleting(self._ctx, job_id, force=False, ended_before=before) for job_id in job_ids]
         results = await delete.delete_all(self._ctx, plans)
         await self._rest()
-        return sum(delete.is_gone(result) for result in results)
+        gone = [job_id for job_id, result in zip(job_ids, results, strict=True) if delete.is_gone(result)]
+        waits.update(job_ids)
+        waits.difference_update(gone)
+        return len(gone)
 
     # ----------------------------------------------------------------------------------------------------------- logs
     async def _old_logs(self, task_id: str, age: int | None) -> int:
@@ -180,7 +192,9 @@ def _trimming(job: Job, keep: int) -> Plan[int]:
     async def plan(steps: Steps) -> int:
         left = AT_ONCE
         for execution in await steps.first_executions(job.job_id, AT_ONCE):
-            if left > 0 and job.schedule is not None and is_superfluous(execution, job.attempts, keep):
+            if left <= 0 or job.schedule is None or not is_superfluous(execution, job.attempts, keep):
+                continue
+            if not await steps.has_unsent(job.job_id, execution.execution_id):
                 left -= await purge_execution(steps, execution, limit=left)
         return AT_ONCE - left
 

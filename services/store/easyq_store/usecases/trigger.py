@@ -6,6 +6,8 @@ from easyq_chassis.errors import AlreadyExists, FailedPrecondition
 from easyq_store.domain import recurring
 from easyq_store.domain.moves import hasten, head
 from easyq_store.domain.records import Execution, Head, Job
+from easyq_store.domain.requests import was_made_by, with_request
+from easyq_store.domain.states import ExecutionState
 from easyq_store.ports import Steps
 from easyq_store.usecases.context import Context
 from easyq_store.usecases.find import job_of
@@ -27,8 +29,8 @@ class Triggered:
 async def trigger_job(ctx: Context, task_id: str, job_id: str, execution_id: str) -> Triggered:
     """Runs a job now.
 
-    A recurring one gets an execution of this id, as far as `overlap` allows; a repeat is harmless. One that waits for
-    its time is due now. Errors: NOT_FOUND, FAILED_PRECONDITION (ILLEGAL_STATE, OVERLAP).
+    A recurring one gets an execution of this id, as far as `overlap` allows. One that waits for its time is due now. A
+    repeat with the same id is harmless. Errors: NOT_FOUND, FAILED_PRECONDITION (ILLEGAL_STATE, OVERLAP).
     """
     triggered = await ctx.store.run(lambda steps: _trigger(steps, ctx, task_id, job_id, execution_id))
     ctx.news.tell(job_id, triggered.execution_id, *(e.execution_id for e in triggered.stops))
@@ -39,7 +41,7 @@ async def _trigger(steps: Steps, ctx: Context, task_id: str, job_id: str, execut
     now = ctx.clock.now()
     job = await job_of(steps, task_id, job_id)
     if job.schedule is None:
-        return await _hasten(steps, ctx, job, now=now)
+        return await _hasten(steps, ctx, job, execution_id, now=now)
     known = await steps.get_execution(execution_id)
     if known is not None:
         if known.job_id != job_id:
@@ -64,10 +66,18 @@ async def _trigger(steps: Steps, ctx: Context, task_id: str, job_id: str, execut
     )
 
 
-async def _hasten(steps: Steps, ctx: Context, job: Job, *, now: int) -> Triggered:
+async def _hasten(steps: Steps, ctx: Context, job: Job, request: str, *, now: int) -> Triggered:
     newest = await steps.newest_execution(job.job_id)
+    if newest is not None and newest.state is not ExecutionState.SCHEDULED and was_made_by(job, request):
+        if newest.unsettled_since is not None:
+            told, _ = await follow_up(steps, ctx, newest, now=now)
+            job = told or job
+        return Triggered(job=job, execution_id=newest.execution_id, ready=head(newest))
     if newest is None or job.stop_requested_at is not None:
         raise FailedPrecondition(f"job {job.job_id} is {job.state.name}, and can't be run now")
+    if newest.state is ExecutionState.SCHEDULED:
+        # Before it takes effect, so that no repeat is refused for what it did.
+        job = await steps.change_job(job.job_id, lambda old: with_request(old, request)) or job
     spec = await steps.get_spec(job.job_id, newest.spec_revision) or job.spec
     seq = await steps.next_seq()
     changed = await change_execution(

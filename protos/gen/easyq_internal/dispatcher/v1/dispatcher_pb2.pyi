@@ -214,18 +214,24 @@ class Health(_message.Message):
 
     HEALTHY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_FOR_FIELD_NUMBER: _builtins.int
     healthy: _builtins.bool
     message: _builtins.str
     """Why not, in words: `Docker Engine does not answer`, `draining`."""
+    @_builtins.property
+    def unhealthy_for(self) -> _duration_pb2.Duration:
+        """For how long it has taken none, as far as that is known. Unset: since now, or it takes work."""
+
     def __init__(
         self,
         *,
         healthy: _builtins.bool = ...,
         message: _builtins.str = ...,
+        unhealthy_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unhealthy_for", b"unhealthy_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["healthy", b"healthy", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["healthy", b"healthy", "message", b"message", "unhealthy_for", b"unhealthy_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from easyq.v1 import notify_pb2 as easyq_dot_v1_dot_notify__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,easyq_internal/store/v1/delivery_store.proto\x12\x17\x65\x61syq_internal.store.v1\x1a\x12\x65\x61syq/v1/job.proto\x1a#easyq/v1/notification_service.proto\x1a\x15\x65\x61syq/v1/notify.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe6\x01\n\x16\x43laimDeliveriesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08per_lane\x18\x03 \x01(\x05\x12P\n\tunder_way\x18\x04 \x03(\x0b\x32=.easyq_internal.store.v1.ClaimDeliveriesRequest.UnderWayEntry\x1a/\n\rUnderWayEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"~\n\x17\x43laimDeliveriesResponse\x12\x37\n\x05items\x18\x01 \x03(\x0b\x32(.easyq_internal.store.v1.ClaimedDelivery\x12*\n\x07next_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe5\x02\n\x0f\x43laimedDelivery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0c\n\x04lane\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05tries\x18\x04 \x01(\x05\x12&\n\x03\x61ge\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x05\x65vent\x18\x06 \x01(\x0e\x32\x1d.easyq.v1.Delivery.Event.Kind\x12$\n\x07outcome\x18\x07 \x01(\x0e\x32\x13.easyq.v1.Job.State\x12$\n\x07webhook\x18\x08 \x01(\x0b\x32\x11.easyq.v1.WebhookH\x00\x12\x11\n\x07\x61\x64\x64ress\x18\t \x01(\tH\x00\x12&\n\texecution\x18\n \x01(\x0b\x32\x13.easyq.v1.Execution\x12\x13\n\x0bstdout_tail\x18\x0b \x01(\x0c\x12\x13\n\x0bstderr_tail\x18\x0c \x01(\x0c\x42\x08\n\x06target\"\xb9\x01\n\x15RecordDeliveryRequest\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x37\n\tdelivered\x18\x03 \x01(\x0b\x32\".easyq_internal.store.v1.DeliveredH\x00\x12\x37\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32%.easyq_internal.store.v1.NotDeliveredH\x00\x42\x08\n\x06result\"\"\n\tDelivered\x12\x15\n\rresponse_code\x18\x01 \x01(\x05\"a\n\x0cNotDelivered\x12\x15\n\rresponse_code\x18\x01 \x01(\x05\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12+\n\x08retry_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x18\n\x16RecordDeliveryResponse2\xa9\x03\n\x14\x44\x65liveryStoreService\x12t\n\x0f\x43laimDeliveries\x12/.easyq_internal.store.v1.ClaimDeliveriesRequest\x1a\x30.easyq_internal.store.v1.ClaimDeliveriesResponse\x12q\n\x0eRecordDelivery\x12..easyq_internal.store.v1.RecordDeliveryRequest\x1a/.easyq_internal.store.v1.RecordDeliveryResponse\x12S\n\x0eListDeliveries\x12\x1f.easyq.v1.ListDeliveriesRequest\x1a .easyq.v1.ListDeliveriesResponse\x12S\n\x0eResendDelivery\x12\x1f.easyq.v1.ResendDeliveryRequest\x1a .easyq.v1.ResendDeliveryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,easyq_internal/store/v1/delivery_store.proto\x12\x17\x65\x61syq_internal.store.v1\x1a\x12\x65\x61syq/v1/job.proto\x1a#easyq/v1/notification_service.proto\x1a\x15\x65\x61syq/v1/notify.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf8\x01\n\x16\x43laimDeliveriesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08per_lane\x18\x03 \x01(\x05\x12P\n\tunder_way\x18\x04 \x03(\x0b\x32=.easyq_internal.store.v1.ClaimDeliveriesRequest.UnderWayEntry\x12\x10\n\x08per_site\x18\x05 \x01(\x05\x1a/\n\rUnderWayEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"~\n\x17\x43laimDeliveriesResponse\x12\x37\n\x05items\x18\x01 \x03(\x0b\x32(.easyq_internal.store.v1.ClaimedDelivery\x12*\n\x07next_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe5\x02\n\x0f\x43laimedDelivery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0c\n\x04lane\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05tries\x18\x04 \x01(\x05\x12&\n\x03\x61ge\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x05\x65vent\x18\x06 \x01(\x0e\x32\x1d.easyq.v1.Delivery.Event.Kind\x12$\n\x07outcome\x18\x07 \x01(\x0e\x32\x13.easyq.v1.Job.State\x12$\n\x07webhook\x18\x08 \x01(\x0b\x32\x11.easyq.v1.WebhookH\x00\x12\x11\n\x07\x61\x64\x64ress\x18\t \x01(\tH\x00\x12&\n\texecution\x18\n \x01(\x0b\x32\x13.easyq.v1.Execution\x12\x13\n\x0bstdout_tail\x18\x0b \x01(\x0c\x12\x13\n\x0bstderr_tail\x18\x0c \x01(\x0c\x42\x08\n\x06target\"\xb9\x01\n\x15RecordDeliveryRequest\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x37\n\tdelivered\x18\x03 \x01(\x0b\x32\".easyq_internal.store.v1.DeliveredH\x00\x12\x37\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32%.easyq_internal.store.v1.NotDeliveredH\x00\x42\x08\n\x06result\"\"\n\tDelivered\x12\x15\n\rresponse_code\x18\x01 \x01(\x05\"a\n\x0cNotDelivered\x12\x15\n\rresponse_code\x18\x01 \x01(\x05\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12+\n\x08retry_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x18\n\x16RecordDeliveryResponse2\xa9\x03\n\x14\x44\x65liveryStoreService\x12t\n\x0f\x43laimDeliveries\x12/.easyq_internal.store.v1.ClaimDeliveriesRequest\x1a\x30.easyq_internal.store.v1.ClaimDeliveriesResponse\x12q\n\x0eRecordDelivery\x12..easyq_internal.store.v1.RecordDeliveryRequest\x1a/.easyq_internal.store.v1.RecordDeliveryResponse\x12S\n\x0eListDeliveries\x12\x1f.easyq.v1.ListDeliveriesRequest\x1a .easyq.v1.ListDeliveriesResponse\x12S\n\x0eResendDelivery\x12\x1f.easyq.v1.ResendDeliveryRequest\x1a .easyq.v1.ResendDeliveryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIMDELIVERIESREQUEST_UNDERWAYENTRY']._loaded_options = None
   _globals['_CLAIMDELIVERIESREQUEST_UNDERWAYENTRY']._serialized_options = b'8\001'
   _globals['_CLAIMDELIVERIESREQUEST']._serialized_start=186
-  _globals['_CLAIMDELIVERIESREQUEST']._serialized_end=416
-  _globals['_CLAIMDELIVERIESREQUEST_UNDERWAYENTRY']._serialized_start=369
-  _globals['_CLAIMDELIVERIESREQUEST_UNDERWAYENTRY']._serialized_end=416
-  _globals['_CLAIMDELIVERIESRESPONSE']._serialized_start=418
-  _globals['_CLAIMDELIVERIESRESPONSE']._serialized_end=544
-  _globals['_CLAIMEDDELIVERY']._serialized_start=547
-  _globals['_CLAIMEDDELIVERY']._serialized_end=904
-  _globals['_RECORDDELIVERYREQUEST']._serialized_start=907
-  _globals['_RECORDDELIVERYREQUEST']._serialized_end=1092
-  _globals['_DELIVERED']._serialized_start=1094
-  _globals['_DELIVERED']._serialized_end=1128
-  _globals['_NOTDELIVERED']._serialized_start=1130
-  _globals['_NOTDELIVERED']._serialized_end=1227
-  _globals['_RECORDDELIVERYRESPONSE']._serialized_start=1229
-  _globals['_RECORDDELIVERYRESPONSE']._serialized_end=1253
-  _globals['_DELIVERYSTORESERVICE']._serialized_start=1256
-  _globals['_DELIVERYSTORESERVICE']._serialized_end=1681
+  _globals['_CLAIMDELIVERIESREQUEST']._serialized_end=434
+  _globals['_CLAIMDELIVERIESREQUEST_UNDERWAYENTRY']._serialized_start=387
+  _globals['_CLAIMDELIVERIESREQUEST_UNDERWAYENTRY']._serialized_end=434
+  _globals['_CLAIMDELIVERIESRESPONSE']._serialized_start=436
+  _globals['_CLAIMDELIVERIESRESPONSE']._serialized_end=562
+  _globals['_CLAIMEDDELIVERY']._serialized_start=565
+  _globals['_CLAIMEDDELIVERY']._serialized_end=922
+  _globals['_RECORDDELIVERYREQUEST']._serialized_start=925
+  _globals['_RECORDDELIVERYREQUEST']._serialized_end=1110
+  _globals['_DELIVERED']._serialized_start=1112
+  _globals['_DELIVERED']._serialized_end=1146
+  _globals['_NOTDELIVERED']._serialized_start=1148
+  _globals['_NOTDELIVERED']._serialized_end=1245
+  _globals['_RECORDDELIVERYRESPONSE']._serialized_start=1247
+  _globals['_RECORDDELIVERYRESPONSE']._serialized_end=1271
+  _globals['_DELIVERYSTORESERVICE']._serialized_start=1274
+  _globals['_DELIVERYSTORESERVICE']._serialized_end=1699
 # @@protoc_insertion_point(module_scope)

@@ -50,10 +50,13 @@ class ClaimDeliveriesRequest(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     PER_LANE_FIELD_NUMBER: _builtins.int
     UNDER_WAY_FIELD_NUMBER: _builtins.int
+    PER_SITE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """1 to 1,000."""
     per_lane: _builtins.int
     """Most of one lane (the host of a URL, or e-mail) that the caller has under way at once."""
+    per_site: _builtins.int
+    """The same of one site: hosts below one domain, or addresses of one network of 256. 0: no bound."""
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """For how long they are the caller's."""
@@ -69,10 +72,11 @@ class ClaimDeliveriesRequest(_message.Message):
         lease: _duration_pb2.Duration | None = ...,
         per_lane: _builtins.int = ...,
         under_way: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        per_site: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "limit", b"limit", "per_lane", b"per_lane", "under_way", b"under_way"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "limit", b"limit", "per_lane", b"per_lane", "per_site", b"per_site", "under_way", b"under_way"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

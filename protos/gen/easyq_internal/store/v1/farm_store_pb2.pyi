@@ -56,12 +56,18 @@ class OpenSessionRequest(_message.Message):
     INVENTORY_FIELD_NUMBER: _builtins.int
     LOST_AFTER_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_FOR_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     daemon_id: _builtins.str
     """The daemon's own id: binds the agent to it."""
     hostname: _builtins.str
     slots: _builtins.int
     version: _builtins.str
+    unhealthy: _builtins.bool
+    """Takes no new work for now, for the reason in `message`, and for how long it has not. Unset: it does."""
+    message: _builtins.str
     @_builtins.property
     def pools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -76,6 +82,8 @@ class OpenSessionRequest(_message.Message):
 
     @_builtins.property
     def offer(self) -> _records_pb2.Offer: ...
+    @_builtins.property
+    def unhealthy_for(self) -> _duration_pb2.Duration: ...
     def __init__(
         self,
         *,
@@ -89,10 +97,13 @@ class OpenSessionRequest(_message.Message):
         inventory: _abc.Iterable[_records_pb2.Held] | None = ...,
         lost_after: _duration_pb2.Duration | None = ...,
         offer: _records_pb2.Offer | None = ...,
+        unhealthy: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        unhealthy_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_after", b"lost_after", "offer", b"offer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_after", b"lost_after", "offer", b"offer", "unhealthy_for", b"unhealthy_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "lost_after", b"lost_after", "offer", b"offer", "pools", b"pools", "slots", b"slots", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "lost_after", b"lost_after", "message", b"message", "offer", b"offer", "pools", b"pools", "slots", b"slots", "unhealthy", b"unhealthy", "unhealthy_for", b"unhealthy_for", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -244,7 +244,9 @@ class PutJobRequest(_message.Message):
     """Changes nothing: answers only where the job is there, and was asked for by the same spec."""
     @_builtins.property
     def job(self) -> Global___NewJob:
-        """`job_id` is the user's; `execution_id` is used where a new execution is made."""
+        """`job_id` is the user's; `execution_id` is used where a new execution is made. A repeat of the call carries the same
+        one, and is answered as the call itself, whatever revision that made.
+        """
 
     def __init__(
         self,
@@ -592,7 +594,7 @@ class TriggerJobRequest(_message.Message):
     task_id: _builtins.str
     job_id: _builtins.str
     execution_id: _builtins.str
-    """Of the new execution, where one is made."""
+    """Of the new execution, where one is made. A repeat of the call carries the same one, and is harmless."""
     def __init__(
         self,
         *,

@@ -20,6 +20,10 @@ _HELD_BY = (
     f"{EXECUTIONS.select} INDEXED BY execution_agent WHERE agent_id = ? AND state IN (3, 4) ORDER BY execution_id"
 )
 _SKIPS = f"{rows.SKIP_SELECT} WHERE job_id = ? ORDER BY first DESC, reason DESC LIMIT ?"
+_UNSENT = "SELECT 1 FROM delivery INDEXED BY delivery_job WHERE job_id = ? AND next_at IS NOT NULL LIMIT 1"
+_UNSENT_OF_ONE = (
+    "SELECT 1 FROM delivery INDEXED BY delivery_execution WHERE execution_id = ? AND next_at IS NOT NULL LIMIT 1"
+)
 _META = "SELECT value FROM meta WHERE name = ?"
 _LOG_END = 'SELECT "offset" + size FROM chunk WHERE execution_id = ? AND stream = ? ORDER BY "offset" DESC LIMIT 1'
 
@@ -69,6 +73,10 @@ class Tables:
     def agent(self, agent_id: str) -> Agent | None:
         row = self._one(AGENTS.by_key, agent_id)
         return None if row is None else AGENTS.record(row)
+
+    def has_unsent(self, job_id: str, execution_id: str) -> bool:
+        statement, about = (_UNSENT_OF_ONE, execution_id) if execution_id else (_UNSENT, job_id)
+        return self._one(statement, about) is not None
 
     def delivery(self, delivery_id: str) -> Delivery | None:
         row = self._one(DELIVERIES.by_key, delivery_id)

@@ -28,6 +28,7 @@ from easyq_store.domain.records import (
     Skip,
     Task,
 )
+from easyq_store.domain.sites import Sites
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.domain.stats import Cell
 from easyq_store.ports import ABOVE_ALL, ExecutionFilter, Found, JobFilter, Place
@@ -384,11 +385,18 @@ class SqliteReads:
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         return await self._read(lambda t: t.delivery(delivery_id))
 
+    async def has_unsent(self, job_id: str, execution_id: str = "") -> bool:
+        return await self._read(lambda t: t.has_unsent(job_id, execution_id))
+
     async def deliveries_of(self, job_id: str, after: Place | None, limit: int) -> list[Delivery]:
         place = (_LAST_TIME, "") if after is None else (after.created_at, after.id)
         return [DELIVERIES.record(row) for row in await self._rows(_DELIVERIES_OF, job_id, *place, limit)]
 
-    async def due_deliveries(self, now: int, per_lane: int, limit: int, *, full: Collection[str]) -> list[DueDelivery]:
+    async def due_deliveries(
+        self, now: int, per_lane: int, limit: int, *, full: Collection[str], sites: Sites | None = None
+    ) -> list[DueDelivery]:
+        room = sites or Sites()
+
         def read(tables: Tables) -> list[DueDelivery]:
             due: list[DueDelivery] = []
             for lane, _ in tables.connection.execute(_LANES, (now,)):
@@ -396,8 +404,9 @@ class SqliteReads:
                     continue
                 if len(due) >= limit:
                     break
-                most = min(per_lane, limit - len(due))
-                found = tables.connection.execute(_DUE_IN_LANE, (lane, now, most))
+                most = room.room(lane, min(per_lane, limit - len(due)))
+                found = tables.connection.execute(_DUE_IN_LANE, (lane, now, most)).fetchall() if most else []
+                room.take(lane, len(found))
                 due += [DueDelivery(delivery_id=id_, lane=lane) for (id_,) in found]
             return due
 

@@ -228,6 +228,7 @@ JOBS = RecordTable(
         "failure": _dump_failure,
         "delete_requested": int,
         "schedule": _dump_schedule,
+        "requests": _dump_list,
     },
     load={
         "state": JobState,
@@ -238,8 +239,9 @@ JOBS = RecordTable(
         "failure": _load_failure,
         "delete_requested": bool,
         "schedule": _load_schedule,
+        "requests": _load_list,
     },
-    load_null=frozenset({"labels", "metadata", "pending"}),
+    load_null=frozenset({"labels", "metadata", "pending", "requests"}),
 )
 
 EXECUTIONS = RecordTable(

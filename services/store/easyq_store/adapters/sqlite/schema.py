@@ -298,7 +298,17 @@ CREATE INDEX delivery_lane ON delivery (lane, next_at, delivery_id) WHERE next_a
 CREATE INDEX delivery_next ON delivery (next_at) WHERE next_at IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+# Since when an agent is unwell.
+_EIGHTH = """
+ALTER TABLE agent ADD COLUMN "unhealthy_since" INTEGER;
+"""
+
+# By what requests that are made again are known.
+_NINTH = """
+ALTER TABLE job ADD COLUMN "requests" TEXT;              -- JSON list of ids; NULL: none
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:

@@ -119,6 +119,9 @@ class SqliteSteps:
     async def get_delivery(self, delivery_id: str) -> Delivery | None:
         return self._tables.delivery(delivery_id)
 
+    async def has_unsent(self, job_id: str, execution_id: str = "") -> bool:
+        return self._tables.has_unsent(job_id, execution_id)
+
     async def generation(self) -> int:
         if self._generation is None:
             self._generation = self._tables.meta("generation")
