@@ -77,7 +77,14 @@ def shared_split_farm(
     settings = {
         # A busy machine is no reason to know nothing.
         "gateway": {**rules, "explain_timeout": "5", "status_timeout": "5", "store_patience": "15"},
-        "dispatcher": {**rules, "beat_every": "1", "lease": str(LEASE), "breaker_failures": "2", "breaker_wait": "1.5"},
+        "dispatcher": {
+            **rules,
+            "beat_every": "1",
+            "lease": str(LEASE),
+            "breaker_failures": "2",
+            "breaker_wait": "1.5",
+            "gauge_interval": "1",
+        },
     }
     store = {
         "database": f"{_ferretdb.url}split_{os.getpid()}",

@@ -177,6 +177,13 @@ def test_the_breaker_of_an_image(agents: Agents, split_hosts: list[DockerHost], 
         assert told["cause"]
         assert told["since"]
         assert any(one["subject"] == image for one in rest.get("/status")["breakers"])
+        shown = {"kind": "IMAGE", "subject": image}
+
+        def open_at() -> list[float]:
+            found = [scrape(one.metrics).value("easyq_breaker_open", **shown) for one in agents.farm.dispatchers]
+            return [value for value in found if value]
+
+        wait_until(lambda: open_at() == [1, 1], 30, message="both dispatchers show it")
 
         def barred() -> list[dict[str, str]]:
             waits = [rest.job(one)["waiting"] for one in ids]
@@ -192,6 +199,7 @@ def test_the_breaker_of_an_image(agents: Agents, split_hosts: list[DockerHost], 
     jobs = rest.wait_all(ids)
     assert {job["state"] for job in jobs} == {"SUCCEEDED"}
     assert not breaker()
+    wait_until(lambda: not open_at(), 30, message="nobody shows it any more")
     assert {job["executions"][-1]["host"] for job in jobs} == {agent.agent_id}
     wrong = rest.call("POST", "/breakers/reset", {"kind": "NONE", "subject": ""})
     assert (wrong.status, set(wrong.fields)) == (400, {"kind", "subject"})

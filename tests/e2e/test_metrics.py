@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def task() -> str:
 def grown(farm: UpFarm) -> Callable[..., float]:
     """`grown(service, name, **labels)`: how much a value has grown since the test began."""
     # An agent may come a moment after the others are ready.
-    before = {name: wait_until(lambda url=url: scrape(url), 30) for name, url in farm.metrics.items()}
+    before = {name: wait_until(partial(scrape, url), 30) for name, url in farm.metrics.items()}
 
     def value(service: str, name: str, **labels: str) -> float:
         return scrape(farm.metrics[service]).value(name, **labels) - before[service].value(name, **labels)
@@ -129,7 +130,7 @@ def test_every_service_shows_itself(farm: UpFarm, rest: Rest) -> None:
     assert set(farm.metrics) == set(SERVICES)
     served: set[str] = set()
     for url in farm.metrics.values():
-        wait_until(lambda url=url: _get(f"{url}/readyz")[0] == 200, 30)
+        wait_until(partial(_is_ready, url), 30)
     for name, url in farm.metrics.items():
         found = scrape(url, newer_form=True)
         served |= found.families
@@ -156,6 +157,10 @@ def test_what_can_t_do_its_work_is_alive_and_not_ready(new_farm: Any) -> None:
     assert scrape(runner).value("easyq_ready") == scrape(runner).value("easyq_agent_engine_up") == 0
     assert scrape(farm.metrics["store"]).value("easyq_agents", state="UNHEALTHY") == 1
     assert f"gateway {farm.metrics['gateway']}" in farm.log
+
+
+def _is_ready(url: str) -> bool:
+    return _get(f"{url}/readyz")[0] == 200
 
 
 def _get(url: str) -> tuple[int, str]:

@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from easyq.v1 import farm_service_pb2
 from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import NotFound
 from easyq_chassis.metrics import REGISTRY
@@ -29,7 +30,7 @@ class Servicer:
     async def ListHeld(self, _request: Any, _context: Any) -> pb.ListHeldResponse:
         raise NotFound("there is none")
 
-    async def ListAgents(self, _request: Any, _context: Any) -> pb.ListAgentsResponse:
+    async def ListAgents(self, _request: Any, _context: Any) -> None:
         raise RuntimeError("a fault")
 
     async def ListQueued(self, _request: Any, _context: Any) -> pb.ListQueuedResponse:
@@ -61,33 +62,33 @@ async def test_calls_count_by_what_was_answered() -> None:
     stub: Any = FarmStoreServiceStub(channel)
 
     async def grown(method: str, code: str, before: float) -> None:
-        assert await eventually(lambda: counted(f"{_NAME}/{method}", code) == before + 1)
+        assert await eventually(lambda: counted(method, code) == before + 1)
 
     was = counted(f"{_NAME}/GetGeneration", "OK")
     await stub.GetGeneration(pb.GetGenerationRequest())
-    await grown("GetGeneration", "OK", was)
+    await grown(f"{_NAME}/GetGeneration", "OK", was)
     for method, request, code in (
         ("ListHeld", pb.ListHeldRequest(), "NOT_FOUND"),
-        ("ListAgents", pb.ListAgentsRequest(), "INTERNAL"),
+        ("ListAgents", farm_service_pb2.ListAgentsRequest(), "INTERNAL"),
     ):
         was = counted(f"{_NAME}/{method}", code)
         with pytest.raises(grpc.aio.AioRpcError):
             await getattr(stub, method)(request)
-        await grown(method, code, was)
+        await grown(f"{_NAME}/{method}", code, was)
     was = counted(f"{_NAME}/ListQueued", "CANCELLED")
     call = stub.ListQueued(pb.ListQueuedRequest())
     waiting = asyncio.ensure_future(call)
     await servicer.entered.wait()
     call.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    await grown("ListQueued", "CANCELLED", was)
+    await grown(f"{_NAME}/ListQueued", "CANCELLED", was)
     was = counted(f"{_NAME}/Beat", "OK")
     stream = stub.Beat()
     await stream.write(pb.BeatRequest(batch=7))
     assert (await stream.read()).batch == 7
     await stream.done_writing()
     assert await stream.read() is grpc.aio.EOF
-    await grown("Beat", "OK", was)
+    await grown(f"{_NAME}/Beat", "OK", was)
     was = counted("grpc.health.v1.Health/Check", "OK")
     await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     await grown("grpc.health.v1.Health/Check", "OK", was)

@@ -21,10 +21,10 @@ class ObservedPersistence:
     """`easyq_store.ports.Persistence` around another one.
 
     A plan's notes of what it writes are handed on when it is durable, before its caller goes on. A plan that is run
-    again begins its notes anew. `count` gets all notes, of jobs that change only
-    with `count_all`; `stored` gets the bytes of output. The feed gets them while somebody watches, and only then is a
-    plan waited for whose caller has gone. With neither, a plan costs the count of it and no more. What is under way is
-    bounded by `crowd`: beyond it, plans are refused (`Unavailable`).
+    again begins its notes anew. `count` gets all notes, of jobs that change only with `count_all`; `stored` gets the
+    bytes of output. The feed gets them while somebody watches, and only then is a plan waited for whose caller has
+    gone. With neither, a plan costs the count of it and no more. What is under way is bounded by `crowd`: beyond it,
+    plans are refused (`Unavailable`).
     """
 
     def __init__(
