@@ -152,7 +152,7 @@ class Matcher:
             return
         ended = time.time_ns()
         for item in items:
-            attributes = {
+            attributes: dict[str, str | int] = {
                 "easyq.task": item.task_id,
                 "easyq.job": item.job_id,
                 "easyq.execution": item.execution_id,
