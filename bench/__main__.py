@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import cli, containers, control_plane, events, flood, latency, logs, pages, report, schedules, telemetry
+from bench import metrics as instruments
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, valkey_binary
 
@@ -21,6 +22,7 @@ PARTS = (
     "schedules",
     "flood",
     "logs",
+    "metrics",
     "events",
     "pages",
     "telemetry",
@@ -48,6 +50,7 @@ class Bench:
             "flood": self._flood,
             "events": self._events,
             "logs": self._logs,
+            "metrics": self._metrics,
             "pages": self._pages,
             "telemetry": self._telemetry,
             "cli": self._cli,
@@ -102,6 +105,9 @@ class Bench:
         with DockerHost(dockerd_binary(), "bench") as host:
             host.load_example_image()
             self.figures += logs.measure(host, self._runs)
+
+    def _metrics(self) -> None:
+        self.figures += instruments.measure(self._runs)
 
     def _pages(self) -> None:
         with RedisServer(valkey_binary()) as redis:

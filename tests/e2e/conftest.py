@@ -31,7 +31,13 @@ def hosts(dockerd: DockerFactory) -> list[DockerHost]:
 
 @pytest.fixture(scope="session")
 def shared_farm(hosts: list[DockerHost]) -> Iterator[UpFarm]:
-    env = {"EASYQ_GATEWAY_EXPLAIN_TIMEOUT": "5"}
+    env = {
+        "EASYQ_GATEWAY_EXPLAIN_TIMEOUT": "5",
+        "EASYQ_DISPATCHER_GAUGE_INTERVAL": "1",
+        # Others' tasks count together: there are more than have labels of their own.
+        "EASYQ_STORE_METRIC_TASKS": "metered-.*",
+        "EASYQ_DISPATCHER_METRIC_TASKS": "metered-.*",
+    }
     with UpFarm(hosts, slots=SLOTS, arguments=["--limit", f"limited-.*={LIMIT}"], env=env) as farm:
         yield farm
 
@@ -71,9 +77,21 @@ def shared_split_farm(
     settings = {
         # A busy machine is no reason to know nothing.
         "gateway": {**rules, "explain_timeout": "5", "status_timeout": "5", "store_patience": "15"},
-        "dispatcher": {**rules, "beat_every": "1", "lease": str(LEASE), "breaker_failures": "2", "breaker_wait": "1.5"},
+        "dispatcher": {
+            **rules,
+            "beat_every": "1",
+            "lease": str(LEASE),
+            "breaker_failures": "2",
+            "breaker_wait": "1.5",
+            "gauge_interval": "1",
+        },
     }
-    store = {"database": f"{_ferretdb.url}split_{os.getpid()}", "retain_interval": "0.5", **rules}
+    store = {
+        "database": f"{_ferretdb.url}split_{os.getpid()}",
+        "retain_interval": "0.5",
+        **rules,
+        "metric_tasks_most": "2000",
+    }
     with SplitFarm(split_hosts, redis=_redis.url, store=store, slots=SLOTS, settings=settings) as farm:
         yield farm
 

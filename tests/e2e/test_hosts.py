@@ -11,6 +11,7 @@ from tests.e2e.fires import ms
 from tests.support.farm import DockerObserver, Rest, Witness, shell
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.registry import Registry
+from tests.support.scraping import scrape
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
@@ -122,6 +123,13 @@ def test_a_host_is_declared_dead(agents: Agents, split_hosts: list[DockerHost], 
     assert (two["fence"], two["retriesUsed"], two["infraRetriesUsed"]) == (2, 0, 1)
     wait_until(lambda: not host.containers(name=f"easyq-{old}"), 60, message="the orphan is removed")
     wait_until(lambda: "orphan" in heir.log, 10)
+    counted = scrape(agents.farm.store.metrics)
+    assert counted.value("easyq_executions_lost_total", task=task, pool=agents.name) == 1
+    assert counted.value("easyq_executions_ended_total", task=task, state="LOST", reason="HOST_LOST") == 1
+    assert counted.value("easyq_executions_retried_total", task=task, kind="infra") == 1
+    assert counted.value("easyq_agents_lost_total") >= 1
+    assert counted.value("easyq_agents", state="DEAD") >= 1
+    assert counted.value("db_client_operation_duration_seconds_count", db_system_name="mongodb") > 0
 
 
 def found_silent(dispatchers: Sequence[Server], agent_id: str) -> bool:
@@ -169,6 +177,13 @@ def test_the_breaker_of_an_image(agents: Agents, split_hosts: list[DockerHost], 
         assert told["cause"]
         assert told["since"]
         assert any(one["subject"] == image for one in rest.get("/status")["breakers"])
+        shown = {"kind": "IMAGE", "subject": image}
+
+        def open_at() -> list[float]:
+            found = [scrape(one.metrics).value("easyq_breaker_open", **shown) for one in agents.farm.dispatchers]
+            return [value for value in found if value]
+
+        wait_until(lambda: open_at() == [1, 1], 30, message="both dispatchers show it")
 
         def barred() -> list[dict[str, str]]:
             waits = [rest.job(one)["waiting"] for one in ids]
@@ -184,6 +199,7 @@ def test_the_breaker_of_an_image(agents: Agents, split_hosts: list[DockerHost], 
     jobs = rest.wait_all(ids)
     assert {job["state"] for job in jobs} == {"SUCCEEDED"}
     assert not breaker()
+    wait_until(lambda: not open_at(), 30, message="nobody shows it any more")
     assert {job["executions"][-1]["host"] for job in jobs} == {agent.agent_id}
     wrong = rest.call("POST", "/breakers/reset", {"kind": "NONE", "subject": ""})
     assert (wrong.status, set(wrong.fields)) == (400, {"kind", "subject"})

@@ -35,13 +35,9 @@ class AgentCounts:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        self.lost = 0
 
     def agents(self, agents: Sequence[Agent]) -> None:
         self.seen = [agent.agent_id for agent in agents]
-
-    def agent_lost(self) -> None:
-        self.lost += 1
 
 
 @dataclass

@@ -17,9 +17,6 @@ class AgentMeter(Protocol):
     def agents(self, agents: Sequence[Agent]) -> None:
         """These are known."""
 
-    def agent_lost(self) -> None:
-        """The session of one was declared dead."""
-
 
 class LostRound:
     """Declares silent sessions dead, and ends what dead sessions held."""
@@ -36,7 +33,6 @@ class LostRound:
         self._meter.agents(agents)
         for silent in self._watch.observe(agents, self._ctx.clock.monotonic()):
             if await sessions.bury(self._ctx, silent):
-                self._meter.agent_lost()
                 self._log.warning("session_dead", agent=silent.agent_id, session=silent.session)
                 await self._lose(silent.agent_id)
         for agent in agents:

@@ -59,8 +59,7 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         folder.note_refused("")
     except ValueError as error:
         raise StartError(f"the rules can't be written down: {error}") from error
-    # Which Docker Engines there are may take time to find out; how many agents does not.
-    serving = served([_agent(host, folder.path, is_default=False) for host in options.docker_hosts or _ANY_HOST])
+    serving = served(len(options.docker_hosts or _ANY_HOST))
     ports = await find_ports(
         options.metrics_port, len(serving), usual=METRICS_PORT, taken={rest_port, grpc_port}, flag="--metrics-port"
     )

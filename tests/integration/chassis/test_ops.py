@@ -25,6 +25,13 @@ def settings(**values: Any) -> ServiceSettings:
     return ServiceSettings(_cli_parse_args=False, **values)  # type: ignore[call-arg]
 
 
+def ready() -> Readiness:
+    """Of a service that can do its work."""
+    it = Readiness()
+    it.set(True)
+    return it
+
+
 class Served:
     def __init__(self, ops: Ops, readiness: Readiness, registry: Registry) -> None:
         self.ops, self.readiness, self.registry = ops, readiness, registry
@@ -101,7 +108,7 @@ async def test_who_may_ask(served: Served, path: str, method: str, headers: dict
 
 
 async def test_elsewhere_any_name_will_do() -> None:
-    ops = Ops(settings(ops_listen="0.0.0.0:0"), "store", Readiness(ready=True, why=""), registry=Registry())
+    ops = Ops(settings(ops_listen="0.0.0.0:0"), "store", ready(), registry=Registry())
     await ops.start()
     served = Served(ops, Readiness(), Registry())
     assert (await served.get("/livez", Host="store.example:10022"))[0] == 200
@@ -143,7 +150,8 @@ class Receiver(otlp_grpc.MetricsServiceServicer):
         self.taken: list[Any] = []
         self._hangs = hangs
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
-        otlp_grpc.add_MetricsServiceServicer_to_server(self, self._server)
+        register: Any = otlp_grpc.add_MetricsServiceServicer_to_server
+        register(self, self._server)
         self.url = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
@@ -168,7 +176,7 @@ async def test_a_receiver_gets_everything(monkeypatch: pytest.MonkeyPatch) -> No
     receiver, registry = Receiver(), Registry()
     registry.counter("easyq.jobs.enqueued", "Jobs.", unit="{job}", labels=("task",)).add(3, "mail")
     registry.histogram("easyq.wait", "Waits.", bounds=(1, 2)).record(1.5)
-    ops = Ops(settings(otlp_endpoint=receiver.url, farm="f"), "store", Readiness(ready=True, why=""), registry=registry)
+    ops = Ops(settings(otlp_endpoint=receiver.url, farm="f"), "store", ready(), registry=registry)
     await ops.start()
     await eventually(lambda: bool(receiver.taken))
     pushed = receiver.metrics()
@@ -197,7 +205,7 @@ async def test_one_that_hangs_or_is_away_holds_nobody(monkeypatch: pytest.Monkey
     ops = Ops(
         settings(otlp_endpoint=url, ops_listen="127.0.0.1:0"),
         "store",
-        Readiness(ready=True, why=""),
+        ready(),
         registry=Registry(),
     )
     await ops.start()

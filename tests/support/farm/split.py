@@ -30,6 +30,11 @@ class Service(Server):
     def command(self) -> list[str | Path]:
         return [EASYQ, self.name]
 
+    @property
+    def metrics(self) -> str:
+        """Where it serves its metrics and health."""
+        return f"http://{self.settings['ops_listen']}"
+
     def environment(self) -> dict[str, str]:
         prefix = f"EASYQ_{self.name.upper()}_"
         own = {f"{prefix}{name.upper()}": value for name, value in self.settings.items()}
@@ -131,12 +136,14 @@ class SplitFarm:
             "agent_id": f"agent-{host.label}",
             "slots": str(self.slots),
             "allowed_mounts": str(self.mounts),
+            "ops_listen": _address(),
             **self._more.get("runner", {}),
         }
         return RunnerService("runner", settings=settings, mark=str(self.folder))
 
     def _service(self, name: str, address: str, **settings: str) -> Service:
-        return Service(name, settings={**settings, **self._more.get(name, {})}, address=address, mark=str(self.folder))
+        all_of_them = {"ops_listen": _address(), **settings, **self._more.get(name, {})}
+        return Service(name, settings=all_of_them, address=address, mark=str(self.folder))
 
     # Life ------------------------------------------------------------------------------------------------------
     @property

@@ -7,6 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from easyq_chassis.metrics import Registry, TaskLabels
+from easyq_chassis.metrics.data import metrics_of
 from easyq_chassis.metrics.export import Exports, resource
 from easyq_chassis.metrics.instruments import MOST_SERIES
 from easyq_chassis.patterns import Pattern
@@ -59,7 +60,7 @@ def test_the_form_is_what_is_accepted() -> None:
 def test_what_was_never_used_says_nothing() -> None:
     registry = Registry()
     registry.counter("easyq.never", "Never.")
-    assert registry.metrics() == []
+    assert metrics_of(registry) == []
 
 
 def test_the_same_name_is_the_same_instrument() -> None:
@@ -116,7 +117,7 @@ def test_tasks_have_their_own_label_by_pattern_and_only_so_many() -> None:
 def test_push_gets_histograms_as_opentelemetry_has_them() -> None:
     registry = Registry()
     registry.histogram("easyq.wait", "Waits.", bounds=(1, 2)).record(1.5)
-    (metric,) = registry.metrics()
+    (metric,) = metrics_of(registry)
     (point,) = metric.data.data_points
     told: Any = point
     assert (metric.name, metric.unit) == ("easyq.wait", "s")

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -24,6 +25,9 @@ class _Point(EntryPoint):
 class Sink:
     def __init__(self) -> None:
         self.taken: list[Usage] = []
+
+    def has(self, count: int) -> bool:
+        return len(self.taken) == count
 
     def take(self, records: Sequence[Usage]) -> None:
         self.taken += records
@@ -51,11 +55,15 @@ def usage(kind: Kind = Kind.ENQUEUED, **fields: Any) -> Usage:
 
 
 def plugins(registry: Registry, *names: str, **made: Any) -> Plugins:
+    """Of these: classes, functions that make one, or what is made."""
     MADE.clear()
-    for name, one in made.items():
-        MADE[name] = one if isinstance(one, type) or callable(one) else (lambda one=one: one)
+    MADE.update({name: one if callable(one) else partial(_same, one) for name, one in made.items()})
     points = [_Point(name=name, value="x:y", group="easyq.metrics") for name in made]
     return Plugins(names or ("*",), registry, found=lambda: points)
+
+
+def _same(one: Any) -> Any:
+    return one
 
 
 @pytest.fixture
@@ -115,7 +123,7 @@ def test_one_that_hangs_holds_nobody_and_is_bounded(registry: Registry) -> None:
     wait_until(lambda: sink.taken)
     for number in range(1, 13):
         one.give([usage()] * 1000)
-        wait_until(lambda wanted=1000 * number + 1: len(sink.taken) == wanted)
+        wait_until(partial(sink.has, 1000 * number + 1))
     dropped = registry.counter("easyq.usage.dropped", "", labels=("plugin", "why")).values
     # What it holds in its hands is no more in the queue.
     assert 12_000 - MOST_WAITING - 1 <= dropped["hanging", "behind"] <= 12_000 - MOST_WAITING + 1

@@ -1,11 +1,11 @@
 """What writes mean for metrics, and what is counted of them."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from easyq_chassis.metrics import Registry, TaskLabels
-from easyq_chassis.metrics.usage import Kind, Plugins, Usage
+from easyq_chassis.metrics.usage import Kind, Usage
 from easyq_chassis.patterns import Pattern
 from easyq_store.adapters.metrics import StoreMetrics
 from easyq_store.domain.records import Failure, Needs
@@ -89,9 +89,8 @@ class Told:
 class Counted:
     def __init__(self, pattern: str = ".*", plugins: bool = False) -> None:
         self.registry = Registry()
-        self.told: Any = Told(plugins)
-        plugs: Plugins = self.told
-        self.metrics = StoreMetrics(TaskLabels(Pattern(pattern), 100), plugs, lambda: T0 + 9, self.registry)
+        self.told = cast("Any", Told(plugins))
+        self.metrics = StoreMetrics(TaskLabels(Pattern(pattern), 100), self.told, lambda: T0 + 9, self.registry)
 
     def values(self, name: str) -> dict[tuple[str, ...], Any]:
         (found,) = [one for one in self.registry.instruments() if one.described.name == name]
@@ -141,7 +140,8 @@ def test_output_and_agents() -> None:
     counted.metrics.stored(Stream.STDERR, 5)
     counted.metrics.stored(Stream.STDERR, 6)
     assert counted.values("easyq.log.stored") == {("stdout",): 0, ("stderr",): 11}
-    counted.metrics.agent_lost()
+    dead = agent(state=AgentState.DEAD)
+    counted.metrics.take([(agent(), dead), (dead, dead), (dead, agent(session=2)), (None, agent("new"))])
     assert counted.values("easyq.agents.lost") == {(): 1}
     agents = [agent(), agent(healthy=False), agent(cordoned_at=1), agent(drained_at=1), agent(state=AgentState.DEAD)]
     counted.metrics.agents(agents)

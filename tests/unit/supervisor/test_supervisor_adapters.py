@@ -14,7 +14,7 @@ import pytest
 from easyq_supervisor.adapters import busybox
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.folder import DataFolder, Held, Running
-from easyq_supervisor.adapters.ports import find_port
+from easyq_supervisor.adapters.ports import find_port, find_ports
 from easyq_supervisor.errors import StartError
 from easyq_supervisor.example import IMAGE, called_as, invitation
 from tests.support import process
@@ -152,6 +152,25 @@ async def test_ports() -> None:
         taken.listen()
         with pytest.raises(StartError, match=rf"port {free} is in use; --rest-port takes another"):
             await find_port(free, "--rest-port")
+
+
+async def test_ports_of_metrics() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        first = taken.getsockname()[1]
+        ports = await find_ports(None, 3, usual=first, taken={first + 1}, flag="--metrics-port")
+        # What is in use, or wanted otherwise, is made up for.
+        assert not {first, first + 1} & set(ports)
+        assert len(set(ports)) == 3
+        with pytest.raises(StartError, match=rf"port {first} is in use; --metrics-port"):
+            await find_ports(first, 2, usual=1, taken=(), flag="--metrics-port")
+        with pytest.raises(StartError, match=rf"port {first} is wanted twice"):
+            await find_ports(first, 2, usual=1, taken={first}, flag="--metrics-port")
+    free = await find_ports(0, 4, usual=1, taken=(), flag="--metrics-port")
+    assert len(set(free)) == 4
+    [port] = await find_ports(free[0], 1, usual=1, taken=(), flag="--metrics-port")
+    assert port == free[0]
 
 
 def test_the_root_of_the_example_image() -> None:

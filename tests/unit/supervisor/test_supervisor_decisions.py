@@ -65,6 +65,14 @@ def test_everything_embedded() -> None:
     assert by_name["dispatcher"].env["EASYQ_DISPATCHER_REDIS"] == "unix:///d/run/redis.sock"
     assert by_name["gateway"].env["EASYQ_GATEWAY_REST_LISTEN"] == "127.0.0.1:1"
     assert by_name["gateway"].env["EASYQ_GATEWAY_GRPC_LISTEN"] == "127.0.0.1:2"
+    served_at = {spec.name: spec.env[f"EASYQ_{spec.kind.upper()}_OPS_LISTEN"] for spec in specs if spec.kind != "redis"}
+    assert served_at == {
+        "gateway": "127.0.0.1:11",
+        "scheduler": "127.0.0.1:12",
+        "store": "127.0.0.1:13",
+        "dispatcher": "127.0.0.1:14",
+        "runner": "127.0.0.1:15",
+    }
     assert by_name["runner"].env["EASYQ_RUNNER_DOCKER_HOST"] == "unix:///1"
     assert by_name["runner"].env["EASYQ_RUNNER_SLOTS"] == "4"
     assert by_name["store"].env["EASYQ_STORE_DATABASE"] == "sqlite:////d/easyq.db"

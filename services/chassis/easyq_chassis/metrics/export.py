@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from easyq_chassis.last_work import do_last
+from easyq_chassis.metrics.data import metrics_of
 from easyq_chassis.metrics.registry import Registry
 
 # Two: OTLP's encoder keeps but one of the same.
@@ -99,6 +100,6 @@ class _Pushed(PeriodicExportingMetricReader):
 
 def _with(registry: Registry, data: MetricsData) -> MetricsData:
     """The data, with what the registry holds among what the same process told."""
-    ours = ScopeMetrics(scope=InstrumentationScope(_SCOPE), metrics=registry.metrics(), schema_url="")
+    ours = ScopeMetrics(scope=InstrumentationScope(_SCOPE), metrics=metrics_of(registry), schema_url="")
     first, *others = data.resource_metrics
     return MetricsData(resource_metrics=[replace(first, scope_metrics=[*first.scope_metrics, ours]), *others])

@@ -1,25 +1,14 @@
-"""The instruments of a process, and what they say in OpenTelemetry's words."""
+"""The instruments of a process, by their names."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    HistogramDataPoint,
-    Metric,
-    NumberDataPoint,
-    Sum,
-)
-from opentelemetry.sdk.metrics.export import Gauge as GaugeData
-from opentelemetry.sdk.metrics.export import Histogram as HistogramData
-
-from easyq_chassis.metrics.instruments import DURATIONS, Counter, Description, Gauge, Histogram, Instrument, Labels
+from easyq_chassis.metrics.instruments import DURATIONS, Counter, Description, Gauge, Histogram, Instrument
 
 I = TypeVar("I", Counter, Gauge, Histogram)  # noqa: E741 - an instrument
-_CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
 class Registry:
@@ -27,7 +16,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._instruments: dict[str, Instrument] = {}
-        self._since = time.time_ns()
+        #: Since when they count: ns since the epoch.
+        self.since = time.time_ns()
 
     def counter(self, name: str, description: str, *, unit: str = "1", labels: Sequence[str] = ()) -> Counter:
         """Returns the counter of this name. `unit` is UCUM's (`s`, `By`, `{job}`)."""
@@ -58,51 +48,6 @@ class Registry:
     def instruments(self) -> list[Instrument]:
         """All of them."""
         return list(self._instruments.values())
-
-    def metrics(self) -> list[Metric]:
-        """What they say now; those that were never used say nothing."""
-        now = time.time_ns()
-        found = (self._metric(one, now) for one in self.instruments())
-        return [metric for metric in found if metric.data.data_points]
-
-    def _metric(self, one: Instrument, now: int) -> Metric:
-        described = one.described
-        data: Sum | GaugeData | HistogramData
-        match one:
-            case Counter():
-                points = list(self._numbers(one, one.now(), now))
-                data = Sum(data_points=points, aggregation_temporality=_CUMULATIVE, is_monotonic=True)
-            case Gauge():
-                data = GaugeData(data_points=list(self._numbers(one, one.now(), now)))
-            case Histogram():
-                data = HistogramData(data_points=list(self._spreads(one, now)), aggregation_temporality=_CUMULATIVE)
-        return Metric(name=described.name, description=described.description, unit=described.unit, data=data)
-
-    def _numbers(self, one: Instrument, values: dict[Labels, float], now: int) -> Iterator[NumberDataPoint]:
-        for labels, value in values.items():
-            yield NumberDataPoint(
-                attributes=dict(zip(one.described.labels, labels, strict=True)),
-                start_time_unix_nano=self._since,
-                time_unix_nano=now,
-                value=value,
-            )
-
-    def _spreads(self, one: Histogram, now: int) -> Iterator[HistogramDataPoint]:
-        for labels, cells in dict(one.values).items():
-            *counts, total = list(cells)
-            buckets = [int(count) for count in counts]
-            yield HistogramDataPoint(
-                attributes=dict(zip(one.described.labels, labels, strict=True)),
-                start_time_unix_nano=self._since,
-                time_unix_nano=now,
-                count=sum(buckets),
-                sum=total,
-                bucket_counts=buckets,
-                explicit_bounds=one.bounds,
-                # Not kept, as the protocol allows: extremes of everything since the start say little.
-                min=None,  # type: ignore[arg-type]
-                max=None,  # type: ignore[arg-type]
-            )
 
 
 def _described(name: str, unit: str, description: str, labels: Sequence[str]) -> Description:

@@ -88,6 +88,9 @@ class StoreMetrics:
             if isinstance(after, Execution):
                 if before is None or (isinstance(before, Execution) and before.state is not after.state):
                     self._execution(before if isinstance(before, Execution) else None, after)
+            elif isinstance(after, Agent):
+                if isinstance(before, Agent) and after.state is AgentState.DEAD is not before.state:
+                    self._lost_agents.add(1)
             elif before is None and isinstance(after, Job):
                 self._enqueued.add(1, self._tasks.of(after.task_id))
         if self._plugins:
@@ -103,10 +106,6 @@ class StoreMetrics:
         for agent in agents:
             counts[(_state(agent),)] += 1
         self._agents.replace(counts)
-
-    def agent_lost(self) -> None:
-        """Counts a session."""
-        self._lost_agents.add(1)
 
     def _execution(self, before: Execution | None, after: Execution) -> None:
         task = self._tasks.of(after.task_id)

@@ -21,10 +21,10 @@ class ObservedPersistence:
     """`easyq_store.ports.Persistence` around another one.
 
     A plan's notes of what it writes are handed on when it is durable, before its caller goes on. A plan that is run
-    again begins its notes anew. `count` gets all notes, of jobs that change only
-    with `count_all`; `stored` gets the bytes of output. The feed gets them while somebody watches, and only then is a
-    plan waited for whose caller has gone. With neither, a plan costs the count of it and no more. What is under way is
-    bounded by `crowd`: beyond it, plans are refused (`Unavailable`).
+    again begins its notes anew. `count` gets all notes, of jobs that change only with `count_all`; `stored` gets the
+    bytes of output. The feed gets them while somebody watches, and only then is a plan waited for whose caller has
+    gone. With neither, a plan costs the count of it and no more. What is under way is bounded by `crowd`: beyond it,
+    plans are refused (`Unavailable`).
     """
 
     def __init__(
@@ -349,7 +349,8 @@ class ObservedSteps:
 
 
 class CountedSteps(ObservedSteps):
-    """Notes only what counts, at the least cost: jobs and executions that are made, and executions in another state.
+    """Notes only what counts, at the least cost: jobs and executions that are made, executions and agents in another
+    state.
 
     Nobody asks here what was under way when a plan failed, so that is not kept.
     """
@@ -387,8 +388,18 @@ class CountedSteps(ObservedSteps):
     def insert_agent(self, agent: Agent) -> Coroutine[Any, Any, bool]:
         return self._inner.insert_agent(agent)
 
-    def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Coroutine[Any, Any, Agent | None]:
-        return self._inner.change_agent(agent_id, decide)
+    async def change_agent(self, agent_id: str, decide: Callable[[Agent], Agent]) -> Agent | None:
+        before: Agent | None = None
+
+        def noticed(old: Agent) -> Agent:
+            nonlocal before
+            before = old
+            return decide(old)
+
+        after = await self._inner.change_agent(agent_id, noticed)
+        if before is not None and after is not None and after.state is not before.state:
+            self._log.notes.append((before, after))
+        return after
 
     def delete_execution(self, execution: Execution) -> Coroutine[Any, Any, bool]:
         return self._inner.delete_execution(execution)

@@ -55,8 +55,8 @@ class NoTraces:
 class TracedStore:
     """`Traces`, written by a tracer. `clock` is the wall clock in nanoseconds.
 
-    Records have the store's clock, which goes on where the wall clock was set back: `ahead_ms` says how far it is ahead,
-    so that spans stand beside those of other services.
+    Records have the store's clock, which goes on where the wall clock was set back: `ahead_ms` says how far it is
+    ahead, so that spans stand beside those of other services.
     """
 
     def __init__(self, tracer: Tracer, clock: Callable[[], int], *, ahead_ms: Callable[[], int] = lambda: 0) -> None:

@@ -69,9 +69,9 @@ class Surroundings:
     log_format: str
 
 
-def served(agents: Sequence[AgentPlan]) -> list[str]:
-    """The names of the processes that serve metrics, in the order of their ports."""
-    runners = ["runner"] if len(agents) == 1 else [f"runner-{number}" for number, _ in enumerate(agents, 1)]
+def served(agents: int) -> list[str]:
+    """The names of the processes that serve metrics where there are so many agents, in the order of their ports."""
+    runners = ["runner"] if agents == 1 else [f"runner-{number}" for number in range(1, agents + 1)]
     return ["gateway", "scheduler", "store", "dispatcher", *runners]
 
 
@@ -138,7 +138,7 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
     }
     if options.otlp_endpoint:
         common |= {"otlp_endpoint": options.otlp_endpoint, "trace_ratio": str(options.trace_ratio)}
-    metrics = dict(zip(served(agents), around.metrics_ports, strict=False))
+    metrics = dict(zip(served(len(agents)), around.metrics_ports, strict=False))
     return specs + [
         _service(name, kind, {**common, "ops_listen": f"127.0.0.1:{metrics[name]}", **settings}, around)
         for name, kind, settings in services
