@@ -101,7 +101,7 @@ async def test_a_call_that_crashes_is_told(server: Sentry, calls: tuple[Servicer
     assert await ask(stub, "job-4") is grpc.StatusCode.NOT_FOUND
     servicer.error = Internal("seen for what it is")
     assert await ask(stub, "job-5") is grpc.StatusCode.INTERNAL
-    await eventually(lambda: len(server.events) == 4)
+    await eventually(lambda: len(server.events) == 4, 60)
 
     first, second, third, fourth = server.events
     assert first["tags"] == {"service": "store", "farm": "farm-7", "kind": "crash", "task": "mail", "job": "job-1"}
@@ -134,7 +134,7 @@ async def test_a_loop_that_fails_is_told(server: Sentry) -> None:
     reporting_to(server)
     loop = Loop("sweep", run_once, 60)
     loop.start()
-    await eventually(lambda: server.events)
+    await eventually(lambda: server.events, 60)
     await loop.stop()
     error_reports.close(5)
     event = server.events[0]
@@ -147,7 +147,7 @@ def test_what_sentry_does_not_take_is_counted_as_failed(server: Sentry, status: 
     server.status = status
     reporting_to(server)
     error_reports.report_error(ValueError("x"), "here")
-    wait_until(lambda: error_reports.counts()["sentry"].failed == 1)
+    wait_until(lambda: error_reports.counts()["sentry"].failed == 1, 60)
     error_reports.close(5)
     assert server.asked == 1
 

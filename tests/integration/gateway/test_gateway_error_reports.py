@@ -46,7 +46,7 @@ async def test_faults_are_told_with_route_and_ids(
     with pytest.raises(grpc.aio.AioRpcError):
         await JobServiceStub(gateway.channel).GetJob(api.GetJobRequest(task_id="mail", job_id=job["jobId"]))
     # The store is a fake in this process, whose fault is told by the same reporter.
-    await eventually(lambda: len(server.events) == 4)
+    await eventually(lambda: len({event["transaction"] for event in server.events}) >= 4, 60)
 
     events = {event["transaction"]: event for event in server.events}
     ids = {"task": "mail", "job": job["jobId"]}
