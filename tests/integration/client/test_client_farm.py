@@ -13,6 +13,7 @@ from easyq.aio import AsyncClient
 from easyq.client import Client
 from easyq.spec import job_spec
 from easyq.v1.notification_service_pb2 import Delivery
+from easyq.v1.task_service_pb2 import TaskQueue
 from tests.fakes.public_farm import FakeFarm, fake_farm
 
 Call = Callable[..., Any]
@@ -85,3 +86,9 @@ def test_deliveries_page_after_page_and_again(farm: FakeFarm, call: Call) -> Non
         call("resend", "other", "3")
     with pytest.raises(easyq.NotFound):
         call("deliveries", "nobody")
+
+
+def test_queues_page_after_page(farm: FakeFarm, call: Call) -> None:
+    assert call("queues") == []
+    farm.queues = [TaskQueue(task_id=str(number), queued=number) for number in range(5)]
+    assert [(one.task_id, one.queued) for one in call("queues")] == [(str(number), number) for number in range(5)]
