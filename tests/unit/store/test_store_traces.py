@@ -243,3 +243,13 @@ def test_of_nobodys_trace_there_is_nothing(sink: Sink) -> None:
     for text in ("", replace(CALLER, sampled=False).text):
         traces.take([moved(execution(trace=text), state=ExecutionState.ASSIGNED, assigned_at=T0)])
     assert sink.spans == []
+
+
+def test_a_clock_that_is_ahead_of_the_wall(sink: Sink) -> None:
+    """The wall clock was set back by 40 ms since: other services' spans are by that."""
+    traces = TracedStore(Tracer("store", sink=sink), lambda: 0, ahead_ms=lambda: 40)
+    queued = execution(trace=CALLER.text, queued_at=T0)
+    traces.take([moved(queued, state=ExecutionState.ASSIGNED, assigned_at=T0 + 30)])
+    traces.take([moved(queued, state=ExecutionState.EXPIRED, finished_at=T0 + 50)])
+    times = [((span.start_time or 0) // MS - T0, (span.end_time or 0) // MS - T0) for span in sink.spans]
+    assert times == [(-40, -10), (-40, 10)]
