@@ -17,7 +17,7 @@ from easyq_chassis.tracing import current
 from easyq_chassis.tracing.context import TraceContext
 from easyq_chassis.tracing.export import MOST_WAITING, SpanSink
 from easyq_chassis.tracing.interceptor import TracingInterceptor
-from easyq_chassis.tracing.tracer import Tracer, new_span_id, new_trace_id
+from easyq_chassis.tracing.tracer import Tracer, Value, new_span_id, new_trace_id
 from easyq_internal.store.v1 import farm_store_pb2, farm_store_pb2_grpc
 from tests.support.collector import Collector
 from tests.support.waiting import eventually, free_port
@@ -44,7 +44,7 @@ async def test_a_span_arrives_as_it_was(collector: Collector) -> None:
     tracer = Tracer("store", farm="blue", sink=SpanSink(collector.url))
     caller, own, link = new_context(), new_context(), new_context()
     own = caller.at(own.span_id)
-    attributes = {"easyq.task": "t", "easyq.attempt": 2, "share": 0.5, "last": True}
+    attributes: dict[str, Value] = {"easyq.task": "t", "easyq.attempt": 2, "share": 0.5, "last": True}
     tracer.write("work", own, parent=caller, began=10, ended=30, attributes=attributes, error="why", link=link)
     await tracer.close()
     [span] = collector.spans()

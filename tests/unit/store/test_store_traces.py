@@ -1,6 +1,7 @@
 """Where executions stand in traces, over their whole lives."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -174,7 +175,7 @@ async def test_submit(traced: World, sink: Sink) -> None:
     assert not bad.status.is_ok
 
 
-def moved(before: Execution, **fields: object) -> tuple[Execution, Execution]:
+def moved(before: Execution, **fields: Any) -> tuple[Execution, Execution]:
     return before, replace(before, **fields)
 
 
