@@ -155,7 +155,7 @@ def test_what_can_t_do_its_work_is_alive_and_not_ready(new_farm: Any) -> None:
     wait_until(lambda: "Docker Engine" in _get(f"{runner}/readyz")[1], 30)
     assert _get(f"{runner}/readyz")[0] == 503
     assert scrape(runner).value("easyq_ready") == scrape(runner).value("easyq_agent_engine_up") == 0
-    assert scrape(farm.metrics["store"]).value("easyq_agents", state="UNHEALTHY") == 1
+    wait_until(lambda: scrape(farm.metrics["store"]).value("easyq_agents", state="UNHEALTHY") == 1, 20)
     assert f"gateway {farm.metrics['gateway']}" in farm.log
 
 

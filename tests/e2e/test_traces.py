@@ -375,7 +375,8 @@ def test_over_restarts(farm: UpFarm, rest: Rest, collector: Collector, task: str
     made = rest.post(f"/tasks/{task}", shell('echo "$TRACEPARENT|"; sleep 4'), headers=caller.headers)
     farm.kill("redis")
     assert rest.call("DELETE", f"/agents/{agent['agentId']}/cordon").status == 200
-    wait_until(lambda: rest.job(made["jobId"])["state"] == "RUNNING", 30)
+    # Not before the agent knows that it runs: it would be LOST, and run again.
+    wait_until(lambda: output(rest, made["jobId"]).endswith("|"), 30)
     farm.kill("agent")
     ran(rest, made["jobId"])
     spans = collector.wait_for(caller.trace, SERVER, "submit", "execution", "queue", "assign", "run", "finish")

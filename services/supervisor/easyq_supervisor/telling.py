@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import SecretStr
 
 from easyq_chassis import error_reports, logs
@@ -18,12 +20,12 @@ def begin(options: Options, *, farm: str, log_format: str) -> None:
         return
     logs.configure("up", fmt=log_format)
     # The options were checked, and no environment has a say.
-    settings = ServiceSettings.model_construct(
-        farm=farm,
-        error_handlers=options.error_handlers,
-        sentry_dsn=SecretStr(options.sentry_dsn) if options.sentry_dsn else None,
-        **({"sentry_environment": options.sentry_environment} if options.sentry_environment else {}),
-    )
+    given: dict[str, Any] = {"farm": farm, "error_handlers": options.error_handlers}
+    if options.sentry_dsn:
+        given["sentry_dsn"] = SecretStr(options.sentry_dsn)
+    if options.sentry_environment:
+        given["sentry_environment"] = options.sentry_environment
+    settings = ServiceSettings.model_construct(**given)
     error_reports.configure("up", settings)
 
 

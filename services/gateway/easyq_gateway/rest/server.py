@@ -35,7 +35,7 @@ _LINGER = 2.0
 _SAFE = frozenset({"GET", "HEAD"})
 _METHODS = _SAFE | {"POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 # Where a request keeps the route that it was for.
-_ROUTE = "easyq.route"
+_ROUTE = web.RequestKey("_ROUTE", str)
 
 
 class RestServer:
