@@ -13,7 +13,7 @@ from easyq_chassis.clock import Clock
 from easyq_chassis.errors import Aborted, EasyQError
 from easyq_chassis.logs import get_logger
 from easyq_chassis.tracing.context import parse
-from easyq_chassis.tracing.tracer import OFF, Tracer
+from easyq_chassis.tracing.tracer import OFF, Tracer, Value
 from easyq_dispatcher.domain.assigning import Step, consequence
 from easyq_dispatcher.domain.records import Taking
 from easyq_dispatcher.ports import Assigned, FarmStore, LowTask, MatchIndex, StaleIndex
@@ -152,9 +152,7 @@ class Matcher:
             return
         ended = time.time_ns()
         for item in items:
-            attributes: dict[str, str | int] = {
-                "easyq.task": item.task_id,
-                "easyq.job": item.job_id,
+            attributes: dict[str, Value] = {
                 "easyq.execution": item.execution_id,
                 "easyq.agent": agent_id,
                 "easyq.epoch": item.epoch,
