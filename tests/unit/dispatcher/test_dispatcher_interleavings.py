@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,9 @@ from easyq_dispatcher.domain.breakers import Patience
 from tests.fakes.dispatcher_index import FakeIndexServer
 from tests.unit.dispatcher.rig import Core, Rig
 from tests.unit.dispatcher.world import HARM, HARMLESS, LIMITS, World, play
+
+# Many steps of what others cover.
+pytestmark = pytest.mark.no_cover
 
 
 class FakeTrouble:

@@ -354,3 +354,14 @@ async def test_an_assignment_of_what_is_to_go_is_none(world: World) -> None:
     (answer,) = await assign.assign_all(world.ctx, [claim])
     assert isinstance(answer, assign.Refused)
     assert world.execution(first).state is ExecutionState.RUNNING
+
+
+async def test_force_on_a_job_that_is_being_stopped(world: World) -> None:
+    await world.hello()
+    execution_id = await world.submit()
+    await world.run(execution_id)
+    await stop.stop_job(world.ctx, "mail", "job")
+    asked = world.job().stop_requested_at
+    await delete.delete_job(world.ctx, "mail", "job", force=True)
+    assert world.job().delete_requested
+    assert world.job().stop_requested_at == asked

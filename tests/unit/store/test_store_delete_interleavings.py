@@ -19,6 +19,9 @@ from tests.support.store_world import World
 from tests.unit.store.test_store_interleavings import Farm, play
 from tests.unit.store.test_store_recurring_interleavings import Recurring
 
+# Many steps of what others cover.
+pytestmark = pytest.mark.no_cover
+
 
 @dataclass
 class Wiping(Farm):

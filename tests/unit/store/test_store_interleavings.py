@@ -29,6 +29,9 @@ from easyq_store.usecases.sweep import sweep
 from tests.fakes.store import FakePersistence
 from tests.support.store_world import World, ended, exited
 
+# Many steps of what others cover.
+pytestmark = pytest.mark.no_cover
+
 AGENTS = ("host-a", "host-b")
 JOBS = ("one", "two")
 

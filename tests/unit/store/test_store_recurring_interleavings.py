@@ -25,6 +25,9 @@ from tests.support.store_records import T0
 from tests.support.store_world import World
 from tests.unit.store.test_store_interleavings import AGENTS, Farm, play
 
+# Many steps of what others cover.
+pytestmark = pytest.mark.no_cover
+
 JOBS = ("skip", "queue", "replace", "allow")
 EVERY_MS = 5_000
 
