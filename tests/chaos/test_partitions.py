@@ -196,7 +196,7 @@ def cut(farm: LinkedFarm, direction: str, link: str) -> None:
 
 def left(farm: LinkedFarm, label: str) -> int:
     """How often the agent has left a dispatcher, and a dispatcher the agent; the smaller of both."""
-    by_agent = farm.agent(label).log.count('"event": "link_broken"')
+    by_agent = farm.agent(label).log.count('"event":"link_broken"')
     told = [json.loads(line) for one in farm.dispatchers for line in one.log.splitlines() if '"agent_gone"' in line]
     gone = [line for line in told if line["agent"] == f"agent-{label}"]
     return min(by_agent, len(gone))
@@ -332,7 +332,7 @@ def test_a_peer_that_vanishes_without_a_word_is_left_for_another(farm: LinkedFar
 
 def dispatcher_of(farm: LinkedFarm, label: str) -> int:
     """The number of the one that has welcomed the agent last."""
-    told = [line for line in farm.agent(label).log.splitlines() if '"event": "welcomed"' in line][-1]
+    told = [line for line in farm.agent(label).log.splitlines() if '"event":"welcomed"' in line][-1]
     address = json.loads(told)["dispatcher"]
     ways = zip(farm.ways(label), farm.dispatchers, strict=True)
     return [farm.links.between(way, one.address) for way, one in ways].index(address)

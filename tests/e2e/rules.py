@@ -50,7 +50,7 @@ class RulesText:
     def _told(self, event: str) -> list[int]:
         """How often each service that has them has logged it."""
         logs = [service.log_path.read_text(encoding="utf-8") for service in self._services]
-        return [log.count(f'"event": "{event}"') for log in logs]
+        return [log.count(f'"event":"{event}"') for log in logs]
 
     def refused(self) -> list[int]:
         """How often each service has refused a file since the last `write`."""

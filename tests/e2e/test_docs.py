@@ -88,7 +88,7 @@ class DocsFarm(UpFarm):
             self.rest.call("DELETE", f"/tasks/{task['taskId']}?force=true")
 
     def _loaded(self) -> int:
-        return self.log_path.read_text(encoding="utf-8").count('"event": "rules_loaded"')
+        return self.log_path.read_text(encoding="utf-8").count('"event":"rules_loaded"')
 
 
 @pytest.fixture(scope="module")

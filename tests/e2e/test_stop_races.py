@@ -81,7 +81,7 @@ class Bench:
 
     def wait_ordered(self, job_id: str) -> None:
         """Until the agent has the order to stop it."""
-        words = (self.execution(job_id), '"event": "order"', '"kind": "stop"')
+        words = (self.execution(job_id), '"event":"order"', '"kind":"stop"')
         wait_until(
             lambda: any(all(word in line for word in words) for line in self.farm.log.splitlines()),
             30,

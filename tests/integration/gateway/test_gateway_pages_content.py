@@ -43,7 +43,7 @@ async def test_the_overview_tells_how_the_farm_is(farm: Furnished) -> None:
     page = await words(farm, "/")
     # Slots of hosts that live, of which one is in use; those of the dead one don't count.
     assert re.search(r"Running 2 of 4 slots Waiting 2 1 queued, 1 for later Gave up 2 in the error queue", page), page
-    assert "Hosts 1 of 1 take work" in page
+    assert "Hosts 1 of 1 takes work" in page
     oldest = await words(farm, "/", "oldest-title")
     assert f"{farm.jobs['queued']} of mail" in oldest
     assert "It was queued a moment ago" in oldest

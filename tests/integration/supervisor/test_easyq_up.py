@@ -508,9 +508,10 @@ def test_the_help_says_what_a_regex_is_matched_with() -> None:
 
 def test_without_docker_it_says_what_is_missing_and_what_to_do(up: Callable[..., Up]) -> None:
     farm = up(DOCKER_HOST="unix:///nowhere/docker.sock").wait_ready()
-    first = farm.err.splitlines()[0]
-    assert "no Docker Engine answers at unix:///nowhere/docker.sock" in first
-    assert "--docker-host" in first
+    where, missing = farm.err.splitlines()[:2]
+    assert "/metrics" in where
+    assert "no Docker Engine answers at unix:///nowhere/docker.sock" in missing
+    assert "--docker-host" in missing
     assert "DOCKER_HOST" not in farm.settings("runner")
 
 
