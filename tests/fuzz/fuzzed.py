@@ -52,7 +52,7 @@ def document() -> dict[str, Any]:
 
 def config(operations: int) -> SchemathesisConfig:
     """All checks; the same cases for the same seed."""
-    random_ones = max(_LEAST_RANDOM, (CASES - _AT_BORDERS) // operations)
+    random_ones = max(_LEAST_RANDOM, -(-(CASES - _AT_BORDERS) // operations))
     return SchemathesisConfig.from_dict(
         {
             "seed": SEED,

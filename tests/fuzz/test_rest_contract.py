@@ -51,6 +51,9 @@ BEYOND_THE_SCHEMA = re.compile(
             # Of selections and lists.
             r"\.state\[\d+\]: is no state of the error queue",
             r"^selection: needs at least one condition",
+            r"\.?taskPattern: is no regex",
+            # As a header, and as a parameter.
+            r"^idempotencyKey: is given more than once, with different values",
             r"^pageToken: ",
         )
     )

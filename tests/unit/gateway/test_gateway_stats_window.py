@@ -40,6 +40,7 @@ def test_what_is_asked_for(start: int | None, end: int | None, step: int | None,
         (NOW - 3 * DAY, None, 30 * MINUTE, "step", "whole hours"),
         (NOW - 2 * DAY, None, MINUTE, "step", "1,500 points"),
         (NOW - 3_000 * DAY, None, None, "step", "1,500 points"),
+        (None, 0, None, "from", "before `to`"),
     ],
 )
 def test_what_is_refused(start: int | None, end: int | None, step: int | None, path: str, word: str) -> None:

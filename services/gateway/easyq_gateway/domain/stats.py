@@ -29,7 +29,8 @@ class Window:
 def window(*, start: int | None, end: int | None, step: int | None, now: int, problems: Problems) -> Window:
     """What is asked for, in whole steps, with the defaults of what is not said; what is wrong goes into `problems`."""
     end = now if end is None else end
-    start = end - HOUR if start is None else start
+    # Nothing was counted before 1970.
+    start = max(0, end - HOUR if start is None else start)
     if start >= end:
         problems.add("from", "must be before `to`, which is now unless it is given")
         return Window(start=start, end=start + 1, step=MINUTE)
@@ -42,7 +43,7 @@ def window(*, start: int | None, end: int | None, step: int | None, now: int, pr
         problems.add("step", "must be whole hours where `from` is more than 48 hours ago")
     if (end - start) // step >= MOST_POINTS:
         problems.add("step", f"gives more than {MOST_POINTS:,} points: take a longer one, or less time")
-    return Window(start=max(0, start), end=end, step=step)
+    return Window(start=start, end=end, step=step)
 
 
 def _usual_step(length: int, *, old: bool) -> int:

@@ -34,7 +34,7 @@ SHOWN: dict[str, Schema] = {
 TIMESTAMP_TAKEN: Schema = {
     "anyOf": [
         {"type": "string", "format": "date-time", "description": "RFC 3339, with an offset."},
-        {"type": "number", "minimum": EARLIEST, "maximum": LATEST, "description": "Unix seconds."},
+        {"type": "number", "minimum": EARLIEST, "exclusiveMaximum": LATEST + 1, "description": "Unix seconds."},
     ]
 }
 STRUCT_TAKEN: Schema = {"type": "object", "additionalProperties": True}
