@@ -112,10 +112,11 @@ def _hosts(status: Status) -> Iterator[Check]:
     able = [one for one in live if one.healthy and not one.HasField("cordoned_at") and not one.HasField("drained_at")]
     if able:
         slots = sum(one.slots for one in able)
+        do = "takes" if len(able) == 1 else "take"
         yield Check(
             name="hosts",
             state="ok",
-            message=f"{words.count(len(able), 'host')} with {words.count(slots, 'slot')} take work",
+            message=f"{words.count(len(able), 'host')} with {words.count(slots, 'slot')} {do} work",
         )
     elif not _keeps_beats(status):
         yield Check(
