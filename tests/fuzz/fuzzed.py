@@ -23,7 +23,7 @@ SEED = int(os.environ.get("FUZZ_SEED", "20261126"))
 PATHS = re.compile(os.environ.get("FUZZ_PATHS", ""))
 # Cases that schemathesis makes at the borders of each value, however many random ones are asked for; about. Where fewer
 # are asked for in all, a part of those is taken, another one for another seed.
-_AT_BORDERS = 5_600
+_AT_BORDERS = 5_500
 _TAKEN = CASES / _AT_BORDERS
 _LEAST_RANDOM = 5
 
