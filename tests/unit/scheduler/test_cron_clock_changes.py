@@ -29,6 +29,11 @@ def test_a_fixed_time_in_the_autumn_fold_fires_once_and_first() -> None:
     assert fires == ["10-27 01:30+01:00", "10-28 01:30+00:00"]
 
 
+def test_a_fixed_time_is_not_fired_again_by_who_looks_within_the_second_pass() -> None:
+    # 01:15 UTC is a quarter past one again.
+    assert next_fire(schedule("30 1 * * *", LONDON), ms("2024-10-27 01:15")) == ms("2024-10-28 01:30")
+
+
 def test_a_pace_is_kept_through_both_passes_of_a_fold() -> None:
     fires = fires_between("*/30 * * * *", LONDON, "2024-10-27 00:00", "2024-10-27 02:00")
     assert fires == ["10-27 01:30+01:00", "10-27 01:00+00:00", "10-27 01:30+00:00", "10-27 02:00+00:00"]
