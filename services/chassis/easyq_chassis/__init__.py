@@ -4,7 +4,8 @@ The modules here are an allow-list: ``batching`` (micro-batches on long streams)
 ``clock``, ``error_reports`` (errors told to Sentry and others), ``errors`` (the error tree), ``faults`` (crash points
 for tests), ``ids``, ``interceptors``, ``logs`` and ``log_bounds`` (how often they repeat themselves), ``loops``,
 ``metrics``, ``ops`` (the operations port), ``process`` (event loop and signals), ``server`` (gRPC, health, reflection),
-``settings``, ``stacks`` (what SIGUSR2 writes), ``status`` (errors as gRPC statuses) and ``tracing``.
+``settings``, ``stacks`` (what SIGUSR2 writes), ``status`` (errors as gRPC statuses), ``tracing``
+and ``wrapping`` (what interceptors share).
 """
 
 import os

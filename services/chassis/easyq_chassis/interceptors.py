@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
-import grpc
 import grpc.aio
 
 from easyq_chassis.error_reports import report_error
@@ -15,47 +15,19 @@ from easyq_chassis.error_reports.ids import ids_of
 from easyq_chassis.errors import EasyQError, Internal
 from easyq_chassis.logs import get_logger
 from easyq_chassis.status import to_grpc
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+from easyq_chassis.wrapping import Handler, WrappingInterceptor, rewrapped
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps what handlers raise. Streaming handlers are async generators, or coroutines that write to the context.
-
-    A method's handler is wrapped once, not at each call, with what the interceptors behind this one made of it: they
-    decide by the method alone.
-    """
+class ErrorInterceptor(WrappingInterceptor):
+    """Maps what handlers raise. Streaming handlers are async generators, or coroutines that write to the context."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._log = get_logger()
-        # Only of methods that there are, so that callers can't make it grow.
-        self._wrapped: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        method = str(handler_call_details.method)
-        wrapped = self._wrapped.get(method)
-        if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            wrapped = self._wrapped[method] = self._wrap(method, handler)
-        return wrapped
-
-    def _wrap(self, method: str, handler: Any) -> Handler:
-        codecs = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **codecs)
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), **codecs)
-        if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._unary(method, handler.stream_unary), **codecs)
-        return grpc.stream_stream_rpc_method_handler(self._stream(method, handler.stream_stream), **codecs)
+    def wrap(self, method: str, handler: Any) -> Handler:
+        around = self._stream if handler.response_streaming else self._unary
+        return rewrapped(handler, partial(around, method))
 
     def _unary(self, method: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,8 +13,8 @@ from opentelemetry.trace import SpanKind
 
 from easyq_chassis.tracing.context import TraceContext, from_headers
 from easyq_chassis.tracing.tracer import Span, Tracer
+from easyq_chassis.wrapping import Handler, WrappingInterceptor, rewrapped
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Method: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
@@ -31,52 +32,25 @@ _OURS = frozenset(
 )
 
 
-class TracingInterceptor(grpc.aio.ServerInterceptor):
+class TracingInterceptor(WrappingInterceptor):
     """A span around each call of the services whose full names begin with `prefix`; what it does is of the trace.
 
     It stands before all others, so that handlers are coroutines here, which write streams to the context themselves.
     With `edge` a call without a trace begins one, and streams have their span too; else (between our own services)
     only single calls that come with a trace have one: streams there carry a context in each message.
-    A method's handler is wrapped once, not at each call.
     """
 
     def __init__(self, tracer: Tracer, *, prefix: str, edge: bool = False) -> None:
+        super().__init__()
         self._tracer = tracer
         self._prefix = f"/{prefix}"
         self._edge = edge
-        # Only of methods that there are, so that callers can't make it grow.
-        self._wrapped: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        method = str(handler_call_details.method)
-        wrapped = self._wrapped.get(method)
-        if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            wrapped = self._wrapped[method] = self._wrap(method, handler)
-        return wrapped
-
-    def _wrap(self, method: str, handler: Any) -> Handler:
-        if not method.startswith(self._prefix):
+    def wrap(self, method: str, handler: Any) -> Handler:
+        streams = handler.request_streaming or handler.response_streaming
+        if not method.startswith(self._prefix) or (streams and not self._edge):
             return handler  # type: ignore[no-any-return]
-        codecs = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._traced(method, handler.unary_unary), **codecs)
-        if not self._edge:
-            return handler  # type: ignore[no-any-return]
-        if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._traced(method, handler.stream_unary), **codecs)
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._traced(method, handler.unary_stream), **codecs)
-        return grpc.stream_stream_rpc_method_handler(self._traced(method, handler.stream_stream), **codecs)
+        return rewrapped(handler, partial(self._traced, method))
 
     def _traced(self, method: str, inner: Method) -> Method:
         service, _, name = method.removeprefix("/").partition("/")
