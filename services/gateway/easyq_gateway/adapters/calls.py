@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 0.5
+# Seconds in which a service that is there may well not have answered yet.
+_A_MOMENT = 1.0
 _RETRY_AFTER = 2.0
 # Most seconds for a look at whether anybody listens.
 _KNOCK = 1.0
@@ -88,13 +90,19 @@ async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, pati
     loop = asyncio.get_running_loop()
     ends = loop.time() + deadline.remaining(patience)
     pause = _FIRST_PAUSE
+    heard: Unavailable | None = None
     while True:
+        began = loop.time()
         try:
             async with asyncio.timeout_at(ends):
-                return await attempt(max(0.0, ends - loop.time()))
+                return await attempt(max(0.0, ends - began))
         except TimeoutError as error:
+            # An attempt that got a moment only says nothing of the service: what was heard before it counts.
+            if heard is not None and loop.time() - began < _A_MOMENT:
+                raise _away(name, heard) from error
             raise _slow(name) from error
         except Unavailable as error:
+            heard = error
             if _takes_longer(error, patience):
                 raise
             wait = pause * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
