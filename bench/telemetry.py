@@ -1,4 +1,8 @@
-"""What it costs to see inside: the same work with everything on and with everything off, in turn."""
+"""What it costs to see inside: the same work with everything on and with everything off, in turn.
+
+Everything on means what a service does by itself once it has a collector: all metrics, and the traces of the first 100
+requests a second. What every trace costs is told beside it, without a goal.
+"""
 
 import contextlib
 import subprocess
@@ -17,6 +21,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import free_port
 
 SERVICES = ("gateway", "scheduler", "dispatcher", "store")
+OFF, ON, EVERY = KINDS = ("off", "on", "every trace")
 # Most of what it may cost.
 LEAST = 0.9
 # Seconds between two looks of Prometheus at each service: three times as often as usual.
@@ -26,38 +31,46 @@ _TICKS_MS = 10
 
 def measure(redis: RedisServer, folder: Path, runs: int) -> list[Figure]:
     """Throughput with telemetry as part of that without; each pair is measured right after each other."""
-    told: dict[str, list[float]] = {"enqueue": [], "executions": [], "processor": []}
-    details: dict[str, list[dict[str, float]]] = {"on": [], "off": []}
+    took: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     with _collector() as endpoint:
         for number in range(runs):
-            # Whoever comes second would else always have the warmer machine.
-            order = (False, True) if number % 2 else (True, False)
-            pair = {on: _measure(redis, folder, endpoint if on else "") for on in order}
-            told["enqueue"].append(pair[True]["enqueue"] / pair[False]["enqueue"])
-            told["executions"].append(pair[True]["executions"] / pair[False]["executions"])
-            told["processor"].append(pair[True]["processor"] / pair[False]["processor"])
-            for on, name in ((True, "on"), (False, "off")):
-                details[name].append({what: round(value, 2) for what, value in pair[on].items()})
-    what = "with metrics and all traces on, as part of that without"
+            # Whoever comes last would else always have the warmest machine.
+            turn = number % len(KINDS)
+            for kind in (*KINDS[turn:], *KINDS[:turn]):
+                took[kind].append(_measure(redis, folder, endpoint if kind != OFF else "", kind))
+    on = _figures(took, ON, "with metrics and traces on", least=LEAST)
+    return [*on, *_figures(took, EVERY, "with every trace recorded")]
+
+
+def _figures(
+    took: dict[str, list[dict[str, float]]], kind: str, what: str, *, least: float | None = None
+) -> list[Figure]:
+    def ratios(of: str) -> list[float]:
+        return [one[of] / other[of] for one, other in zip(took[kind], took[OFF], strict=True)]
+
+    as_part = f"{what}, as part of that without"
+    enough = Goal(at_least=least) if least else None
     return [
         Figure(
-            name=f"enqueue by gRPC {what}",
+            name=f"enqueue by gRPC {as_part}",
             unit="ratio",
-            runs=told["enqueue"],
-            goal=Goal(at_least=LEAST),
-            details=dict(details),
+            runs=ratios("enqueue"),
+            goal=enough,
+            details={
+                name: [{of: round(value, 2) for of, value in one.items()} for one in took[name]] for name in (kind, OFF)
+            },
         ),
-        Figure(name=f"executions {what}", unit="ratio", runs=told["executions"], goal=Goal(at_least=LEAST)),
+        Figure(name=f"executions {as_part}", unit="ratio", runs=ratios("executions"), goal=enough),
         Figure(
             name="  the services' processor time for an execution, likewise",
             unit="ratio",
-            runs=told["processor"],
-            goal=Goal(at_most=round(1 / LEAST, 2)),
+            runs=ratios("processor"),
+            goal=Goal(at_most=round(1 / least, 2)) if least else None,
         ),
     ]
 
 
-def _measure(redis: RedisServer, folder: Path, endpoint: str) -> dict[str, float]:
+def _measure(redis: RedisServer, folder: Path, endpoint: str, kind: str) -> dict[str, float]:
     """Jobs and executions a second, and milliseconds of processor time of all services for an execution."""
     redis.start().flush()
     ports = {name: free_port() for name in SERVICES} if endpoint else {}
@@ -65,6 +78,8 @@ def _measure(redis: RedisServer, folder: Path, endpoint: str) -> dict[str, float
         name: {"otlp_endpoint": endpoint, "ops_listen": f"127.0.0.1:{ports[name]}" if name in ports else ""}
         for name in SERVICES
     }
+    if kind == EVERY:
+        settings["gateway"]["trace_rate"] = "0"
     store = {"database": f"sqlite:///{folder / uuid.uuid4().hex}.db"}
     with (
         SplitFarm([], redis=redis.url, store=store, copies=1, settings=settings) as farm,

@@ -95,7 +95,7 @@ class App:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
-        self._tracer = open_tracer("gateway", settings)
+        self._tracer = open_tracer("gateway", settings, rate=settings.trace_rate)
         self._channels = {
             address: open_channel(address)
             for address in (settings.store, *settings.watch_stores, *settings.schedulers, *settings.dispatchers)

@@ -111,6 +111,12 @@ _DOWN_PATIENCE = 120.0
     metavar="SHARE",
     help="Share of the traces begun here that are recorded, from 0 to 1.  [default: 1]",
 )
+@click.option(
+    "--trace-rate",
+    type=float,
+    metavar="NUMBER",
+    help="Most traces of requests that are recorded, a second; 0: all.  [default: 100]",
+)
 @click.option("--grace", type=float, metavar="SECONDS", help="Most seconds for an orderly end.  [default: 15]")
 @click.option(
     "--error-handler",

@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.trace import SpanKind
 
 from easyq_chassis.tracing import current
+from easyq_chassis.tracing.allowance import Allowance
 from easyq_chassis.tracing.context import TraceContext
 from easyq_chassis.tracing.tracer import OFF, Tracer, new_trace_id
 from tests.fakes.spans import Sink, ids
@@ -95,6 +96,32 @@ def test_the_ratio_decides_on_traces_that_begin_here(sink: Sink) -> None:
     with none.span("edge", CALLER, root=True):
         pass
     assert [ids(made)[0] for made in sink.spans] == [CALLER.trace_id]
+
+
+def test_the_rate_bounds_what_requests_begin(sink: Sink) -> None:
+    tracer = Tracer("gateway", rate=0.5, sink=sink)
+    began = [tracer.begin("edge", None, root=True) for _ in range(4)]
+    # What is left over of five seconds, rounded down.
+    assert [span.recording for span in began] == [True, True, False, False]
+    # It has a name all the same; and who comes with a trace of his own is not counted.
+    assert all(span.context is not None for span in began)
+    assert tracer.begin("edge", CALLER, root=True).recording
+    none = Tracer("gateway", rate=10, ratio=0.0, sink=sink)
+    assert not none.begin("edge", None, root=True).recording
+
+
+def test_an_allowance_fills_again() -> None:
+    now = 10.0
+    allowance = Allowance(2, now=lambda: now)
+    assert [allowance.take() for _ in range(11)] == [True] * 10 + [False]
+    now += 0.25
+    assert not allowance.take()
+    now += 0.25
+    assert [allowance.take() for _ in range(2)] == [True, False]
+    now += 3600
+    assert [allowance.take() for _ in range(11)] == [True] * 10 + [False]
+    # Less than one in five seconds is still one.
+    assert [Allowance(0.01, now=lambda: now).take() for _ in range(1)] == [True]
 
 
 def test_spans_of_the_past(sink: Sink) -> None:

@@ -304,11 +304,13 @@ def test_a_level_for_one_service_holds_where_none_is_told_for_all() -> None:
 
 
 def test_traces_go_where_all_services_send_theirs() -> None:
-    told = plan(Options(otlp_endpoint="http://collector:4317", trace_ratio=0.25), AROUND, [agent(1)])
+    told = plan(Options(otlp_endpoint="http://collector:4317", trace_ratio=0.25, trace_rate=12.5), AROUND, [agent(1)])
+    assert [spec.env["EASYQ_GATEWAY_TRACE_RATE"] for spec in told if spec.kind == "gateway"] == ["12.5"]
     for spec in told:
         prefix = f"EASYQ_{spec.kind.upper()}_"
         ours = spec.kind != "redis"
         assert spec.env.get(f"{prefix}OTLP_ENDPOINT") == ("http://collector:4317" if ours else None)
         assert spec.env.get(f"{prefix}TRACE_RATIO") == ("0.25" if ours else None)
     # What the services' own variables say holds where nothing is said here.
-    assert not [name for spec in plan(Options(), AROUND, [agent(1)]) for name in spec.env if "OTLP" in name]
+    names = {name for spec in plan(Options(), AROUND, [agent(1)]) for name in spec.env}
+    assert not [name for name in names if "OTLP" in name or "TRACE" in name]

@@ -21,6 +21,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from easyq_chassis.last_work import do_last
 from easyq_chassis.tracing import current
+from easyq_chassis.tracing.allowance import Allowance
 from easyq_chassis.tracing.context import TraceContext
 from easyq_chassis.tracing.export import SpanSink
 
@@ -122,13 +123,17 @@ class Tracer:
     """The spans of one service. All methods return at once; times are nanoseconds since the epoch.
 
     A trace that comes from a caller is recorded if the caller's is; one that begins here by `ratio`, decided by its id
-    (ParentBased(TraceIdRatioBased)). Spans are made here and not by the SDK's tracer: most are written when they have
-    ended, under an id that was known before, and that costs a third of it.
+    (ParentBased(TraceIdRatioBased)), and if it is a request's, only as far as `rate` a second allow it (0: all). Spans
+    are made here and not by the SDK's tracer: most are written when they have ended, under an id that was known before,
+    and that costs a third of it.
     """
 
-    def __init__(self, service: str, *, farm: str = "", ratio: float = 1.0, sink: SpanSink | None = None) -> None:
+    def __init__(
+        self, service: str, *, farm: str = "", ratio: float = 1.0, rate: float = 0.0, sink: SpanSink | None = None
+    ) -> None:
         self._sink = sink
         self._sampler = TraceIdRatioBased(ratio)
+        self._allowance = Allowance(rate) if rate > 0 else None
         self._resource = Resource.create(_resource(service, farm)) if sink is not None else Resource.get_empty()
 
     @property
@@ -163,7 +168,8 @@ class Tracer:
                 context = parent.at(new_span_id())
             elif parent is None and root:
                 trace_id = new_trace_id()
-                context = TraceContext(trace_id=trace_id, span_id=new_span_id(), sampled=self.samples(trace_id))
+                sampled = self.samples(trace_id) and (self._allowance is None or self._allowance.take())
+                context = TraceContext(trace_id=trace_id, span_id=new_span_id(), sampled=sampled)
         return Span(self, name, context=context, parent=parent, kind=kind, attributes=attributes)
 
     @contextmanager
@@ -248,10 +254,10 @@ class Tracer:
 OFF = Tracer("")
 
 
-def open_tracer(service: str, settings: Settings) -> Tracer:
-    """The tracer of a service (`store`), as its settings want it."""
+def open_tracer(service: str, settings: Settings, *, rate: float = 0.0) -> Tracer:
+    """The tracer of a service (`store`), as its settings want it. `rate`: as `Tracer` has it."""
     sink = SpanSink(settings.otlp) if settings.otlp else None
-    return Tracer(service, farm=settings.farm, ratio=settings.trace_ratio, sink=sink)
+    return Tracer(service, farm=settings.farm, ratio=settings.trace_ratio, rate=rate, sink=sink)
 
 
 def new_span_id() -> str:

@@ -35,6 +35,7 @@ DEFAULT_DATA = "~/.easyq"
 METRICS_PORT, MOST_METRICS_PORT = 10020, 65_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_LOG_LEVEL = "info"
+DEFAULT_TRACE_RATE = 100.0
 ENGINES = ("auto", "none")
 REPORTS = ("none", "final", "all")
 
@@ -82,6 +83,7 @@ class Options:
     log_level: str = DEFAULT_LOG_LEVEL
     otlp_endpoint: str = ""
     trace_ratio: float = 1.0
+    trace_rate: float = DEFAULT_TRACE_RATE
     grace: float = 15.0
     # Empty: what the environment says to the services.
     error_handlers: tuple[str, ...] = ()
@@ -204,6 +206,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "log_level": one_of(*LOG_LEVELS),
     "otlp_endpoint": url("http", "https"),
     "trace_ratio": number(0, 1),
+    "trace_rate": number(0, 1e6),
     "grace": _seconds,
     "error_handler": _each(lambda name: text(name).strip()),
     "sentry_dsn": dsn,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from easyq_supervisor.domain.hosts import DockerHost
-from easyq_supervisor.domain.options import DEFAULT_LOG_LEVEL, Options
+from easyq_supervisor.domain.options import DEFAULT_LOG_LEVEL, DEFAULT_TRACE_RATE, Options
 from easyq_supervisor.domain.rules import Rules, rules_tables
 from easyq_supervisor.domain.toml import dump
 
@@ -109,6 +109,7 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
                 "store": address["store"],
                 "schedulers": address["scheduler"],
                 "dispatchers": address["dispatcher"],
+                **({} if options.trace_rate == DEFAULT_TRACE_RATE else {"trace_rate": f"{options.trace_rate:g}"}),
             },
         ),
         *(
