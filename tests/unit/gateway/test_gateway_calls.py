@@ -28,7 +28,7 @@ async def test_a_service_that_says_nothing_in_all_the_time() -> None:
     async def attempt(_left: float) -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(Unavailable, match="^the store did not answer in time"):
+    with pytest.raises(Unavailable, match=r"^the store did not answer in time"):
         await patiently("store", attempt, patience=0.05)
 
 
@@ -43,5 +43,5 @@ async def test_a_service_that_comes_back_and_hangs(monkeypatch: pytest.MonkeyPat
             await asyncio.Event().wait()
         raise Unavailable("it is being moved")
 
-    with pytest.raises(Unavailable, match="^the store did not answer in time"):
+    with pytest.raises(Unavailable, match=r"^the store did not answer in time"):
         await patiently("store", attempt, patience=0.2)

@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Sequence
 
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from easyq_chassis.logs import get_logger
+from easyq_chassis.tracing.encoding import FastSpanExporter
 
 # Spans that wait to be sent. Beyond this they are dropped, and counted.
 MOST_WAITING = 8_192
@@ -86,7 +86,7 @@ class SpanSink:
 
     def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
         logging.getLogger(_EXPORTERS).addFilter(_is_of_others)
-        exporter = exporter or OTLPSpanExporter(endpoint=endpoint)
+        exporter = exporter or FastSpanExporter(endpoint=endpoint)
         self._exporter = _Told(exporter, endpoint)
         self._processor = BatchSpanProcessor(self._exporter, max_queue_size=MOST_WAITING)
         self._given = 0
