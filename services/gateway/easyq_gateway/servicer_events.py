@@ -11,6 +11,9 @@ import grpc.aio
 from easyq.v1 import event_service_pb2, event_service_pb2_grpc
 from easyq_gateway.usecases.watching import Watching
 
+#: Initial metadata: stores that were away when the watch began. With them back, a RESET comes.
+AWAY = "easyq-stores-away"
+
 
 class EventServicer(event_service_pb2_grpc.EventServiceServicer):
     """easyq.v1.EventService."""
@@ -26,7 +29,8 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
             async for entries in events:
                 if not begun:
                     # From here on nothing is missed: whoever wants to know waits for the initial metadata.
-                    await context.send_initial_metadata(())
+                    away = ", ".join(self._watching.away)
+                    await context.send_initial_metadata(((AWAY, away),) if away else ())
                     begun = True
                 if entries:
                     yield event_service_pb2.WatchResponse(events=[entry.event for entry in entries])

@@ -389,6 +389,10 @@ async def test_a_watch_tells_which_stores_it_begins_without(start_gateway: Start
     gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock")
     async with gateway.session.get(f"{gateway.url}/events") as response:
         assert (response.status, response.headers["EasyQ-Stores-Away"]) == (200, "unix:/nowhere/store.sock")
+    stub: Any = EventServiceStub(gateway.channel)
+    call = stub.Watch(WatchRequest())
+    assert dict(await call.initial_metadata()) == {"easyq-stores-away": "unix:/nowhere/store.sock"}
+    call.cancel()
 
 
 async def test_a_store_that_is_away_keeps_nobody_from_waiting(

@@ -38,7 +38,9 @@ class EventServiceStub:
     gets its present state: the job, and its newest 20 executions, oldest first; one of a task its newest 100 jobs that
     have not ended, newest first (change CURRENT, all of them). What happens while that is read follows it, and may
     tell what it shows already. A watcher that falls more than 2,000 events behind gets RESET instead of what it
-    missed, then the present state again. Errors: NOT_FOUND (the job), UNAVAILABLE (the store can't be reached now).
+    missed, then the present state again. The initial metadata `easyq-stores-away` names stores of which no events come
+    now (of several on one database); with them back, RESET comes. Errors: NOT_FOUND (the job), UNAVAILABLE (the store
+    can't be reached now).
     """
 
 @_typing.type_check_only
@@ -49,7 +51,9 @@ class EventServiceAsyncStub(EventServiceStub):
     gets its present state: the job, and its newest 20 executions, oldest first; one of a task its newest 100 jobs that
     have not ended, newest first (change CURRENT, all of them). What happens while that is read follows it, and may
     tell what it shows already. A watcher that falls more than 2,000 events behind gets RESET instead of what it
-    missed, then the present state again. Errors: NOT_FOUND (the job), UNAVAILABLE (the store can't be reached now).
+    missed, then the present state again. The initial metadata `easyq-stores-away` names stores of which no events come
+    now (of several on one database); with them back, RESET comes. Errors: NOT_FOUND (the job), UNAVAILABLE (the store
+    can't be reached now).
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -63,7 +67,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         gets its present state: the job, and its newest 20 executions, oldest first; one of a task its newest 100 jobs that
         have not ended, newest first (change CURRENT, all of them). What happens while that is read follows it, and may
         tell what it shows already. A watcher that falls more than 2,000 events behind gets RESET instead of what it
-        missed, then the present state again. Errors: NOT_FOUND (the job), UNAVAILABLE (the store can't be reached now).
+        missed, then the present state again. The initial metadata `easyq-stores-away` names stores of which no events come
+        now (of several on one database); with them back, RESET comes. Errors: NOT_FOUND (the job), UNAVAILABLE (the store
+        can't be reached now).
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
