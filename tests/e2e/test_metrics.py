@@ -136,14 +136,14 @@ def test_every_service_shows_itself(farm: UpFarm, rest: Rest) -> None:
         served |= found.families
         kind = name.partition("-")[0]
         ((build, one),) = found.of("easyq_build_info")
-        assert (build["service"], one) == (f"easyq-{kind}", 1)
+        assert (build["service_name"], one) == (f"easyq-{kind}", 1)
         assert found.value("easyq_ready") > 0, name
         assert found.value("easyq_event_loop_lag_seconds_count") > 0
         assert found.value("process_cpu_time_seconds_total") > 0
         assert _get(f"{url}/livez") == (200, "alive\n")
         assert _get(f"{url}/readyz")[0] == 200
     # The same as on the gateway's own port.
-    assert scrape(rest.url).value("easyq_build_info", service="easyq-gateway") == 1
+    assert scrape(rest.url).value("easyq_build_info", service_name="easyq-gateway") == 1
     told = PAGE.read_text(encoding="utf-8")
     assert [name for name in sorted(served - {"target"}) if not re.search(rf"`{name}(_total)?`", told)] == []
 

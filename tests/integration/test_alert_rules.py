@@ -7,7 +7,9 @@ writes them.
 import json
 import re
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -57,6 +59,7 @@ STATES = ("EasyQService.*", "EasyQNothingRunsJobs", "EasyQEngineDown", "EasyQAge
 # What a test can't break here: fed by hand. The alert, its series, and when it has to fire.
 BY_HAND = [
     ("EasyQDiskNearlyFull", 'easyq_agent_disk_free_bytes{folder="data"}', "5e9x20 1e9x40", 60),
+    ("EasyQDiskNearlyFull", 'easyq_store_disk_free_bytes{folder="data"}', "5e9x20 1e9x40", 60),
 ]
 
 
@@ -78,7 +81,7 @@ def test_each_alert_has_its_runbook() -> None:
     assert all(("**Look**" in section and "**Do**" in section) or "is named there" in section for section in sections)
     for rule in ALERTS:
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-        assert rule["annotations"]["runbook_url"] == f"docs/operations/alerts.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"].endswith(f'"docs/operations/alerts.md" }}}}#{rule["alert"].lower()}')
         assert rule["labels"]["severity"] in {"critical", "warning"}
 
 
@@ -153,6 +156,25 @@ def test_what_is_fed_by_hand_fires_too(promtool: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("base", ["", "https://wiki.example/easyq/alerts"])
+def test_the_runbook_is_where_the_operator_has_it(promtool: str, tmp_path: Path, base: str) -> None:
+    """Prometheus' external label `easyq_runbooks` says where."""
+    alert, name, values, second = BY_HAND[0]
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == alert]
+    wanted = {
+        "exp_labels": {"severity": "warning", "folder": "data"},
+        "exp_annotations": {
+            "summary": "953.7MiB are left for data on ",
+            "description": rule["annotations"]["description"],
+            "runbook_url": f"{base or 'docs/operations/alerts.md'}#{alert.lower()}",
+        },
+    }
+    told = [{"eval_time": _at(second), "alertname": alert, "exp_alerts": [wanted]}]
+    series = [{"series": name, "values": values}]
+    done = _promtool(promtool, tmp_path, series, [], alerts=told, external={"easyq_runbooks": base} if base else {})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_rule_that_does_not_fire_is_found(promtool: str, tmp_path: Path) -> None:
     """So that the test before this one can fail: without its series no alert fires."""
     series, phases, _ = read_series(RECORDED)
@@ -182,13 +204,27 @@ def _fires(alert: str, labels: str, begin: int, end: int) -> dict[str, Any]:
 
 
 def _promtool(
-    promtool: str, folder: Path, series: list[dict[str, str]], tests: list[dict[str, Any]]
+    promtool: str,
+    folder: Path,
+    series: list[dict[str, str]],
+    tests: list[dict[str, Any]],
+    *,
+    alerts: Sequence[dict[str, Any]] = (),
+    external: Mapping[str, str] = MappingProxyType({}),
 ) -> "subprocess.CompletedProcess[str]":
     told = {
         "rule_files": [str(path) for path in RULES],
         "evaluation_interval": f"{STRETCH}s",
         "group_eval_order": ["easyq-figures", "easyq"],
-        "tests": [{"interval": f"{STRETCH}s", "input_series": series, "promql_expr_test": tests}],
+        "tests": [
+            {
+                "interval": f"{STRETCH}s",
+                "input_series": series,
+                "promql_expr_test": tests,
+                "alert_rule_test": list(alerts),
+                "external_labels": dict(external),
+            }
+        ],
     }
     file = folder / "test.yml"
     file.write_text(yaml.safe_dump(told), encoding="utf-8")

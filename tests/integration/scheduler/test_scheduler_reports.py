@@ -35,7 +35,7 @@ async def test_a_failure_is_told_with_the_end_of_its_output(sending: Sending, se
     await sending.scheduler()
     envs = {"API_TOKEN": CANARY, "PLAIN": "shown"}
     output = f"using {CANARY} and https://u:{CANARY}x@h/ and shown\n".encode()
-    job_id = await sending.end_job(3, stdout=b"working\n", stderr=output, envs=envs, **FINAL)
+    job_id = await sending.end_job(3, stdout=b"password=hunter2 is working\n", stderr=output, envs=envs, **FINAL)
     told = await sending.becomes(job_id, Delivery.DELIVERED)
     assert (told.channel, told.target, told.event) == (Delivery.Channel.REPORT, "error handlers", Delivery.Event.FAILS)
     (event,) = server.events
@@ -47,7 +47,7 @@ async def test_a_failure_is_told_with_the_end_of_its_output(sending: Sending, se
     assert tags.items() <= event["tags"].items()
     assert (event["tags"]["execution"], event["tags"]["attempt"]) == (told.execution_id, "1")
     assert (event["tags"]["agent"], event["tags"]["exitCode"], event["tags"]["outcome"]) == ("host-a", "3", "FAILED")
-    assert event["extra"]["stdout"] == "working"
+    assert event["extra"]["stdout"] == "password=[redacted] is working"
     assert event["extra"]["stderr"] == "using [redacted] and https://u:[redacted]@h/ and shown"
     assert event["extra"]["link"] == f"https://jobs.test/tasks/mail/jobs/{job_id}"
     assert CANARY.encode() not in server.texts()

@@ -47,7 +47,7 @@ def test_both_forms_say_what_was_measured(accept: str) -> None:
     assert buckets == {"0.1": 1, "1.0": 2, "+Inf": 3}
     assert found[key("easyq_wait_seconds_sum", task="mail")] == pytest.approx(3.6)
     assert found[key("easyq_wait_seconds_count", task="mail")] == 3
-    assert found[key("easyq_build_info", version="1.2.3", service="easyq-store")] == 1
+    assert found[key("easyq_build_info", version="1.2.3", service_name="easyq-store")] == 1
 
 
 def test_the_form_is_what_is_accepted() -> None:

@@ -59,7 +59,7 @@ class Exports:
         # each time: what is set once is told once.
         what = {
             "version": str(about.attributes.get("service.version", "")),
-            "service": str(about.attributes.get("service.name", "")),
+            "service_name": str(about.attributes.get("service.name", "")),
         }
         self.provider.get_meter(_OWN_SCOPE).create_observable_gauge(
             "easyq.build.info", description="1, with what runs here.", callbacks=[lambda _: [Observation(1, what)]]
