@@ -185,15 +185,14 @@ async def test_calls_between_services(served: Any, collector: Collector) -> None
     good, missing, broken = collector.spans(caller.trace_id)
     assert (good.name, good.kind, good.parent_id) == (f"{NAME}/GetGeneration", "SERVER", caller.span_id)
     assert good.attributes == {
-        "rpc.system": "grpc",
-        "rpc.service": NAME,
-        "rpc.method": "GetGeneration",
-        "rpc.grpc.status_code": 0,
+        "rpc.system.name": "grpc",
+        "rpc.method": f"{NAME}/GetGeneration",
+        "rpc.response.status_code": "OK",
     }
     assert int(good.span_id[:12], 16) == seen.generation
     assert good.state == "a=1"
-    assert (missing.attributes["rpc.grpc.status_code"], missing.failed) == (5, False)
-    assert (broken.attributes["rpc.grpc.status_code"], broken.failed) == (13, True)
+    assert (missing.attributes["rpc.response.status_code"], missing.failed) == ("NOT_FOUND", False)
+    assert (broken.attributes["rpc.response.status_code"], broken.failed) == ("INTERNAL", True)
     assert broken.attributes["error.type"] == "INTERNAL"
     assert len(collector.spans()) == 3
 
