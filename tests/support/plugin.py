@@ -8,10 +8,11 @@ import os
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import coverage
 import pytest
 
 from tests.support import process
@@ -200,6 +201,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for kind in KINDS:
             if f"tests/{kind}/" in item.path.as_posix():
                 item.add_marker(kind)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Lets `no_cover` hold in a process of xdist too: pytest-cov starts two measurements there, and pauses one.
+
+    Whatever still measures when pytest-cov has paused its own is paused as well: nothing, once it starts only one.
+    """
+    paused: list[coverage.Coverage] = []
+    if item.get_closest_marker("no_cover"):
+        while measuring := coverage.Coverage.current():
+            measuring.stop()
+            paused.append(measuring)
+    try:
+        return (yield)
+    finally:
+        for measuring in reversed(paused):
+            measuring.start()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
