@@ -88,13 +88,17 @@ async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, pati
     loop = asyncio.get_running_loop()
     ends = loop.time() + deadline.remaining(patience)
     pause = _FIRST_PAUSE
+    heard: Unavailable | None = None
     while True:
+        began = loop.time()
         try:
             async with asyncio.timeout_at(ends):
                 return await attempt(max(0.0, ends - loop.time()))
         except TimeoutError as error:
-            raise _slow(name) from error
+            # What was cut off before it could find out says nothing else than those before it.
+            raise (_away(name, heard) if heard is not None and ends - began < _KNOCK else _slow(name)) from error
         except Unavailable as error:
+            heard = error
             if _takes_longer(error, patience):
                 raise
             wait = pause * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
