@@ -51,6 +51,9 @@ _SURVEY_PATIENCE = 5.0
 # The same until another agent on the data folder is believed to live.
 _LOCK_PATIENCE = 2.0
 _ASK_AGAIN = 0.25
+# An agent shares its host with programs that may take all of its memory: spans of one that is killed are lost. It has
+# few of them, so that small batches cost little.
+_SPANS_WITHIN_MS = 500.0
 
 
 class App:
@@ -73,7 +76,7 @@ class App:
         self._link = GrpcLink()
         self._server = GrpcServer(settings.listen) if settings.listen else None
         self._readiness = self._server.readiness if self._server else Readiness()
-        self._tracer = open_tracer("runner", settings)
+        self._tracer = open_tracer("runner", settings, within_ms=_SPANS_WITHIN_MS)
 
     async def start(self) -> None:
         """Finds its containers again, and says hello."""

@@ -248,9 +248,9 @@ class Tracer:
 OFF = Tracer("")
 
 
-def open_tracer(service: str, settings: Settings) -> Tracer:
-    """The tracer of a service (`store`), as its settings want it."""
-    sink = SpanSink(settings.otlp) if settings.otlp else None
+def open_tracer(service: str, settings: Settings, *, within_ms: float | None = None) -> Tracer:
+    """The tracer of a service (`store`), as its settings want it; `within_ms` as `SpanSink` has it."""
+    sink = SpanSink(settings.otlp, within_ms=within_ms) if settings.otlp else None
     return Tracer(service, farm=settings.farm, ratio=settings.trace_ratio, sink=sink)
 
 
