@@ -1,11 +1,12 @@
-"""What it costs to see inside: the same work with everything on and with everything off, in turn."""
+"""What it costs to see inside: the same work with everything on, with logs alone, and with nothing, in turn."""
 
 import contextlib
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -24,45 +25,72 @@ _SCRAPE = 5.0
 _TICKS_MS = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What is on: `telemetry` is metrics, served and pushed, and every trace; `log_level` as services have it."""
+
+    name: str
+    telemetry: bool
+    log_level: str
+
+
+# Everything as it is by default, with a collector and a Prometheus; what a default without them has; nothing. At the
+# level `error` nothing is written of work that goes well.
+ALL = Side(name="all", telemetry=True, log_level="info")
+LOGS = Side(name="logs", telemetry=False, log_level="info")
+NONE = Side(name="none", telemetry=False, log_level="error")
+SIDES = (ALL, LOGS, NONE)
+#: What `_measure` tells of a side, by the side's name.
+Round = Mapping[str, Mapping[str, float]]
+
+
 def measure(redis: RedisServer, folder: Path, runs: int) -> list[Figure]:
-    """Throughput with telemetry as part of that without; each pair is measured right after each other."""
-    told: dict[str, list[float]] = {"enqueue": [], "executions": [], "processor": []}
-    details: dict[str, list[dict[str, float]]] = {"on": [], "off": []}
+    """Throughput with telemetry as part of that without; the sides of a round are measured right after each other."""
     with _collector() as endpoint:
-        for number in range(runs):
-            # Whoever comes second would else always have the warmer machine.
-            order = (False, True) if number % 2 else (True, False)
-            pair = {on: _measure(redis, folder, endpoint if on else "") for on in order}
-            told["enqueue"].append(pair[True]["enqueue"] / pair[False]["enqueue"])
-            told["executions"].append(pair[True]["executions"] / pair[False]["executions"])
-            told["processor"].append(pair[True]["processor"] / pair[False]["processor"])
-            for on, name in ((True, "on"), (False, "off")):
-                details[name].append({what: round(value, 2) for what, value in pair[on].items()})
-    what = "with metrics and all traces on, as part of that without"
+        rounds = [{one.name: _measure(redis, folder, endpoint, one) for one in order(number)} for number in range(runs)]
+    return figures(rounds)
+
+
+def order(number: int) -> tuple[Side, ...]:
+    """Of a round: whoever comes later would else always have the warmer machine."""
+    first = number % len(SIDES)
+    return (*SIDES[first:], *SIDES[:first])
+
+
+def figures(rounds: Sequence[Round]) -> list[Figure]:
+    """The ratios of each round. What all costs together is held to a goal; the logs' share of it is told."""
+    details = {
+        one.name: [{what: round(value, 2) for what, value in told[one.name].items()} for told in rounds]
+        for one in SIDES
+    }
+    everything = _ratios(rounds, ALL, "with metrics, all traces and logs, as part of that without")
+    logs = _ratios(rounds, LOGS, "with logs alone, at their default level, as part of that without")
+    least, most = Goal(at_least=LEAST), Goal(at_most=round(1 / LEAST, 2))
+    held = [replace(one, goal=goal) for one, goal in zip(everything, (least, least, most), strict=True)]
+    return [replace(held[0], details=details), *held[1:], *logs]
+
+
+def _ratios(rounds: Sequence[Round], side: Side, what: str) -> list[Figure]:
+    def of(key: str, name: str) -> Figure:
+        return Figure(name=name, unit="ratio", runs=[told[side.name][key] / told[NONE.name][key] for told in rounds])
+
     return [
-        Figure(
-            name=f"enqueue by gRPC {what}",
-            unit="ratio",
-            runs=told["enqueue"],
-            goal=Goal(at_least=LEAST),
-            details=dict(details),
-        ),
-        Figure(name=f"executions {what}", unit="ratio", runs=told["executions"], goal=Goal(at_least=LEAST)),
-        Figure(
-            name="  the services' processor time for an execution, likewise",
-            unit="ratio",
-            runs=told["processor"],
-            goal=Goal(at_most=round(1 / LEAST, 2)),
-        ),
+        of("enqueue", f"enqueue by gRPC {what}"),
+        of("executions", f"executions {what}"),
+        of("processor", "  the services' processor time for an execution, likewise"),
     ]
 
 
-def _measure(redis: RedisServer, folder: Path, endpoint: str) -> dict[str, float]:
+def _measure(redis: RedisServer, folder: Path, endpoint: str, side: Side) -> dict[str, float]:
     """Jobs and executions a second, and milliseconds of processor time of all services for an execution."""
     redis.start().flush()
-    ports = {name: free_port() for name in SERVICES} if endpoint else {}
+    ports = {name: free_port() for name in SERVICES} if side.telemetry else {}
     settings = {
-        name: {"otlp_endpoint": endpoint, "ops_listen": f"127.0.0.1:{ports[name]}" if name in ports else ""}
+        name: {
+            "otlp_endpoint": endpoint if side.telemetry else "",
+            "ops_listen": f"127.0.0.1:{ports[name]}" if name in ports else "",
+            "log_level": side.log_level,
+        }
         for name in SERVICES
     }
     store = {"database": f"sqlite:///{folder / uuid.uuid4().hex}.db"}
