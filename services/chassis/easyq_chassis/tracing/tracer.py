@@ -254,9 +254,9 @@ class Tracer:
 OFF = Tracer("")
 
 
-def open_tracer(service: str, settings: Settings, *, rate: float = 0.0) -> Tracer:
-    """The tracer of a service (`store`), as its settings want it. `rate`: as `Tracer` has it."""
-    sink = SpanSink(settings.otlp) if settings.otlp else None
+def open_tracer(service: str, settings: Settings, *, rate: float = 0.0, within_ms: float | None = None) -> Tracer:
+    """The tracer of a service (`store`), as its settings want it; `rate` as `Tracer`, `within_ms` as `SpanSink`."""
+    sink = SpanSink(settings.otlp, within_ms=within_ms) if settings.otlp else None
     return Tracer(service, farm=settings.farm, ratio=settings.trace_ratio, rate=rate, sink=sink)
 
 
