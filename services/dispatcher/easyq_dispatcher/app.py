@@ -179,8 +179,7 @@ class App:
         await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
         await asyncio.gather(self._store.close(), self._index.close())
         await self._channel.close()
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     def _make_loops(self, settings: DispatcherSettings) -> dict[str, Loop]:
         loops = {

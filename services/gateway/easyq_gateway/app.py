@@ -164,8 +164,7 @@ class App:
         await asyncio.gather(self._dispatchers.stop(), self._store.close(), self._schedulers.close())
         for channel in (self._log_channel, *self._channels.values()):
             await channel.close()
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     @staticmethod
     def _watch_gates(*gates: Gate) -> None:

@@ -136,8 +136,7 @@ class App:
             end()
         if self._server is not None:
             await self._server.stop(0)
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
         self._folder.unlock()
 
     async def _lock_folder(self) -> None:

@@ -141,8 +141,7 @@ class App:
         await asyncio.gather(self._sink.close(), self._news.close())
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     async def _begin(self) -> None:
         await self._wait.until_there()

@@ -172,8 +172,7 @@ class App:
         await self._persistence.close()
         if self._plugins:
             await asyncio.to_thread(self._plugins.close, _PLUGIN_PATIENCE)
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     async def _open(self, told: str = "") -> str:
         """Returns why the database can't be opened now, empty if it was; logs that unless it was `told` before."""
