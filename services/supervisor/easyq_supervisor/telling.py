@@ -1,4 +1,4 @@
-"""What `easyq up` tells: people where it is, error handlers what services can't tell themselves: that they were killed."""
+"""What `easyq up` tells: people where it is; error handlers that a service was killed, which it can't tell itself."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def first_line(rest: str, grpc: str, *, program: str) -> str:
 
 def operations_line(metrics: Mapping[str, str]) -> str:
     """What only operators need: where each process serves its metrics and health. The first address is whole."""
-    places = [
-        f"{name} {url if at == 0 else ':' + url.rpartition(':')[2]}" for at, (name, url) in enumerate(metrics.items())
-    ]
+    (name, url), *others = metrics.items()
+    places = [f"{name} {url}", *(f"{name} :{url.rpartition(':')[2]}" for name, url in others)]
     return f"/metrics, /livez and /readyz: {', '.join(places)}"
 
 
