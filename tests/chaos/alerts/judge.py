@@ -38,11 +38,14 @@ def complete(scraper: Scraper, faults: Iterable[Mapping[str, Any]], calm: int) -
     return recording
 
 
-def problems_of(promtool: str, recorded: Path, *, but: Iterable[str] = ()) -> list[str]:
-    """What the rules over a recording say otherwise than they should; alerts `but` these count while all was well."""
+def problems_of(promtool: str, recorded: Path, folder: Path, *, but: Iterable[str] = ()) -> list[str]:
+    """What the rules over a recording say otherwise than they should; alerts `but` these count while all was well.
+
+    What promtool reads is written below `folder`.
+    """
     run = read_series(recorded)
     begin = max(1, run.calm - 1)
     tests = [none_fires(0, begin, but=but)]
     tests += [fires(one) for one in expected(run.faults, patience()) if one.end < run.seconds]
-    told = run_promtool(promtool, recorded.parent, run.series, tests)
+    told = run_promtool(promtool, folder, run.series, tests)
     return [one.strip() for one in told.split("expr:")[1:]] if "expr:" in told else [told] * bool(told)

@@ -152,7 +152,7 @@ class Run:
         if promtool is None:
             print("no promtool (apt-get install prometheus): the alerts are not judged", flush=True)
             return
-        for problem in problems_of(promtool, path, but=() if self._outages else SLOW):
+        for problem in problems_of(promtool, path, self.folder, but=() if self._outages else SLOW):
             yield Violation("alert", "promtool", problem)
 
     def _run(self, stage: Stage) -> None:
