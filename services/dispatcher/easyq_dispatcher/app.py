@@ -114,6 +114,7 @@ class App:
         )
         self._loops = self._make_loops(settings)
         self._server = self._make_server(settings)
+        self._server.readiness.ask(lambda: self._rules.file.problem)
         self._ops = Ops(settings, "dispatcher", self._server.readiness)
 
     def _make_server(self, settings: DispatcherSettings) -> GrpcServer:

@@ -102,15 +102,20 @@ class App:
         )
         identity = self._choose_identity(info)
         self._tell_watchdog(identity)
+        self._ops = Ops(self._settings, "runner", self._readiness, instance=identity.agent_id)
+        await self._ops.start()
         self._assembly = Assembly(
-            self._settings, ports, identity, on_identity=self._folder.write_identity, tracer=self._tracer
+            self._settings,
+            ports,
+            identity,
+            on_identity=self._folder.write_identity,
+            tracer=self._tracer,
+            operations=self._ops.address,
         )
         self._unwatch = (
             watch_agent(identity.agent_id, self._settings.slots, self._assembly),
             watch_restarts(identity.agent_id, self._lives, REGISTRY),
         )
-        self._ops = Ops(self._settings, "runner", self._readiness, instance=identity.agent_id)
-        await self._ops.start()
         await self._assembly.start(survey_patience=_SURVEY_PATIENCE if info else 0.0)
         if self._server is not None:
             await self._server.start()

@@ -105,6 +105,7 @@ class App:
             self._server.add(register, servicer, f"{_PACKAGE}.{name}")
         self._loops = self._build_loops()
         self._rules = RulesFile(settings.rules, parser(settings.keep), self._set_retention)
+        self._server.readiness.ask(lambda: self._rules.problem)
         self._log = get_logger()
 
     def _servicers(self) -> list[tuple[Any, object, str]]:
