@@ -152,14 +152,13 @@ def _labelled_by(*names: str) -> Any:
 @pytest.mark.parametrize(
     "wrong",
     [
-        object(),
-        lambda: 1 / 0,
-        _leave,
-        _labelled_by("state"),
-        _labelled_by("a", "a"),
-        _labelled_by("é"),
+        pytest.param(object(), id="neither"),
+        pytest.param(lambda: 1 / 0, id="raises"),
+        pytest.param(_leave, id="leaves"),
+        pytest.param(_labelled_by("state"), id="taken"),
+        pytest.param(_labelled_by("a", "a"), id="twice"),
+        pytest.param(_labelled_by("é"), id="no word"),
     ],
-    ids=str,
 )
 def test_one_that_can_t_be_made_is_left_out(registry: Registry, wrong: Any) -> None:
     sink = Sink()
