@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -34,6 +35,8 @@ _BOUNDED = frozenset({"warning", "error", "critical"})
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Seconds between two looks for lines that were held back and are followed by none.
 _LOOK = 5.0
+# Seconds after which a line that was held back says how old it is: its reader looks for what happens now.
+_LATE = 1.0
 
 
 class _Output:
@@ -65,7 +68,7 @@ class _Bounds:
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         bounded, burst = event.pop("bounded", True), event.pop("burst", None)
         if bounded and (burst is not None or event.get("level") in _BOUNDED):
-            held = self._bound.admit(*kind_of(event), dict(event), burst)
+            held = self._bound.admit(*kind_of(event), (time.monotonic(), dict(event)), burst)
             if held is None:
                 raise structlog.DropEvent
             if held:
@@ -73,9 +76,12 @@ class _Bounds:
         return event
 
     def tell(self, *, all_of_them: bool = False) -> None:
-        """Writes the lines that are overdue."""
-        for event, held in self._bound.overdue(all_of_them=all_of_them):
+        """Writes the lines that are overdue; `late` says how many seconds ago they happened."""
+        now = time.monotonic()
+        for (at, event), held in self._bound.overdue(all_of_them=all_of_them):
             line: Any = {**event, "suppressed": held} if held else event
+            if now - at >= _LATE:
+                line["late"] = round(now - at)
             for processor in self.tail:
                 line = processor(None, str(event.get("level", "")), line)
             self._output.line(line)
@@ -137,7 +143,7 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
     root.handlers = [_ForeignHandler(head, bounds, output)]
     root.setLevel(max(logging.WARNING, _LEVELS[level]))
     if _bounds is None:
-        atexit.register(_tell_the_rest)
+        atexit.register(tell_held_back)
     _bounds = bounds
 
 
@@ -146,17 +152,18 @@ def service_name() -> str:
     return "" if _bounds is None else _bounds.service
 
 
+def tell_held_back() -> None:
+    """Tells now of all lines that were held back: what they are about is over."""
+    if _bounds is not None:
+        _bounds.tell(all_of_them=True)
+
+
 async def tell_overdue() -> None:
     """Tells of lines that were held back, also where none like them follows. Runs until it is cancelled."""
     while True:
         await asyncio.sleep(_LOOK)
         if _bounds is not None:
             _bounds.tell()
-
-
-def _tell_the_rest() -> None:
-    if _bounds is not None:
-        _bounds.tell(all_of_them=True)
 
 
 def _to_console() -> Any:

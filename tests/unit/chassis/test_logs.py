@@ -66,6 +66,13 @@ def test_a_storm_is_some_lines_and_a_count() -> None:
     assert {line["service"] for line in lines} == {"store"}
 
 
+def test_a_line_that_comes_late_says_so() -> None:
+    script = "import time\nfor n in range(2):\n    log.warning('away', burst=1)\ntime.sleep(1.1)\nlogs.tell_held_back()"
+    first, late = run(script)
+    assert "late" not in first
+    assert (late["event"], late["late"]) == ("away", 1)
+
+
 def test_what_libraries_log_is_bounded_too() -> None:
     lines = run("for n in range(500):\n    foreign.error('retry %d of %s', n, 'redis://u:secret9@h/')")
     assert len(lines) == 11
