@@ -35,17 +35,12 @@ def farm(hosts: list[DockerHost], redis: RedisServer) -> Iterator[UpFarm]:
 
 
 def lines_of(farm: UpFarm, begin: int = 0) -> list[dict[str, Any]]:
-    """The log from this byte on, each line an event with the process that wrote it."""
+    """The log from this byte on."""
     with farm.log_path.open("rb") as file:
         file.seek(begin)
         text = file.read().decode()
-    lines = []
     # The last one may not be whole yet.
-    for line in text.splitlines(keepends=True):
-        process, found, event = line.partition(" | {")
-        if found and line.endswith("\n"):
-            lines.append({"process": process.strip(), **json.loads("{" + event)})
-    return lines
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def test_a_line_for_each_decision_about_a_job(farm: UpFarm) -> None:
@@ -101,7 +96,7 @@ def test_each_process_tells_what_it_does(farm: UpFarm) -> None:
         os.kill(min(found), signal.SIGUSR2)
 
     def told() -> list[dict[str, Any]]:
-        return [line for line in lines_of(farm, begin) if line["event"] == "stacks"]
+        return [line for line in lines_of(farm, begin) if line["event"] == "stacks" and line["service"] != "up"]
 
     # Of a runner the agent and its watchdog.
     wait_until(lambda: len(told()) == len(services) + 1, message=f"all tell: {told()}")
@@ -111,7 +106,7 @@ def test_each_process_tells_what_it_does(farm: UpFarm) -> None:
         assert ("Thread MainThread" in text, "Task loop:" in text or "Task " in text or "watchdog" in text) == (
             True,
         ) * 2
-    store = next(line["text"] for line in told() if line["process"] == "store")
+    store = next(line["text"] for line in told() if line["service"] == "store")
     assert "Loop._run" in store
     wait_until(lambda: "the stacks of easyq up are in" in farm.log)
     assert {service: farm.pids(service) for service in services} == pids
@@ -144,8 +139,7 @@ def test_a_redis_that_is_away_is_some_lines_with_a_count(farm: UpFarm, redis: Re
 
 
 def test_nothing_else_is_in_the_log(farm: UpFarm) -> None:
-    """Of libraries and of gRPC neither: each line of a service is an event."""
-    services = ("gateway", "scheduler", "store", "dispatcher", "runner")
-    lines = [line.partition("| ") for line in farm.log.splitlines()]
-    odd = [(process, text) for process, _, text in lines if process.strip() in services and not text.startswith("{")]
-    assert odd == []
+    """Of libraries and of gRPC neither: each line of a service is an event of ours."""
+    lines = lines_of(farm)
+    assert [line for line in lines if line["event"] == "output" or " " in line["event"]] == []
+    assert {"listening", "ready", "first_job"} <= {line["event"] for line in lines if line["service"] == "up"}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import datetime
 import json
 import logging
 import os
@@ -33,6 +34,9 @@ get_logger = structlog.stdlib.get_logger
 _REDACTOR = Redactor()
 _BOUNDED = frozenset({"warning", "error", "critical"})
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# What a person looks for first in a line, and the width of an event's column.
+_IDS = ("task", "job", "execution", "agent")
+_WIDTH = 20
 # Seconds between two looks for lines that were held back and are followed by none.
 _LOOK = 5.0
 # Seconds after which a line that was held back says how old it is: its reader looks for what happens now.
@@ -167,9 +171,27 @@ async def tell_overdue() -> None:
 
 
 def _to_console() -> Any:
-    colours = "NO_COLOR" not in os.environ and sys.stderr.isatty()
+    # `easyq up` asks for colours where it is on a terminal: its services write into pipes.
+    colours = "NO_COLOR" not in os.environ and (sys.stderr.isatty() or "FORCE_COLOR" in os.environ)
     # No traceback shows the values of variables.
-    return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colours, exception_formatter=structlog.dev.plain_traceback, sort_keys=False, pad_event_to=_WIDTH
+    )
+    return lambda logger, method, event: renderer(logger, method, for_people(event))
+
+
+def for_people(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line on a terminal says, in its order: what happened, to what, and the rest. The time is the local one.
+
+    Whose line it is, is known there; text of several lines stands below it.
+    """
+    rest = {name: value for name, value in event.items() if name not in {"service", *_IDS}}
+    told = {name: rest.pop(name) for name in ("event", "level") if name in rest}
+    if isinstance(at := rest.pop("timestamp", None), str):
+        told["timestamp"] = datetime.datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    if isinstance(text := rest.get("text"), str) and "\n" in text:
+        told["stack"] = rest.pop("text")
+    return {**told, **{name: event[name] for name in _IDS if name in event}, **rest}
 
 
 def _to_json(_logger: Any, _method: str, event: dict[str, Any]) -> str:
