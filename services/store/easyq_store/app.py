@@ -204,7 +204,7 @@ class App:
     async def _retain_once(self) -> None:
         removed = await self._retain.run_once()
         if removed.jobs or removed.logs or removed.executions:
-            self._log.info("retained", jobs=removed.jobs, logs=removed.logs, executions=removed.executions)
+            self._log.info("retention_removed", jobs=removed.jobs, logs=removed.logs, executions=removed.executions)
 
     def _count(self, notes: Sequence[Note]) -> None:
         self._statistics.take(notes)
