@@ -27,7 +27,7 @@ OUTAGES = (Unavailable, DeadlineExceeded)
 EVERY = 60.0
 #: Outages of one neighbour that are told in that time; those that follow are counted with the next line.
 MOST_TOLD = 3
-#: Seconds in which a neighbour that has never answered may still be starting, as services of a machine do together.
+#: Seconds from the first call on in which a neighbour may still be starting, as services of a machine do together.
 STARTING = 10.0
 #: Seconds for which nothing may have failed before it is back: longer than loops wait between two tries, so that what
 #: works for some of those who ask, and not for others, is one outage.
@@ -40,7 +40,7 @@ class Neighbour:
     """One that this process asks: how long it has been away, and what was told of that. Safe for threads.
 
     `began` and `ended`: the events at the beginning and at the end; `settled`: after how many seconds without a failure
-    it has come. `now` gives seconds that only grow.
+    it has come; `starting`: how long it may take to come at first. `now` gives seconds that only grow.
     """
 
     def __init__(
@@ -50,15 +50,18 @@ class Neighbour:
         began: str = "outage_began",
         ended: str = "outage_ended",
         settled: float = SETTLED,
+        starting: float = STARTING,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._events = (began, ended)
         self._settled = settled
+        self._starting = starting
         self._now = now
         self._lock = threading.Lock()
         self._log = logs.get_logger()
-        # When it answered last; None: never.
+        # When it was asked first, and answered last; None: never.
+        self._first: float | None = None
         self._heard: float | None = None
         # Since when it has been away, when it failed last, and when it answered since then.
         self._since: float | None = None
@@ -81,6 +84,8 @@ class Neighbour:
     def answered(self) -> None:
         """It did, if only with an error of its own."""
         self._heard = self._now()
+        if self._first is None:
+            self._first = self._heard
         if self._since is None:
             return
         with self._lock:
@@ -95,6 +100,8 @@ class Neighbour:
         """
         with self._lock:
             now = self._now()
+            if self._first is None:
+                self._first = now
             if self._since is None:
                 if asked is not None and self._heard is not None and asked < self._heard:
                     return
@@ -123,7 +130,8 @@ class Neighbour:
 
     def _begin(self, now: float) -> None:
         assert self._since is not None  # noqa: S101 - for the type checker
-        if self._heard is None and now - self._since < STARTING:
+        assert self._first is not None  # noqa: S101 - the same
+        if now - self._first < self._starting:
             return
         if len(self._beginnings) == MOST_TOLD and now - self._beginnings[0] < EVERY:
             return
@@ -138,7 +146,7 @@ class Neighbour:
             return
         lasted, self._since, self._again = self._again - self._since, None, None
         if self._told is None:
-            # One that was never there had no outage: it has come.
+            # One that was starting had no outage: it has come.
             self._untold += bool(self._beginnings)
             return
         # Before the end, since what is held back of it would look like another outage after it.

@@ -86,7 +86,7 @@ class Daemon:
         self._watches: dict[str, Watch] = {}
         self._stopping = False
         self._log = get_logger()
-        self._neighbour = Neighbour("engine", began="engine_away", ended="engine_answers", settled=0.0)
+        self._neighbour = Neighbour("engine", began="engine_away", ended="engine_answers", settled=0.0, starting=0.0)
         watch_over(self._neighbour)
         self.info: EngineInfo | None = None
         # The last restart left containers alone (live-restore, before as well as after it).
