@@ -71,7 +71,9 @@ def test_a_line_for_each_decision_about_a_job(farm: UpFarm) -> None:
     assert all(line["epoch"] == 1 and line["session"] >= 1 for line in told() if "agent" in line)
     # The agent's own lines have the same ids.
     ours = [line for line in lines_of(farm) if line.get("execution") == first and line["service"] == "runner"]
-    assert {"accepted", "finished"} <= {line["event"] for line in ours}
+    assert {"accepted", "started", "finished"} <= {line["event"] for line in ours}
+    [started] = [line for line in ours if line["event"] == "started"]
+    assert (started["image"], started["create"] > 0) == (EXAMPLE_IMAGE, True)
     assert {(line["task"], line["job"], line["agent"], line["epoch"]) for line in ours} == {("told", job_id, host, 1)}
     assert "cnry5e6f7a8b" not in farm.log
 
@@ -126,16 +128,23 @@ def test_a_redis_that_is_away_is_some_lines_with_a_count(farm: UpFarm, redis: Re
         outage = lines_of(farm, begin)
     finally:
         redis.start()
-    warnings = Counter(line["event"] for line in outage if line["level"] in {"warning", "error"})
-    assert warnings
-    # One that breaks off and one that is refused are two causes.
-    assert max(warnings.values()) <= 2, warnings
-    assert sum(warnings.values()) <= 4, warnings
+    warnings = [line for line in outage if line["level"] in {"warning", "error"} and line.get("neighbour") != "store"]
+    assert [(line["event"], line["service"], line["neighbour"]) for line in warnings] == [
+        ("outage_began", "dispatcher", "redis")
+    ]
     # All else is of the jobs: nothing tells in other words of each try.
     assert Counter(line["event"] for line in outage)["job_accepted"] == len(jobs)
     assert len([line for line in outage if "job" not in line]) <= 6
     ended = farm.rest.wait_all(jobs, 60)
     assert {job["state"] for job in ended} == {"SUCCEEDED"}
+
+    def of_redis(*events: str) -> list[dict[str, Any]]:
+        return [line for line in lines_of(farm, begin) if line.get("neighbour") == "redis" and line["event"] in events]
+
+    [end] = wait_until(lambda: of_redis("outage_ended"), 30)
+    assert end["attempts"] > 5
+    assert OUTAGE - 1 < end["seconds"] < OUTAGE + 30
+    assert of_redis("outage_began") == warnings
 
 
 def test_nothing_else_is_in_the_log(farm: UpFarm) -> None:

@@ -186,7 +186,7 @@ def for_people(event: Mapping[str, Any]) -> dict[str, Any]:
     Whose line it is, is known there; text of several lines stands below it.
     """
     rest = {name: value for name, value in event.items() if name not in {"service", *_IDS}}
-    told = {name: rest.pop(name) for name in ("event", "level") if name in rest}
+    told: dict[str, Any] = {name: rest.pop(name) for name in ("event", "level") if name in rest}
     if isinstance(at := rest.pop("timestamp", None), str):
         told["timestamp"] = datetime.datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S.%f")[:-3]
     if isinstance(text := rest.get("text"), str) and "\n" in text:

@@ -131,7 +131,7 @@ def test_one_line_on_stdout_and_each_line_of_stderr_is_an_event_that_names_its_s
     events = [json.loads(line) for line in farm.err.splitlines()]
     assert {one["service"] for one in events} == {*KINDS, "up"}
     assert all({"event", "level", "timestamp"} <= set(one) for one in events)
-    assert {"listening", "ready", "first_job", "stopping"} <= {one["event"] for one in events}
+    assert {"listening", "ready", "stopping"} <= {one["event"] for one in events}
     assert {one["event"] for one in events if one["service"] != "up"} == {"output"}
     assert "no newline at the end" in farm.lines("runner")
     assert sum(line.count("x") for line in farm.lines("runner")) >= 200_000
