@@ -14,6 +14,7 @@ from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.matching import add_used, breakers_of
+from easyq_gateway.usecases.operations import operations_ports
 
 T = TypeVar("T")
 
@@ -28,8 +29,8 @@ _REMEMBERED = 300.0
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
 
-    `own_problem` says what is wrong with the gateway's rules file, and since when (ms since the epoch); empty where
-    nothing is.
+    `own_health` is the gateway's own; `own_problem` says what is wrong with its rules file, and since when (ms since
+    the epoch); empty where nothing is.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Farm:
         agents: AgentRegister,
         dispatchers: Dispatchers,
         health: HealthChecks,
+        own_health: Callable[[], Health],
         own_problem: Callable[[], tuple[str, int]],
         version: str,
         patience: float,
@@ -49,6 +51,7 @@ class Farm:
         self._agents = agents
         self._dispatchers = dispatchers
         self._health = health
+        self._own_health = own_health
         self._own_problem = own_problem
         self._version = version
         self._patience = patience
@@ -114,7 +117,6 @@ class Farm:
             self._in_time(self._store.count_jobs()),
             self._dispatchers.matching(),
         )
-        services = [_service_facts(one) for one in health]
         known = None if agents is None else [_agent_facts(agent) for agent in agents]
         status = farm_service_pb2.Status(
             version=self._version,
@@ -130,12 +132,17 @@ class Farm:
         # Dispatchers that have the same file say the same.
         if own and own not in {problem.message for problem in status.problems}:
             convert.set_ms(status.problems.add(subject="rules", message=own), "since", since_ms)
+        # Services that refuse the same file are degraded by that: it is told already.
+        told = [problem.message for problem in status.problems if problem.subject == "rules"]
+        services = [_service_facts(one, told) for one in health]
         for problem in words.find_problems(services, known):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)
         for one_stale in filter(None, (stale, stale_hosts)):
             status.problems.add(subject=one_stale.subject, message=one_stale.message)
         status.running = words.can_run(services, known)
+        answers = [one.view for one in views if one.view is not None]
+        status.operations.extend(operations_ports(self._own_health(), health, status.agents, answers))
         return status
 
     async def _listed_agents(self) -> Sequence[farm_service_pb2.Agent]:
@@ -193,13 +200,15 @@ def _add_last_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -
     return words.stale_view(one.address, slow_after=slow_after, age=one.last_age)
 
 
-def _service_facts(one: Health) -> words.ServiceFacts:
+def _service_facts(one: Health, told: Sequence[str]) -> words.ServiceFacts:
+    # It may be cut off.
+    is_told = bool(one.message) and any(text.startswith(one.message.removesuffix("…")) for text in told)
     return words.ServiceFacts(
         kind=one.kind,
         address=one.address,
         healthy=one.healthy,
         answers=one.answers,
-        message=one.message,
+        message="" if one.healthy and is_told else one.message,
         slow=one.slow,
     )
 

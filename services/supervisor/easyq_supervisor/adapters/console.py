@@ -58,6 +58,10 @@ class Console:
         for one in text.splitlines():
             self.line(OWN, one.encode())
 
+    def murmur(self, text: str, *, event: str = "note") -> None:
+        """Writes a line of the supervisor's that few need: dimmed on a terminal."""
+        self.say(f"\x1b[2m{text}\x1b[0m" if self.colours else text, event=event)
+
     def offer(self, words: str, command: str) -> None:
         """A command that people may copy: it stands in a line of its own."""
         if self.form == "json":
