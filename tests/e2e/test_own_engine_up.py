@@ -1,11 +1,9 @@
 """`easyq up` on a machine without a Docker Engine: it runs one of its own, and a newcomer sees a container's output."""
 
 import json
-import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -40,8 +38,11 @@ def engine_pid(farm: BareUp) -> int:
 
 
 def curl_line(farm: BareUp) -> str:
-    found: Callable[[], Any] = lambda: re.search(r"^curl .*$", farm.log, re.MULTILINE)  # noqa: E731
-    return str(wait_until(found, 60, message="a curl line")[0])
+    def found() -> list[str]:
+        lines = [line for line in farm.log.splitlines(keepends=True) if '"first_job"' in line and line.endswith("\n")]
+        return [json.loads(line)["command"] for line in lines]
+
+    return wait_until(found, 60, message="a curl line")[0]
 
 
 @pytest.mark.timeout(240)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class GrpcServer:
             self.address = f"{self._listen.rpartition(':')[0]}:{port}"
         await self.set_serving(False)
         await self._server.start()
-        self._log.info("listening", address=self.address, services=self._names)
+        self._log.info("listening", address=self.address, services=self._names, pid=os.getpid())
 
     async def set_serving(self, serving: bool, why: str = "") -> None:
         """Tells health checkers whether this service can do its work now, and why it can't.

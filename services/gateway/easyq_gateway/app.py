@@ -23,6 +23,7 @@ from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.loops import Loop
 from easyq_chassis.metrics import REGISTRY
 from easyq_chassis.ops.ops import Ops
+from easyq_chassis.outages import neighbour
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.tracing.interceptor import TracingInterceptor
@@ -87,6 +88,7 @@ from easyq_gateway.usecases.watching import Watching
 
 # Seconds between two looks at whether the store is there, for gRPC's health service.
 _WATCH_INTERVAL = 1.0
+_STORE = neighbour("store")
 _PACKAGE = "easyq.v1."
 _BATCH = "JobService.BatchCreateJobs"
 
@@ -476,6 +478,10 @@ class App:
 
     async def _watch_store(self) -> None:
         health = await self._health.store()
+        if health.healthy:
+            _STORE.answered()
+        else:
+            _STORE.failed(health.message)
         await self._grpc.set_serving(health.healthy, health.message and f"the store: {health.message}")
 
 

@@ -187,20 +187,18 @@ class App:
 
     async def _ask_engine(self) -> EngineInfo | None:
         refused_until = asyncio.get_running_loop().time() + _REFUSED_PATIENCE
-        problem = f"no answer within {_ENGINE_PATIENCE:g} s"
         try:
             async with asyncio.timeout(_ENGINE_PATIENCE):
                 while True:
                     try:
                         return await self._engine.info()
-                    except EngineError as error:
+                    except EngineError:
                         if asyncio.get_running_loop().time() > refused_until:
-                            problem = str(error)
                             break
                     await asyncio.sleep(_ASK_AGAIN)
         except TimeoutError:
             pass
-        self._log.warning("engine_away", engine=self._engine_url, problem=problem)
+        # What is wrong is told by who watches it from now on.
         return None
 
     async def _tell_serving(self) -> None:

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 # There is no public name for it: the wheel starts servers only by a class of its own, with a life cycle of its own.
@@ -76,14 +77,15 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         pid=os.getpid(),
         python=sys.executable,
         valkey="" if options.redis else _valkey(),
-        log_format="console" if sys.stderr.isatty() else "json",
+        log_format=console.form,
     )
     metrics = {name: f"http://{LOOPBACK}:{port}" for name, port in zip(serving, ports, strict=True)}
     folder.announce(Running(pid=os.getpid(), grpc=grpc, rest=rest, metrics=metrics))
-    console.say(telling.first_line(rest, grpc, program=example.called_as(sys.argv[0], shutil.which("easyq"))))
-    console.murmur(telling.operations_line(metrics))
+    program = example.called_as(sys.argv[0], shutil.which("easyq"))
+    console.say(telling.first_line(rest, grpc, program=program), event="starting")
+    console.murmur(telling.operations_line(metrics), event="listening")
     for warning in deserted(options.pools, options.docker_hosts or _ANY_HOST):
-        console.say(warning)
+        console.say(warning, event="pool_deserted", level="warning")
     system = System(
         specs=plan(options, around, ()),
         hosts=lambda: _hosts(options, around, engine, console.say),
@@ -93,7 +95,12 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         grpc=grpc,
         may_install=options.engine == "auto",
         reloader=Reloader(
-            source, running=options, hosts=options.docker_hosts or _ANY_HOST, book=folder, say=console.say
+            source,
+            running=options,
+            hosts=options.docker_hosts or _ANY_HOST,
+            book=folder,
+            say=partial(console.say, event="config_read"),
+            complain=partial(console.say, event="config_refused", level="error"),
         ),
         ready=lambda: _ready(rest),
         go_on=lambda: go_on(NotesFile(folder.path), grpc, console.say),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -423,7 +424,10 @@ def test_lines_for_people(capfd: pytest.CaptureFixture[str]) -> None:
     speaker = Speaker()
     speaker.console = True
     speaker.say("error", "agent_ended", how="was killed by SIGKILL", again_in=0.1)
-    assert capfd.readouterr().err.endswith("Z [error  ] agent_ended how=was killed by SIGKILL again_in=0.1\n")
+    told = capfd.readouterr().err
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} \[error  \] agent_ended          how=was killed by SIGKILL again_in=0\.1\n", told
+    )
 
 
 def test_it_is_small() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError, NotFound
 from easyq_chassis.logs import get_logger
+from easyq_chassis.outages import OUTAGES
 from easyq_dispatcher.domain.agents import Agent
 from easyq_dispatcher.domain.breakers import Breaker
 from easyq_dispatcher.domain.explain import (
@@ -274,7 +275,7 @@ class Words:
             try:
                 survey = await self._index.survey(generation, question)
             except EasyQError as error:
-                self._keeper.doubt(error.message)
+                self._keeper.doubt(error.message, away=isinstance(error, OUTAGES))
         return _View(matching=matching, agents=agents, survey=survey)
 
     async def _all_agents(self, not_before: float) -> list[AgentView]:
