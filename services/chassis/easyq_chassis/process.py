@@ -14,6 +14,7 @@ import click
 import uvloop
 
 from easyq_chassis import error_reports, outages, stacks
+from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal
 from easyq_chassis.logs import get_logger, service_name, tell_overdue
 from easyq_chassis.rules_file.watch import RulesError
 
@@ -27,25 +28,30 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Runs ``main`` until it returns.
 
     The first SIGTERM or SIGINT sets the event that ``main`` was given, on which it has to finish in order; the second
-    ends the process at once, with status 130. SIGUSR2 writes the stacks of all tasks and threads. A rules file that
-    can't be used at the start ends it with status 2, as wrong settings do: trying again won't help. Whatever ends it
-    is told to the error handlers.
+    ends the process at once, with status 130. SIGUSR2 writes the stacks of all tasks and threads. A rules file or
+    a database that can't be used ends it with status 2, as wrong settings do: trying again won't help. Any other error
+    ends it with status 1. Whatever ends it is told by the log and to the error handlers.
     """
     threading.excepthook = _on_thread_failed
     grace = _LAST_WORDS
     try:
         uvloop.run(_supervised(main))
-    except RulesError as error:
+    except (EasyQError, RulesError) as error:
         grace = _DYING_WORDS
-        get_logger().error("cannot_start", error=str(error))
+        get_logger().error("cannot_start", error=str(error), **_reason(error))
         error_reports.report_error(error, "process", fatal=True)
-        sys.exit(2)
-    except Exception as error:
+        sys.exit(2 if isinstance(error, RulesError | FailedPrecondition | Internal) else 1)
+    except Exception as error:  # noqa: BLE001 - it ends the process, and shall be a line of the log as all else is
         grace = _DYING_WORDS
+        get_logger().error("process_ended", error=str(error), exc_info=error)
         error_reports.report_error(error, "process", fatal=True)
-        raise
+        sys.exit(1)
     finally:
         error_reports.close(grace)
+
+
+def _reason(error: EasyQError | RulesError) -> dict[str, str]:
+    return {"reason": error.reason} if isinstance(error, EasyQError) else {}
 
 
 async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -4,7 +4,6 @@ import sys
 from functools import partial
 
 from easyq_chassis import error_reports, logs, process
-from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal
 from easyq_chassis.settings import load
 from easyq_store.app import serve
 from easyq_store.config import StoreSettings
@@ -19,11 +18,7 @@ def main(argv: list[str]) -> None:
     settings = load(StoreSettings, argv, prog="easyq store")
     logs.configure("store", level=settings.log_level, fmt=settings.log_format)
     error_reports.configure("store", settings)
-    try:
-        process.run(partial(serve, settings))
-    except EasyQError as error:
-        logs.get_logger().error("cannot_start", error=error.message, reason=error.reason)
-        sys.exit(2 if isinstance(error, FailedPrecondition | Internal) else 1)
+    process.run(partial(serve, settings))
 
 
 command = process.service_command("store", main)

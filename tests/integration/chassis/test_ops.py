@@ -239,7 +239,7 @@ async def test_one_that_hangs_or_is_away_holds_nobody(monkeypatch: pytest.Monkey
 async def test_one_that_is_away_is_told_as_an_event_of_ours_and_found_again(caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     exporter = TellingExporter(f"http://127.0.0.1:{port}", timeout=0.3)
-    exports = Exports(Registry(), resource("store", "1"), exporter)
+    exports = Exports(Registry(), resource("store", "1"), lambda: exporter)
     with capture_logs() as lines:
         for _ in range(2):
             await asyncio.to_thread(exports.provider.force_flush)

@@ -23,7 +23,7 @@ from easyq_chassis.error_reports.outlet import Dropped, Outlet
 from easyq_chassis.error_reports.report import cause_of, chain, raised_of
 from easyq_chassis.error_reports.texts import fit, one_line
 from easyq_chassis.error_reports.throttle import Throttle
-from easyq_chassis.errors import Internal, Unavailable
+from easyq_chassis.errors import FailedPrecondition, Internal, Unavailable
 from easyq_chassis.redaction import MARKER, Redactor
 from easyq_chassis.settings import ServiceSettings
 from tests.support.waiting import eventually, wait_until
@@ -484,13 +484,23 @@ def test_what_ends_a_process_is_told_before_it_ends(monkeypatch: pytest.MonkeyPa
     async def main(error: Exception, stop: asyncio.Event) -> None:
         raise error
 
-    for error, ends in ((raised("broken"), ValueError), (RulesError("bad file"), SystemExit)):
+    for error, status in (
+        (raised("broken"), 1),
+        (RulesError("bad file"), 2),
+        (Unavailable("the address is taken"), 1),
+        (FailedPrecondition("a database of a newer version"), 2),
+    ):
         error_reports.use(Reporter("test", [Outlet("h", lambda: handler)]))
-        with pytest.raises(ends):
+        with capture_logs() as lines, pytest.raises(SystemExit) as ended:
             process.run(lambda stop, error=error: main(error, stop))  # type: ignore[misc]
+        assert ended.value.code == status
+        [line] = lines
+        # A fault has its traceback, in the line; what is told in a sentence has none.
+        assert (line["event"], "exc_info" in line) == (
+            ("process_ended", True) if type(error) is ValueError else ("cannot_start", False)
+        )
     assert [(told.place, told.fatal, told.raised[-1].kind) for told in handler.reports] == [
-        ("process", True, "ValueError"),
-        ("process", True, "RulesError"),
+        ("process", True, kind) for kind in ("ValueError", "RulesError", "Unavailable", "FailedPrecondition")
     ]
 
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
+from structlog.testing import capture_logs
 
 from easyq_chassis.metrics import Registry, TaskLabels
 from easyq_chassis.metrics.data import metrics_of
 from easyq_chassis.metrics.export import Exports, resource
 from easyq_chassis.metrics.instruments import MOST_SERIES
+from easyq_chassis.metrics.push import TellingExporter
 from easyq_chassis.patterns import Pattern
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -61,6 +63,28 @@ async def test_the_form_is_what_is_accepted() -> None:
     assert form.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
     assert (await exports.text("*/*"))[1].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "-5"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "zzz"),
+    ],
+)
+async def test_a_wrong_variable_of_opentelemetrys_costs_the_push_and_nothing_else(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    registry = Registry()
+    registry.gauge("easyq.age", "An age.").set(3)
+    with capture_logs() as lines:
+        exports = Exports(registry, resource("store", "1"), lambda: TellingExporter("http://127.0.0.1:9"))
+    told = [] if name == "OTEL_METRICS_EXEMPLAR_FILTER" else ["metrics_not_pushed"]
+    assert [line["event"] for line in lines] == told
+    assert b"easyq_age 3.0" in (await exports.text(""))[0]
+    await exports.close()
 
 
 async def test_many_who_ask_at_once_share_a_text_and_none_holds_the_loop() -> None:

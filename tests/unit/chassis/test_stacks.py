@@ -68,7 +68,7 @@ def test_the_stacks_of_a_living_process(tmp_path: Path, how: str) -> None:
         (tmp_path / "enough").touch()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert (line["event"], line["tasks"], line["service"]) == ("stacks", 10, "store")
+    assert (line["event"], line["tasks"], line["service"]) == ("stacks", 11, "store")
     text = Path(line["path"]).read_text(encoding="utf-8")
     assert text == line["text"]
     assert Path(line["path"]).stat().st_mode & 0o077 == 0

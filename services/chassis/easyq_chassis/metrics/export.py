@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Observation
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     MetricExporter,
     MetricReader,
@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from easyq_chassis.last_work import do_last
+from easyq_chassis.logs import get_logger
 from easyq_chassis.metrics.data import metrics_of
 from easyq_chassis.metrics.registry import Registry
 
@@ -47,18 +48,20 @@ def resource(service: str, version: str, **attributes: str) -> Resource:
 class Exports:
     """Reads a registry, and what OpenTelemetry's own instruments hold, for whoever asks.
 
-    `push`: where they go by OTLP, every OTEL_METRIC_EXPORT_INTERVAL ms (60,000); None: nowhere.
+    `push` makes what sends them by OTLP, every OTEL_METRIC_EXPORT_INTERVAL ms (60,000); None: they go nowhere.
     """
 
-    def __init__(self, registry: Registry, about: Resource, push: MetricExporter | None = None) -> None:
+    def __init__(self, registry: Registry, about: Resource, push: Callable[[], MetricExporter] | None = None) -> None:
         self._collected = CollectorRegistry()
         self._writing = asyncio.Lock()
         # Texts that are still to be begun, by their content type.
         self._coming: dict[str, asyncio.Task[bytes]] = {}
         readers: list[MetricReader] = [_Scraped(registry, self._collected)]
         if push is not None:
-            readers.append(_Pushed(registry, push))
-        self.provider = MeterProvider(metric_readers=readers, resource=about, shutdown_on_exit=False)
+            readers += _pushed(registry, push)
+        self.provider = MeterProvider(
+            metric_readers=readers, resource=about, shutdown_on_exit=False, exemplar_filter=AlwaysOffExemplarFilter()
+        )
         # Without an instrument of its own the provider would have nothing to read, and never ask for ours. It is asked
         # each time: what is set once is told once.
         what = {
@@ -91,6 +94,14 @@ class Exports:
         """Pushes once more, and ends; nobody waits long for a receiver that hangs."""
         shutdown = partial(self.provider.shutdown, timeout_millis=_LAST_PUSH * 1000)
         await do_last("metrics-closing", shutdown, seconds=_LAST_PUSH)
+
+
+def _pushed(registry: Registry, push: Callable[[], MetricExporter]) -> list[MetricReader]:
+    try:
+        return [_Pushed(registry, push())]
+    except Exception as error:  # noqa: BLE001 - the library reads variables of the environment; jobs run without a push
+        get_logger().error("metrics_not_pushed", error=f"{error} (see the variables OTEL_…)")
+        return []
 
 
 class _Scraped(PrometheusMetricReader):

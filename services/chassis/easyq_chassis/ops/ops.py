@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from opentelemetry.sdk.metrics.export import MetricExporter
@@ -36,7 +37,7 @@ class Ops:
         self._log = get_logger()
         attributes = {"easyq.farm": settings.farm, **({"service.instance.id": instance} if instance else {})}
         about = resource(service, own_version(), **attributes)
-        self.exports = Exports(registry, about, _push(settings.otlp))
+        self.exports = Exports(registry, about, partial(_push, settings.otlp) if settings.otlp else None)
         self._lag = LoopLag(registry)
         self._server = self._make_server(settings.ops_listen)
         self._ends: list[Callable[[], None]] = [watch_process(registry)]
@@ -89,9 +90,7 @@ def _grade(readiness: Readiness) -> float:
     return 0.5 if readiness.degraded else 1.0
 
 
-def _push(endpoint: str) -> MetricExporter | None:
-    if not endpoint:
-        return None
+def _push(endpoint: str) -> MetricExporter:
     # Only where it is used: it takes 0.2 s to import.
     from easyq_chassis.metrics.push import TellingExporter
 
