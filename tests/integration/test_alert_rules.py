@@ -6,6 +6,7 @@ writes them.
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ STATES = ("EasyQService.*", "EasyQNothingRunsJobs", "EasyQEngineDown", "EasyQAge
 BY_HAND = [
     ("EasyQDiskNearlyFull", 'easyq_agent_disk_free_bytes{folder="data"}', "5e9x20 1e9x40", 60),
     ("EasyQDiskNearlyFull", 'easyq_store_disk_free_bytes{folder="data"}', "5e9x20 1e9x40", 60),
+    # It goes on for as long as the host is away, and names it.
+    ("EasyQAgentLost", 'easyq_agent_away{agent="host-1",state="DEAD"}', "_x30 1x200", 200),
 ]
 
 
@@ -72,6 +75,21 @@ def test_promtool_takes_them(promtool: str) -> None:
     for what, file in (("rules", RULES[0]), ("rules", RULES[1]), ("config", PROMETHEUS / "prometheus.yml")):
         done = subprocess.run([promtool, "check", what, file], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_follows_from_another_is_not_told() -> None:
+    """Each rule of the example for Alertmanager is about alerts that there are. `amtool check-config` takes it."""
+    config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text(encoding="utf-8"))
+    known = {rule["alert"] for rule in ALERTS}
+    for rule in config["inhibit_rules"]:
+        assert "farm" in rule["equal"]
+        for matchers in (rule["source_matchers"], rule["target_matchers"]):
+            names = [one for one in matchers if one.startswith("alertname")]
+            assert len(names) == 1
+            assert set(re.findall(r"EasyQ\w+", names[0])) <= known
+    if amtool := shutil.which("amtool"):
+        done = subprocess.run([amtool, "check-config", PROMETHEUS / "alertmanager.yml"], check=False)
+        assert done.returncode == 0
 
 
 def test_each_alert_has_its_runbook() -> None:
