@@ -104,6 +104,14 @@ def test_every_outcome_is_counted_as_it_happened(
     posted = {"http_route": "/tasks/{task_id}", "http_request_method": "POST", "http_response_status_code": "200"}
     assert grown("gateway", "http_server_request_duration_seconds_count", **posted) == 11
     assert grown("gateway", "easyq_rpc_client_batch_items_total", batch="Submit") >= 9
+    # What the gateway asked of the store, as it saw it itself: by the store's address.
+    (asked, *_) = scrape(farm.metrics["gateway"]).of(
+        "rpc_client_call_duration_seconds_count",
+        rpc_method="easyq_internal.store.v1.JobStoreService/GetJob",
+        rpc_response_status_code="OK",
+    )
+    assert asked[0]["server_address"]
+    assert asked[1] >= 9
 
 
 def test_what_waits_is_shown_with_its_age_and_its_pool(farm: UpFarm, rest: Rest, task: str) -> None:

@@ -580,9 +580,9 @@ class FakeFarmServer:
         self._server = GrpcServer(self.address)
         check = self._server._health.Check
 
-        async def late(*args: Any) -> Any:
+        async def late(request: Any, context: Any) -> Any:
             await self.well.wait()
-            return await check(*args)
+            return await check(request, context)
 
         self._server._health.Check = late  # type: ignore[method-assign]
         self._server.add(

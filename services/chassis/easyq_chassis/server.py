@@ -24,6 +24,8 @@ from easyq_chassis.status import clip
 #: Trailing metadata of a health check, as UTF-8: why the service can't do its work; of one that is serving, what of it
 #: it can't do as it should: it is degraded.
 WHY_KEY = "easyq-why-bin"
+#: The same: the address of the service's operations port.
+OPERATIONS_KEY = "easyq-operations-bin"
 _MOST_WHY = 500
 
 _OPTIONS = (
@@ -38,16 +40,17 @@ _OPTIONS = (
 
 
 class _Health(health.HealthServicer):  # type: ignore[misc]
-    """gRPC's health service, which also says why a service is not serving, or is degraded: in trailing metadata under
-    `WHY_KEY`."""
+    """gRPC's health service, which also says why a service is not serving, or is degraded, and where its operations
+    port is: in trailing metadata under `WHY_KEY` and `OPERATIONS_KEY`."""
 
     def __init__(self, readiness: Readiness) -> None:
         super().__init__()
         self._readiness = readiness
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - its name in the protocol
-        if self._readiness.why:
-            context.set_trailing_metadata(((WHY_KEY, clip(self._readiness.why, _MOST_WHY).encode()),))
+        why, operations = clip(self._readiness.why, _MOST_WHY), self._readiness.operations
+        told = ((WHY_KEY, why.encode()), (OPERATIONS_KEY, operations.encode()))
+        context.set_trailing_metadata(tuple((key, text) for key, text in told if text))
         return await super().Check(request, context)
 
 

@@ -45,6 +45,7 @@ from easyq_gateway.interceptor import EdgeInterceptor
 from easyq_gateway.pages.figures import StatisticsFigures
 from easyq_gateway.pages.site import Site
 from easyq_gateway.pages.sources import Sources
+from easyq_gateway.ports import Health
 from easyq_gateway.rest.byhand import ByHand
 from easyq_gateway.rest.documentation import Documentation
 from easyq_gateway.rest.events import Events
@@ -123,6 +124,7 @@ class App:
         self._build_use_cases(requests, streams)
         bodies = Gate(settings.max_bodies, "bodies")
         self._grpc = self._grpc_server(requests, streams, bodies)
+        self._grpc.readiness.ask(lambda: self._rules.problem)
         self._ops = Ops(settings, "gateway", self._grpc.readiness)
         self._site = self._make_site()
         self._warming: asyncio.Task[None] | None = None
@@ -164,8 +166,7 @@ class App:
         await asyncio.gather(self._dispatchers.stop(), self._store.close(), self._schedulers.close())
         for channel in (self._log_channel, *self._channels.values()):
             await channel.close()
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     @staticmethod
     def _watch_gates(*gates: Gate) -> None:
@@ -174,6 +175,17 @@ class App:
             "What is under way at the gateway, of what it bounds (`max_requests`, `max_streams`, `max_bodies`).",
             labels=("kind",),
         ).watch(lambda: {(gate.what,): float(gate.inside) for gate in gates})
+
+    def _own_health(self) -> Health:
+        readiness = self._grpc.readiness
+        return Health(
+            kind="gateway",
+            address=self.grpc_address,
+            healthy=readiness.ready,
+            answers=True,
+            message=readiness.why,
+            operations=readiness.operations,
+        )
 
     def _health_checks(self) -> GrpcHealthChecks:
         settings = self._settings
@@ -293,6 +305,7 @@ class App:
             agents=self._store,
             dispatchers=self._dispatchers,
             health=self._health,
+            own_health=self._own_health,
             own_problem=lambda: (self._rules.problem, self._rules.problem_since_ms),
             version=self._version,
             patience=settings.patience,

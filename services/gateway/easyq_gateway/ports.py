@@ -257,6 +257,7 @@ class Health:
     what it can't do as it should: it is degraded.
 
     `answers`: it runs, and says itself that it can't do its work. `slow`: it may run, but did not answer in time.
+    `operations`: the address of its operations port, as it tells it; empty: it has none, or does not answer.
     """
 
     kind: str
@@ -265,6 +266,7 @@ class Health:
     answers: bool
     message: str = ""
     slow: bool = False
+    operations: str = ""
 
 
 class HealthChecks(Protocol):

@@ -107,6 +107,7 @@ class App:
             self._server.add(register, servicer, f"{_PACKAGE}.{name}")
         self._loops = self._build_loops()
         self._rules = RulesFile(settings.rules, parser(settings.keep), self._set_retention)
+        self._server.readiness.ask(lambda: self._rules.problem)
         self._log = get_logger()
 
     def _servicers(self) -> list[tuple[Any, object, str]]:
@@ -174,8 +175,7 @@ class App:
         await self._persistence.close()
         if self._plugins:
             await asyncio.to_thread(self._plugins.close, _PLUGIN_PATIENCE)
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     async def _open(self, told: str = "") -> str:
         """Returns why the database can't be opened now, empty if it was; logs that unless it was `told` before."""

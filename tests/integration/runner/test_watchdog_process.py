@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from tests.support import process
 from tests.support.farm import DockerObserver
 from tests.support.hosts import DockerHost
 from tests.support.plugin import DockerFactory
+from tests.support.scraping import scrape
+from tests.support.sentry import sentry
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
@@ -81,6 +84,33 @@ async def test_agents_that_crash_one_after_the_other(agent: AgentProcess, farm: 
         await eventually(lambda: farm.hellos, 20)
     await farm.ended(one)
     assert (one.finish.exit_code, one.stdout, one.finishes) == (4, b"1\n2\n", 1)
+
+
+async def test_a_killed_agent_is_counted_and_told_once(new_agent: NewAgent, farm: FakeFarm) -> None:
+    """The next life does both: a process that gets SIGKILL says nothing of it itself."""
+    with sentry() as server:
+        agent = await new_agent(ops_listen="127.0.0.1:0", sentry_dsn=server.dsn, agent_id="a1").ready()
+
+        async def restarts() -> dict[str, float]:
+            ops = re.findall(r'"address":"(127[^"]+)","protocol":"http"', agent.log)[-1]
+            found = await asyncio.to_thread(scrape, f"http://{ops}")
+            return {labels["reason"]: value for labels, value in found.of("easyq_agent_restarts_total", agent="a1")}
+
+        async def after(number: signal.Signals, events: int, counted: dict[str, float]) -> None:
+            farm.hellos.clear()
+            os.kill(agent.agent_pid, number)
+            await eventually(lambda: farm.hellos, 30)
+            await eventually(lambda: len(server.events) == events, 30)
+            assert await restarts() == counted
+
+        assert await restarts() == {"SIGKILL": 0, "error": 0}, "a first one is to be seen as an increase"
+        await after(signal.SIGKILL, 1, {"SIGKILL": 1, "error": 0})
+        await after(signal.SIGABRT, 2, {"SIGKILL": 1, "SIGABRT": 1, "error": 0})
+        assert await agent.end() == 0
+    told = [event["exception"]["values"][-1] for event in server.events]
+    assert [one["type"] for one in told] == ["AgentKilled"] * 2
+    assert [one["value"] for one in told] == [f"the agent was killed by {name}" for name in ("SIGKILL", "SIGABRT")]
+    assert {(event["tags"]["service"], event["tags"]["agent"]) for event in server.events} == {("runner", "a1")}
 
 
 async def test_the_agent_ends_with_its_watchdog_and_containers_live(

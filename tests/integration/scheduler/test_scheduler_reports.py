@@ -17,6 +17,8 @@ from tests.support.receivers import http_receiver
 from tests.support.sentry import Sentry, sentry
 from tests.support.waiting import eventually
 
+# The outbox is the store's: on each of its databases.
+on_each_store = pytest.mark.parametrize("sending", ["sqlite", "mongo"], indirect=True)
 CANARY = "c4n4ry-77ee"
 FINAL: dict[str, Any] = {"report_failure": ReportFailure.FINAL}
 
@@ -31,6 +33,7 @@ async def server() -> AsyncIterator[Sentry]:
         error_reports.close(5)
 
 
+@on_each_store
 async def test_a_failure_is_told_with_the_end_of_its_output(sending: Sending, server: Sentry) -> None:
     await sending.scheduler()
     envs = {"API_TOKEN": CANARY, "PLAIN": "shown"}
@@ -53,6 +56,7 @@ async def test_a_failure_is_told_with_the_end_of_its_output(sending: Sending, se
     assert CANARY.encode() not in server.texts()
 
 
+@on_each_store
 async def test_without_a_handler_it_waits_and_says_so(sending: Sending) -> None:
     await sending.scheduler()
     job_id = await sending.end_job(**FINAL)
@@ -60,6 +64,7 @@ async def test_without_a_handler_it_waits_and_says_so(sending: Sending) -> None:
     assert told.state == Delivery.PENDING
 
 
+@on_each_store
 async def test_sentry_away_or_busy_is_tried_again(sending: Sending, server: Sentry) -> None:
     server.status = 503
     await sending.scheduler()
@@ -112,6 +117,7 @@ class Fails:
         """Holds nothing."""
 
 
+@on_each_store
 async def test_of_several_handlers_only_those_that_failed_are_asked_again(sending: Sending) -> None:
     good, bad = Fails(), Fails()
     good.works.set()

@@ -1,5 +1,6 @@
 """Plugins of metrics: they get usage and add labels, and none of them can harm anything."""
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ class Hanging(Sink):
 
 
 class Team:
-    labels = ("team",)
+    labels: Sequence[str] = ("team",)
 
     def label(self, record: Usage) -> Sequence[str]:
         return (record.labels.get("team", "nobody"),)
@@ -133,6 +134,10 @@ def test_one_that_hangs_holds_nobody_and_is_bounded(registry: Registry) -> None:
     hanging.go.set()
 
 
+async def _shown(registry: Registry) -> bytes:
+    return (await Exports(registry, resource("store", "1")).text(""))[0]
+
+
 def _leave() -> None:
     sys.exit(7)
 
@@ -147,15 +152,13 @@ def _labelled_by(*names: str) -> Any:
 @pytest.mark.parametrize(
     "wrong",
     [
-        object(),
-        lambda: 1 / 0,
-        _leave,
-        _labelled_by("state"),
-        _labelled_by("a", "a"),
-        _labelled_by("é"),
-        _labelled_by(5),
+        pytest.param(object(), id="neither"),
+        pytest.param(lambda: 1 / 0, id="raises"),
+        pytest.param(_leave, id="leaves"),
+        pytest.param(_labelled_by("state"), id="taken"),
+        pytest.param(_labelled_by("a", "a"), id="twice"),
+        pytest.param(_labelled_by("é"), id="no word"),
     ],
-    ids=str,
 )
 def test_one_that_can_t_be_made_is_left_out(registry: Registry, wrong: Any) -> None:
     sink = Sink()
@@ -210,7 +213,7 @@ def test_odd_values_and_names_are_told_as_well_as_can_be(registry: Registry) -> 
     one.give([usage()])
     one.close(10)
     assert registry.counter("easyq.usage.odd_one__.jobs.enqueued", "", labels=("team",)).values == {("half ?\n",): 1}
-    text, _ = Exports(registry, resource("store", "1")).text("")
+    text = asyncio.run(_shown(registry))
     assert b'team="half ?\\n"' in text
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from easyq_runner.adapters.lease_file import FileLeaseNotes
+from easyq_runner.adapters.past_lives import decode_lives, encode_lives
 from easyq_runner.adapters.watch_pipe import Ear, Teller, ToldLeaseNotes, decode, encode
 from easyq_runner.domain.labels import labels_of
 from easyq_runner.domain.lease import LeaseNote, newest, time_left
+from easyq_runner.domain.lives import PastLives
 from easyq_runner.domain.records import ExecutionKey, OnLost, Terms
 from easyq_runner.domain.watch import Ward, final_status, is_doomed, names_of, next_delay
 from easyq_runner.watchdog.engine import Engine, NoAnswer
@@ -107,6 +109,20 @@ def test_restarts_back_off() -> None:
     assert delays[:3] == [0.1, 0.2, 0.4]
     assert delays[-1] == 5.0
     assert next_delay(5.0, lived=60.0) == 0.1
+
+
+def test_lives_are_counted_and_each_kill_is_untold_until_one_has_told_it() -> None:
+    first = PastLives()
+    assert (dict(first.ended), first.untold) == ({}, "")
+    killed = first.after("SIGKILL", how="was killed by SIGKILL")
+    assert (dict(killed.ended), killed.untold) == ({"SIGKILL": 1}, "was killed by SIGKILL")
+    # The next one could not even start; it has told its own trouble, and not the one before it.
+    failed = killed.after("error", how="")
+    assert (dict(failed.ended), failed.untold) == ({"SIGKILL": 1, "error": 1}, "was killed by SIGKILL")
+    told = failed.told()
+    assert (told.ended, told.untold) == (failed.ended, "")
+    assert decode_lives(encode_lives(failed)) == failed
+    assert told.after("SIGKILL", how="again") == PastLives(ended={"SIGKILL": 2, "error": 1}, untold="again")
 
 
 # -------------------------------------------------------------------------------------------------------- what is told

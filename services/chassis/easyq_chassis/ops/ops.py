@@ -65,6 +65,7 @@ class Ops:
             self._server = self._make_server(f"{self._settings.ops_listen.rpartition(':')[0]}:0")
             if self._server is not None:
                 await self._server.start()
+        self._readiness.operations = self.address
         self._log.info("listening", address=self.address, protocol="http", serves="/metrics /livez /readyz")
 
     async def stop(self) -> None:

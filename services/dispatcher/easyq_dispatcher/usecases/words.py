@@ -81,7 +81,8 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """All of it, at `now_ms`. `used`: by agent, what its executions asked for."""
+    """All of it, at `now_ms`. By agent, `used`: what its executions asked for, `operations`: where its port for
+    operators is."""
 
     pools: Sequence[PoolStanding]
     limits: Sequence[LimitStanding]
@@ -89,6 +90,7 @@ class Standing:
     agent_ids: Sequence[str]
     breakers: Sequence[Breaker]
     used: Mapping[str, Offer]
+    operations: Mapping[str, str]
     now_ms: int
 
 
@@ -211,17 +213,19 @@ class Words:
             troubles.append(Trouble(subject="store", message=f"the dispatcher can't reach the store: {error.message}"))
         view = await self._look(agents, Question())
         survey = view.survey or Survey()
+        here = [link.agent for link in self._roster.links()]
         return Standing(
             pools=_pools(view),
             limits=_limits(view),
             troubles=[*troubles, *self._troubles(view)],
-            agent_ids=[link.agent.agent_id for link in self._roster.links()],
+            agent_ids=[agent.agent_id for agent in here],
             breakers=[breaker for breaker in survey.breakers if breaker.until_ms],
             used={
                 agent.agent_id: _gpus_in_use(survey.used_of(agent.agent_id), agent)
                 for agent in agents
                 if survey.used_of(agent.agent_id) != UNKNOWN
             },
+            operations={agent.agent_id: agent.operations for agent in here if agent.operations},
             now_ms=self._clock.now_ms(),
         )
 

@@ -15,6 +15,7 @@ from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.matching import add_used, breakers_of
+from easyq_gateway.usecases.operations import operations_ports
 
 T = TypeVar("T")
 
@@ -31,8 +32,8 @@ _REMEMBERED = 300.0
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
 
-    `own_problem` says what is wrong with the gateway's rules file, and since when (ms since the epoch); empty where
-    nothing is.
+    `own_health` is the gateway's own; `own_problem` says what is wrong with its rules file, and since when (ms since
+    the epoch); empty where nothing is.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Farm:
         agents: AgentRegister,
         dispatchers: Dispatchers,
         health: HealthChecks,
+        own_health: Callable[[], Health],
         own_problem: Callable[[], tuple[str, int]],
         version: str,
         patience: float,
@@ -53,6 +55,7 @@ class Farm:
         self._agents = agents
         self._dispatchers = dispatchers
         self._health = health
+        self._own_health = own_health
         self._own_problem = own_problem
         self._version = version
         self._patience = patience
@@ -112,7 +115,7 @@ class Farm:
         return {"status": "DEGRADED" if problems else "SERVING", "problems": problems}
 
     async def _slow_ones(self, quick: Awaitable[Sequence[Health]]) -> list[str]:
-        services = [_service_facts(one) for one in await quick]
+        services = [_service_facts(one, ()) for one in await quick]
         return [one.message for one in words.find_problems(services, None, now_ms=self._clock.now_ms())]
 
     async def status(
@@ -126,7 +129,6 @@ class Farm:
             self._in_time(self._store.count_jobs()),
             self._dispatchers.matching(),
         )
-        services = [_service_facts(one) for one in health]
         known = None if agents is None else [agent_facts(agent) for agent in agents]
         status = farm_service_pb2.Status(
             version=self._version,
@@ -139,18 +141,26 @@ class Farm:
             status.services.add(
                 name=one.kind, address=one.address, healthy=one.healthy, message=one.message, answers=one.answers
             )
-        # The cause first, then what others make of it.
-        for problem in words.find_problems(services, known, now_ms=self._clock.now_ms()):
-            added = status.problems.add(subject=problem.subject, message=problem.message)
-            convert.set_ms(added, "since", problem.since_ms)
         stale = _add_view(status, views)
         own, since_ms = self._own_problem()
         # Dispatchers that have the same file say the same.
         if own and own not in {problem.message for problem in status.problems}:
             convert.set_ms(status.problems.add(subject="rules", message=own), "since", since_ms)
+        # Services that refuse the same file are degraded by that: it is told already.
+        told = [problem.message for problem in status.problems if problem.subject == "rules"]
+        services = [_service_facts(one, told) for one in health]
+        # The cause first, then what others make of it.
+        later = list(status.problems)
+        del status.problems[:]
+        for problem in words.find_problems(services, known, now_ms=self._clock.now_ms()):
+            added = status.problems.add(subject=problem.subject, message=problem.message)
+            convert.set_ms(added, "since", problem.since_ms)
+        status.problems.extend(later)
         for one_stale in filter(None, (stale, stale_hosts)):
             status.problems.add(subject=one_stale.subject, message=one_stale.message)
         status.running = words.can_run(services, known)
+        answers = [one.view for one in views if one.view is not None]
+        status.operations.extend(operations_ports(self._own_health(), health, status.agents, answers))
         return status
 
     async def _listed_agents(self) -> Sequence[farm_service_pb2.Agent]:
@@ -210,13 +220,15 @@ def _add_last_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -
     return words.stale_view(one.address, slow_after=slow_after, age=one.last_age)
 
 
-def _service_facts(one: Health) -> words.ServiceFacts:
+def _service_facts(one: Health, told: Sequence[str]) -> words.ServiceFacts:
+    # It may be cut off.
+    is_told = bool(one.message) and any(text.startswith(one.message.removesuffix("…")) for text in told)
     return words.ServiceFacts(
         kind=one.kind,
         address=one.address,
         healthy=one.healthy,
         answers=one.answers,
-        message=one.message,
+        message="" if one.healthy and is_told else one.message,
         slow=one.slow,
     )
 

@@ -37,6 +37,10 @@ class Console:
         for one in text.splitlines():
             self.line(OWN, one.encode())
 
+    def murmur(self, text: str) -> None:
+        """Writes a line of the supervisor's that few need: dimmed on a terminal."""
+        self.line(OWN, (f"\x1b[2m{text}\x1b[0m" if self._colours else text).encode())
+
     def raw(self, text: str) -> None:
         """Writes a line as it stands, for people who copy it."""
         self._write(text.encode() + b"\n")
