@@ -85,10 +85,13 @@ def test_no_job_stays_running_after_its_host_has_died(
     assert (second["state"], second["trigger"]) == ("SUCCEEDED", "INFRA_RETRY")
     assert second["host"] != name
     assert farm.rest.get(f"/agents/{name}")["state"] == "DEAD"
+    [told] = [problem for problem in farm.rest.get("/status")["problems"] if problem["subject"] == name]
+    assert "was declared dead" in told["message"]
     # Nobody could end the old container yet; its agent does, as soon as it is back.
     assert alive(hosts[name], task) == 1
     agent.start()
     wait_until(lambda: not hosts[name].containers(label=f"easyq.task={task}"), 20, message="the old one is gone")
+    assert not [problem for problem in farm.rest.get("/status")["problems"] if problem["subject"] == name]
     again = farm.rest.job(job_id)
     assert [execution["state"] for execution in again["executions"]] == ["LOST", "SUCCEEDED"]
     assert farm.rest.output(job_id, "stdout", second["executionId"]) == b"run 2\n"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.agents import Agents
+from tests.e2e.agents import Agent, Agents
 from tests.e2e.fires import ms
 from tests.support.farm import DockerObserver, Rest, Witness, shell
 from tests.support.hosts import DockerHost, dockerd_binary
@@ -138,6 +138,11 @@ def found_silent(dispatchers: Sequence[Server], agent_id: str) -> bool:
     return any("agent_silent" in line and agent_id in line for line in lines)
 
 
+def told_of(rest: Rest, agent: Agent) -> list[dict[str, Any]]:
+    """What the status says is wrong with it."""
+    return [problem for problem in rest.get("/status")["problems"] if problem["subject"] == agent.agent_id]
+
+
 @pytest.mark.timeout(180)
 def test_a_silent_host_is_given_nothing(agents: Agents, split_hosts: list[DockerHost], task: str) -> None:
     """Found within the lease, though its stream is open: what it would not start runs elsewhere."""
@@ -149,9 +154,20 @@ def test_a_silent_host_is_given_nothing(agents: Agents, split_hosts: list[Docker
         wait_until(lambda: found_silent(agents.farm.dispatchers, frozen.agent_id), 30)
         jobs = rest.wait_all([rest.enqueue(task, shell("true"))["jobId"] for _ in range(4)])
         assert {job["executions"][0]["host"] for job in jobs} == {other.agent_id}
+        # Each look tells so: which host, and since when.
+        shown = wait_until(lambda: (one := agents.shown(frozen))["silentSince"] and one, 30)
+        assert (shown["state"], shown["healthy"], shown["silentSince"]) == ("LIVE", False, shown["lastBeatAt"])
+        [problem] = told_of(rest, frozen)
+        assert (problem["since"], "is silent since" in problem["message"]) == (shown["silentSince"], True)
+        checked = rest.get("/healthcheck")
+        assert (checked["status"], problem["message"] in checked["problems"]) == ("DEGRADED", True)
+        counted = scrape(agents.farm.store.metrics)
+        assert counted.value("easyq_agents", state="SILENT") >= 1
+        assert counted.value("easyq_agent_away", agent=frozen.agent_id, state="SILENT") == 1
     finally:
         frozen.thaw()
     wait_until(lambda: int(agents.shown(frozen)["session"]) > int(session), 30)
+    assert told_of(rest, frozen) == []
     rest.post(f"/agents/{other.agent_id}/cordon")
     assert rest.run(task, shell("true"))["executions"][0]["host"] == frozen.agent_id
 

@@ -157,7 +157,7 @@ class FakeFarm:
         return told
 
     # -------------------------------------------------------------------------------------------------------- agents
-    async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int) -> Session:
+    async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int, lease_ms: int) -> Session:
         self._reach("open_session")
         agent = self.agents.setdefault(
             hello.agent_id,
@@ -428,7 +428,10 @@ class FakeFarmServicer(FarmStoreServiceServicer):
             unhealthy_ms=request.unhealthy_for.ToMilliseconds(),
         )
         session = await self.farm.open_session(
-            hello, pools=tuple(request.pools), lost_after_ms=request.lost_after.ToMilliseconds()
+            hello,
+            pools=tuple(request.pools),
+            lost_after_ms=request.lost_after.ToMilliseconds(),
+            lease_ms=request.lease.ToMilliseconds(),
         )
         return pb.OpenSessionResponse(session=session.number, directives=session.directives, upkeep=session.upkeep)
 
@@ -564,22 +567,37 @@ def _assign_result(answer: Assigned) -> pb.AssignResult:
 
 
 class FakeFarmServer:
-    """A FakeFarm at an address, which can go away and come back."""
+    """A FakeFarm at an address, which can go away and come back; how it is, is told while `well` is set."""
 
     def __init__(self, farm: FakeFarm, listen: str) -> None:
         self.farm = farm
         self.address = listen
+        self.well = asyncio.Event()
+        self.well.set()
         self._server: GrpcServer | None = None
 
     async def start(self) -> None:
         self._server = GrpcServer(self.address)
+        check = self._server._health.Check
+
+        async def late(request: Any, context: Any) -> Any:
+            await self.well.wait()
+            return await check(request, context)
+
+        self._server._health.Check = late  # type: ignore[method-assign]
         self._server.add(
             add_FarmStoreServiceServicer_to_server,
             FakeFarmServicer(self.farm),
             "easyq_internal.store.v1.FarmStoreService",
         )
         await self._server.start()
+        await self._server.set_serving(True)
         self.address = self._server.address
+
+    async def say(self, serving: bool, why: str = "") -> None:
+        """What its health is."""
+        assert self._server is not None
+        await self._server.set_serving(serving, why)
 
     async def stop(self) -> None:
         if self._server is not None:

@@ -10,7 +10,17 @@ from dataclasses import dataclass, field, replace
 from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.errors import Unavailable
 from easyq_dispatcher.domain import needs as room
-from easyq_dispatcher.domain.breakers import Breaker, Kind, Omen, Patience, Phase, Sign, after_failure, after_success
+from easyq_dispatcher.domain.breakers import (
+    Breaker,
+    Kind,
+    Omen,
+    Patience,
+    Phase,
+    Sign,
+    after_failure,
+    after_success,
+    is_over,
+)
 from easyq_dispatcher.domain.matching import Matching
 from easyq_dispatcher.domain.needs import NOTHING, UNKNOWN, Needs, Offer
 from easyq_dispatcher.domain.records import Head, HeldExecution, Place, Seat, Taking
@@ -208,6 +218,8 @@ class FakeMatchIndex:
             if count and count.token == token:
                 count.taken_at = None
         refused = {head.task_id for head in changes.ready if not self._push(space, head, window=False)}
+        if changes.repair:
+            self._close_quiet(space)
         self._server.wake(self._me)
         return [self._low_task(space, task) for task in refused if self._is_low(space, task)]
 
@@ -427,10 +439,17 @@ class FakeMatchIndex:
         breaker = self._server.breakers.get((kind, subject))
         if breaker is None:
             return Phase.CLOSED
+        return Phase.OPEN if self._is_tried(space, breaker) else breaker.phase(self._now_ms())
+
+    @staticmethod
+    def _is_tried(space: Space, breaker: Breaker) -> bool:
         probing = space.held.get(breaker.probe)
-        if probing and (kind is Kind.IMAGE or probing.agent == subject):
-            return Phase.OPEN
-        return breaker.phase(self._now_ms())
+        return probing is not None and (breaker.kind is Kind.IMAGE or probing.agent == breaker.subject)
+
+    def _close_quiet(self, space: Space) -> None:
+        for key, breaker in list(self._server.breakers.items()):
+            if is_over(breaker, self._patience, self._now_ms()) and not self._is_tried(space, breaker):
+                del self._server.breakers[key]
 
     def _set_aside(self, space: Space, head: Head) -> bool:
         return self._gate(space, Kind.IMAGE, head.image) is Phase.OPEN

@@ -6,6 +6,7 @@ the nemesis's other runs are held to the same.
 """
 
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,21 @@ def test_promtool_takes_them(promtool: str) -> None:
     for what, file in (("rules", RULES[0]), ("rules", RULES[1]), ("config", config)):
         done = subprocess.run([promtool, "check", what, file], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_follows_from_another_is_not_told() -> None:
+    """Each rule of the example for Alertmanager is about alerts that there are. `amtool check-config` takes it."""
+    config = yaml.safe_load((DEPLOY / "prometheus/alertmanager.yml").read_text(encoding="utf-8"))
+    known = {rule["alert"] for rule in ALERTS}
+    for rule in config["inhibit_rules"]:
+        assert "farm" in rule["equal"]
+        for matchers in (rule["source_matchers"], rule["target_matchers"]):
+            names = [one for one in matchers if one.startswith("alertname")]
+            assert len(names) == 1
+            assert set(re.findall(r"EasyQ\w+", names[0])) <= known
+    if amtool := shutil.which("amtool"):
+        done = subprocess.run([amtool, "check-config", DEPLOY / "prometheus/alertmanager.yml"], check=False)
+        assert done.returncode == 0
 
 
 def test_each_alert_has_its_runbook() -> None:
@@ -130,6 +146,35 @@ def test_the_runbook_is_where_the_operator_has_it(promtool: str, tmp_path: Path,
     series = [{"series": f'easyq_{whose}_disk_free_bytes{{folder="data"}}', "values": "1e9x80"}]
     external = {"easyq_runbooks": base} if base else {}
     assert run_promtool(promtool, tmp_path, series, [], alerts=told, external=external) == ""
+
+
+def test_a_lost_host_is_named_until_it_is_back(promtool: str, tmp_path: Path) -> None:
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == "EasyQAgentLost"]
+    store = 'instance="one",service="store"'
+    away = 'easyq_agent_away{{agent="{}",state="{}",{}}}'
+    series = [
+        {"series": f"easyq_agents_lost_total{{{store}}}", "values": "0x19 2x400"},
+        {"series": away.format("a", "DEAD", store), "values": "_x20 1x279"},
+        {"series": away.format("b", "DEAD", store), "values": "_x20 1x3"},
+        {"series": away.format("c", "SILENT", store), "values": "1x400"},
+        {"series": away.format("d", "DEAD", store.replace("one", "two")), "values": "_x390 1x10"},
+    ]
+
+    def told(minutes: int, summary: str) -> dict[str, object]:
+        annotations = {
+            "summary": summary,
+            "description": rule["annotations"]["description"],
+            "runbook_url": "docs/operations/alerts.md#easyqagentlost",
+        }
+        labels = {"severity": "critical", "instance": "one", "service": "store"}
+        expected = [{"exp_labels": labels, "exp_annotations": annotations}] if summary else []
+        return {"eval_time": f"{minutes}m", "alertname": "EasyQAgentLost", "exp_alerts": expected}
+
+    alerts = [told(4, ""), told(6, "a, b: declared dead"), told(50, "a: declared dead"), told(80, "")]
+    assert run_promtool(promtool, tmp_path, series, [], alerts=alerts) == ""
+    series[1]["values"] = "_x20 1x4"
+    alerts = [told(12, "A host was declared dead, and is back"), told(50, "")]
+    assert run_promtool(promtool, tmp_path, series, [], alerts=alerts) == ""
 
 
 def test_a_rule_that_does_not_fire_is_found(promtool: str, recorded: Recorded, tmp_path: Path) -> None:

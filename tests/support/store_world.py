@@ -36,8 +36,11 @@ class AgentCounts:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def agents(self, agents: Sequence[Agent]) -> None:
+        self.silent: list[str] = []
+
+    def agents(self, agents: Sequence[Agent], is_silent: Callable[[Agent], bool]) -> None:
         self.seen = [agent.agent_id for agent in agents]
+        self.silent = [agent.agent_id for agent in agents if is_silent(agent)]
 
 
 @dataclass

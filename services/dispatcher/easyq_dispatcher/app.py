@@ -15,6 +15,7 @@ from easyq_chassis.tracing.tracer import open_tracer
 from easyq_dispatcher.adapters.grpc_store import IDEMPOTENT, GrpcFarmStore
 from easyq_dispatcher.adapters.metrics import DispatcherMetrics
 from easyq_dispatcher.adapters.redis_index import RedisMatchIndex, connect
+from easyq_dispatcher.adapters.store_health import StoreHealth
 from easyq_dispatcher.config import DispatcherSettings
 from easyq_dispatcher.servicer import AgentLinkServicer, DispatcherServicer
 from easyq_dispatcher.usecases.conversation import Conversations
@@ -34,6 +35,8 @@ from easyq_internal.dispatcher.v1.dispatcher_pb2_grpc import (
 
 # Seconds that assigns under way get to reach an agent that says goodbye.
 _PARK_PATIENCE = 2.0
+# Seconds between two looks at the store, and that it has for an answer.
+_STORE_LOOKS, _STORE_PATIENCE = 1.0, 3.0
 
 
 class App:
@@ -49,6 +52,8 @@ class App:
         self._rules = rules = Rulebook(build=settings.matching, path=settings.rules, clock=clock)
         self._channel = open_channel(settings.store, idempotent=IDEMPOTENT)
         self._store = store = GrpcFarmStore(self._channel, clock=clock, timeout=settings.call_timeout)
+        self._store_health = StoreHealth(self._channel, timeout=_STORE_PATIENCE)
+        self._store_problem = ""
         self._clock = clock
         self._index = index = RedisMatchIndex(
             connect(settings.redis, timeout=settings.redis_timeout),
@@ -126,6 +131,7 @@ class App:
             beat_every_ms=int(settings.beat_every * 1000),
             lease_ms=int(settings.lease * 1000),
             park_patience=_PARK_PATIENCE,
+            store_problem=lambda: self._store_problem,
         )
         words = Words(
             index=self._index,
@@ -189,6 +195,7 @@ class App:
             "feeder": Loop("feeder", self._feeder.run_once, settings.feed_interval),
             "settler": Loop("settler", self._settler.run_once, 1.0),
             "gauges": Loop("gauges", self._gauging.run_once, settings.gauge_interval),
+            "store": Loop("store", self._look_at_store, _STORE_LOOKS),
             "wakes": Loop("wakes", self._hear_wakes, settings.poll_interval),
         }
         for part, name in (
@@ -214,8 +221,19 @@ class App:
     async def _keep(self) -> float | None:
         """Looks at the index; whether one holds says whether this dispatcher can do its work."""
         pause = await self._keeper.run_once()
-        await self._server.set_serving(self._keeper.generation is not None, self._keeper.problem)
+        await self._tell_serving()
         return pause
+
+    async def _look_at_store(self) -> None:
+        """Without the store nothing is assigned, whatever Redis has."""
+        problem = await self._store_health.problem()
+        self._store_problem = f"it waits for the store: {problem}" if problem else ""
+        await self._tell_serving()
+
+    async def _tell_serving(self) -> None:
+        """The store first: without it Redis is not filled either."""
+        ready = self._keeper.generation is not None and not self._store_problem
+        await self._server.set_serving(ready, self._store_problem or self._keeper.problem)
 
     async def _hear_wakes(self) -> float | None:
         async for _ in self._index.wakes():

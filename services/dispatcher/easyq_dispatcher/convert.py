@@ -164,7 +164,9 @@ def held_message(item: Held) -> records_pb2.Held:
     )
 
 
-def open_session_request(hello: Hello, pools: tuple[str, ...], lost_after_ms: int) -> farm_store_pb2.OpenSessionRequest:
+def open_session_request(
+    hello: Hello, pools: tuple[str, ...], *, lost_after_ms: int, lease_ms: int
+) -> farm_store_pb2.OpenSessionRequest:
     """An agent's introduction to the store."""
     return farm_store_pb2.OpenSessionRequest(
         agent_id=hello.agent_id,
@@ -176,6 +178,7 @@ def open_session_request(hello: Hello, pools: tuple[str, ...], lost_after_ms: in
         version=hello.version,
         inventory=[held_message(item) for item in hello.inventory],
         lost_after=duration(lost_after_ms),
+        lease=duration(lease_ms),
         offer=records_pb2.Offer(cpu_millis=hello.offer.cpu_millis, memory=hello.offer.memory, gpus=hello.offer.gpus),
         unhealthy=not hello.healthy,
         message=hello.message,

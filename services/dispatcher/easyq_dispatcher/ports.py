@@ -84,7 +84,7 @@ class Queue:
 class FarmStore(Protocol):
     """The store. Calls raise Unavailable where it can't be reached; whether they took effect is then unknown."""
 
-    async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int) -> Session:
+    async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int, lease_ms: int) -> Session:
         """Opens the agent's next session. Raises FailedPrecondition if its name belongs to another daemon."""
         ...
 

@@ -311,6 +311,7 @@ class App:
             own_problem=lambda: (self._rules.problem, self._rules.problem_since_ms),
             version=self._version,
             patience=settings.patience,
+            clock=clock,
         )
 
     def _calls(self) -> Mapping[str, Call]:

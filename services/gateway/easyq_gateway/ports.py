@@ -276,6 +276,6 @@ class HealthChecks(Protocol):
         """Asks the store, within a short time. Raises nothing."""
         ...
 
-    async def all(self) -> Sequence[Health]:
-        """Asks every service at once, within a short time. Raises nothing."""
+    async def all(self, *, within: float | None = None) -> Sequence[Health]:
+        """Asks every service at once, within a short time, or `within` these seconds. Raises nothing."""
         ...

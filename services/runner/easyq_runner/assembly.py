@@ -218,7 +218,9 @@ class Assembly:
     @property
     def problem(self) -> str:
         """Why it takes no work, or takes it only so far; empty where all is well."""
-        return self.agent.health().message if self.link.connected else "no dispatcher answers"
+        if self.link.connected:
+            return self.agent.health().message
+        return f"it is connected to no dispatcher: {self.link.problem}"
 
     async def until_health_may_have_changed(self) -> None:
         """Returns when `healthy` is worth another look."""

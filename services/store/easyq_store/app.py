@@ -42,6 +42,7 @@ from easyq_store.domain.changes import Note
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.lost import LostWatch
 from easyq_store.domain.retention import Retention
+from easyq_store.domain.silence import SilenceWatch
 from easyq_store.failures import DatabaseGone
 from easyq_store.loops import ClockRound, LostRound
 from easyq_store.retention_rules import parser
@@ -98,6 +99,7 @@ class App:
             policy_of=policy_of,
             targets_of=partial(targets_of, report=Report.Mode.Value(settings.report_failures.upper())),
             same_request=same_request,
+            silence=SilenceWatch(max(5.0, 3 * settings.lost_interval)),
             news=News(),
             traces=self._traces or NoTraces(),
         )

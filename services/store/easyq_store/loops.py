@@ -1,6 +1,6 @@
 """The store's own loops, each a `run_once`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from easyq_chassis.logs import get_logger
@@ -14,8 +14,8 @@ from easyq_store.usecases.context import Context
 class AgentMeter(Protocol):
     """Where agents are counted."""
 
-    def agents(self, agents: Sequence[Agent]) -> None:
-        """These are known."""
+    def agents(self, agents: Sequence[Agent], is_silent: Callable[[Agent], bool]) -> None:
+        """These are known; nothing is heard of some."""
 
 
 class LostRound:
@@ -29,7 +29,8 @@ class LostRound:
     async def run_once(self) -> None:
         """One look at all agents. What a crash left of an earlier one is ended too, since dead ones stay dead."""
         agents = await self._ctx.store.reads.agents()
-        self._meter.agents(agents)
+        self._ctx.silence.observe(agents, self._ctx.clock.monotonic())
+        self._meter.agents(agents, self._ctx.silence.is_silent)
         for silent in self._watch.observe(agents, self._ctx.clock.monotonic()):
             if await sessions.bury(self._ctx, silent):
                 await sessions.lose_all(self._ctx, silent.agent_id)

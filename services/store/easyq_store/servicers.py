@@ -209,7 +209,8 @@ class FarmStoreServicer(FarmStoreServiceServicer):
 
     async def ListAgents(self, request: ListAgentsRequest, context: Call) -> ListAgentsResponse:
         agents = await look.list_agents(self._ctx)
-        return ListAgentsResponse(items=[farm.agent(*each) for each in agents])
+        silent = self._ctx.silence.is_silent
+        return ListAgentsResponse(items=[farm.agent(*each, silent=silent(each[0])) for each in agents])
 
     async def SetUpkeep(self, request: farm_pb.SetUpkeepRequest, context: Call) -> farm_pb.SetUpkeepResponse:
         agent = await sessions.set_upkeep(self._ctx, request.agent_id, farm.wish(request.upkeep))

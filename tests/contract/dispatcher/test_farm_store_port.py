@@ -112,7 +112,8 @@ def hello(agent: str = "a", *, daemon: str = "daemon", inventory: tuple[Held, ..
 
 
 async def open_session(store: FarmStore, **values: Any) -> int:
-    return (await store.open_session(hello(**values), pools=("default",), lost_after_ms=120_000)).number
+    opened = await store.open_session(hello(**values), pools=("default",), lost_after_ms=120_000, lease_ms=15_000)
+    return opened.number
 
 
 def taking(head: Head, session: int, *, agent: str = "a") -> Taking:
@@ -289,7 +290,7 @@ async def test_beats_and_hellos_tell_the_differences(side: Side) -> None:
     assert orders[head.execution_id].assignment.epoch == epoch
     item = Held(execution_id=head.execution_id, epoch=epoch, phase=Phase.PULLING)
     assert list((await side.store.beat(beat(session, item))).directives) == []
-    opened = await side.store.open_session(hello(), pools=("default",), lost_after_ms=120_000)
+    opened = await side.store.open_session(hello(), pools=("default",), lost_after_ms=120_000, lease_ms=15_000)
     assert [order.kind for order in opened.directives] == [Order.RUN]
     (held,) = await side.store.list_held("", 10)
     assert (held.session, held.epoch) == (opened.number, epoch)

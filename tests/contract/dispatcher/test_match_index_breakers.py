@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,6 +144,33 @@ async def test_a_probe_that_said_nothing_is_followed_by_another(backend: Backend
     # Even where another host has it by now.
     assert await take(index, seat(1, "b")) == [("t-1", "b")]
     assert await take(index) == [("t-2", "a")]
+
+
+@pytest.mark.parametrize("sign", [Sign.HOST, Sign.IMAGE])
+async def test_one_that_nobody_tries_any_more_closes_by_itself(sign: Sign, backend: Backend) -> None:
+    """The jobs that opened it are gone: no probe will come."""
+    index = await backend.filled(patience=replace(QUICK, quiet_ms=150))
+    await fail(index, sign)
+    await index.settle(1, Changes(repair=True))
+    (opened,) = (await breakers(index)).values()
+    assert opened.until_ms
+
+    async def is_over() -> bool:
+        await index.settle(1, Changes(repair=True))
+        return not await breakers(index)
+
+    await eventually(is_over)
+
+
+async def test_one_whose_probe_is_under_way_does_not_close_by_itself(backend: Backend) -> None:
+    index = await backend.filled(patience=replace(QUICK, quiet_ms=1))
+    await fail(index, Sign.IMAGE)
+    await ready(index, head(1, image="bad"))
+    await eventually(lambda: take(index))
+    # What closes is not asked for how long it waits; so wait for what is longer.
+    await asyncio.sleep(0.2)
+    await index.settle(1, Changes(repair=True))
+    assert (Kind.IMAGE, "bad") in await breakers(index)
 
 
 async def test_breakers_are_shared(backend: Backend) -> None:

@@ -249,8 +249,10 @@ async def test_engine_that_is_away(under_test: EngineUnderTest) -> None:
         else:
             assert isinstance(engine, FakeEngine)
             await engine.go_down()
-        with pytest.raises(EngineUnreachable):
+        with pytest.raises(EngineUnreachable) as broken:
             await asyncio.wait_for(anext(aiter(events)), 10)
+        # In words, and not in those of HTTP's framing.
+        assert "Encoding" not in str(broken.value)
     for call in (engine.ping(), engine.info(), engine.inspect("x"), engine.start("x"), engine.image("x")):
         with pytest.raises(EngineUnreachable):
             await call

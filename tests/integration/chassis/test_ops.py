@@ -1,6 +1,7 @@
 """The operations port over a real socket, and metrics pushed to a real OTLP receiver."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from easyq_chassis.metrics.export import Exports, resource
 from easyq_chassis.metrics.push import TellingExporter
 from easyq_chassis.ops.ops import Ops
 from easyq_chassis.ops.readiness import Readiness
+from easyq_chassis.ops.server import MOST_CONNECTIONS
 from easyq_chassis.settings import ServiceSettings
 from tests.support.waiting import eventually, free_port
 
@@ -150,6 +152,43 @@ async def test_a_usual_port_that_is_taken_is_made_up_for_and_one_that_was_asked_
         with pytest.raises(Unavailable, match=address):
             await asked.start()
         await asked.stop()
+
+
+async def test_connections_are_bounded(served: Served) -> None:
+    """Files that they hold are those of the service's own work."""
+    host, _, port = served.ops.address.rpartition(":")
+    held = [await asyncio.open_connection(host, int(port)) for _ in range(MOST_CONNECTIONS)]
+    # All of them are taken in before the next one.
+    held[-1][1].write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await held[-1][0].readline()).startswith(b"HTTP/1.1 200")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()
+    held.pop()[1].close()
+
+    async def answers() -> bool:
+        with contextlib.suppress(aiohttp.ClientError):
+            return (await served.get("/livez"))[0] == 200
+        return False
+
+    await eventually(answers)
+    for _, writer in held:
+        writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTT", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+async def test_one_that_asks_nothing_is_ended(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("easyq_chassis.ops.server.IDLE", 0.3)
+    ops = Ops(settings(ops_listen="127.0.0.1:0"), "store", ready(), registry=Registry())
+    await ops.start()
+    host, _, port = ops.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    assert (b"alive" in answer) == sent.endswith(b"\r\n")
+    writer.close()
+    await ops.stop()
 
 
 async def test_nowhere() -> None:

@@ -151,7 +151,7 @@ async def test_readers_that_leave_are_no_errors(served: Served, caplog: pytest.L
             await call.read()
         await eventually(lambda number=number: len(ended) == number)  # type: ignore[misc]
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    # gRPC has one poller for all event loops of a process: it also stumbles over what those of earlier tests left behind.
+    # gRPC has one poller for all event loops of a process: it also stumbles over what those of earlier tests left.
     assert [error for error in errors if "PollerCompletionQueue" not in error] == []
 
 

@@ -142,6 +142,11 @@ def test_remarks(gateway: FakeGateway, capfd: pytest.CaptureFixture[str], monkey
     gateway.agents.append(Agent(agent_id="host-3", state=9, message="x" * 100))  # type: ignore[arg-type]
     _, out, _ = easyq(capfd, "--server", gateway.address)
     assert [line.split()[-1] for line in out.splitlines()[1:]] == ["cordoned", "back", "x" * 100]
+    gateway.agents[0].silent_since.GetCurrentTime()
+    gateway.agents[0].message = "silent since 14:30"
+    _, silent, _ = easyq(capfd, "--server", gateway.address)
+    row = silent.splitlines()[1]
+    assert (row.split()[1], row.endswith("silent since 14:30")) == ("SILENT", True)
     assert "drained; uncordon it and start its agent to have it back" in out
 
 

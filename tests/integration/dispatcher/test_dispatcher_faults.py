@@ -222,6 +222,28 @@ async def test_an_agent_is_sent_away_while_the_store_is(store: FakeFarmServer, d
     await agent.close()
 
 
+async def test_it_says_that_it_waits_for_the_store(store: FakeFarmServer, dispatcher: Any, monkeypatch: Any) -> None:
+    """One that hangs as well as one that is away: nothing can be assigned, and whoever comes is told at once."""
+    monkeypatch.setattr("easyq_dispatcher.app._STORE_PATIENCE", 2.0)
+    it = await dispatcher(call_timeout=30.0)
+    readiness = it.app._server.readiness
+    assert (readiness.ready, readiness.why) == (True, "")
+    store.well.clear()
+    await eventually(lambda: not readiness.ready)
+    assert readiness.why == "it waits for the store: it did not answer within 2 s"
+    agent = ScriptedAgent(it.address)
+    with pytest.raises(grpc.aio.AioRpcError, match="takes no agent: it waits for the store: it did not answer"):
+        await asyncio.wait_for(agent.connect(), 10)
+    store.well.set()
+    await eventually(lambda: readiness.ready)
+    await store.say(False, "its disk is full")
+    await eventually(lambda: readiness.why == "it waits for the store: its disk is full")
+    await store.stop()
+    await eventually(lambda: "failed to connect" in readiness.why.lower() or "unavailable" in readiness.why.lower())
+    assert not readiness.ready
+    await agent.close()
+
+
 async def test_assigns_whose_answers_were_lost(farm: FakeFarm, dispatcher: Any, agents: Any) -> None:
     """armadaproject/armada#101: the agent's next beat brings what was assigned; its places are kept."""
     it = await dispatcher(limits=["t=2"])

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
+from grpc_health.v1.health import aio
 
 from easyq.cli.checks import of_status
 from easyq.v1 import farm_service_pb2 as farm
@@ -49,6 +51,24 @@ async def test_where_the_store_is_away_nobody_else_is_blamed(gateway: Client) ->
     assert problems[0]["subject"] == "store"
     assert WHY not in str(problems)
     assert (await gateway.call("GET", "/healthcheck")).status == 503
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("kind", "name"), [("dispatcher", "dispatcher0"), ("scheduler", "scheduler0")])
+async def test_who_hangs_is_named(gateway: Client, kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status waits longer for it than those who probe the whole."""
+    held, hung, check = asyncio.Event(), gateway.behind._running[name]._health, aio.HealthServicer.Check
+
+    async def late(it: Any, *args: Any) -> Any:
+        if it is hung:
+            await held.wait()
+        return await check(it, *args)
+
+    monkeypatch.setattr(aio.HealthServicer, "Check", late)
+    answer = await asyncio.wait_for(gateway.call("GET", "/healthcheck"), 30)
+    held.set()
+    assert (answer.status, answer.json["status"]) == (200, "DEGRADED")
+    assert any(f"The {kind} at " in one and "or frozen" in one for one in answer.json["problems"])
 
 
 @pytest.mark.timeout(60)

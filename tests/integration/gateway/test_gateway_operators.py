@@ -1,9 +1,11 @@
 """What operators look at and do: agents, pools, limits, breakers, why tasks and pools wait; over both protocols."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1 import farm_service_pb2 as api
 from easyq.v1 import task_service_pb2
@@ -320,3 +322,31 @@ async def test_explain_a_pool(start_gateway: Starter) -> None:
     assert [agent["agentId"] for agent in answer["agents"]] == ["host-2"]
     by_grpc = await FarmServiceStub(gateway.channel).ExplainPool(api.ExplainPoolRequest(name="big"))
     assert (by_grpc.pool.name, by_grpc.waiting.reason) == ("big", Waiting.CORDONED)
+
+
+async def test_a_host_that_is_silent_is_told_by_all_that_show_hosts(gateway: Client) -> None:
+    agent, now = api.Agent, int(time.time())
+    since = Timestamp(seconds=now - 40)
+    silent = {"healthy": False, "message": "silent since 14:30", "silent_since": since, "unhealthy_since": since}
+    gateway.behind.add_agent("host-1")
+    gateway.behind.add_agent("host-2", running=1, last_beat_at=since, **silent)
+    gateway.behind.add_agent("host-3", state=agent.DEAD, healthy=False, last_beat_at=since)
+    gateway.behind.add_agent("old", state=agent.DEAD, healthy=False, last_beat_at=Timestamp(seconds=now - 90_000))
+    gateway.behind.add_agent("sold", state=agent.DEAD, healthy=False, last_beat_at=since, declared_dead=True)
+    status = await gateway.get("/status")
+    told = {one["subject"]: one for one in status["problems"]}
+    assert {"host-2", "host-3"} <= set(told)
+    assert not {"host-1", "old", "sold"} & set(told)
+    assert status["running"]
+    assert told["host-2"]["since"] == told["host-3"]["since"] == since.ToJsonString().replace("Z", ".000Z")
+    checked = await gateway.get("/healthcheck")
+    assert {told["host-2"]["message"], told["host-3"]["message"]} <= set(checked["problems"])
+    page = (await gateway.call("GET", "/", Accept="text/html")).body.decode()
+    assert "1</a><small> of 3 take work</small>" in page
+    assert "1 connected" in page
+    assert "Host host-2 is silent since 14:30" in page
+    page = (await gateway.call("GET", "/admin/hosts", Accept="text/html")).body.decode()
+    assert '<span class="state silent">' in page
+    assert "silent since <time" in page
+    gateway.behind.store.agents.pop(0)
+    assert not (await gateway.get("/status"))["running"]

@@ -18,6 +18,7 @@ from easyq_dispatcher.domain.breakers import (
     Sign,
     after_failure,
     after_success,
+    is_over,
 )
 from easyq_dispatcher.domain.records import Released
 from easyq_dispatcher.messages import Beat
@@ -60,6 +61,14 @@ def test_only_its_probe_moves_an_open_one() -> None:
         trying = replace(after_failure(replace(trying, probe="p"), failed("p"), PATIENCE, now), probe="p")
         waits.append(trying.until_ms - now)
     assert waits == [200, 300, 300]
+
+
+def test_one_that_nobody_tries_is_over_after_a_while() -> None:
+    short, long = replace(PATIENCE, quiet_ms=50), replace(PATIENCE, quiet_ms=500)
+    assert not is_over(FRESH, short, 1_000_000)
+    # Not before it was quiet for as long as it was open.
+    assert [is_over(opened(), short, 2_100 + after) for after in (100, 101)] == [False, True]
+    assert [is_over(opened(), long, 2_100 + after) for after in (500, 501)] == [False, True]
 
 
 def test_a_busy_registry_opens_at_once() -> None:

@@ -220,7 +220,7 @@ async def test_a_silent_agent_is_given_nothing_though_nobody_closes_its_stream(
     monkeypatch.undo()
     await other.connect(core)
     await eventually(lambda: core.roster.get("a") is None)
-    assert isinstance(agent.ended, Unavailable)
+    await eventually(lambda: isinstance(agent.ended, Unavailable))
     core.ledger.ready(rig.farm.submit("t", 2))
     await core.match()
     assert (len(agent.running), len(other.running)) == (0, 2)

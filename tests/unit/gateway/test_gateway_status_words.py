@@ -10,6 +10,7 @@ from easyq_gateway.domain.status import (
     ServiceFacts,
     can_run,
     find_problems,
+    is_missed,
     stale_hosts,
     stale_view,
     takes_work,
@@ -19,6 +20,8 @@ STORE = ServiceFacts(kind="store", address="a:1", healthy=True)
 SCHEDULER = ServiceFacts(kind="scheduler", address="a:2", healthy=True)
 DISPATCHER = ServiceFacts(kind="dispatcher", address="a:3", healthy=True)
 ALL = [STORE, SCHEDULER, DISPATCHER]
+NOW = 1_000_000_000
+DAY = 24 * 3_600_000
 AGENT = AgentFacts(agent_id="h", state="LIVE", healthy=True, message="", running=1, last_beat_ms=9)
 
 
@@ -27,7 +30,7 @@ def down(service: ServiceFacts, message: str = "refused") -> ServiceFacts:
 
 
 def told(services: list[ServiceFacts], agents: list[AgentFacts] | None) -> list[FarmProblem]:
-    return list(find_problems(services, agents))
+    return list(find_problems(services, agents, now_ms=NOW))
 
 
 def test_all_is_well() -> None:
@@ -110,7 +113,8 @@ def test_agents_that_hold_executions_and_are_gone() -> None:
     texts = {problem.subject: problem.message for problem in problems}
     assert {problem.since_ms for problem in problems} == {9}
     assert "was stopped and holds 1" in texts["p"]
-    assert "is lost" in texts["d"]
+    assert "was declared dead, and 1 execution of it waits for it" in texts["d"]
+    assert "2 executions of it wait" in told(ALL, [AGENT, replace(dead, running=2)])[0].message
 
 
 def test_a_store_that_answers_says_itself_why_it_can_not_work() -> None:
@@ -171,3 +175,69 @@ def test_hosts_that_are_told_from_memory_are_told_as_such() -> None:
     assert stale_hosts(7.4) == FarmProblem(
         subject="store", message="Hosts are those of 7 s ago: the store does not tell them now."
     )
+
+
+SILENT = replace(AGENT, agent_id="s", healthy=False, message="silent since 14:30: is its host up?", silent=True)
+
+
+def test_a_host_that_is_silent_is_told_long_before_it_is_dead() -> None:
+    silent = replace(SILENT, unhealthy_ms=7)
+    [problem] = told(ALL, [AGENT, silent])
+    assert (problem.subject, problem.since_ms) == ("s", 7)
+    assert "Host s is silent since 14:30: is its host up? It is given nothing." in problem.message
+    assert "It holds 1 execution, of which nothing is heard." in problem.message
+    assert "holds" not in told(ALL, [replace(silent, running=0)])[0].message
+    # Nobody wished it to be silent.
+    assert len(told(ALL, [AGENT, replace(silent, set_aside=True)])) == 1
+    assert not can_run(ALL, [silent])
+    assert can_run(ALL, [AGENT, silent])
+
+
+def test_where_no_dispatcher_works_hosts_are_not_blamed_for_their_silence() -> None:
+    [problem] = told([STORE, SCHEDULER, down(DISPATCHER)], [AGENT, SILENT])
+    assert problem.subject == "dispatcher"
+
+
+def test_a_host_that_was_found_dead_is_told_until_it_is_back_or_given_up() -> None:
+    dead = replace(AGENT, agent_id="d", state="DEAD", running=0, last_beat_ms=NOW - DAY + 1)
+    [problem] = told(ALL, [AGENT, dead])
+    assert (problem.subject, problem.since_ms) == ("d", dead.last_beat_ms)
+    assert "Host d was declared dead" in problem.message
+    assert "easyq hosts declare-dead d" in problem.message
+    assert is_missed(dead, NOW)
+    for other in (
+        replace(dead, given_up=True),
+        replace(dead, last_beat_ms=NOW - DAY),
+        replace(dead, last_beat_ms=None),
+        replace(dead, state="LIVE"),
+    ):
+        assert not is_missed(other, NOW)
+        assert told(ALL, [AGENT, other]) == []
+
+
+def test_of_many_dead_hosts_the_last_ones_are_told() -> None:
+    dead = [
+        replace(AGENT, agent_id=f"d{n}", state="DEAD", running=0, last_beat_ms=NOW - DAY + 1 + n) for n in range(12)
+    ]
+    *named, rest = told(ALL, [AGENT, *dead])
+    assert [one.subject for one in named] == [f"d{n}" for n in range(11, 1, -1)]
+    assert rest.message == "2 further hosts declared dead within a day: see `easyq hosts`."
+
+
+def test_the_cause_comes_first_and_who_waits_for_it_is_not_to_be_started() -> None:
+    waiting = [replace(down(one, "it waits for the store"), answers=True) for one in (DISPATCHER, SCHEDULER)]
+    problems = told([*waiting, replace(down(STORE), slow=True)], None)
+    assert [one.subject for one in problems] == ["store", "dispatcher", "scheduler"]
+    for problem in problems[1:]:
+        assert "waits for the store" in problem.message
+        assert "once the store is back" in problem.message
+        assert "easyq " not in problem.message
+
+
+@pytest.mark.parametrize("service", [SCHEDULER, DISPATCHER])
+def test_one_that_runs_is_not_to_be_started(service: ServiceFacts) -> None:
+    others = [one for one in ALL if one is not service]
+    [problem] = told([*others, replace(down(service, "Redis: timeout"), answers=True)], [AGENT])
+    assert "runs, but can't do its work (Redis: timeout)" in problem.message
+    assert "easyq " not in problem.message
+    assert "easyq " in told([*others, down(service)], [AGENT])[0].message

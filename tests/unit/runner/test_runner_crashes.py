@@ -2,6 +2,7 @@
 
 import asyncio
 
+import grpc
 import pytest
 
 from easyq.v1.spec_pb2 import OnLost
@@ -472,6 +473,17 @@ async def test_broken_stream_is_opened_again_at_another_dispatcher(rig: Rig) -> 
     rig.farm.break_stream()
     await rig.until(lambda: len(rig.farm.hellos) == 2)
     assert rig.link.opened[0] != rig.link.opened[1]
+
+
+async def test_why_no_dispatcher_takes_it_is_told(rig: Rig) -> None:
+    """One that answers may still wait for the store: its own words say so."""
+    await rig.ready()
+    assert rig.agent.problem == ""
+    rig.farm.refuse = grpc.StatusCode.UNAVAILABLE
+    rig.farm.break_stream()
+    await rig.until(lambda: rig.agent.problem == "it is connected to no dispatcher: refused by the test")
+    rig.farm.refuse = None
+    await rig.until(lambda: rig.agent.healthy)
 
 
 async def test_stream_whose_beats_stay_unanswered_is_left(rig: Rig) -> None:

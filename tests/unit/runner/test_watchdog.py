@@ -22,7 +22,7 @@ from easyq_runner.domain.labels import labels_of
 from easyq_runner.domain.lease import LeaseNote, newest, time_left
 from easyq_runner.domain.lives import PastLives
 from easyq_runner.domain.records import ExecutionKey, OnLost, Terms
-from easyq_runner.domain.watch import Ward, final_status, is_doomed, next_delay
+from easyq_runner.domain.watch import Ward, final_status, is_doomed, names_of, next_delay
 from easyq_runner.watchdog.engine import Engine, NoAnswer
 from easyq_runner.watchdog.guard import Guard
 from easyq_runner.watchdog.say import Speaker
@@ -35,10 +35,17 @@ WARD = Ward(farm="f", agent_id="a", engine="unix:///x", tls=None, lease="/d/leas
 
 
 def labels(
-    execution: str = "e", *, farm: str = "f", agent: str = "a", on_lost: OnLost = OnLost.RERUN
+    execution: str = "e", *, farm: str = "f", agent: str = "a", on_lost: OnLost = OnLost.RERUN, trace: str = ""
 ) -> dict[str, str]:
     terms = Terms(
-        key=ExecutionKey(execution, 1), task_id="t", job_id="j", attempt=1, fence=1, log_limit=1, on_lost=on_lost
+        key=ExecutionKey(execution, 1),
+        task_id="t",
+        job_id="j",
+        attempt=1,
+        fence=1,
+        log_limit=1,
+        on_lost=on_lost,
+        trace=trace,
     )
     return labels_of(terms, farm=farm, agent_id=agent, users={})
 
@@ -328,6 +335,29 @@ def test_engine_that_does_not_answer_is_asked_again(watched: Watched, capfd: pyt
         "engine_answers_watchdog",
         "killed_by_watchdog",
     ]
+
+
+def test_what_was_killed_is_told_with_its_names(watched: Watched, capfd: pytest.CaptureFixture[str]) -> None:
+    trace = "ab" * 16
+    watched.daemon.running = {"mine": labels(trace=f"00-{trace}-{'c' * 16}-01")}
+    watched.notes.write(watched.note())
+    watched.clock.ahead = 61.0
+    watched.guard.run_once()
+    watched.notes.write(watched.note())
+    watched.guard.run_once()
+    lost, killed, back = (json.loads(line) for line in capfd.readouterr().err.splitlines())
+    assert (lost["event"], killed["event"], back["event"]) == ("lease_lost", "killed_by_watchdog", "lease_is_back")
+    assert {one["agent"] for one in (lost, killed, back)} == {"a"}
+    names = ("task", "job", "execution", "epoch", "trace_id", "container")
+    assert [killed[name] for name in names] == ["t", "j", "e", "1", trace, "mine"]
+
+
+def test_names_of_a_container() -> None:
+    ward = Ward(farm="f", agent_id="a", engine="", tls=None, lease="", console=False)
+    assert names_of({}, ward) == {"agent": "a"}
+    named = {"agent": "a", "task": "t", "job": "j", "execution": "e", "epoch": "1"}
+    assert names_of(labels(), ward) == named
+    assert names_of(labels(trace="odd"), ward) == named
 
 
 def test_lease_that_comes_back_while_the_engine_hangs(watched: Watched) -> None:

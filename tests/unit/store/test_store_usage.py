@@ -144,9 +144,9 @@ def test_output_and_agents() -> None:
     counted.metrics.take([(agent(), dead), (dead, dead), (dead, agent(session=2)), (None, agent("new"))])
     assert counted.values("easyq.agents.lost") == {(): 1}
     agents = [agent(), agent(healthy=False), agent(cordoned_at=1), agent(drained_at=1), agent(state=AgentState.DEAD)]
-    counted.metrics.agents(agents)
+    counted.metrics.agents(agents, lambda _: False)
     assert counted.values("easyq.agents") == {
-        ("TAKES_WORK",): 1, ("UNHEALTHY",): 1, ("CORDONED",): 2, ("DEAD",): 1,
+        ("TAKES_WORK",): 1, ("UNHEALTHY",): 1, ("SILENT",): 0, ("CORDONED",): 2, ("PARKED",): 0, ("DEAD",): 1,
     }  # fmt: skip
 
 

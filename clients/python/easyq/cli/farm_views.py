@@ -36,7 +36,9 @@ def hosts_view(found: Sequence[Agent], now: float, *, wide: bool) -> View:
 
 def _host_row(one: Agent, now: float, *, wide: bool) -> list[str | Cell]:
     name = Agent.State.Name(one.state) if one.state in Agent.State.values() else str(int(one.state))
-    style = {"LIVE": "good" if one.healthy else "warn", "DEAD": "bad"}.get(name, "dim")
+    if one.HasField("silent_since"):
+        name = "SILENT"
+    style = {"LIVE": "good" if one.healthy else "warn", "DEAD": "bad", "SILENT": "bad"}.get(name, "dim")
     row: list[str | Cell] = [one.agent_id, Cell(name, style), str(one.running), str(one.slots)]
     row.append(",".join(one.pools) or words.NONE)
     if wide:
@@ -48,6 +50,8 @@ def _host_row(one: Agent, now: float, *, wide: bool) -> list[str | Cell]:
 
 def host_remark(one: Agent) -> str:
     """What is odd about a host, in one line."""
+    if one.HasField("silent_since"):
+        return one.message
     if one.HasField("drained_at") and one.state == Agent.PARKED:
         return "drained; uncordon it and start its agent to have it back"
     if one.HasField("drained_at"):

@@ -248,11 +248,14 @@ class ServiceStatus(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     HEALTHY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     address: _builtins.str
     healthy: _builtins.bool
     message: _builtins.str
     """Why it is not healthy. Of one that is, what it can't do as it should: it is degraded. Empty when all is well."""
+    answers: _builtins.bool
+    """It runs and says itself how it is. Unset of one that is not healthy: nothing was heard of it."""
     def __init__(
         self,
         *,
@@ -260,10 +263,11 @@ class ServiceStatus(_message.Message):
         address: _builtins.str = ...,
         healthy: _builtins.bool = ...,
         message: _builtins.str = ...,
+        answers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "healthy", b"healthy", "message", b"message", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "answers", b"answers", "healthy", b"healthy", "message", b"message", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -456,6 +460,8 @@ class Agent(_message.Message):
     CAPACITY_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     UNHEALTHY_SINCE_FIELD_NUMBER: _builtins.int
+    SILENT_SINCE_FIELD_NUMBER: _builtins.int
+    DECLARED_DEAD_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     state: Global___Agent.State.ValueType
     hostname: _builtins.str
@@ -469,6 +475,8 @@ class Agent(_message.Message):
     """The daemon's own id."""
     version: _builtins.str
     session: _builtins.int
+    declared_dead: _builtins.bool
+    """DEAD, and an operator said that it is gone for good."""
     @_builtins.property
     def pools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -497,6 +505,12 @@ class Agent(_message.Message):
     def unhealthy_since(self) -> _timestamp_pb2.Timestamp:
         """Since when it has not been healthy; unset: it is, or that is not known."""
 
+    @_builtins.property
+    def silent_since(self) -> _timestamp_pb2.Timestamp:
+        """LIVE, but nothing was heard of it for as long as its lease: since its last beat. It is given nothing. Unset: it is
+        heard, or it is not LIVE.
+        """
+
     def __init__(
         self,
         *,
@@ -520,10 +534,12 @@ class Agent(_message.Message):
         capacity: Global___Capacity | None = ...,
         used: Global___Capacity | None = ...,
         unhealthy_since: _timestamp_pb2.Timestamp | None = ...,
+        silent_since: _timestamp_pb2.Timestamp | None = ...,
+        declared_dead: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "last_beat_at", b"last_beat_at", "unhealthy_since", b"unhealthy_since", "used", b"used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "last_beat_at", b"last_beat_at", "silent_since", b"silent_since", "unhealthy_since", b"unhealthy_since", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "daemon_id", b"daemon_id", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "healthy", b"healthy", "hostname", b"hostname", "labels", b"labels", "last_beat_at", b"last_beat_at", "message", b"message", "pools", b"pools", "running", b"running", "session", b"session", "slots", b"slots", "state", b"state", "unhealthy_since", b"unhealthy_since", "used", b"used", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "capacity", b"capacity", "connected_at", b"connected_at", "cordoned_at", b"cordoned_at", "daemon_id", b"daemon_id", "declared_dead", b"declared_dead", "drain_deadline", b"drain_deadline", "drained_at", b"drained_at", "healthy", b"healthy", "hostname", b"hostname", "labels", b"labels", "last_beat_at", b"last_beat_at", "message", b"message", "pools", b"pools", "running", b"running", "session", b"session", "silent_since", b"silent_since", "slots", b"slots", "state", b"state", "unhealthy_since", b"unhealthy_since", "used", b"used", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
 
@@ -11,9 +12,22 @@ from easyq_chassis.errors import Unavailable
 from easyq_chassis.metrics.export import Exports
 from easyq_chassis.ops.readiness import Readiness
 
+#: Connections at once; further ones are closed. They hold files that the service itself needs.
+MOST_CONNECTIONS = 100
+#: Seconds without a request after which a connection is ended: longer than Prometheus waits between two scrapes.
+IDLE = 75.0
 _TEXT = "text/plain; charset=utf-8"
 # Names of this machine that a browser may have been told are others' (a page that reads by DNS rebinding).
 _LOCAL = ("localhost",)
+
+
+class _Bounded(web.Server):
+    """Takes so many connections at once, and no more."""
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
 
 
 class OpsServer:
@@ -29,7 +43,8 @@ class OpsServer:
 
     async def start(self) -> None:
         """Binds and serves. Raises `Unavailable` naming the address if it can't be bound."""
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.5)
+        server = _Bounded(self._handle, access_log=None, keepalive_timeout=IDLE)
+        runner = web.ServerRunner(server, shutdown_timeout=0.5)
         await runner.setup()
         host = self._host.strip("[]") or None
         try:

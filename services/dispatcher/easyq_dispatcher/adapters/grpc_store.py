@@ -72,8 +72,8 @@ class GrpcFarmStore:
             neighbour=_STORE,
         )
 
-    async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int) -> Session:
-        request = convert.open_session_request(hello, pools, lost_after_ms)
+    async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int, lease_ms: int) -> Session:
+        request = convert.open_session_request(hello, pools, lost_after_ms=lost_after_ms, lease_ms=lease_ms)
         response = await _answer(self._stub.OpenSession(request, timeout=self._timeout))
         upkeep = response.upkeep if response.HasField("upkeep") else None
         return Session(number=response.session, directives=response.directives, upkeep=upkeep)

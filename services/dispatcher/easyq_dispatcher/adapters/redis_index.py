@@ -93,7 +93,12 @@ class RedisMatchIndex:
         self._used_ms = int(used_for * 1000)
         self._reserve_ms = int(reserve_after * 1000)
         patience = patience or Patience()
-        self._patience = {"failures": patience.failures, "wait": patience.wait_ms, "longest": patience.longest_ms}
+        self._patience = {
+            "failures": patience.failures,
+            "wait": patience.wait_ms,
+            "longest": patience.longest_ms,
+            "quiet": patience.quiet_ms,
+        }
         self._scripts: dict[str, Script] = {}
         # Offers are sent only while there are heads that ask for something.
         self._offers = False
@@ -210,7 +215,7 @@ class RedisMatchIndex:
             "low": LOW_WATER,
             "repair": changes.repair,
         }
-        if changes.omens:
+        if changes.omens or changes.repair:
             payload["breakers"] = self._patience
         _, low = await self._run("settle", generation, payload)
         return _low(low)

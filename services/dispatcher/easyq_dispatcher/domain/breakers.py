@@ -54,11 +54,15 @@ class Phase(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """Failures in a row that open a breaker, and how long it stays open: at first, and at most."""
+    """Failures in a row that open a breaker, and how long it stays open: at first, and at most.
+
+    `quiet_ms`: one that may be tried for so long (and as long as it was open last), and is not, closes.
+    """
 
     failures: int = 3
     wait_ms: int = 5_000
     longest_ms: int = 300_000
+    quiet_ms: int = 60_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,3 +105,8 @@ def after_failure(breaker: Breaker, omen: Omen, patience: Patience, now_ms: int)
         wait = min(2 * failed.wait_ms, patience.longest_ms)
         return replace(failed, wait_ms=wait, until_ms=now_ms + max(wait, omen.ms), probe="")
     return replace(failed, until_ms=max(failed.until_ms, now_ms + omen.ms)) if omen.ms else failed
+
+
+def is_over(breaker: Breaker, patience: Patience, now_ms: int) -> bool:
+    """Whether nobody has tried it for so long that nobody waits for it. Its probe is not under way."""
+    return bool(breaker.until_ms) and now_ms - breaker.until_ms > max(patience.quiet_ms, breaker.wait_ms)

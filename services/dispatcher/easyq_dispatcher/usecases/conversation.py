@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 
 import structlog
 
-from easyq_chassis.errors import Aborted, EasyQError, FailedPrecondition, FieldProblem, InvalidArgument, Unavailable
+from easyq_chassis.errors import (
+    Aborted,
+    DeadlineExceeded,
+    EasyQError,
+    FailedPrecondition,
+    FieldProblem,
+    InvalidArgument,
+    Unavailable,
+)
 from easyq_chassis.logs import get_logger
 from easyq_chassis.outages import OUTAGES
 from easyq_dispatcher.domain.agents import PROTOCOL, Agent, Hello, hello_problems, protocol_problem
@@ -51,6 +59,7 @@ class Conversations:
         beat_every_ms: int,
         lease_ms: int,
         park_patience: float,
+        store_problem: Callable[[], str] = lambda: "",
     ) -> None:
         self._store = store
         self._roster = roster
@@ -59,6 +68,8 @@ class Conversations:
         self._beat_every_ms = beat_every_ms
         self._lease_ms = lease_ms
         self._park_patience = park_patience
+        # Why the store can't do its work, if it is known: who comes then need not wait to hear of it.
+        self._store_problem = store_problem
         self._heard: set[asyncio.Task[None]] = set()
 
     def wish(self, agent_id: str, upkeep: Upkeep) -> None:
@@ -103,7 +114,14 @@ class Conversations:
     async def _greet(self, hello: Hello) -> tuple[AgentLink, Welcome]:
         pools = hello.pools or (DEFAULT_POOL,)
         lost_after_ms = self._rules.matching.lost_after_ms(pools)
-        session = await self._store.open_session(hello, pools=pools, lost_after_ms=lost_after_ms)
+        if problem := self._store_problem():
+            raise Unavailable(f"the dispatcher takes no agent: {problem}")
+        try:
+            session = await self._store.open_session(
+                hello, pools=pools, lost_after_ms=lost_after_ms, lease_ms=self._lease_ms
+            )
+        except (Unavailable, DeadlineExceeded) as error:
+            raise Unavailable(f"the dispatcher takes no agent: it waits for the store: {error.message}") from error
         link = AgentLink(Agent.from_hello(hello, session=session.number, pools=pools), session.upkeep)
         self._roster.add(link)
         log.info("agent_here", agent=hello.agent_id, session=session.number, pools=pools, slots=hello.slots)

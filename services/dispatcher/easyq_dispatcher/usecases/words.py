@@ -233,7 +233,10 @@ class Words:
     def _troubles(self, view: _View) -> list[Trouble]:
         troubles = []
         if view.survey is None:
-            message = f"no job is assigned: {self._keeper.problem}"
+            message = (
+                "no job is assigned: see that Redis runs, and that the dispatcher reaches it; jobs wait, and go on by "
+                f"themselves ({self._keeper.problem})"
+            )
             troubles.append(Trouble(subject="redis", message=message, since_ms=self._keeper.problem_since_ms))
         if self._keeper.evicts:
             message = "Redis may drop keys when its memory is full; set maxmemory-policy to noeviction"

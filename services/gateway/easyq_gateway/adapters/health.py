@@ -34,19 +34,20 @@ class GrpcHealthChecks:
         self._timeout = timeout
 
     async def store(self) -> Health:
-        return await self._ask(self._store)
+        return await self._ask(self._store, self._timeout)
 
-    async def all(self) -> Sequence[Health]:
-        return await asyncio.gather(*(self._ask(one) for one in (self._store, *self._others)))
+    async def all(self, *, within: float | None = None) -> Sequence[Health]:
+        timeout = self._timeout if within is None else min(within, self._timeout)
+        return await asyncio.gather(*(self._ask(one, timeout) for one in (self._store, *self._others)))
 
-    async def _ask(self, one: Neighbour) -> Health:
+    async def _ask(self, one: Neighbour, timeout: float) -> Health:
         stub: Any = health_pb2_grpc.HealthStub(one.channel)
         request = health_pb2.HealthCheckRequest()
         try:
-            call = await answered(stub.Check, request, address=one.address, timeout=self._timeout)
+            call = await answered(stub.Check, request, address=one.address, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             slow = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            message = f"no answer within {self._timeout:g} s" if slow else from_rpc_error(error).message
+            message = f"no answer within {timeout:g} s" if slow else from_rpc_error(error).message
             return Health(kind=one.kind, address=one.address, healthy=False, answers=False, message=message, slow=slow)
         serving = (await call).status == health_pb2.HealthCheckResponse.SERVING
         told = await _told(call)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from easyq.v1 import farm_service_pb2
+from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError, NotFound, Unavailable
 from easyq_gateway import convert
 from easyq_gateway.domain import status as words
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 # Seconds more than the store that a health check takes: those who ask for it wait about 3.
 _SHORT = 1.0
+# Seconds in which each service has to answer where the whole did not in that time.
+_QUICK = 0.9
 # Seconds for which a list of agents that is there waits for what their executions asked for.
 _USED_PATIENCE = 0.5
 # Seconds after which what the store said of its agents is not worth repeating.
@@ -45,6 +48,7 @@ class Farm:
         own_problem: Callable[[], tuple[str, int]],
         version: str,
         patience: float,
+        clock: Clock,
     ) -> None:
         self._checker = checker
         self._store = store
@@ -55,6 +59,7 @@ class Farm:
         self._own_problem = own_problem
         self._version = version
         self._patience = patience
+        self._clock = clock
         # What the store said last of its agents, and when (the loop's clock).
         self._seen: tuple[Sequence[farm_service_pb2.Agent], float] | None = None
 
@@ -95,16 +100,23 @@ class Farm:
     async def healthcheck(self) -> dict[str, object]:
         """How the whole is, by the facts of `status`, in `_SHORT` seconds. Raises as `require_store`."""
         asked = asyncio.create_task(self.status(farm_service_pb2.GetStatusRequest()))
+        # Who hangs is known before the status gives up on it.
+        quick = asyncio.create_task(self._health.all(within=_QUICK))
         try:
             await self.require_store()
             try:
                 async with asyncio.timeout(_SHORT):
                     problems = [one.message for one in (await asyncio.shield(asked)).problems]
             except TimeoutError:
-                problems = ["A service takes long to answer: see /status."]
+                problems = await self._slow_ones(quick) or ["A service takes long to answer: see /status."]
         finally:
             asked.cancel()
+            quick.cancel()
         return {"status": "DEGRADED" if problems else "SERVING", "problems": problems}
+
+    async def _slow_ones(self, quick: Awaitable[Sequence[Health]]) -> list[str]:
+        services = [_service_facts(one, ()) for one in await quick]
+        return [one.message for one in words.find_problems(services, None, now_ms=self._clock.now_ms())]
 
     async def status(
         self, request: farm_service_pb2.GetStatusRequest, found: Sequence[Problem] = ()
@@ -117,7 +129,7 @@ class Farm:
             self._in_time(self._store.count_jobs()),
             self._dispatchers.matching(),
         )
-        known = None if agents is None else [_agent_facts(agent) for agent in agents]
+        known = None if agents is None else [agent_facts(agent) for agent in agents]
         status = farm_service_pb2.Status(
             version=self._version,
             accepting=any(one.kind == "store" and one.healthy for one in health),
@@ -126,7 +138,9 @@ class Farm:
         )
         stale_hosts = self._add_last_agents(status) if agents is None else None
         for one in health:
-            status.services.add(name=one.kind, address=one.address, healthy=one.healthy, message=one.message)
+            status.services.add(
+                name=one.kind, address=one.address, healthy=one.healthy, message=one.message, answers=one.answers
+            )
         stale = _add_view(status, views)
         own, since_ms = self._own_problem()
         # Dispatchers that have the same file say the same.
@@ -135,9 +149,13 @@ class Farm:
         # Services that refuse the same file are degraded by that: it is told already.
         told = [problem.message for problem in status.problems if problem.subject == "rules"]
         services = [_service_facts(one, told) for one in health]
-        for problem in words.find_problems(services, known):
+        # The cause first, then what others make of it.
+        later = list(status.problems)
+        del status.problems[:]
+        for problem in words.find_problems(services, known, now_ms=self._clock.now_ms()):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)
+        status.problems.extend(later)
         for one_stale in filter(None, (stale, stale_hosts)):
             status.problems.add(subject=one_stale.subject, message=one_stale.message)
         status.running = words.can_run(services, known)
@@ -179,9 +197,11 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> wor
         status.pools.extend(answers[0].pools)
         status.limits.extend(answers[0].limits)
     told: set[tuple[str, str]] = set()
+    # What dispatchers say of a store that can't do its work is said already.
+    of_store = {one.name for one in status.services if one.name == "store" and not one.healthy}
     for answer in answers:
         for problem in answer.problems:
-            if (problem.subject, problem.message) not in told:
+            if problem.subject not in of_store and (problem.subject, problem.message) not in told:
                 told.add((problem.subject, problem.message))
                 status.problems.append(problem)
     return None if answers else _add_last_view(status, views)
@@ -213,7 +233,7 @@ def _service_facts(one: Health, told: Sequence[str]) -> words.ServiceFacts:
     )
 
 
-def _agent_facts(agent: farm_service_pb2.Agent) -> words.AgentFacts:
+def agent_facts(agent: farm_service_pb2.Agent) -> words.AgentFacts:
     states = farm_service_pb2.Agent.State
     return words.AgentFacts(
         agent_id=agent.agent_id,
@@ -224,4 +244,6 @@ def _agent_facts(agent: farm_service_pb2.Agent) -> words.AgentFacts:
         last_beat_ms=convert.ms_of(agent, "last_beat_at"),
         unhealthy_ms=convert.ms_of(agent, "unhealthy_since"),
         set_aside=agent.HasField("cordoned_at") or agent.HasField("drained_at"),
+        silent=agent.HasField("silent_since"),
+        given_up=agent.declared_dead,
     )

@@ -156,7 +156,10 @@ class DockerHttp:
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             silent = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
             kind = EngineSilent if silent else EngineUnreachable
-            raise kind(f"{self.url}: {str(error) or type(error).__name__}") from error
+            # What aiohttp says of an answer that ends in its middle is about HTTP's framing.
+            broken = isinstance(error, aiohttp.ClientPayloadError)
+            said = "it broke off its answer" if broken else str(error) or type(error).__name__
+            raise kind(f"{self.url}: {said}") from error
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ _FACTOR = 2.0
 _LONGEST_DELAY = 5.0
 # An agent that lived for so many seconds had started well: its next crash is a new story.
 _STEADY = 5.0
+# A trace as it travels (W3C's traceparent).
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +42,18 @@ def is_doomed(labels: Mapping[str, str], ward: Ward) -> bool:
         return False
     terms = terms_of(labels)
     return terms is not None and terms.on_lost is not OnLost.WAIT
+
+
+def names_of(labels: Mapping[str, str], ward: Ward) -> dict[str, str]:
+    """What a line of the log says of a container of the agent, by the names that its own lines have."""
+    names = {"agent": ward.agent_id}
+    terms = terms_of(labels)
+    if terms is None:
+        return names
+    names |= {"task": terms.task_id, "job": terms.job_id, "execution": terms.key.execution_id}
+    names["epoch"] = str(terms.key.epoch)
+    trace = _TRACE.match(terms.trace)
+    return {**names, "trace_id": trace[1]} if trace else names
 
 
 def final_status(status: int, *, stopping: bool, guarding: bool) -> int | None:

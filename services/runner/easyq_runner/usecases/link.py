@@ -74,8 +74,10 @@ class LinkKeeper:
         self.lost_after = 0.0
         # The farm has confirmed that the agent is to end, and that it has nothing more of it.
         self.drained = asyncio.Event()
-        # The link is up, or down.
+        # The link is up, or down, or down for another reason.
         self.changes = Changes()
+        # Why it is down.
+        self.problem = "none has answered yet"
 
     @property
     def connected(self) -> bool:
@@ -97,6 +99,7 @@ class LinkKeeper:
                 continue
             except EasyQError as error:
                 failures = 0 if self._was_welcomed else failures + 1
+                self._tell_problem(error.message)
                 if self._was_welcomed:
                     self._log.info("link_broken", dispatcher=address, error=error.message)
                 self._dispatchers.failed(f"{address}: {error.message}")
@@ -151,6 +154,11 @@ class LinkKeeper:
         finally:
             self._set_stream(None)
             await stream.close()
+
+    def _tell_problem(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            self.changes.announce()
 
     def _set_stream(self, stream: LinkStream | None) -> None:
         self._stream = stream

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from easyq_runner.adapters.clock import BootClock
 from easyq_runner.adapters.lease_file import FileLeaseNotes
 from easyq_runner.domain.lease import LeaseNote, newest, time_left
-from easyq_runner.domain.watch import Ward, is_doomed
+from easyq_runner.domain.watch import Ward, is_doomed, names_of
 from easyq_runner.watchdog.engine import CONFLICT, NO_CONTENT, NOT_FOUND, Engine, NoAnswer
 from easyq_runner.watchdog.say import Speaker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from easyq_runner.ports import AgentClock
 
 # Seconds between two looks: a lease that was lost while this process was stopped is found within them.
@@ -77,7 +79,8 @@ class Guard:
         left = self._left()
         if left is None or left > 0:
             if self._lost:
-                self._speaker.say("info", "lease_is_back")
+                agent = self._ward.agent_id if self._ward else ""
+                self._speaker.say("info", "lease_is_back", agent=agent)
             self._lost = False
             return _LOOK if left is None else min(_LOOK, left)
         self._sweep(silence=-left)
@@ -104,7 +107,7 @@ class Guard:
         try:
             if first:
                 self._forget_gone(engine, notes)
-            doomed = [container for container, labels in engine.list().items() if is_doomed(labels, ward)]
+            doomed = {id_: names_of(labels, ward) for id_, labels in engine.list().items() if is_doomed(labels, ward)}
         except NoAnswer as error:
             self._tell_problem(str(error))
             return
@@ -113,19 +116,20 @@ class Guard:
         if left is not None and left <= 0:  # it may be back: a hung engine answers late
             self._kill(engine, notes, doomed)
 
-    def _kill(self, engine: Engine, notes: FileLeaseNotes, doomed: list[str]) -> None:
-        for container in doomed:
+    def _kill(self, engine: Engine, notes: FileLeaseNotes, doomed: Mapping[str, Mapping[str, str]]) -> None:
+        """Kills containers, each with what the log says of it."""
+        for container, names in doomed.items():
             try:
                 notes.mark_ended(container)
             except OSError as error:
-                self._speaker.say("error", "end_not_noted", container=container, error=str(error))
+                self._speaker.say("error", "end_not_noted", **names, container=container, error=str(error))
         for container, status in engine.kill(doomed).items():
             if status in {CONFLICT, NOT_FOUND}:  # it had ended by itself, or its agent was quicker
                 notes.unmark_ended(container)
             elif status == NO_CONTENT:
-                self._speaker.say("warning", "killed_by_watchdog", container=container)
+                self._speaker.say("warning", "killed_by_watchdog", **doomed[container], container=container)
             else:
-                self._speaker.say("error", "not_killed", container=container, status=status)
+                self._speaker.say("error", "not_killed", **doomed[container], container=container, status=status)
 
     @staticmethod
     def _forget_gone(engine: Engine, notes: FileLeaseNotes) -> None:

@@ -7,6 +7,7 @@ from easyq_chassis.metrics import REGISTRY, Registry, TaskLabels
 from easyq_chassis.metrics.usage import Kind, Plugins, Usage
 from easyq_store.domain.changes import Note
 from easyq_store.domain.records import Agent, Execution, Job
+from easyq_store.domain.silence import is_missed
 from easyq_store.domain.states import AgentState, Stream, Trigger
 from easyq_store.domain.usage import exit_class, late_by, log_bytes, ran_ms, waited_ms
 
@@ -14,6 +15,10 @@ _TASK = ("task",)
 _PLACE = ("task", "pool")
 _RETRIES = {Trigger.RETRY: "user", Trigger.INFRA_RETRY: "infra"}
 _STREAMS = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
+# States of agents that are shown though there is none.
+_STATES = ("TAKES_WORK", "UNHEALTHY", "SILENT", "CORDONED", "PARKED", "DEAD")
+# Agents that are shown by name, those first that were heard last.
+_MOST_AWAY = 100
 # Jobs whose labels are remembered for records of their executions.
 _REMEMBERED = 20_000
 
@@ -74,9 +79,15 @@ class StoreMetrics:
         )
         self._agents = registry.gauge(
             "easyq.agents",
-            "Agents by state: TAKES_WORK, UNHEALTHY, CORDONED (drained ones as well), PARKED, DEAD.",
+            "Agents by state: TAKES_WORK, UNHEALTHY, SILENT (nothing heard for their lease), CORDONED (drained ones "
+            "as well), PARKED, DEAD.",
             unit="{agent}",
             labels=("state",),
+        )
+        self._away = registry.gauge(
+            "easyq.agent.away",
+            "1 for each agent that is SILENT, or was found DEAD within a day and is not back.",
+            labels=("agent", "state"),
         )
         for stream in _STREAMS.values():
             self._log_bytes.add(0, stream)
@@ -100,12 +111,18 @@ class StoreMetrics:
         """Counts bytes of output."""
         self._log_bytes.add(size, _STREAMS[stream])
 
-    def agents(self, agents: Sequence[Agent]) -> None:
-        """Shows how many agents there are by state: of those that live, whether they take work."""
-        counts: Counter[tuple[str, ...]] = Counter({(state,): 0 for state in ("TAKES_WORK", "UNHEALTHY", "CORDONED")})
-        for agent in agents:
-            counts[(_state(agent),)] += 1
+    def agents(self, agents: Sequence[Agent], is_silent: Callable[[Agent], bool]) -> None:
+        """Shows how many agents there are by state: of those that live, whether they are heard and take work."""
+        counts: Counter[tuple[str, ...]] = Counter({(state,): 0 for state in _STATES})
+        away: dict[tuple[str, ...], float] = {}
+        for agent in sorted(agents, key=lambda one: one.last_beat_at, reverse=True):
+            state = "SILENT" if is_silent(agent) else _state(agent)
+            counts[(state,)] += 1
+            missed = state == "SILENT" or is_missed(agent, now=self._now())
+            if missed and len(away) < _MOST_AWAY:
+                away[agent.agent_id, state] = 1
         self._agents.replace(counts)
+        self._away.replace(away)
 
     def _execution(self, before: Execution | None, after: Execution) -> None:
         task = self._tasks.of(after.task_id)

@@ -16,6 +16,7 @@ from easyq_store.domain.moves import Claim, LogSizes
 from easyq_store.domain.reconcile import Item, Order
 from easyq_store.domain.records import Agent, Head, HeldHead, Needs
 from easyq_store.domain.sessions import Beat, Hello, Upkeep, how_it_stands, upkeep_of
+from easyq_store.domain.silence import silent_words
 from easyq_store.domain.states import Outcome, Phase
 from easyq_store.usecases.assign import Assignment, Refused
 from easyq_store.usecases.look import NOTHING, Queue
@@ -23,11 +24,12 @@ from easyq_store.usecases.report import Finished, GivenBack, Started, Taken, Ver
 from easyq_store.usecases.sessions import Beaten, Gone, Opened, Ordered
 
 _LOST_AFTER_MS = 120_000
+_LEASE_MS = 15_000
 
 
 def hello(request: pb.OpenSessionRequest) -> Hello:
     """What an agent says of itself."""
-    lost_after_ms = duration_ms(request.lost_after)
+    lost_after_ms, lease_ms = duration_ms(request.lost_after), duration_ms(request.lease)
     return Hello(
         agent_id=request.agent_id,
         daemon_id=request.daemon_id,
@@ -37,6 +39,7 @@ def hello(request: pb.OpenSessionRequest) -> Hello:
         labels=tuple(sorted(request.labels.items())),
         version=request.version,
         lost_after_ms=lost_after_ms if lost_after_ms > 0 else _LOST_AFTER_MS,
+        lease_ms=lease_ms if lease_ms > 0 else _LEASE_MS,
         offer_cpu_millis=request.offer.cpu_millis,
         offer_memory=request.offer.memory,
         offer_gpus=request.offer.gpus,
@@ -249,9 +252,12 @@ def report_result(asked: Word, taken: Taken) -> records.ReportResult:
     )
 
 
-def agent(record: Agent, running: int, used: Needs = NOTHING) -> AgentMessage:
-    """An agent, with how many executions it holds, and what these asked for."""
-    healthy, message = how_it_stands(record)
+def agent(record: Agent, running: int, used: Needs = NOTHING, *, silent: bool = False) -> AgentMessage:
+    """An agent, with how many executions it holds, and what these asked for. `silent`: nothing is heard of it."""
+    healthy, message = (False, silent_words(record)) if silent else how_it_stands(record)
+    unhealthy_since = record.unhealthy_since
+    if silent and unhealthy_since is None:
+        unhealthy_since = record.last_beat_at
     return AgentMessage(
         agent_id=record.agent_id,
         state=AgentMessage.State.ValueType(record.state),
@@ -272,7 +278,9 @@ def agent(record: Agent, running: int, used: Needs = NOTHING) -> AgentMessage:
         drain_deadline=timestamp(record.drain_deadline),
         capacity=Capacity(cpus=record.offer_cpu_millis / 1000, memory=record.offer_memory, gpus=record.offer_gpus),
         used=Capacity(cpus=used.cpu_millis / 1000, memory=used.memory, gpus=used.gpus),
-        unhealthy_since=timestamp(record.unhealthy_since),
+        unhealthy_since=timestamp(unhealthy_since),
+        silent_since=timestamp(record.last_beat_at if silent else None),
+        declared_dead=record.declared_dead,
     )
 
 

@@ -174,6 +174,7 @@ def _visible_agent(agent: Agent) -> tuple[object, ...]:
         agent.message,
         agent.unhealthy_since,
         agent.lost_after_ms,
+        agent.lease_ms,
         agent.cordoned_at,
         agent.drained_at,
         agent.drain_deadline,

@@ -291,6 +291,8 @@ class Agent:
     offer_cpu_millis: int = 0
     offer_memory: int = 0
     offer_gpus: int = 0
+    # Without a beat for so long it starts nothing: it is silent.
+    lease_ms: int = 15_000
     write_no: int = 1
 
 

@@ -19,6 +19,7 @@ class Hello:
     labels: tuple[tuple[str, str], ...] = ()
     version: str = ""
     lost_after_ms: int = 120_000
+    lease_ms: int = 15_000
     # What the host has; 0: not told.
     offer_cpu_millis: int = 0
     offer_memory: int = 0
@@ -69,6 +70,7 @@ def first_session(hello: Hello, *, now: int) -> Agent:
         message=hello.message,
         unhealthy_since=None if hello.healthy else now - hello.unhealthy_ms,
         lost_after_ms=hello.lost_after_ms,
+        lease_ms=hello.lease_ms,
         connected_at=now,
         last_beat_at=now,
         offer_cpu_millis=hello.offer_cpu_millis,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from easyq_store.domain.clock import StoreClock
 from easyq_store.domain.notices import Target
 from easyq_store.domain.policy import Policy
+from easyq_store.domain.silence import SilenceWatch
 from easyq_store.ports import Persistence
 from easyq_store.usecases.news import News
 from easyq_store.usecases.traces import NoTraces, Traces
@@ -29,3 +30,5 @@ class Context:
     traces: Traces = field(default_factory=NoTraces)
     # Recurring jobs that may have more executions by now than are kept.
     overdue: set[str] = field(default_factory=set)
+    # Which hosts are heard.
+    silence: SilenceWatch = field(default_factory=SilenceWatch)

@@ -59,6 +59,7 @@ class OpenSessionRequest(_message.Message):
     UNHEALTHY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     UNHEALTHY_FOR_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     daemon_id: _builtins.str
     """The daemon's own id: binds the agent to it."""
@@ -84,6 +85,10 @@ class OpenSessionRequest(_message.Message):
     def offer(self) -> _records_pb2.Offer: ...
     @_builtins.property
     def unhealthy_for(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """Silence after which it starts nothing, and is told to be silent. Unset: 15 s."""
+
     def __init__(
         self,
         *,
@@ -100,10 +105,11 @@ class OpenSessionRequest(_message.Message):
         unhealthy: _builtins.bool = ...,
         message: _builtins.str = ...,
         unhealthy_for: _duration_pb2.Duration | None = ...,
+        lease: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_after", b"lost_after", "offer", b"offer", "unhealthy_for", b"unhealthy_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "lost_after", b"lost_after", "offer", b"offer", "unhealthy_for", b"unhealthy_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "lost_after", b"lost_after", "message", b"message", "offer", b"offer", "pools", b"pools", "slots", b"slots", "unhealthy", b"unhealthy", "unhealthy_for", b"unhealthy_for", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "lease", b"lease", "lost_after", b"lost_after", "message", b"message", "offer", b"offer", "pools", b"pools", "slots", b"slots", "unhealthy", b"unhealthy", "unhealthy_for", b"unhealthy_for", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

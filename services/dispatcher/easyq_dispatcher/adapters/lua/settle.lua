@@ -3,8 +3,9 @@
 --
 -- input   {drop: [[execution, token]], released: [[execution, epoch]], confirm: [[execution, token]],
 --          ready: [[execution, task, score, epoch, detail]], routes: {task: route}, low, repair,
---          omens: [[execution, epoch, what, cause, ms]], breakers: {failures, wait, longest}}
---         repair: also lets lanes back into the rings whose limits have free places
+--          omens: [[execution, epoch, what, cause, ms]], breakers: {failures, wait, longest, quiet}}
+--         repair: also lets lanes back into the rings whose limits have free places, and closes breakers that may be tried
+--         for `quiet` ms (and as long as they were open last), and are not
 --         omens: what executions that count told of their host and image: WORKED, HOST or IMAGE (it failed), or BUSY (the
 --         registry asked to wait for so many ms; 0: it did not say how long)
 -- answer  {1, [truncated task that refused a head and has fewer than `low`, number of truncation, heads set aside, …]}
@@ -74,6 +75,20 @@ local function failed(name, id, what, cause, ms, time)
   call('HSET', BREAKERS, name, cjson.encode(breaker))
 end
 
+-- What opened it is gone, and nobody waits for it: no probe will come.
+local function close_quiet()
+  local all, time = call('HGETALL', BREAKERS), now_ms()
+  for i = 1, #all, 2 do
+    local breaker, host = cjson.decode(all[i + 1]), string.match(all[i], '^HOST (.*)$')
+    local quiet = breaker['until'] > 0 and time - breaker['until'] > math.max(INPUT.breakers.quiet, breaker.wait)
+    local probe = quiet and breaker.probe ~= '' and record_of(breaker.probe)
+    if quiet and not (probe and (not host or probe[8] == host)) then
+      call('HDEL', BREAKERS, all[i])
+      woken = true
+    end
+  end
+end
+
 if #INPUT.omens > 0 then
   local time = now_ms()
   for _, item in ipairs(INPUT.omens) do
@@ -114,6 +129,7 @@ for _, item in ipairs(INPUT.ready) do
   push(item[1], item[2], INPUT.routes[item[2]], item[3], item[4], item[5], false)
 end
 if INPUT.repair then
+  close_quiet()
   for number = 1, #RULES.limits do
     local limit = tostring(number - 1)
     local free = free_places(limit)

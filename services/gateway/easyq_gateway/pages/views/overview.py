@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Iterable
 
 from easyq.v1 import farm_service_pb2, job_pb2, job_service_pb2
+from easyq_gateway.domain.status import is_missed, takes_work
 from easyq_gateway.pages.figures import SPANS
 from easyq_gateway.pages.sources import Sources, if_there
 from easyq_gateway.pages.views.page import Page, Query
 from easyq_gateway.pages.views.plots import outcome_plot, series_of, time_plot
+from easyq_gateway.usecases.farm import agent_facts
 
 _JOB = job_pb2.Job
 _OLDEST = 5
@@ -31,6 +33,7 @@ async def overview(sources: Sources, query: Query) -> Page:
     )
     counts = counts_of(status.jobs)
     live = [agent for agent in status.agents if agent.state == farm_service_pb2.Agent.LIVE]
+    facts = [agent_facts(agent) for agent in status.agents]
     return Page(
         template="overview",
         context={
@@ -43,9 +46,9 @@ async def overview(sources: Sources, query: Query) -> Page:
             "running": sum(agent.running for agent in status.agents),
             "slots": sum(agent.slots for agent in live),
             "hosts": {
-                "live": len(live),
-                "ready": sum(agent.healthy and not agent.HasField("cordoned_at") for agent in live),
-                "all": sum(agent.state != farm_service_pb2.Agent.DEAD for agent in status.agents),
+                "live": sum(not agent.HasField("silent_since") for agent in live),
+                "ready": sum(takes_work(agent) for agent in facts),
+                "all": sum(agent.state != "DEAD" or is_missed(agent, now) for agent in facts),
             },
             "waiting": waiting.items if waiting else None,
             "newest": newest.items if newest else None,

@@ -314,7 +314,15 @@ ALTER TABLE job ADD COLUMN "trace" TEXT NOT NULL DEFAULT '';
 ALTER TABLE execution ADD COLUMN "trace" TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH, _TENTH)
+# After what time a host is silent.
+_ELEVENTH = """
+ALTER TABLE agent ADD COLUMN "lease_ms" INTEGER NOT NULL DEFAULT 15000;
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    *(_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH, _TENTH),
+    _ELEVENTH,
+)
 
 
 def bring_forward(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
