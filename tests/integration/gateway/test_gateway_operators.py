@@ -339,6 +339,8 @@ async def test_a_host_that_is_silent_is_told_by_all_that_show_hosts(gateway: Cli
     assert not {"host-1", "old", "sold"} & set(told)
     assert status["running"]
     assert told["host-2"]["since"] == told["host-3"]["since"] == since.ToJsonString().replace("Z", ".000Z")
+    ports = {one["instance"]: one for one in status["operations"]}
+    assert [ports[name]["alive"] for name in ("host-1", "host-2")] == [True, False]
     checked = await gateway.get("/healthcheck")
     assert {told["host-2"]["message"], told["host-3"]["message"]} <= set(checked["problems"])
     page = (await gateway.call("GET", "/", Accept="text/html")).body.decode()

@@ -118,17 +118,17 @@ def _services(services: Sequence[ServiceFacts]) -> Iterator[FarmProblem]:
             text = f"The {service.kind} at {service.address} works, but not all of it ({service.message}). See its log."
             yield FarmProblem(subject=service.kind, message=text)
         if not service.healthy:
-            waits = service.answers and not store_works and service.kind != "store"
+            text = f"The {service.kind} at {service.address} "
+            if service.answers and not store_works and service.kind != "store":
+                # Why is told of the store.
+                text += "waits for the store: it goes on by itself once the store is back."
+                yield FarmProblem(subject=service.kind, message=text)
+                continue
             how = "runs, but can't do its work" if service.answers else "does not answer"
-            if waits:
-                how = "waits for the store"
-            elif service.slow:
+            if service.slow:
                 how = "is too busy to answer in time, or frozen"
-            text = f"The {service.kind} at {service.address} {how} ({service.message or 'no reason given'}): "
-            effect = _effect(service, none_left)
-            if waits:
-                effect = "it goes on by itself once the store is back."
-            yield FarmProblem(subject=service.kind, message=text + effect)
+            text += f"{how} ({service.message or 'no reason given'}): " + _effect(service, none_left)
+            yield FarmProblem(subject=service.kind, message=text)
 
 
 def _effect(service: ServiceFacts, none_left: bool) -> str:

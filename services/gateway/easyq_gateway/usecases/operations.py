@@ -26,9 +26,10 @@ def operations_ports(
     places = _places(views)
     for agent in agents:
         address = places.get(agent.agent_id, "")
-        alive = agent.state == Agent.LIVE
+        live = agent.state == Agent.LIVE
+        alive = live and not agent.HasField("silent_since")
         # Of one that is long gone nothing can be looked at.
-        if alive or address:
+        if live or address:
             yield OperationsPort(
                 service="runner",
                 instance=agent.agent_id,
