@@ -101,7 +101,7 @@ async def test_an_agent_that_comes_back_ends_the_span(rig: Rig, sink: Sink) -> N
     await rig.restart()
     await rig.farm.ended(one)
     await rig.until(lambda: "run" in sink.names())
-    run = sink.one("run")
+    run = sink.over_a_crash("run")
     key = ExecutionKey(one.execution_id, one.epoch)
     own = rig.agent.tools.traces.environment(replace(terms(EXECUTION.text), key=key))
     assert own["TRACEPARENT"].split("-")[2] == ids(run)[1]
@@ -118,7 +118,7 @@ async def test_one_that_ended_meanwhile_ran_as_long_as_it_says(rig: Rig, sink: S
     await rig.start()
     finish = (await rig.farm.ended(one)).finish
     await rig.until(lambda: "run" in sink.names())
-    run = sink.one("run")
+    run = sink.over_a_crash("run")
     assert (run.end_time or 0) - (run.start_time or 0) == finish.ran_for.ToNanoseconds()
 
 
