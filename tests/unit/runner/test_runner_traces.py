@@ -101,7 +101,7 @@ async def test_an_agent_that_comes_back_ends_the_span(rig: Rig, sink: Sink) -> N
     await rig.restart()
     await rig.farm.ended(one)
     await rig.until(lambda: "run" in sink.names())
-    run = sink.one("run")
+    run = sink.over_a_crash("run")
     key = ExecutionKey(one.execution_id, one.epoch)
     own = rig.agent.tools.traces.environment(replace(terms(EXECUTION.text), key=key))
     assert own["TRACEPARENT"].split("-")[2] == ids(run)[1]
@@ -118,14 +118,14 @@ async def test_one_that_ended_meanwhile_ran_as_long_as_it_says(rig: Rig, sink: S
     await rig.start()
     finish = (await rig.farm.ended(one)).finish
     await rig.until(lambda: "run" in sink.names())
-    run = sink.one("run")
+    run = sink.over_a_crash("run")
     assert (run.end_time or 0) - (run.start_time or 0) == finish.ran_for.ToNanoseconds()
 
 
 async def test_an_end_that_was_noted_and_not_told_has_its_span_again(rig: Rig, sink: Sink) -> None:
     """The agent was killed with the span of its run still unsent: the next one has it from the journal."""
     await rig.ready()
-    one = rig.run("sleep 0.2; exit 3", trace=EXECUTION.text)
+    one = rig.run("sleep 1; exit 3", trace=EXECUTION.text)
     await rig.farm.is_running(one)
     rig.farm.go_silent()
     await rig.until(lambda: "run" in sink.names())
@@ -139,7 +139,7 @@ async def test_an_end_that_was_noted_and_not_told_has_its_span_again(rig: Rig, s
     assert ids(after) == ids(before)
     assert attributes(after) == attributes(before)
     assert (after.end_time or 0) - (after.start_time or 0) == finish.ran_for.ToNanoseconds()
-    assert abs((after.start_time or 0) - (before.start_time or 0)) < 0.15e9
+    assert abs((after.start_time or 0) - (before.start_time or 0)) < 5e9
 
 
 async def test_a_pull_that_failed(rig: Rig, sink: Sink) -> None:
