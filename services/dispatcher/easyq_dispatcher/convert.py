@@ -375,6 +375,7 @@ def matching_response(standing: Standing) -> dispatcher_pb2.GetMatchingResponse:
         agent_ids=standing.agent_ids,
         breakers=[breaker(item, standing.now_ms) for item in standing.breakers],
         used={name: capacity(used) for name, used in standing.used.items()},
+        blind=standing.blind,
     )
 
 

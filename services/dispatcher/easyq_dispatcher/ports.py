@@ -292,7 +292,8 @@ class Gauges(Protocol):
     """Where it is shown."""
 
     def show(self, gauged: Gauged | None) -> None:
-        """Shows it in place of what was before; None: nothing is known."""
+        """Shows it in place of what was before; None: nothing is known. Breakers stay as they were where they are not
+        known."""
         ...
 
 

@@ -81,7 +81,8 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """All of it, at `now_ms`. `used`: by agent, what its executions asked for."""
+    """All of it, at `now_ms`. `used`: by agent, what its executions asked for. `blind`: why the index can't be asked, so
+    that what runs and is ready is 0, and breakers are left out; empty where it can."""
 
     pools: Sequence[PoolStanding]
     limits: Sequence[LimitStanding]
@@ -90,6 +91,7 @@ class Standing:
     breakers: Sequence[Breaker]
     used: Mapping[str, Offer]
     now_ms: int
+    blind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,6 +225,7 @@ class Words:
                 if survey.used_of(agent.agent_id) != UNKNOWN
             },
             now_ms=self._clock.now_ms(),
+            blind="" if view.survey else self._keeper.problem or "it is looked for",
         )
 
     def _troubles(self, view: _View) -> list[Trouble]:

@@ -13,7 +13,8 @@ class ServiceFacts:
     """One service as the gateway sees it. `kind` is store, scheduler or dispatcher.
 
     `answers`: it runs, though it may not be able to do its work, for the reason that is its `message`; with one, a
-    healthy service is degraded. `slow`: it may run, but did not answer in time.
+    healthy service is degraded. `slow`: it may run, but did not answer in time. `since_ms`: since when it has not been
+    healthy, if known.
     """
 
     kind: str
@@ -22,6 +23,7 @@ class ServiceFacts:
     answers: bool = False
     message: str = ""
     slow: bool = False
+    since_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +53,19 @@ class FarmProblem:
     since_ms: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BreakerFacts:
+    """A breaker that is not closed. `kind` is host or image; `since_ms` in ms since the epoch, if known."""
+
+    kind: str
+    subject: str
+    failures: int
+    cause: str
+    since_ms: int | None
+
+
+# Breakers that are told one by one: of a registry that is away each image has one.
+_MOST_BREAKERS = 10
 # What is to be done about one that is there, and slow.
 _LOOK = "See the load of its machine, and its log."
 
@@ -86,6 +101,21 @@ def stale_hosts(age: float) -> FarmProblem:
     )
 
 
+def breaker_problems(breakers: Sequence[BreakerFacts]) -> Iterator[FarmProblem]:
+    """Yields what keeps work away from hosts and images."""
+    for one in breakers[:_MOST_BREAKERS]:
+        failures = human.plural(one.failures, "failure")
+        yield FarmProblem(
+            subject="breaker",
+            message=f"The breaker of the {one.kind} {one.subject} is open after {failures} in a row: "
+            f"{one.cause.rstrip('.') or 'no cause was given'}. Mend the cause; one job at a time tries again by itself.",
+            since_ms=one.since_ms,
+        )
+    if len(breakers) > _MOST_BREAKERS:
+        text = f"{len(breakers)} breakers are open; those that are not told here are in /breakers."
+        yield FarmProblem(subject="breaker", message=text)
+
+
 def takes_work(agent: AgentFacts) -> bool:
     """Whether the agent is there and healthy, and nobody set it aside."""
     return agent.state == "LIVE" and agent.healthy and not agent.set_aside
@@ -105,7 +135,9 @@ def _services(services: Sequence[ServiceFacts]) -> Iterator[FarmProblem]:
             if service.slow:
                 how = "is too busy to answer in time, or frozen"
             text = f"The {service.kind} at {service.address} {how} ({service.message or 'no reason given'}): "
-            yield FarmProblem(subject=service.kind, message=text + _effect(service, none_left))
+            yield FarmProblem(
+                subject=service.kind, message=text + _effect(service, none_left), since_ms=service.since_ms
+            )
 
 
 def _effect(service: ServiceFacts, none_left: bool) -> str:

@@ -10,10 +10,12 @@ from easyq.v1 import farm_service_pb2
 from easyq_chassis.errors import EasyQError, NotFound, Unavailable
 from easyq_gateway import convert
 from easyq_gateway.domain import status as words
+from easyq_gateway.domain.gaps import Heard, find_gaps
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.matching import add_used, breakers_of
+from easyq_internal.dispatcher.v1 import dispatcher_pb2
 
 T = TypeVar("T")
 
@@ -130,11 +132,16 @@ class Farm:
         # Dispatchers that have the same file say the same.
         if own and own not in {problem.message for problem in status.problems}:
             convert.set_ms(status.problems.add(subject="rules", message=own), "since", since_ms)
-        for problem in words.find_problems(services, known):
+        breakers = [_breaker_facts(one) for one in status.breakers]
+        for problem in (*words.find_problems(services, known), *words.breaker_problems(breakers)):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)
         for one_stale in filter(None, (stale, stale_hosts)):
             status.problems.add(subject=one_stale.subject, message=one_stale.message)
+        heard = Heard(jobs=counts is not None, agents=agents is not None, blind=_blindness(views))
+        status.unknown.extend(
+            farm_service_pb2.Unknown(field=gap.field, why=gap.why) for gap in find_gaps(services, heard)
+        )
         status.running = words.can_run(services, known)
         return status
 
@@ -165,7 +172,7 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> wor
 
     Where none did, and one is slow: what it said last. Returns what is to be said of that.
     """
-    answers = [one.view for one in views if one.view is not None]
+    answers = _answers(views)
     status.breakers.extend(breakers_of(answers))
     add_used(status.agents, answers)
     if answers:
@@ -178,6 +185,16 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> wor
                 told.add((problem.subject, problem.message))
                 status.problems.append(problem)
     return None if answers else _add_last_view(status, views)
+
+
+def _answers(views: Sequence[Matching]) -> list[dispatcher_pb2.GetMatchingResponse]:
+    """Those that can ask Redis come first."""
+    return sorted((one.view for one in views if one.view is not None), key=lambda view: bool(view.blind))
+
+
+def _blindness(views: Sequence[Matching]) -> str | None:
+    answers = _answers(views)
+    return answers[0].blind if answers else None
 
 
 def _add_last_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> words.FarmProblem | None:
@@ -201,6 +218,18 @@ def _service_facts(one: Health) -> words.ServiceFacts:
         answers=one.answers,
         message=one.message,
         slow=one.slow,
+        since_ms=one.since_ms,
+    )
+
+
+def _breaker_facts(breaker: farm_service_pb2.Breaker) -> words.BreakerFacts:
+    kinds = farm_service_pb2.Breaker.Kind
+    return words.BreakerFacts(
+        kind=kinds.Name(breaker.kind).lower() if breaker.kind in kinds.values() else "",
+        subject=breaker.subject,
+        failures=breaker.failures,
+        cause=breaker.cause,
+        since_ms=convert.ms_of(breaker, "since"),
     )
 
 
