@@ -76,8 +76,8 @@ class DispatcherMetrics:
 
     def _show_breakers(self, gauged: Gauged) -> None:
         if gauged.running is None:
-            # Redis can't be asked, and the breakers stay as they were in it: an alert that an outage of Redis ended would
-            # begin its time anew behind it. That Redis is away is told by `easyq_ready`.
+            # Redis can't be asked, and the breakers stay as they were in it: an alert that an outage of Redis ended
+            # would begin its time anew behind it. That Redis is away is told by `easyq_ready`.
             return
         phases: Counter[tuple[str, ...]] = Counter(
             {(kind, phase.value): 0 for kind in ("HOST", "IMAGE") for phase in Phase}

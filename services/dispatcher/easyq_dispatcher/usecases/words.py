@@ -81,8 +81,8 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """All of it, at `now_ms`. `used`: by agent, what its executions asked for. `blind`: why the index can't be asked, so
-    that what runs and is ready is 0, and breakers are left out; empty where it can."""
+    """All of it, at `now_ms`. `used`: by agent, what its executions asked for. `blind`: why the index can't be asked,
+    so that what runs and is ready is 0, and breakers are left out; empty where it can."""
 
     pools: Sequence[PoolStanding]
     limits: Sequence[LimitStanding]

@@ -1,4 +1,4 @@
-"""What of the farm's status can't be told now: 0 and "all is well" are claims, and are not made of what nobody knows."""
+"""What of the farm's status can't be told now: 0 and "all is well" are claims, and not made of what nobody knows."""
 
 from __future__ import annotations
 

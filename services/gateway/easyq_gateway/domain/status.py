@@ -108,7 +108,7 @@ def breaker_problems(breakers: Sequence[BreakerFacts]) -> Iterator[FarmProblem]:
         yield FarmProblem(
             subject="breaker",
             message=f"The breaker of the {one.kind} {one.subject} is open after {failures} in a row: "
-            f"{one.cause.rstrip('.') or 'no cause was given'}. Mend the cause; one job at a time tries again by itself.",
+            f"{one.cause.rstrip('.') or 'no cause was given'}. Mend that; one job at a time tries again by itself.",
             since_ms=one.since_ms,
         )
     if len(breakers) > _MOST_BREAKERS:
