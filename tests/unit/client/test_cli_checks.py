@@ -92,8 +92,8 @@ def test_a_store_that_hangs_is_told_once_with_the_words_of_the_status() -> None:
     status = Status(version="1")
     status.services.add(name="store", address="unix:/s", message="no answer within 3 s")
     why = "The store at unix:/s is too busy to answer in time, or frozen (no answer within 3 s): jobs may be refused."
+    status.problems.add(subject="store", message="the dispatcher can't reach the store: unix:/s: timed out")
     status.problems.add(subject="store", message=why).since.FromSeconds(int(NOW) - 60)
-    status.problems.add(subject="store", message="the dispatcher waits for the store")
     status.unknown.add(field="agents", why="the store does not answer")
     stores = [one for one in of_status(status, NOW) if one.name == "store"]
     assert [one.state for one in stores] == ["fail"]

@@ -99,9 +99,11 @@ def _services(status: Status, now: float) -> Iterator[Check]:
 
 
 def _problem_of(status: Status, service: ServiceStatus) -> Problem | None:
-    """What the server itself says of a service that can't do its work."""
-    told = [one for one in status.problems if one.subject == service.name]
-    return next((one for one in told if service.address in one.message), None)
+    """What the server itself says of a service that can't do its work. Others may have the same subject: a dispatcher
+    that misses the store, say."""
+    begins = f"The {service.name} at {service.address} "
+    told = (one for one in status.problems if one.subject == service.name)
+    return next((one for one in told if one.message.startswith(begins)), None)
 
 
 def _of_problem(one: Problem, *, name: str, state: State, now: float) -> Check:
