@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from easyq.cli import enums, exits, words
 from easyq.cli.document import to_json, to_tree, to_yaml
-from easyq.cli.job_views import job_view, jobs_view
+from easyq.cli.job_views import job_view, jobs_view, remark
 from easyq.cli.plain import clip, plain, sentence_of, width
 from easyq.cli.table import Cell, Column, Screen, pairs, render, wrap
 from easyq.v1 import farm_service_pb2, job_pb2, job_service_pb2, spec_pb2, task_service_pb2
@@ -213,3 +213,8 @@ def test_exit_codes() -> None:
     assert exits.of_error("UNAVAILABLE") == 3
     assert exits.of_error("ABORTED") == 1
     assert [exits.worst(codes) for codes in ([0, 0], [0, 4], [4, 3], [])] == [0, 4, 1, 0]
+
+
+@pytest.mark.parametrize(("state", "told"), [("RUNNING", ""), ("QUEUED", ""), ("RETRYING", "broke"), ("FAILED", "broke")])
+def test_what_the_last_attempt_failed_of_is_said_until_the_next_one_is_queued(state: str, told: str) -> None:
+    assert remark(Job(state=Job.State.Value(state), error=Failure(message="broke"))) == told

@@ -86,8 +86,8 @@ _TOLD = frozenset({Job.RETRYING, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXP
 
 
 def remark(job: Job) -> str:
-    """Why it waits, or why it failed; empty where there is nothing to say. Of one whose next attempt waits or runs, what
-    the one before failed of is said no more."""
+    """Why it waits, or why it failed; empty where there is nothing to say. What an attempt failed of is said no more once
+    the next one is queued."""
     if job.HasField("stop_requested_at") and job.state not in ENDED:
         return "is being stopped"
     if job.HasField("error") and job.state in _TOLD:
