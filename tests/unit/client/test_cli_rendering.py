@@ -215,6 +215,8 @@ def test_exit_codes() -> None:
     assert [exits.worst(codes) for codes in ([0, 0], [0, 4], [4, 3], [])] == [0, 4, 1, 0]
 
 
-@pytest.mark.parametrize(("state", "told"), [("RUNNING", ""), ("QUEUED", ""), ("RETRYING", "broke"), ("FAILED", "broke")])
+@pytest.mark.parametrize(
+    ("state", "told"), [("RUNNING", ""), ("QUEUED", ""), ("RETRYING", "broke"), ("FAILED", "broke")]
+)
 def test_what_the_last_attempt_failed_of_is_said_until_the_next_one_is_queued(state: str, told: str) -> None:
     assert remark(Job(state=Job.State.Value(state), error=Failure(message="broke"))) == told

@@ -86,7 +86,7 @@ _TOLD = frozenset({Job.RETRYING, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXP
 
 
 def remark(job: Job) -> str:
-    """Why it waits, or why it failed; empty where there is nothing to say. What an attempt failed of is said no more once
+    """Why it waits, or why it failed; empty where there is nothing to say. What an attempt failed of is said until
     the next one is queued."""
     if job.HasField("stop_requested_at") and job.state not in ENDED:
         return "is being stopped"
