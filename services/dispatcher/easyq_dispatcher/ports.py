@@ -230,8 +230,8 @@ class TaskHeads:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What to count. `positions` are (execution id, task id), `fronts` pools whose next head is asked for, `heads` tasks
-    of which all are."""
+    """What to count. `positions` are (execution id, task id), `fronts` pools whose next head is asked for, `heads`
+    tasks of which all are."""
 
     agents: Sequence[str] = ()
     positions: Sequence[tuple[str, str]] = ()
@@ -376,8 +376,8 @@ class MatchIndex(Protocol):
         ...
 
     async def tasks(self, generation: int) -> Sequence[str]:
-        """Tasks that have heads, and some that had. A change meanwhile may or may not be seen; none of a generation that
-        does not hold."""
+        """Tasks that have heads, and some that had. A change meanwhile may or may not be seen; none of a generation
+        that does not hold."""
         ...
 
     async def reset_breaker(self, kind: Kind, subject: str) -> None:

@@ -78,6 +78,14 @@ def test_all_dispatchers_are_away() -> None:
     assert not can_run([STORE, down(DISPATCHER)], [AGENT])
 
 
+def test_who_answers_needs_no_start() -> None:
+    problems = told([STORE, *(replace(down(one, "Redis: Timeout"), answers=True) for one in ALL[1:])], [AGENT])
+    assert [problem.message.partition("(Redis: Timeout): ")[2] for problem in problems] == [
+        "jobs with a start time are refused, delayed jobs and retries wait; others run. Its log tells more.",
+        "jobs are accepted and wait until it can. Its log tells more.",
+    ]
+
+
 def test_one_of_two_dispatchers_is_away() -> None:
     [problem] = told([STORE, down(DISPATCHER), DISPATCHER], [AGENT])
     assert "the others do its work" in problem.message

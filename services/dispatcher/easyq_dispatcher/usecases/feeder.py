@@ -175,8 +175,8 @@ class Feeder:
         self._pass_after = ""
 
     async def _go_on_with_pass(self, generation: int, after: str) -> str | None:
-        """Reads tasks without heads, and a part of the others, so that a head that was lost is found in the end, and one
-        that waits no more is not counted for ever.
+        """Reads tasks without heads, and a part of the others, so that a head that was lost is found in the end, and
+        one that waits no more is not counted for ever.
 
         One page of tasks a round, since cursor and refills must not wait for a long pass. Returns the task after which
         to go on; None at the end.

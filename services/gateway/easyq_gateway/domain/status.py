@@ -151,12 +151,12 @@ def _effect(service: ServiceFacts, none_left: bool) -> str:
     if kind == "scheduler":
         if service.slow:
             return f"jobs with a start time may be refused, delayed jobs and retries may be late. {_LOOK}"
-        return (
-            "jobs with a start time are refused, delayed jobs and retries wait; others run. "
-            "Start it (`easyq scheduler`) or see its log."
-        )
+        do = "Its log tells more." if service.answers else "Start it (`easyq scheduler`) or see its log."
+        return f"jobs with a start time are refused, delayed jobs and retries wait; others run. {do}"
     if none_left and service.slow:
         return f"jobs are accepted, and may wait. {_LOOK}"
+    if none_left and service.answers:
+        return "jobs are accepted and wait until it can. Its log tells more."
     if none_left:
         return "jobs are accepted and wait. Start one (`easyq dispatcher`) or see its log."
     return "the others do its work."
