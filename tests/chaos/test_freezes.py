@@ -101,8 +101,14 @@ def test_doctor_says_who_hangs(new_farm: FarmMaker) -> None:
         return found
 
     with frozen(farm, "store"):
-        wait_until(lambda: any("frozen" in one["message"] for one in farm.rest.get("/status")["problems"]), 30)
-        [told] = [one for one in farm.rest.get("/status")["problems"] if "frozen" in one["message"]]
+        told: dict[str, str] = {}
+
+        def frozen_is_told() -> bool:
+            problems = farm.rest.get("/status")["problems"]
+            told.update(next((one for one in problems if "frozen" in one["message"]), {}))
+            return bool(told)
+
+        wait_until(frozen_is_told, 30)
         checks = doctor()
         [store] = checks["store"]
         assert (checks["address"][0]["state"], store["state"]) == ("ok", "fail")

@@ -119,8 +119,9 @@ class Transcoder:
 
 def _wanted(binding: Binding) -> str:
     """What a body must be, with an example."""
-    told = binding.method.input_type
+    name = binding.method.input_type.full_name
     if binding.body and binding.body != "*":
-        told = told.fields_by_name[binding.body].message_type
-    example = simplest(told.full_name)
+        part = binding.method.input_type.fields_by_name[binding.body].message_type
+        name = part.full_name if part is not None else ""
+    example = simplest(name)
     return "it must be a JSON object" + (f", such as {json.dumps(example)}" if example else "")
