@@ -1,18 +1,18 @@
 #!/bin/sh
 # Runs the checks and every lane of tests, goes on where one fails, and tells at the end what did.
 # Arguments go to pytest. JOBS: pytest's processes in the lanes that may have several (auto: one a core).
-# ROWS: two rows of lanes side by side (one where there is a single core), since most tests wait more than they work: those of
-# the whole system, and all others, which give way to them. What the system's lanes say is shown whole when they have ended,
-# between two of the others.
+# ROWS: three rows of lanes side by side (one where there is a single core), since most tests wait more than they work: those
+# of the whole system, those that break it, and all others, which give way to them. With ROWS=2 the first two are one row. What
+# the lanes of those rows say is shown whole when they have ended, between two of the others.
 set -eu
 cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
 JOBS=${JOBS:-auto}
-ROWS=${ROWS:-$(if [ "$(nproc)" -gt 1 ]; then echo 2; else echo 1; fi)}
+ROWS=${ROWS:-$(if [ "$(nproc)" -gt 1 ]; then echo 3; else echo 1; fi)}
 kept=$(mktemp -d)
 export EASYQ_TEST_FAILURES="$kept/failures"
-system=
+beside=
 running=
 rm -f .coverage .coverage.*
 
@@ -51,13 +51,18 @@ e2e() { tests e2e 1800 0 "$@"; }
 # Every kind of fault once; `make test-chaos FULL=1` has the sizes that EasyQ promises.
 chaos() { tests chaos 1200 0 "$@"; }
 
-# aside LANE ARGUMENTS…: what it says goes into a file, whose name ends with .done once it is complete.
-aside() {
-    "$@" >"$kept/$1.out" 2>&1
-    mv "$kept/$1.out" "$kept/$1.done"
+# Everything at once under a seeded nemesis, judged from outside; what a run leaves stands in build/chaos. One seed, so that
+# a change of verdict is one of the code; `make chaos` takes a new one each time.
+nemesis() {
+    if [ -n "${CI:-}" ] || { [ "$(id -u)" = 0 ] && PATH=$PATH:/usr/sbin:/sbin command -v dockerd >/dev/null; }; then
+        lane nemesis 600 make --no-print-directory chaos ARGS= MINUTES="${CHAOS_MINUTES:-5}" SEED="${CHAOS_SEED:-107959}"
+    else
+        printf '\n=== nemesis: skipped; it needs root and a Docker Engine (docker.io)\n'
+    fi
 }
 
-system_row() {
+# row LANES ARGUMENTS…: one after the other. What a lane says goes into a file, whose name ends with .done once it is complete.
+row() {
     # A shell lets what it starts in the background ignore an interrupt, and so would each program that a test starts.
     # timeout makes a group of its own here and ends all of it, also where this row is ended.
     limited() {
@@ -66,8 +71,19 @@ system_row() {
         wait "$running"
     }
     trap 'kill "$running" 2>/dev/null; wait; exit 143' TERM
-    aside e2e "$@"
-    aside chaos "$@"
+    lanes=$1
+    shift
+    for one in $lanes; do
+        "$one" "$@" >"$kept/$one.out" 2>&1
+        mv "$kept/$one.out" "$kept/$one.done"
+    done
+}
+
+# start_row LANES ARGUMENTS…: beside the others.
+start_row() {
+    printf '\n=== %s: beside the others, into %s\n' "$1" "$kept"
+    row "$@" &
+    beside="$beside $!"
 }
 
 show_what_is_done() {
@@ -80,8 +96,10 @@ show_what_is_done() {
 }
 
 finish() {
-    if [ -n "$system" ]; then
-        kill "$system" 2>/dev/null && wait "$system" || true
+    for one in $beside; do
+        kill "$one" 2>/dev/null && wait "$one" || true
+    done
+    if [ -n "$beside" ]; then
         show_what_is_done
         cat "$kept"/*.out 2>/dev/null || true
     fi
@@ -91,10 +109,13 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-if [ "$ROWS" = 2 ]; then
-    printf '\n=== e2e, then chaos: beside the others; they write into %s\n' "$kept"
-    system_row "$@" &
-    system=$!
+last=
+case $ROWS in
+1) last='e2e chaos nemesis' ;;
+2) start_row 'e2e chaos' "$@" && last=nemesis ;;
+*) start_row e2e "$@" && start_row 'chaos nemesis' "$@" ;;
+esac
+if [ -n "$beside" ]; then
     limited() { nice -n 4 timeout --foreground --signal=INT --kill-after=60 "$@"; }
 fi
 
@@ -111,24 +132,15 @@ show_what_is_done
 # One process: what may be made up is found while the tests are collected. `make fuzz` has more of it.
 tests fuzz 900 0 "$@"
 show_what_is_done
-if [ -z "$system" ]; then
-    e2e "$@"
-    chaos "$@"
-fi
+for one in $last; do
+    "$one" "$@"
+done
 
-# Everything at once under a seeded nemesis, judged from outside; what a run leaves stands in build/chaos. One seed, so that
-# a change of verdict is one of the code; `make chaos` takes a new one each time.
-if [ -n "${CI:-}" ] || { [ "$(id -u)" = 0 ] && PATH=$PATH:/usr/sbin:/sbin command -v dockerd >/dev/null; }; then
-    lane nemesis 600 make --no-print-directory chaos ARGS= MINUTES="${CHAOS_MINUTES:-5}" SEED="${CHAOS_SEED:-107959}"
-else
-    printf '\n=== nemesis: skipped; it needs root and a Docker Engine (docker.io)\n'
-fi
-
-if [ -n "$system" ]; then
-    wait "$system" || true
-    system=
+for one in $beside; do
+    wait "$one" || true
     show_what_is_done
-fi
+done
+beside=
 
 lane coverage 120 scripts/coverage.sh
 

@@ -95,6 +95,8 @@ def test_a_backup_under_load_loses_nothing_but_the_tail(new_farm: FarmMaker, hos
     wait_until(lambda: rest.job(lost)["state"] == "RUNNING", 30)
 
     run(commands("Restore"), farm, host)
+    # `down` waits for the services; whoever started them sees their end a moment later.
+    wait_until(lambda: not farm.running, 30)
     farm.start()
 
     known = {job["jobId"]: job["state"] for job in everything(farm)}

@@ -106,6 +106,16 @@ def test_an_image_that_is_nowhere(farm: UpFarm, task: str, registry: Registry) -
     assert image.encode() in done.stderr
 
 
+@pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("/etc/passwd", 126)])
+def test_a_program_that_is_not_there_or_is_none(farm: UpFarm, task: str, program: str, code: int) -> None:
+    """As `docker run` exits, and a shell."""
+    done = farm.cli("run", "--task", task, EXAMPLE_IMAGE, "--", program)
+    assert done.returncode == code
+    assert program.encode() in done.stderr
+    document = json.loads(farm.cli("run", "--json", "--task", task, EXAMPLE_IMAGE, "--", program).stdout)
+    assert (document["exitCode"], document["error"]["reason"]) == (code, "START_FAILED")
+
+
 def test_a_server_that_is_not_there() -> None:
     environment = {**clean_environment(), "EASYQ_SERVER": "127.0.0.1:9"}
     done = subprocess.run([EASYQ, "run", EXAMPLE_IMAGE], env=environment, capture_output=True, timeout=60, check=False)

@@ -95,6 +95,10 @@ def test_a_program_that_is_not_there(farm: UpFarm, rest: Rest, task: str) -> Non
     state, reason, message = failure(rest, task, {"image": EXAMPLE_IMAGE, "command": "/no/such/program", "retries": 3})
     assert (state, reason) == ("FAILED", "START_FAILED")
     assert "/no/such/program" in message
+    # As a shell has it, so that it can be searched for.
+    [found] = rest.get(f"/executions?taskId={task}&exitCode=127")["items"]
+    assert found["error"]["reason"] == "START_FAILED"
+    assert found["startedAt"] is None
 
 
 def test_a_container_that_docker_refuses(farm: UpFarm, rest: Rest, task: str) -> None:

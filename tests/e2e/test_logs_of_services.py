@@ -35,17 +35,12 @@ def farm(hosts: list[DockerHost], redis: RedisServer) -> Iterator[UpFarm]:
 
 
 def lines_of(farm: UpFarm, begin: int = 0) -> list[dict[str, Any]]:
-    """The log from this byte on, each line an event with the process that wrote it."""
+    """The log from this byte on."""
     with farm.log_path.open("rb") as file:
         file.seek(begin)
         text = file.read().decode()
-    lines = []
     # The last one may not be whole yet.
-    for line in text.splitlines(keepends=True):
-        process, found, event = line.partition(" | {")
-        if found and line.endswith("\n"):
-            lines.append({"process": process.strip(), **json.loads("{" + event)})
-    return lines
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def test_a_line_for_each_decision_about_a_job(farm: UpFarm) -> None:
@@ -76,7 +71,9 @@ def test_a_line_for_each_decision_about_a_job(farm: UpFarm) -> None:
     assert all(line["epoch"] == 1 and line["session"] >= 1 for line in told() if "agent" in line)
     # The agent's own lines have the same ids.
     ours = [line for line in lines_of(farm) if line.get("execution") == first and line["service"] == "runner"]
-    assert {"accepted", "finished"} <= {line["event"] for line in ours}
+    assert {"accepted", "started", "finished"} <= {line["event"] for line in ours}
+    [started] = [line for line in ours if line["event"] == "started"]
+    assert (started["image"], started["create"] > 0) == (EXAMPLE_IMAGE, True)
     assert {(line["task"], line["job"], line["agent"], line["epoch"]) for line in ours} == {("told", job_id, host, 1)}
     assert "cnry5e6f7a8b" not in farm.log
 
@@ -101,7 +98,7 @@ def test_each_process_tells_what_it_does(farm: UpFarm) -> None:
         os.kill(min(found), signal.SIGUSR2)
 
     def told() -> list[dict[str, Any]]:
-        return [line for line in lines_of(farm, begin) if line["event"] == "stacks"]
+        return [line for line in lines_of(farm, begin) if line["event"] == "stacks" and line["service"] != "up"]
 
     # Of a runner the agent and its watchdog.
     wait_until(lambda: len(told()) == len(services) + 1, message=f"all tell: {told()}")
@@ -111,7 +108,7 @@ def test_each_process_tells_what_it_does(farm: UpFarm) -> None:
         assert ("Thread MainThread" in text, "Task loop:" in text or "Task " in text or "watchdog" in text) == (
             True,
         ) * 2
-    store = next(line["text"] for line in told() if line["process"] == "store")
+    store = next(line["text"] for line in told() if line["service"] == "store")
     assert "Loop._run" in store
     wait_until(lambda: "the stacks of easyq up are in" in farm.log)
     assert {service: farm.pids(service) for service in services} == pids
@@ -131,21 +128,27 @@ def test_a_redis_that_is_away_is_some_lines_with_a_count(farm: UpFarm, redis: Re
         outage = lines_of(farm, begin)
     finally:
         redis.start()
-    warnings = Counter(line["event"] for line in outage if line["level"] in {"warning", "error"})
-    assert warnings
-    # One that breaks off and one that is refused are two causes.
-    assert max(warnings.values()) <= 2, warnings
-    assert sum(warnings.values()) <= 4, warnings
+    warnings = [line for line in outage if line["level"] in {"warning", "error"} and line.get("neighbour") != "store"]
+    assert [(line["event"], line["service"], line["neighbour"]) for line in warnings] == [
+        ("outage_began", "dispatcher", "redis")
+    ]
     # All else is of the jobs: nothing tells in other words of each try.
     assert Counter(line["event"] for line in outage)["job_accepted"] == len(jobs)
     assert len([line for line in outage if "job" not in line]) <= 6
     ended = farm.rest.wait_all(jobs, 60)
     assert {job["state"] for job in ended} == {"SUCCEEDED"}
 
+    def of_redis(*events: str) -> list[dict[str, Any]]:
+        return [line for line in lines_of(farm, begin) if line.get("neighbour") == "redis" and line["event"] in events]
+
+    [end] = wait_until(lambda: of_redis("outage_ended"), 30)
+    assert end["attempts"] > 5
+    assert OUTAGE - 1 < end["seconds"] < OUTAGE + 30
+    assert of_redis("outage_began") == warnings
+
 
 def test_nothing_else_is_in_the_log(farm: UpFarm) -> None:
-    """Of libraries and of gRPC neither: each line of a service is an event."""
-    services = ("gateway", "scheduler", "store", "dispatcher", "runner")
-    lines = [line.partition("| ") for line in farm.log.splitlines()]
-    odd = [(process, text) for process, _, text in lines if process.strip() in services and not text.startswith("{")]
-    assert odd == []
+    """Of libraries and of gRPC neither: each line of a service is an event of ours."""
+    lines = lines_of(farm)
+    assert [line for line in lines if line["event"] == "output" or " " in line["event"]] == []
+    assert {"listening", "ready", "first_job"} <= {line["event"] for line in lines if line["service"] == "up"}

@@ -104,6 +104,14 @@ def test_every_outcome_is_counted_as_it_happened(
     posted = {"http_route": "/tasks/{task_id}", "http_request_method": "POST", "http_response_status_code": "200"}
     assert grown("gateway", "http_server_request_duration_seconds_count", **posted) == 11
     assert grown("gateway", "easyq_rpc_client_batch_items_total", batch="Submit") >= 9
+    # What the gateway asked of the store, as it saw it itself: by the store's address.
+    (asked, *_) = scrape(farm.metrics["gateway"]).of(
+        "rpc_client_call_duration_seconds_count",
+        rpc_method="easyq_internal.store.v1.JobStoreService/GetJob",
+        rpc_response_status_code="OK",
+    )
+    assert asked[0]["server_address"]
+    assert asked[1] >= 9
 
 
 def test_what_waits_is_shown_with_its_age_and_its_pool(farm: UpFarm, rest: Rest, task: str) -> None:
@@ -136,14 +144,14 @@ def test_every_service_shows_itself(farm: UpFarm, rest: Rest) -> None:
         served |= found.families
         kind = name.partition("-")[0]
         ((build, one),) = found.of("easyq_build_info")
-        assert (build["service"], one) == (f"easyq-{kind}", 1)
+        assert (build["service_name"], one) == (f"easyq-{kind}", 1)
         assert found.value("easyq_ready") > 0, name
         assert found.value("easyq_event_loop_lag_seconds_count") > 0
         assert found.value("process_cpu_time_seconds_total") > 0
         assert _get(f"{url}/livez") == (200, "alive\n")
         assert _get(f"{url}/readyz")[0] == 200
     # The same as on the gateway's own port.
-    assert scrape(rest.url).value("easyq_build_info", service="easyq-gateway") == 1
+    assert scrape(rest.url).value("easyq_build_info", service_name="easyq-gateway") == 1
     told = PAGE.read_text(encoding="utf-8")
     assert [name for name in sorted(served - {"target"}) if not re.search(rf"`{name}(_total)?`", told)] == []
 

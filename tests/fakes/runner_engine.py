@@ -67,6 +67,10 @@ class Shell:
         return None
 
 
+# How its command begins, what its exit code is then, and why it can't be started.
+_NO_PROGRAMS = (("/no/", 127, "no such file or directory"), ("/etc/", 126, "permission denied"))
+
+
 @dataclass(eq=False, kw_only=True)
 class FakeContainer:
     container_id: str
@@ -232,9 +236,10 @@ class FakeEngine:
         await self._enter("start")
         container = self._find(container_id)
         command = [*container.body.get("Entrypoint", ()), *container.body.get("Cmd", ())]
-        if command and command[0].startswith("/no/"):
-            container.error = "no such file or directory"
-            raise InvalidRequest(f"exec: {command[0]}: stat {command[0]}: no such file or directory")
+        for start, code, problem in _NO_PROGRAMS:
+            if command and command[0].startswith(start):
+                container.error, container.exit_code = problem, code
+                raise InvalidRequest(f"exec: {command[0]}: {problem}")
         if container.status is not Status.RUNNING:
             container.status, container.started_at = Status.RUNNING, _now_ms()
             self._emit("start", container_id)

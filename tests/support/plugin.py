@@ -8,11 +8,13 @@ import os
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import coverage
 import pytest
+import structlog
 
 from tests.support import process
 from tests.support.ferretdb import FerretDB, ferretdb_binary
@@ -189,6 +191,16 @@ def mongo_url(ferretdb: FerretDB, mongo_database: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------- pytest itself
+def pytest_configure() -> None:
+    """Logs of services in this process show errors as theirs do: without the values of variables.
+
+    By itself structlog draws those with rich, which takes a tenth of a second: time in which the others in the same
+    process don't answer.
+    """
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
         process.remove_stale_folders()
@@ -200,6 +212,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for kind in KINDS:
             if f"tests/{kind}/" in item.path.as_posix():
                 item.add_marker(kind)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Lets `no_cover` hold in a process of xdist too: pytest-cov starts two measurements there, and pauses one.
+
+    Whatever still measures when pytest-cov has paused its own is paused as well: nothing, once it starts only one.
+    """
+    paused: list[coverage.Coverage] = []
+    if item.get_closest_marker("no_cover"):
+        while measuring := coverage.Coverage.current():
+            measuring.stop()
+            paused.append(measuring)
+    try:
+        return (yield)
+    finally:
+        for measuring in reversed(paused):
+            measuring.start()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -22,7 +22,8 @@ class RunResult:
 
     @property
     def exit_code(self) -> int | None:
-        """The container's exit code; None where there was none (it never started, or its host was lost)."""
+        """The container's exit code; None where there was none (it never started, or its host was lost). Of a program
+        that isn't there 127, of one that can't be executed 126."""
         if self.execution is not None and self.execution.HasField("exit_code"):
             return self.execution.exit_code
         return None

@@ -17,6 +17,7 @@ import grpc.aio
 
 from easyq_chassis.errors import EasyQError, Internal, Unavailable
 from easyq_chassis.metrics.registry import REGISTRY
+from easyq_chassis.outages import OUTAGES, Neighbour
 from easyq_chassis.status import from_rpc_error
 
 Item = TypeVar("Item")
@@ -40,7 +41,7 @@ class MicroBatcher(Generic[Item, Result]):
 
     ``stub`` is the stream-stream method of a stub, ``request`` builds its request from ``batch`` and ``items``;
     responses need ``results``, one for each item and in their order. ``size`` tells an item's weight in bytes where
-    batches must be bounded by it.
+    batches must be bounded by it. ``neighbour`` is told whether it answers.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class MicroBatcher(Generic[Item, Result]):
         most_bytes: int = 2 * 1024 * 1024,
         size: Callable[[Item], int] | None = None,
         timeout: float = 30.0,
+        neighbour: Neighbour | None = None,
     ) -> None:
         self._stub = stub
         self._request = request
@@ -59,6 +61,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._most_bytes = most_bytes
         self._size = size
         self._timeout = timeout
+        self._neighbour = neighbour
         self._pending: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -120,7 +123,7 @@ class MicroBatcher(Generic[Item, Result]):
 
     async def _exchange(self, taken: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         self._batch += 1
-        began = time.perf_counter()
+        began, asked = time.perf_counter(), time.monotonic()
         _ITEMS.add(len(taken), self._name)
         try:
             if self._call is None:
@@ -139,13 +142,23 @@ class MicroBatcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - every waiter learns of it; the next batch opens a new stream
             failure = await self._translate(error)
             _ASKED.record(time.perf_counter() - began, self._name, type(failure).__name__)
+            self._note(failure, asked)
             self._drop_call()
             self._fail(taken, failure)
             return
         _ASKED.record(time.perf_counter() - began, self._name, "")
+        self._note(None, asked)
         for (_, future), result in zip(taken, response.results, strict=True):
             if not future.done():
                 future.set_result(result)
+
+    def _note(self, failure: EasyQError | None, asked: float) -> None:
+        if self._neighbour is None:
+            return
+        if isinstance(failure, OUTAGES):
+            self._neighbour.failed(failure.message, asked=asked)
+        else:
+            self._neighbour.answered()
 
     async def _why_ended(self) -> EasyQError:
         code = await self._call.code()

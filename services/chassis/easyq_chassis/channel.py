@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import grpc
 import grpc.aio
 
+from easyq_chassis.metrics.rpc_client import AskedTimes
+
 #: Internal calls are chunked below 3 MiB; the rest is room for what surrounds them. A batch by REST may have 32 MiB.
 MAX_MESSAGE = 36 * 1024 * 1024
 
@@ -67,7 +69,7 @@ def open_channel(address: str, *, idempotent: Iterable[str] = (), slow_readers: 
         options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", _WINDOW)]
     if policy["methodConfig"][0]["name"]:
         options.append(("grpc.service_config", json.dumps(policy)))
-    return grpc.aio.insecure_channel(address, options=options)
+    return AskedTimes(grpc.aio.insecure_channel(address, options=options), address)
 
 
 def _method_name(name: str) -> dict[str, str]:

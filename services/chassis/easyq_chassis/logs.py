@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import datetime
 import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -32,8 +34,13 @@ get_logger = structlog.stdlib.get_logger
 _REDACTOR = Redactor()
 _BOUNDED = frozenset({"warning", "error", "critical"})
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# What a person looks for first in a line, and the width of an event's column.
+_IDS = ("task", "job", "execution", "agent")
+_WIDTH = 20
 # Seconds between two looks for lines that were held back and are followed by none.
 _LOOK = 5.0
+# Seconds after which a line that was held back says how old it is: its reader looks for what happens now.
+_LATE = 1.0
 
 
 class _Output:
@@ -65,7 +72,7 @@ class _Bounds:
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         bounded, burst = event.pop("bounded", True), event.pop("burst", None)
         if bounded and (burst is not None or event.get("level") in _BOUNDED):
-            held = self._bound.admit(*kind_of(event), dict(event), burst)
+            held = self._bound.admit(*kind_of(event), (time.monotonic(), dict(event)), burst)
             if held is None:
                 raise structlog.DropEvent
             if held:
@@ -73,9 +80,12 @@ class _Bounds:
         return event
 
     def tell(self, *, all_of_them: bool = False) -> None:
-        """Writes the lines that are overdue."""
-        for event, held in self._bound.overdue(all_of_them=all_of_them):
+        """Writes the lines that are overdue; `late` says how many seconds ago they happened."""
+        now = time.monotonic()
+        for (at, event), held in self._bound.overdue(all_of_them=all_of_them):
             line: Any = {**event, "suppressed": held} if held else event
+            if now - at >= _LATE:
+                line["late"] = round(now - at)
             for processor in self.tail:
                 line = processor(None, str(event.get("level", "")), line)
             self._output.line(line)
@@ -137,13 +147,19 @@ def configure(service: str, *, level: str = "info", fmt: str = "auto") -> None:
     root.handlers = [_ForeignHandler(head, bounds, output)]
     root.setLevel(max(logging.WARNING, _LEVELS[level]))
     if _bounds is None:
-        atexit.register(_tell_the_rest)
+        atexit.register(tell_held_back)
     _bounds = bounds
 
 
 def service_name() -> str:
     """The name of the service that this process is; empty before `configure`."""
     return "" if _bounds is None else _bounds.service
+
+
+def tell_held_back() -> None:
+    """Tells now of all lines that were held back: what they are about is over."""
+    if _bounds is not None:
+        _bounds.tell(all_of_them=True)
 
 
 async def tell_overdue() -> None:
@@ -154,15 +170,28 @@ async def tell_overdue() -> None:
             _bounds.tell()
 
 
-def _tell_the_rest() -> None:
-    if _bounds is not None:
-        _bounds.tell(all_of_them=True)
-
-
 def _to_console() -> Any:
-    colours = "NO_COLOR" not in os.environ and sys.stderr.isatty()
+    # `easyq up` asks for colours where it is on a terminal: its services write into pipes.
+    colours = "NO_COLOR" not in os.environ and (sys.stderr.isatty() or "FORCE_COLOR" in os.environ)
     # No traceback shows the values of variables.
-    return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colours, exception_formatter=structlog.dev.plain_traceback, sort_keys=False, pad_event_to=_WIDTH
+    )
+    return lambda logger, method, event: renderer(logger, method, for_people(event))
+
+
+def for_people(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line on a terminal says, in its order: what happened, to what, and the rest. The time is the local one.
+
+    Whose line it is, is known there; text of several lines stands below it.
+    """
+    rest = {name: value for name, value in event.items() if name not in {"service", *_IDS}}
+    told: dict[str, Any] = {name: rest.pop(name) for name in ("event", "level") if name in rest}
+    if isinstance(at := rest.pop("timestamp", None), str):
+        told["timestamp"] = datetime.datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    if isinstance(text := rest.get("text"), str) and "\n" in text:
+        told["stack"] = rest.pop("text")
+    return {**told, **{name: event[name] for name in _IDS if name in event}, **rest}
 
 
 def _to_json(_logger: Any, _method: str, event: dict[str, Any]) -> str:

@@ -8,14 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from easyq_chassis.error_reports import report_error
-from easyq_chassis.errors import DeadlineExceeded, Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.metrics.registry import REGISTRY
+from easyq_chassis.outages import OUTAGES, any_away
 
 _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 5.0
-# A neighbour is away, or too slow: nothing that a stack trace would explain.
-_OUTAGES = (Unavailable, DeadlineExceeded)
 _FAILURES = REGISTRY.counter(
     "easyq.loop.failures", "Runs of a service's loops that failed.", unit="{run}", labels=("loop",)
 )
@@ -50,6 +48,8 @@ class Loop:
         self._stopping = False
         # When the run under way began, by the monotonic clock.
         self._began: float | None = None
+        # Its failures are in the log.
+        self._told = False
         self._log = get_logger()
 
     @property
@@ -84,6 +84,7 @@ class Loop:
 
     async def _run(self) -> None:
         failures = 0
+        self._told = False
         while not self._stopping:
             self._wake.clear()
             self._began = time.monotonic()
@@ -97,9 +98,10 @@ class Loop:
                 continue
             self._began = None
             if failures:
-                self._log.info("loop_recovered", loop=self._name, failures=failures)
+                if self._told:
+                    self._log.info("loop_recovered", loop=self._name, failures=failures)
                 _failing.pop(self, None)
-            failures = 0
+            failures, self._told = 0, False
             await self._wait(self._interval if delay is None else delay)
 
     def _after_failure(self, error: Exception, failures: int) -> float:
@@ -107,14 +109,14 @@ class Loop:
         delay: float = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures, 16))
         if failures + 1 >= _FAILING:
             _failing[self] = str(error)
-        # A neighbour that is away is told once, and then once a minute, by all loops together.
-        outage = isinstance(error, _OUTAGES)
-        bound = {"burst": 1} if outage else {}
-        self._log.warning(
-            "loop_failed", loop=self._name, error=str(error), failures=failures + 1, exc_info=not outage, **bound
-        )
-        if not outage:
+        if not isinstance(error, OUTAGES):
+            self._told = True
+            self._log.warning("loop_failed", loop=self._name, error=str(error), failures=failures + 1, exc_info=True)
             report_error(error, f"loop {self._name}")
+        elif failures + 1 >= _FAILING and not any_away():
+            # Of a neighbour that is away whoever asks it tells (`easyq_chassis.outages`), for all loops together.
+            self._told = True
+            self._log.warning("loop_failed", loop=self._name, error=str(error), failures=failures + 1, burst=1)
         return delay * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret
 
     async def _wait(self, seconds: float) -> None:

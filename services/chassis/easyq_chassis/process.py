@@ -13,7 +13,7 @@ from typing import Any
 import click
 import uvloop
 
-from easyq_chassis import error_reports, stacks
+from easyq_chassis import error_reports, outages, stacks
 from easyq_chassis.logs import get_logger, service_name, tell_overdue
 from easyq_chassis.rules_file.watch import RulesError
 
@@ -62,11 +62,15 @@ async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     stacks.on_signal(service_name(), _tell_stacks, loop)
-    telling = asyncio.create_task(tell_overdue(), name="log-bounds")
+    telling = [
+        asyncio.create_task(tell_overdue(), name="log-bounds"),
+        asyncio.create_task(outages.watch(), name="outages"),
+    ]
     try:
         await main(stop)
     finally:
-        telling.cancel()
+        for task in telling:
+            task.cancel()
 
 
 def _tell_stacks(path: str, text: str, tasks: int, threads: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from easyq_chassis.status import clip
 #: Trailing metadata of a health check, as UTF-8: why the service can't do its work; of one that is serving, what of it
 #: it can't do as it should: it is degraded.
 WHY_KEY = "easyq-why-bin"
+#: The same: the address of the service's operations port.
+OPERATIONS_KEY = "easyq-operations-bin"
 _MOST_WHY = 500
 
 _OPTIONS = (
@@ -38,16 +41,17 @@ _OPTIONS = (
 
 
 class _Health(health.HealthServicer):  # type: ignore[misc]
-    """gRPC's health service, which also says why a service is not serving, or is degraded: in trailing metadata under
-    `WHY_KEY`."""
+    """gRPC's health service, which also says why a service is not serving, or is degraded, and where its operations
+    port is: in trailing metadata under `WHY_KEY` and `OPERATIONS_KEY`."""
 
     def __init__(self, readiness: Readiness) -> None:
         super().__init__()
         self._readiness = readiness
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - its name in the protocol
-        if self._readiness.why:
-            context.set_trailing_metadata(((WHY_KEY, clip(self._readiness.why, _MOST_WHY).encode()),))
+        why, operations = clip(self._readiness.why, _MOST_WHY), self._readiness.operations
+        told = ((WHY_KEY, why.encode()), (OPERATIONS_KEY, operations.encode()))
+        context.set_trailing_metadata(tuple((key, text) for key, text in told if text))
         return await super().Check(request, context)
 
 
@@ -95,7 +99,7 @@ class GrpcServer:
             self.address = f"{self._listen.rpartition(':')[0]}:{port}"
         await self.set_serving(False)
         await self._server.start()
-        self._log.info("listening", address=self.address, services=self._names)
+        self._log.info("listening", address=self.address, services=self._names, pid=os.getpid())
 
     async def set_serving(self, serving: bool, why: str = "") -> None:
         """Tells health checkers whether this service can do its work now, and why it can't.

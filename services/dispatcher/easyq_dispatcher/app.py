@@ -114,6 +114,7 @@ class App:
         )
         self._loops = self._make_loops(settings)
         self._server = self._make_server(settings)
+        self._server.readiness.ask(lambda: self._rules.file.problem)
         self._ops = Ops(settings, "dispatcher", self._server.readiness)
 
     def _make_server(self, settings: DispatcherSettings) -> GrpcServer:
@@ -179,8 +180,7 @@ class App:
         await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
         await asyncio.gather(self._store.close(), self._index.close())
         await self._channel.close()
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     def _make_loops(self, settings: DispatcherSettings) -> dict[str, Loop]:
         loops = {

@@ -98,6 +98,7 @@ def hello(message: dispatcher_pb2.Hello) -> Hello:
         message=message.health.message,
         unhealthy_ms=max(0, message.health.unhealthy_for.ToMilliseconds()),
         offer=offer(message.offer) if message.HasField("offer") else UNKNOWN,
+        operations=message.operations,
     )
 
 
@@ -375,6 +376,7 @@ def matching_response(standing: Standing) -> dispatcher_pb2.GetMatchingResponse:
         agent_ids=standing.agent_ids,
         breakers=[breaker(item, standing.now_ms) for item in standing.breakers],
         used={name: capacity(used) for name, used in standing.used.items()},
+        operations=standing.operations,
         blind=standing.blind,
     )
 

@@ -23,6 +23,7 @@ from easyq_chassis.clock import Clock, SystemClock
 from easyq_chassis.loops import Loop
 from easyq_chassis.metrics import REGISTRY
 from easyq_chassis.ops.ops import Ops
+from easyq_chassis.outages import neighbour
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.tracing.interceptor import TracingInterceptor
@@ -45,6 +46,7 @@ from easyq_gateway.interceptor import EdgeInterceptor
 from easyq_gateway.pages.figures import StatisticsFigures
 from easyq_gateway.pages.site import Site
 from easyq_gateway.pages.sources import Sources
+from easyq_gateway.ports import Health
 from easyq_gateway.rest.byhand import ByHand
 from easyq_gateway.rest.documentation import Documentation
 from easyq_gateway.rest.events import Events
@@ -88,6 +90,7 @@ from easyq_gateway.usecases.watching import Watching
 _WATCH_INTERVAL = 1.0
 # Of the others nothing depends on these looks but since when the status says that one is away.
 _OTHERS_INTERVAL = 5.0
+_STORE = neighbour("store")
 _PACKAGE = "easyq.v1."
 _BATCH = "JobService.BatchCreateJobs"
 
@@ -125,6 +128,7 @@ class App:
         self._build_use_cases(requests, streams)
         bodies = Gate(settings.max_bodies, "bodies")
         self._grpc = self._grpc_server(requests, streams, bodies)
+        self._grpc.readiness.ask(lambda: self._rules.problem)
         self._ops = Ops(settings, "gateway", self._grpc.readiness)
         self._site = self._make_site()
         self._warming: asyncio.Task[None] | None = None
@@ -169,8 +173,7 @@ class App:
         await asyncio.gather(self._dispatchers.stop(), self._store.close(), self._schedulers.close())
         for channel in (self._log_channel, *self._channels.values()):
             await channel.close()
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     @staticmethod
     def _watch_gates(*gates: Gate) -> None:
@@ -179,6 +182,17 @@ class App:
             "What is under way at the gateway, of what it bounds (`max_requests`, `max_streams`, `max_bodies`).",
             labels=("kind",),
         ).watch(lambda: {(gate.what,): float(gate.inside) for gate in gates})
+
+    def _own_health(self) -> Health:
+        readiness = self._grpc.readiness
+        return Health(
+            kind="gateway",
+            address=self.grpc_address,
+            healthy=readiness.ready,
+            answers=True,
+            message=readiness.why,
+            operations=readiness.operations,
+        )
 
     def _health_checks(self) -> GrpcHealthChecks:
         settings = self._settings
@@ -298,6 +312,7 @@ class App:
             agents=self._store,
             dispatchers=self._dispatchers,
             health=self._health,
+            own_health=self._own_health,
             own_problem=lambda: (self._rules.problem, self._rules.problem_since_ms),
             version=self._version,
             patience=settings.patience,
@@ -468,6 +483,10 @@ class App:
 
     async def _watch_store(self) -> None:
         health = await self._health.store()
+        if health.healthy:
+            _STORE.answered()
+        else:
+            _STORE.failed(health.message)
         await self._grpc.set_serving(health.healthy, health.message and f"the store: {health.message}")
 
     async def _look_at_others(self) -> None:

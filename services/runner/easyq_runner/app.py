@@ -14,6 +14,7 @@ import structlog
 from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import EasyQError, FailedPrecondition
 from easyq_chassis.logs import get_logger
+from easyq_chassis.metrics import REGISTRY
 from easyq_chassis.ops.ops import Ops
 from easyq_chassis.ops.readiness import Readiness
 from easyq_chassis.server import GrpcServer
@@ -29,12 +30,14 @@ from easyq_runner.adapters.link import GrpcLink
 from easyq_runner.adapters.local_disks import LocalDisks
 from easyq_runner.adapters.log_sink import GrpcLogSink
 from easyq_runner.adapters.metrics import watch_agent
+from easyq_runner.adapters.past_lives import tell_killed, watch_restarts
 from easyq_runner.adapters.registry_auth import RegistryCredentials
 from easyq_runner.adapters.registry_client import RegistryClient
 from easyq_runner.adapters.watch_pipe import Teller, ToldLeaseNotes
 from easyq_runner.assembly import Assembly, Ports
 from easyq_runner.config import RunnerSettings, find_docker
 from easyq_runner.domain.identity import Identity, choose
+from easyq_runner.domain.lives import PastLives
 from easyq_runner.domain.watch import Ward
 from easyq_runner.errors import EngineError
 from easyq_runner.ports import EngineInfo
@@ -48,14 +51,18 @@ _SURVEY_PATIENCE = 5.0
 # The same until another agent on the data folder is believed to live.
 _LOCK_PATIENCE = 2.0
 _ASK_AGAIN = 0.25
+# An agent shares its host with programs that may take all of its memory: spans of one that is killed are lost. It has
+# few of them, so that small batches cost little.
+_SPANS_WITHIN_MS = 500.0
 
 
 class App:
     """One agent. Raises EasyQError, OSError, ValueError or JournalDamaged where the settings can't work."""
 
-    def __init__(self, settings: RunnerSettings, watchdog: Teller) -> None:
+    def __init__(self, settings: RunnerSettings, watchdog: Teller, lives: PastLives) -> None:
         self._settings = settings
         self._watchdog = watchdog
+        self._lives = lives
         self._log = get_logger()
         self._folder = DataFolder(settings.data.expanduser().absolute())
         address = find_docker(settings)
@@ -69,12 +76,13 @@ class App:
         self._link = GrpcLink()
         self._server = GrpcServer(settings.listen) if settings.listen else None
         self._readiness = self._server.readiness if self._server else Readiness()
-        self._tracer = open_tracer("runner", settings)
+        self._tracer = open_tracer("runner", settings, within_ms=_SPANS_WITHIN_MS)
 
     async def start(self) -> None:
         """Finds its containers again, and says hello."""
         await self._lock_folder()
         known = self._folder.read_identity()
+        tell_killed(self._lives, known.agent_id if known else "")
         if known is not None:
             # Before anything else can fail: its containers may run.
             self._tell_watchdog(known)
@@ -94,16 +102,24 @@ class App:
         )
         identity = self._choose_identity(info)
         self._tell_watchdog(identity)
-        self._assembly = Assembly(
-            self._settings, ports, identity, on_identity=self._folder.write_identity, tracer=self._tracer
-        )
         self._ops = Ops(self._settings, "runner", self._readiness, instance=identity.agent_id)
         await self._ops.start()
+        self._assembly = Assembly(
+            self._settings,
+            ports,
+            identity,
+            on_identity=self._folder.write_identity,
+            tracer=self._tracer,
+            operations=self._ops.address,
+        )
+        self._unwatch = (
+            watch_agent(identity.agent_id, self._settings.slots, self._assembly),
+            watch_restarts(identity.agent_id, self._lives, REGISTRY),
+        )
         await self._assembly.start(survey_patience=_SURVEY_PATIENCE if info else 0.0)
         if self._server is not None:
             await self._server.start()
         self._serving_task = asyncio.create_task(self._tell_serving())
-        self._unwatch = watch_agent(identity.agent_id, self._settings.slots, self._assembly)
 
     async def until_over(self) -> None:
         """Returns when the agent can't go on, or is drained."""
@@ -121,11 +137,11 @@ class App:
         await asyncio.gather(self._link.close(), self._store_channel.close(), self._engine.close())
         await self._journal.close()
         self._serving_task.cancel()
-        self._unwatch()
+        for end in self._unwatch:
+            end()
         if self._server is not None:
             await self._server.stop(0)
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
         self._folder.unlock()
 
     async def _lock_folder(self) -> None:
@@ -171,20 +187,18 @@ class App:
 
     async def _ask_engine(self) -> EngineInfo | None:
         refused_until = asyncio.get_running_loop().time() + _REFUSED_PATIENCE
-        problem = f"no answer within {_ENGINE_PATIENCE:g} s"
         try:
             async with asyncio.timeout(_ENGINE_PATIENCE):
                 while True:
                     try:
                         return await self._engine.info()
-                    except EngineError as error:
+                    except EngineError:
                         if asyncio.get_running_loop().time() > refused_until:
-                            problem = str(error)
                             break
                     await asyncio.sleep(_ASK_AGAIN)
         except TimeoutError:
             pass
-        self._log.warning("engine_away", engine=self._engine_url, problem=problem)
+        # What is wrong is told by who watches it from now on.
         return None
 
     async def _tell_serving(self) -> None:
@@ -197,10 +211,10 @@ class App:
             await self._assembly.until_health_may_have_changed()
 
 
-async def serve(settings: RunnerSettings, watchdog: Teller, stop: asyncio.Event) -> None:
+async def serve(settings: RunnerSettings, watchdog: Teller, lives: PastLives, stop: asyncio.Event) -> None:
     """Runs an agent until `stop` is set. Ends the process with status 1 where it can't go on."""
     try:
-        app = App(settings, watchdog)
+        app = App(settings, watchdog, lives)
         await app.start()
     except (EasyQError, OSError, ValueError, JournalDamaged) as error:
         get_logger().error("cannot_start", error=str(error))

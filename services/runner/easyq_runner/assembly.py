@@ -78,7 +78,7 @@ class Assembly:
 
     `on_identity` is told when the daemon is reached for the first time ever; `failed` is set when the agent can't go
     on: the engine at its address is another one than it was made for. `drained` is set when an operator wanted it to
-    end, and it is empty.
+    end, and it is empty. `operations` is the address of its operations port.
     """
 
     def __init__(
@@ -92,8 +92,10 @@ class Assembly:
         daemon_times: DaemonTimes | None = None,
         host_times: HostTimes | None = None,
         tracer: Tracer = OFF,
+        operations: str = "",
     ) -> None:
         self._settings = settings
+        self._operations = operations
         self._ports = ports
         self._identity = identity
         self._on_identity = on_identity
@@ -262,6 +264,7 @@ class Assembly:
             inventory=self.agent.inventory(),
             health=self.agent.health(),
             offer=self._offered,
+            operations=self._operations,
         )
 
     def _on_reached(self, info: EngineInfo) -> None:

@@ -99,6 +99,7 @@ def hello_to_proto(hello: Hello) -> dispatcher_pb2.ConnectRequest:
             offer=records_pb2.Offer(
                 cpu_millis=hello.offer.cpu_millis, memory=hello.offer.memory, gpus=hello.offer.gpus
             ),
+            operations=hello.operations,
         )
     )
 

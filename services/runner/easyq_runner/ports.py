@@ -298,6 +298,8 @@ class Hello:
     inventory: tuple[Held, ...]
     health: Health
     offer: Offer = field(default_factory=Offer)
+    # Address of its operations port; empty: it has none.
+    operations: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

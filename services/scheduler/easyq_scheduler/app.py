@@ -78,7 +78,8 @@ class App:
         self._due_loop = Loop("due", self._due_round, settings.poll_interval)
         self._schedule_loop = Loop("schedules", schedules.run_once, settings.poll_interval)
         self._expiry_loop = Loop("expiry", expiry.run_once, settings.expiry_interval)
-        self._webhooks = _webhooks(settings, clock)
+        secrets = SecretsFile(settings.webhook_secrets)
+        self._webhooks = _webhooks(settings, clock, secrets)
         self._deliveries = self._build_deliveries(settings)
         self._delivery_loop = Loop("deliveries", self._deliveries.run_once, settings.notify_interval)
         admission = Admission(
@@ -91,6 +92,7 @@ class App:
         )
         tracing = TracingInterceptor(self._tracer, prefix="easyq_internal.scheduler.v1.")
         self._server = GrpcServer(settings.listen, outer=(tracing,))
+        self._server.readiness.ask(lambda: secrets.problem)
         self._ops = Ops(settings, "scheduler", self._server.readiness)
         self._server.add(
             add_SchedulerServiceServicer_to_server,
@@ -141,8 +143,7 @@ class App:
         await asyncio.gather(self._sink.close(), self._news.close())
         for channel in (self._store_channel, *self._dispatcher_channels.values()):
             await channel.close()
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
     async def _begin(self) -> None:
         await self._wait.until_there()
@@ -173,13 +174,13 @@ class App:
         return pause
 
 
-def _webhooks(settings: SchedulerSettings, clock: SystemClock) -> WebhookSender:
+def _webhooks(settings: SchedulerSettings, clock: SystemClock, secrets: SecretsFile) -> WebhookSender:
     return WebhookSender(
         guard=settings.guard,
         redirects=settings.webhook_redirects,
         timeout=settings.notify_timeout,
         tls=ssl.create_default_context(cafile=settings.webhook_ca or None),
-        secrets=SecretsFile(settings.webhook_secrets),
+        secrets=secrets,
         public_url=settings.public_url,
         redactor=Redactor.of(settings.redact_names),
         clock=clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from easyq.v1.job_pb2 import Job
 from easyq_chassis.error_reports import Kind, Report
+from easyq_chassis.error_reports.texts import hidden
 from easyq_chassis.redaction import Redactor
 from easyq_internal.store.v1.delivery_store_pb2 import ClaimedDelivery
 from easyq_scheduler import convert_notices
@@ -14,7 +15,10 @@ _AGAIN = Job.State.Name(Job.RETRYING)
 
 
 def report_of(item: ClaimedDelivery, *, public_url: str, redactor: Redactor) -> Report:
-    """The report: the same at each attempt to tell it, without secrets."""
+    """The report: the same at each attempt to tell it, without secrets.
+
+    It goes to others than those who may read the job's output: what looks like a secret there is hidden too.
+    """
     notice = convert_notices.notice_of(item, public_url=public_url, redactor=redactor)
     stdout, stderr = convert_notices.outputs_of(item, redactor)
     execution = item.execution
@@ -38,7 +42,7 @@ def report_of(item: ClaimedDelivery, *, public_url: str, redactor: Redactor) -> 
         fingerprint=_fingerprint(notice),
         tags={name: value for name, value in tags.items() if value},
         facts={name: value for name, value in _facts(notice).items() if value},
-        output={name: text for name, text in (("stdout", stdout), ("stderr", stderr)) if text},
+        output={name: hidden(text, redactor) for name, text in (("stdout", stdout), ("stderr", stderr)) if text},
     )
 
 

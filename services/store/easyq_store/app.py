@@ -19,6 +19,7 @@ from easyq_chassis.loops import Loop
 from easyq_chassis.metrics import REGISTRY
 from easyq_chassis.metrics.usage import Plugins
 from easyq_chassis.ops.ops import Ops
+from easyq_chassis.outages import asking, neighbour
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_chassis.server import GrpcServer
 from easyq_chassis.tracing.interceptor import TracingInterceptor
@@ -78,6 +79,7 @@ class App:
         clock = StoreClock(SystemClock())
         self._feed = Feed(now=clock.now, new_boot=_new_boot)
         self._statistics = Statistics(clock.now)
+        self._database = neighbour("database")
         self._tracer = tracer = open_tracer("store", settings)
         self._traces = TracedStore(tracer, time.time_ns, ahead_ms=clock.behind_ms) if tracer.enabled else None
         self._plugins = Plugins(settings.metric_plugins, REGISTRY)
@@ -105,6 +107,7 @@ class App:
             self._server.add(register, servicer, f"{_PACKAGE}.{name}")
         self._loops = self._build_loops()
         self._rules = RulesFile(settings.rules, parser(settings.keep), self._set_retention)
+        self._server.readiness.ask(lambda: self._rules.problem)
         self._log = get_logger()
 
     def _servicers(self) -> list[tuple[Any, object, str]]:
@@ -154,7 +157,7 @@ class App:
         while away:
             await self._server.set_serving(False, away)
             await asyncio.sleep(self._settings.retry_interval)
-            away = await self._open(told=away)
+            away = await self._open()
         await self._server.set_serving(True)
         self._rules.start()
         for loop in self._loops:
@@ -172,17 +175,15 @@ class App:
         await self._persistence.close()
         if self._plugins:
             await asyncio.to_thread(self._plugins.close, _PLUGIN_PATIENCE)
-        await self._tracer.close()
-        await self._ops.stop()
+        await asyncio.gather(self._tracer.close(), self._ops.stop())
 
-    async def _open(self, told: str = "") -> str:
-        """Returns why the database can't be opened now, empty if it was; logs that unless it was `told` before."""
+    async def _open(self) -> str:
+        """Returns why the database can't be opened now, empty if it was."""
         try:
-            await self._persistence.open()
-            mark = await self._persistence.run(lambda steps: steps.raise_clock(0))
+            with asking(self._database):
+                await self._persistence.open()
+                mark = await self._persistence.run(lambda steps: steps.raise_clock(0))
         except Unavailable as error:
-            if error.message != told:
-                self._log.warning("database_away", error=error.message)
             return error.message
         self._context.clock.raise_to(mark)
         return ""
@@ -203,7 +204,7 @@ class App:
     async def _retain_once(self) -> None:
         removed = await self._retain.run_once()
         if removed.jobs or removed.logs or removed.executions:
-            self._log.info("retained", jobs=removed.jobs, logs=removed.logs, executions=removed.executions)
+            self._log.info("retention_removed", jobs=removed.jobs, logs=removed.logs, executions=removed.executions)
 
     def _count(self, notes: Sequence[Note]) -> None:
         self._statistics.take(notes)
@@ -230,6 +231,7 @@ class App:
             # At once: closing it in order would remove the log of a database that may have taken its place.
             os._exit(_GONE)
         except Unavailable as error:
+            self._database.failed(error.message)
             await self._server.set_serving(False, error.message)
             raise
         await self._server.set_serving(True)

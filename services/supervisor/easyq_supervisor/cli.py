@@ -13,6 +13,7 @@ from easyq_supervisor.domain.hosts import MOST_GPUS, MOST_SLOTS
 from easyq_supervisor.domain.options import (
     DEFAULT_DATA,
     ENGINES,
+    LOG_FORMATS,
     LOG_LEVELS,
     MOST_METRICS_PORT,
     REPORTS,
@@ -99,6 +100,12 @@ _DOWN_PATIENCE = 120.0
     type=click.Choice(LOG_LEVELS),
     help="Least level that services log; left out, EASYQ_STORE_LOG_LEVEL and its like hold for one each.  "
     "[default: info]",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    help="How `easyq up` and its services log: `json` is one object a line, `console` lines for people, `auto` console "
+    "where stderr is a terminal.  [default: auto]",
 )
 @click.option(
     "--otlp-endpoint",
@@ -224,22 +231,27 @@ def _run(options: Options, file: ConfigFile) -> int:
     from easyq_supervisor.domain.space import space_warning
     from easyq_supervisor.errors import StartError
 
+    console = Console(form=options.log_format)
     folder = DataFolder(Path(options.data).expanduser().absolute())
     try:
         folder.hold()
         folder.probe()
     except Held as held:
-        _fail(f"{held}; `easyq down` stops it, --data takes another folder")
+        console.fail(f"{held}; `easyq down` stops it, --data takes another folder")
+        return 1
     except OSError as error:
-        _fail(f"the data folder {folder.path} can't be used: {error.strerror}; --data takes another", _BAD_USAGE)
+        console.fail(f"the data folder {folder.path} can't be used: {error.strerror}; --data takes another")
+        return _BAD_USAGE
     try:
         if warning := space_warning(str(folder.path), folder.free()):
-            _say(warning)
-        return asyncio.run(run_up(options, folder, Console(), file))
+            console.say(warning, event="disk_nearly_full", level="warning")
+        return asyncio.run(run_up(options, folder, console, file))
     except StartError as error:
-        _fail(str(error))
+        console.fail(str(error))
+        return 1
     except OSError as error:
-        _fail(f"can't start: {error}")
+        console.fail(f"can't start: {error}")
+        return 1
     finally:
         folder.release()
 

@@ -56,12 +56,17 @@ def invitation(rest: str, grpc: str, *, program: str) -> tuple[str, list[str]]:
     """A command that works as it stands, and words on what to do after it. `program` is how `easyq` is called here."""
     body = json.dumps({"image": IMAGE, "command": "echo Hello from EasyQ"})
     curl = f"curl -XPOST -H 'Content-Type: application/json' -d '{body}' {rest}/tasks/hello"
-    server = "" if grpc == "127.0.0.1:10001" else f" --server {grpc}"
     after = [
         f"its output, with the jobId of the answer: curl {rest}/tasks/hello/jobs/JOBID/stdout",
-        f"or both at once: {program} run{server} {IMAGE} -- echo Hello from EasyQ",
+        f"or both at once: {first_job(grpc, program=program)}",
     ]
     return curl, after
+
+
+def first_job(grpc: str, *, program: str) -> str:
+    """The shortest command that runs a container and shows its output."""
+    server = "" if grpc == "127.0.0.1:10001" else f" --server {grpc}"
+    return f"{program} run{server} {IMAGE} -- echo Hello from EasyQ"
 
 
 async def _make(url: str, *, may_install: bool, say: Callable[[str], None]) -> None:

@@ -58,6 +58,7 @@ class Reloader:
         hosts: Sequence[DockerHost],
         book: Rulebook,
         say: Callable[[str], None],
+        complain: Callable[[str], None] | None = None,
     ) -> None:
         self._source = source
         self._running = running
@@ -65,6 +66,7 @@ class Reloader:
         self._hosts = tuple(hosts)
         self._book = book
         self._say = say
+        self._complain = complain or say
 
     async def watch(self) -> None:
         """Looks for ever."""
@@ -114,7 +116,7 @@ class Reloader:
     def _refuse(self, why: str) -> None:
         told = " ".join(why.split())
         told = told if len(told) <= _MOST_WORDS else told[:_MOST_WORDS] + "…"
-        self._say(f"REFUSED: {told}. {_STAYS}")
+        self._complain(f"REFUSED: {told}. {_STAYS}")
         self._note(f"The config file was refused: {told}. {_STAYS}")
 
     def _note(self, words: str) -> None:

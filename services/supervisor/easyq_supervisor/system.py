@@ -119,24 +119,25 @@ class System:
             for error in (task.exception() for task in done):
                 if error is not None:
                     told = str(error) if isinstance(error, BadSettings) else f"a fault of easyq up: {error!r}"
-                    self._console.say(told)
+                    self._console.say(told, event="cannot_start", level="error")
                     stop.cancel()
                     return True
         return False
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
-            self._console.say("killing everything")
+            self._console.say("killing everything", event="killing", level="warning")
             self._forced.set()
             for child in self._children:
                 child.kill()
         else:
-            self._console.say(f"{number.name}: stopping; containers of jobs go on (once more: kills everything)")
+            told = f"{number.name}: stopping; containers of jobs go on (once more: kills everything)"
+            self._console.say(told, event="stopping")
             self._stop.set()
 
     def _on_stacks(self, path: str, _text: str, _tasks: int, _threads: int) -> None:
         """SIGUSR2. The services have to be asked themselves."""
-        self._console.say(f"the stacks of easyq up are in {path}")
+        self._console.say(f"the stacks of easyq up are in {path}", event="stacks", level="warning")
 
     def _on_hang_up(self, outlives_terminal: bool) -> None:
         """SIGHUP: the end of the terminal, which ends this too, or the wish that the config be read again."""
@@ -204,11 +205,12 @@ class System:
                 wait_agents(self._grpc, hosts.agents, _AGENTS_PATIENCE),
             )
             self._ready()
+            if self._console.form == "json":
+                self._console.say(f"ready {self._rest}", event="ready")
             await asyncio.wait(images, return_when=asyncio.FIRST_COMPLETED)
             program = example.called_as(sys.argv[0], shutil.which("easyq"))
             curl, after = example.invitation(self._rest, self._grpc, program=program)
-            self._console.say("a first job, to be pasted as it stands:")
-            self._console.raw(curl)
+            self._console.offer("a first job, to be pasted as it stands:", curl)
             for line in after:
                 self._console.say(line)
             await asyncio.gather(*images, *others)
@@ -241,9 +243,10 @@ class System:
             try:
                 await self._start_engine(engine)
                 await engine.wait_gone()
-                self._console.say("EasyQ's own Docker Engine has ended; it is started again")
+                told = "EasyQ's own Docker Engine has ended; it is started again"
+                self._console.say(told, event="engine_ended", level="warning")
             except (EngineError, InstallError) as error:
-                self._console.say(f"no Docker Engine: {error}")
+                self._console.say(f"no Docker Engine: {error}", event="engine_away", level="warning")
                 self._engine_failed.set()
             delay = next_delay(delay, lived=time.monotonic() - began)
             await asyncio.sleep(delay)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.chaos.nemesis.faults import WEIGHTS
 from tests.chaos.nemesis.intents import WEIGHTS as LOADS
+from tests.chaos.nemesis.outages import outages, seconds
 from tests.chaos.nemesis.run import AFTER, Run
 from tests.chaos.nemesis.stage import ROOT
 
@@ -20,9 +21,11 @@ from tests.chaos.nemesis.stage import ROOT
 def main() -> int:
     """Exit status: 0 nothing found, 1 violations, 2 it could not be run or judged."""
     options = _options()
+    if options.outages:
+        options.minutes = seconds(outages()) / 60
     folder = _folder(options.runs, options.seed)
     print(f"seed {options.seed}, {options.minutes:g} minutes; everything is kept in {folder}", flush=True)
-    limit = options.minutes * 60 + AFTER
+    limit = options.minutes * 60 + AFTER * (3 if options.outages else 1)
     run = Run(
         folder,
         seed=options.seed,
@@ -34,6 +37,7 @@ def main() -> int:
         mongo=options.store == "mongo",
         services=options.services,
         extra=_extra(options),
+        outages=options.outages,
     )
     threading.Thread(target=_end_in_time, args=(run, limit), daemon=True).start()
     try:
@@ -55,6 +59,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("build/chaos"), help="folder for what is kept of each run")
     parser.add_argument("--services", type=Path, default=ROOT / "services", help="the code to run; a copy is made")
     parser.add_argument("--env", action="append", default=[], metavar="[TARGET:]NAME=VALUE", help="for services")
+    parser.add_argument(
+        "--outages",
+        action="store_true",
+        help="one outage of each kind, long enough for its alert, in place of a seed's",
+    )
     options = parser.parse_args()
     options.seed = options.seed or random.SystemRandom().randrange(1, 10**6)
     return options

@@ -34,6 +34,8 @@ WEIGHTS = {
 _GAP = 4.0
 _LANES = 3
 _TRIES = 1_000
+# Seconds between two faults of one target.
+_APART = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ def plan(
     if mongo:
         chosen.pop("disk-full", None)
     found: list[Fault] = []
+    lasting: list[Fault] = []
     free = [numbers.uniform(1, _GAP) for _ in range(_LANES)]
     while True:
         lane = min(range(_LANES), key=lambda one: free[one])
@@ -90,8 +93,11 @@ def plan(
         free[lane] = fault.until + numbers.expovariate(1 / _GAP) + 0.5
         if fault.until > seconds:
             return found
-        if not any(_collide(fault, other) for other in found):
+        # None begins before the one that was drawn before it.
+        lasting = [other for other in lasting if fault.at < other.until + _APART]
+        if not any(_collide(fault, other) for other in lasting):
             found.append(fault)
+            lasting.append(fault)
 
 
 def _draw(
@@ -142,7 +148,7 @@ def links(hosts: Sequence[str], *, mongo: bool = False) -> list[str]:
 
 
 def _collide(one: Fault, other: Fault) -> bool:
-    together = one.at < other.until + 0.5 and other.at < one.until + 0.5
+    together = one.at < other.until + _APART and other.at < one.until + _APART
     if not together:
         return False
     if ALL in {one.target, other.target} or _thing(one.target) == _thing(other.target):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from tests.chaos.nemesis import hardships
 from tests.chaos.nemesis.faults import Fault
 from tests.chaos.nemesis.history import History
 from tests.chaos.nemesis.intents import HOSTS
@@ -30,8 +31,9 @@ class Nemesis:
         self._under_way: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._go_through, name="nemesis", daemon=True)
 
-    def start(self) -> None:
-        self._began = time.monotonic()
+    def start(self, *, after: float = 0.0) -> None:
+        """The times of faults count from `after` seconds from now."""
+        self._began = time.monotonic() + after
         self._thread.start()
 
     def stop(self, timeout: float) -> list[str]:
@@ -117,7 +119,7 @@ class Nemesis:
                 stage.set_clock(int(fault.detail))
                 return lambda: stage.set_clock(0)
             case _:
-                raise ValueError(fault.kind)
+                return hardships.begin(stage, fault)
 
     def _kill(self, target: str) -> Undo:
         kind, _, label = target.partition("-")

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tests.chaos.alerts.judge import SLOW, complete, problems_of
+from tests.chaos.alerts.scraper import Scraper
 from tests.chaos.nemesis.checks import check, summary
 from tests.chaos.nemesis.faults import plan
 from tests.chaos.nemesis.history import History, read
@@ -16,18 +18,24 @@ from tests.chaos.nemesis.intents import HOSTS
 from tests.chaos.nemesis.intents import SLOTS as SLOTS_RECURRING
 from tests.chaos.nemesis.load import Load
 from tests.chaos.nemesis.nemesis import Nemesis
+from tests.chaos.nemesis.outages import CALM
+from tests.chaos.nemesis.outages import outages as planned
 from tests.chaos.nemesis.reader import Reader
 from tests.chaos.nemesis.report import table
 from tests.chaos.nemesis.stage import LIMITS, POOLS, ROOT, SLOTS, Stage
 from tests.chaos.nemesis.steering import Steering
-from tests.chaos.nemesis.world import read_world
+from tests.chaos.nemesis.violation import Violation
+from tests.chaos.nemesis.world import World, read_world
 from tests.support import process
 from tests.support.farm import DockerObserver, Rest
+from tests.support.missing import find_program
 
 # Jobs a second. FerretDB decodes a whole collection for each question that isn't one `_id`: 20 ms of a processor for
 # 1,600 executions. So a run is bounded by how many there are in its end, and nobody asks more often than needed.
 _PACE, _MONGO_PACE = 3.0, 0.5
 _MONGO_MOST = 600
+# Where outages are recorded: what is slow then is to be so for their sake.
+_CALM_PACE = 0.5
 # Open jobs beyond which no more are sent.
 _OPEN, _MONGO_OPEN = 30, 12
 _MONGO_SLOTS = 1
@@ -46,6 +54,11 @@ def for_the_end(minutes: float, *, mongo: bool) -> float:
     """Seconds of the end that are kept for reading, judging and clearing up: a long run has more to read."""
     # FerretDB took 67 s to tell of 511 executions, at a load of 20.
     return 45 + (min(200, 3.5 * minutes) if mongo else 0.75 * minutes)
+
+
+def calm(minutes: float) -> float:
+    """Seconds before the first fault, in which no alert may fire."""
+    return min(15.0, 3 * minutes)
 
 
 def to_settle(minutes: float, *, mongo: bool) -> float:
@@ -69,6 +82,7 @@ class Run:
         mongo: bool = False,
         services: Path = ROOT / "services",
         extra: Mapping[str, str] | None = None,
+        outages: bool = False,
     ) -> None:
         self.folder = folder
         self.doing = "begins"
@@ -78,7 +92,12 @@ class Run:
         self._limit = limit
         self._seed = seed
         self._minutes = minutes
-        self._faults = plan(seed, minutes * 60, HOSTS, kinds=kinds, targets=targets, mongo=mongo)
+        self._outages = outages
+        self._calm = CALM if outages else calm(minutes)
+        self._scraper: Scraper | None = None
+        seconds = minutes * 60 - self._calm
+        drawn = plan(seed, seconds, HOSTS, kinds=kinds, targets=targets, mongo=mongo)
+        self._faults = planned() if outages else drawn
         self._history = History(folder / "history.jsonl")
         self._extra = extra
         self._mongo = mongo
@@ -94,7 +113,11 @@ class Run:
             with self._step("starts the farm"):
                 process.remove_stale_folders()
                 self._stage = Stage(
-                    minutes=self._minutes, mongo=self._mongo, services=self._services, extra=self._extra
+                    minutes=self._minutes,
+                    mongo=self._mongo,
+                    services=self._services,
+                    extra=self._extra,
+                    outages=self._outages,
                 )
                 self._stage.start()
             self._run(self._stage)
@@ -112,12 +135,25 @@ class Run:
 
     def _judge(self) -> int:
         world = read_world(read(self._history.path))
-        violations = check(world)
+        # Jobs of the outages' own are none of the load's: nobody has written down what must come of them.
+        violations = [*([] if self._outages else check(world)), *self._alerts(world)]
         report = table(self._seed, self._minutes, summary(world, violations), violations)
         (self.folder / "report.txt").write_text(report, encoding="utf-8")
         print(report)
         print(f"kept in {self.folder}", flush=True)
         return 1 if violations else 0
+
+    def _alerts(self, world: World) -> Iterator[Violation]:
+        """What the rules of deploy/prometheus told otherwise than they should."""
+        assert self._scraper is not None
+        path = self.folder / "series.jsonl"
+        complete(self._scraper, world.faults, int(self._calm)).write(path)
+        promtool = find_program("promtool")
+        if promtool is None:
+            print("no promtool (apt-get install prometheus): the alerts are not judged", flush=True)
+            return
+        for problem in problems_of(promtool, path, self.folder, but=() if self._outages else SLOW):
+            yield Violation("alert", "promtool", problem)
 
     def _run(self, stage: Stage) -> None:
         rest = Rest(f"http://127.0.0.1:{stage.farm.rest_port}", timeout=35)
@@ -131,13 +167,14 @@ class Run:
             opened=reader.opened,
             reopened=reader.reopened,
             count_open=reader.count_open,
-            pace=_pace(self._minutes, mongo=self._mongo),
-            most_open=_MONGO_OPEN if self._mongo else _OPEN,
+            pace=_CALM_PACE if self._outages else _pace(self._minutes, mongo=self._mongo),
+            most_open=_MONGO_OPEN if self._mongo or self._outages else _OPEN,
         )
         reader.retry = load.retry
-        slots = _MONGO_SLOTS if self._mongo else SLOTS_RECURRING
+        slots = _MONGO_SLOTS if self._mongo or self._outages else SLOTS_RECURRING
         steering = Steering(load, self._history, seed=self._seed, slots=slots, stopped=reader.stopped)
         nemesis = Nemesis(stage, self._faults, self._history)
+        self._scraper = scraper = Scraper(stage.farm.targets)
         self._history.add(
             "setup",
             seed=self._seed,
@@ -154,8 +191,11 @@ class Run:
                     reader.start()
                     load.start()
                     steering.start()
-                    nemesis.start()
-                    time.sleep(max(1.0, self._minutes * 60 - self._to_settle - self._seconds()))
+                    scraper.start()
+                    nemesis.start(after=self._calm)
+                    # Outages have their times from here on, however long the start took.
+                    begun = 0.0 if self._outages else self._seconds()
+                    time.sleep(max(1.0, self._minutes * 60 - self._to_settle - begun))
                 with self._step("settles"):
                     for problem in nemesis.stop(30):
                         print(f"could not be mended: {problem}", flush=True)
@@ -163,6 +203,7 @@ class Run:
                     steering.finish(20)
                     settled = self._settle(load, reader)
                     alive = self._alive(stage)
+                    scraper.stop()
                 with self._step("reads everything"):
                     load.stop(1)
                     reader.stop()

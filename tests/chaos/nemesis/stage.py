@@ -19,11 +19,15 @@ from tests.support.farm.up import Engine
 from tests.support.ferretdb import FerretDB, ferretdb_binary
 from tests.support.hosts import DockerHost, dockerd_binary
 from tests.support.redis_server import RedisServer, redis_binary
+from tests.support.waiting import free_port
 
 SLOTS = 3
 ROOT = Path(__file__).parents[3]
 LIMITS = (("limited-.*", 2), ("limited-b", 1))
 POOLS = (("small", "pooled-.*", 3),)
+# What the gateway allows, and megabytes of an agent's disk, where outages are planned.
+STREAMS = 20
+_HOST_DISK = 4096
 # So long the store waits until it gives an agent up; short, so that a run of minutes sees it.
 LOST_AFTER = 8
 
@@ -55,6 +59,15 @@ class ChaosFarm(SplitFarm):
         self._redis = str(more["redis"])
         super().__init__(docker, route=self._route, **more)  # type: ignore[arg-type]
 
+    @property
+    def targets(self) -> dict[str, str]:
+        """Where each process serves its metrics, by the name that faults have for it."""
+        named = {"gateway": self.gateway, "store": self.store}
+        named |= {f"scheduler-{number}": one for number, one in enumerate(self.schedulers)}
+        named |= {f"dispatcher-{number}": one for number, one in enumerate(self.dispatchers)}
+        named |= {f"runner-{label}": one for label, one in zip(HOSTS, self.runners, strict=True)}
+        return {name: one.metrics for name, one in named.items()}
+
     def _route(self, caller: str, callee: str, address: str) -> str:
         # Those of agents are made one by one.
         if caller == "runner" or callee != "store":
@@ -63,7 +76,10 @@ class ChaosFarm(SplitFarm):
 
     def _service(self, name: str, address: str, **settings: str) -> Service:
         service = _Service(
-            name, settings={**settings, **self._more.get(name, {})}, address=address, mark=str(self.folder)
+            name,
+            settings={"ops_listen": f"127.0.0.1:{free_port()}", **settings, **self._more.get(name, {})},
+            address=address,
+            mark=str(self.folder),
         )
         if name == "dispatcher":
             address = self._redis.removeprefix("redis://").partition("/")[0]
@@ -115,12 +131,21 @@ class Disk:
 class Stage:
     """Everything, started by `start`. `extra` are variables for all services; `mongo`: the store on FerretDB.
 
+    `outages`: it is made for those (`outages.py`), with a file of rules, a disk for each agent, a gateway of few
+    streams.
+
     The services are started from a copy of `services`: whoever edits the source during an hour does not change what
     the next restart brings up.
     """
 
     def __init__(
-        self, *, minutes: float, mongo: bool = False, services: Path, extra: Mapping[str, str] | None = None
+        self,
+        *,
+        minutes: float,
+        mongo: bool = False,
+        services: Path,
+        extra: Mapping[str, str] | None = None,
+        outages: bool = False,
     ) -> None:
         self._closing = process.Closing()
         self.folder = process.make_folder("chaos")
@@ -146,6 +171,8 @@ class Stage:
         else:
             self.disk = Disk(self.folder / "disk", int(256 + 24 * minutes))
             database = f"sqlite:///{self.disk.folder}/easyq.db"
+        self.rules = self.folder / "rules.toml"
+        self.rules.write_text("", encoding="ascii")
         self.farm = ChaosFarm(
             self.hosts,
             network=self.network,
@@ -153,9 +180,14 @@ class Stage:
             store={"database": database},
             slots=SLOTS,
             extra={"EASYQ_TEST_CLOCK_FILE": str(self.clock_file), **code, **(extra or {})},
-            settings=_settings(mongo=mongo),
+            settings=_settings(mongo=mongo, rules=str(self.rules) if outages else ""),
         )
         self._closing.add(self.farm.close)
+        self.host_disks = {
+            label: Disk(Path(runner.settings["data"]), _HOST_DISK)
+            for label, runner in zip(HOSTS, self.farm.runners, strict=True)
+            if outages
+        }
         self.witness = Witness(self.farm.mounts / "w")
 
     def start(self) -> None:
@@ -212,10 +244,10 @@ def _copied(services: Path, folder: Path) -> list[Path]:
     return [Path(shutil.copytree(one, folder / str(n) / one.name, ignore=leave)) for n, one in enumerate(sources)]
 
 
-def _settings(*, mongo: bool) -> dict[str, dict[str, str]]:
+def _settings(*, mongo: bool, rules: str) -> dict[str, dict[str, str]]:
     # What FerretDB is asked for, again and again, where nothing is due; each time it goes through all there is.
     scheduler = {"poll_interval": "2", "expiry_interval": "4"} if mongo else {}
-    return {
+    settings = {
         "scheduler": scheduler,
         # The checker looks at everything that ever was.
         "store": {"lost_margin": "2", "lost_interval": "0.5", "log_level": "debug", "retain_executions": "0"},
@@ -227,4 +259,12 @@ def _settings(*, mongo: bool) -> dict[str, dict[str, str]]:
             "pools": "\n".join(f"{name}={regex}:{most}" for name, regex, most in POOLS),
         },
         "runner": {"pools": "default,small", "engine_lost_after": "6", "shutdown_grace": "2"},
+        "gateway": {},
     }
+    if rules:
+        for name in ("gateway", "store", "dispatcher"):
+            settings[name]["rules"] = rules
+        settings["gateway"]["max_streams"] = str(STREAMS)
+        # Time is stretched for the rules: a second is fifteen.
+        settings["dispatcher"]["gauge_interval"] = "0.7"
+    return settings

@@ -83,7 +83,14 @@ async def test_what_cannot_be_created_or_started(under_test: EngineUnderTest) ->
     container = await engine.create("unc", under_test.body("", Cmd=["/no/such"]), "")
     with pytest.raises(InvalidRequest, match="/no/such"):
         await engine.start(container)
-    assert (await engine.inspect(container)).never_ran
+    refused = await engine.inspect(container)
+    assert refused.never_ran
+    assert refused.exit_code == 127
+    # A file that is no program.
+    container = await engine.create("und", under_test.body("", Cmd=["/etc/passwd"]), "")
+    with pytest.raises(InvalidRequest, match="/etc/passwd"):
+        await engine.start(container)
+    assert (await engine.inspect(container)).exit_code == 126
 
 
 async def test_signals(under_test: EngineUnderTest) -> None:

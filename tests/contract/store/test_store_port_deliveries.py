@@ -49,6 +49,13 @@ async def test_every_field_is_kept(store: Persistence) -> None:
     assert await store.reads.get_delivery("d-3") is None
 
 
+async def test_every_channel_is_kept(store: Persistence) -> None:
+    made = [delivery(f"d-{one.name}", channel=one, execution_id=f"e-{one.name}") for one in NoticeChannel]
+    await put(store, *made)
+    for one in made:
+        assert await store.reads.get_delivery(one.delivery_id) == one
+
+
 async def test_one_is_inserted_once(store: Persistence) -> None:
     await put(store, delivery())
     assert not await store.run(lambda steps: steps.insert_delivery(delivery(error="other")))

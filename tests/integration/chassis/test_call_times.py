@@ -1,6 +1,7 @@
 """How calls are counted by their method and status, over a real server."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -53,11 +54,26 @@ def counted(method: str, code: str) -> float:
     return sum(times.values.get(("grpc", method, code), [0, 0])[:-1])
 
 
-async def test_calls_count_by_what_was_answered() -> None:
-    servicer = Servicer()
-    server = GrpcServer("127.0.0.1:0")
+def asked(method: str, address: str, port: str, code: str) -> float:
+    """How often the caller's side has seen this end."""
+    times = REGISTRY.histogram(
+        "rpc.client.call.duration",
+        "",
+        labels=("rpc.system.name", "rpc.method", "server.address", "server.port", "rpc.response.status_code"),
+    )
+    return sum(times.values.get(("grpc", method, address, port, code), [0, 0])[:-1])
+
+
+async def serving(servicer: Servicer, listen: str = "127.0.0.1:0") -> GrpcServer:
+    server = GrpcServer(listen)
     server.add(add_FarmStoreServiceServicer_to_server, servicer, _NAME)
     await server.start()
+    return server
+
+
+async def test_calls_count_by_what_was_answered() -> None:
+    servicer = Servicer()
+    server = await serving(servicer)
     channel = open_channel(server.address)
     stub: Any = FarmStoreServiceStub(channel)
 
@@ -93,4 +109,54 @@ async def test_calls_count_by_what_was_answered() -> None:
     await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     await grown("grpc.health.v1.Health/Check", "OK", was)
     await channel.close()
+    await server.stop(0)
+
+
+async def test_calls_count_on_the_callers_side_by_neighbour_and_by_how_they_ended() -> None:
+    servicer = Servicer()
+    server = await serving(servicer)
+    channel = open_channel(server.address)
+    stub: Any = FarmStoreServiceStub(channel)
+    address, _, port = server.address.rpartition(":")
+
+    def seen(method: str, code: str) -> float:
+        return asked(f"{_NAME}/{method}", address, port, code)
+
+    assert (await stub.GetGeneration(pb.GetGenerationRequest())).generation == 3
+    assert seen("GetGeneration", "OK") == 1
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stub.ListHeld(pb.ListHeldRequest())
+    assert seen("ListHeld", "NOT_FOUND") == 1
+    # What only the caller knows: that it waited no longer, or has gone.
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stub.ListQueued(pb.ListQueuedRequest(), timeout=0.05)
+    assert seen("ListQueued", "DEADLINE_EXCEEDED") == 1
+    servicer.entered.clear()
+    waiting = asyncio.ensure_future(stub.ListQueued(pb.ListQueuedRequest()))
+    await servicer.entered.wait()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await eventually(lambda: seen("ListQueued", "CANCELLED") == 1)
+    stream = stub.Beat()
+    await stream.write(pb.BeatRequest(batch=7))
+    assert (await stream.read()).batch == 7
+    assert seen("Beat", "OK") == 0
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
+    assert await eventually(lambda: seen("Beat", "OK") == 1)
+    call = stub.GetGeneration(pb.GetGenerationRequest())
+    assert await call.code() is grpc.StatusCode.OK, "a call is gRPC's own: its code and its metadata can be asked for"
+    await server.stop(0)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stub.GetGeneration(pb.GetGenerationRequest())
+    assert seen("GetGeneration", "UNAVAILABLE") == 1
+    await channel.close()
+
+
+async def test_a_neighbour_at_a_socket_counts_by_its_path(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    server = await serving(Servicer(), f"unix:{path}")
+    async with open_channel(f"unix:{path}") as channel:
+        await FarmStoreServiceStub(channel).GetGeneration(pb.GetGenerationRequest())
+    assert asked(f"{_NAME}/GetGeneration", path, "", "OK") == 1
     await server.stop(0)

@@ -12,13 +12,16 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as otlp
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as otlp_grpc
+from structlog.testing import capture_logs
 
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.metrics import Registry
+from easyq_chassis.metrics.export import Exports, resource
+from easyq_chassis.metrics.push import TellingExporter
 from easyq_chassis.ops.ops import Ops
 from easyq_chassis.ops.readiness import Readiness
 from easyq_chassis.settings import ServiceSettings
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, free_port
 
 
 def settings(**values: Any) -> ServiceSettings:
@@ -65,6 +68,20 @@ async def test_alive_is_not_ready(served: Served) -> None:
     served.readiness.set(False)
     assert (await served.get("/readyz"))[:2] == (503, "it is not ready\n")
     assert (await served.get("/livez"))[0] == 200
+
+
+async def test_what_was_asked_makes_it_degraded_until_nothing_is_wrong(served: Served) -> None:
+    assert served.readiness.operations == served.ops.address
+    wrong = ["", "the keys can't be read"]
+    served.readiness.ask(lambda: wrong[0])
+    served.readiness.ask(lambda: wrong[1])
+    served.readiness.set(True)
+    assert (await served.get("/readyz"))[:2] == (200, "degraded: the keys can't be read\n")
+    assert "easyq_ready 0.5" in (await served.get("/metrics"))[1].splitlines()
+    wrong[0] = "the rules file is refused"
+    assert (await served.get("/readyz"))[1] == "degraded: the rules file is refused; the keys can't be read\n"
+    wrong[:] = ["", ""]
+    assert (await served.get("/readyz"))[:2] == (200, "ready\n")
 
 
 async def test_metrics_of_the_process(served: Served) -> None:
@@ -146,13 +163,13 @@ async def test_nowhere() -> None:
 class Receiver(otlp_grpc.MetricsServiceServicer):
     """What a collector is: it takes what comes, and may hang."""
 
-    def __init__(self, *, hangs: bool = False) -> None:
+    def __init__(self, *, hangs: bool = False, port: int = 0) -> None:
         self.taken: list[Any] = []
         self._hangs = hangs
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
         register: Any = otlp_grpc.add_MetricsServiceServicer_to_server
         register(self, self._server)
-        self.url = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.url = f"http://127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         self._server.start()
 
     def Export(self, request: Any, context: Any) -> Any:
@@ -217,6 +234,33 @@ async def test_one_that_hangs_or_is_away_holds_nobody(monkeypatch: pytest.Monkey
     async with asyncio.timeout(30):
         await ops.stop()
     receiver.close()
+
+
+async def test_one_that_is_away_is_told_as_an_event_of_ours_and_found_again(caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    exporter = TellingExporter(f"http://127.0.0.1:{port}", timeout=0.3)
+    exports = Exports(Registry(), resource("store", "1"), exporter)
+    with capture_logs() as lines:
+        for _ in range(2):
+            await asyncio.to_thread(exports.provider.force_flush)
+        [away] = lines
+        receiver = Receiver(port=port)
+
+        async def came() -> bool:
+            await asyncio.to_thread(exports.provider.force_flush)
+            return bool(receiver.taken)
+
+        await eventually(came, 30)
+        await exports.close()
+    receiver.close()
+    assert (away["event"], away["log_level"], away["pushes"]) == ("metrics_not_exported", "warning", 1)
+    assert str(port) in away["endpoint"]
+    assert (lines[1]["event"], lines[1]["log_level"], lines[1]["pushes"] >= 2) == (
+        "metrics_exported_again",
+        "info",
+        True,
+    )
+    assert [record for record in caplog.records if "metrics" in record.getMessage()] == []
 
 
 def test_the_standard_variable_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:

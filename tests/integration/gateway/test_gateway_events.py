@@ -361,7 +361,7 @@ async def test_grpc_errors(gateway: Client) -> None:
 async def test_wait_answers_with_the_end(start_gateway: Starter) -> None:
     # It may take longer than a request.
     gateway = await start_gateway(request_timeout=0.3)
-    job = await gateway.enqueue()
+    job = await eventually(gateway.enqueue)
     waiting = [
         asyncio.create_task(gateway.get(f"/jobs/{job['jobId']}?wait=60s")),
         asyncio.create_task(gateway.get(f"{job['jobUrl']}?wait=60")),
@@ -399,8 +399,8 @@ async def test_a_store_that_is_away_keeps_nobody_from_waiting(
     start_gateway: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(awaiting, "_LOOK", 0.05)
-    gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock", store_patience=0.2)
-    job = await gateway.enqueue()
+    gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock", store_patience=1)
+    job = await eventually(gateway.enqueue)
     waiting = asyncio.create_task(gateway.get(f"/jobs/{job['jobId']}?wait=60s"))
     await eventually(lambda: gateway.store.calls.count("GetJob") > 2)
     assert not waiting.done()
@@ -438,7 +438,7 @@ async def test_wait_outlives_a_store_that_begins_anew(gateway: Client) -> None:
 
 async def test_wait_by_grpc(start_gateway: Starter) -> None:
     gateway = await start_gateway(request_timeout=0.2)
-    job = await gateway.enqueue()
+    job = await eventually(gateway.enqueue)
     stub: Any = JobServiceStub(gateway.channel)
     request = job_service_pb2.GetJobRequest(job_id=job["jobId"])
     request.wait.FromSeconds(60)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -10,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from easyq.v1.spec_pb2 import OnLost
+from easyq.v1.spec_pb2 import JobSpec, OnLost
+from easyq_chassis.tracing.context import TraceContext
 from tests.fakes.runner import FakeFarm, FarmExecution
 from tests.integration.runner.conftest import AgentProcess
 from tests.support import process
+from tests.support.collector import Collector
 from tests.support.farm import DockerObserver
-from tests.support.hosts import DockerHost
+from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.plugin import DockerFactory
+from tests.support.scraping import scrape
+from tests.support.sentry import sentry
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
@@ -72,6 +77,32 @@ async def test_killed_agent_is_started_again_and_adopts(
     assert "was killed by SIGKILL" in agent.log
 
 
+async def test_spans_of_a_run_outlive_their_agent(new_agent: NewAgent, farm: FakeFarm, busybox_image: str) -> None:
+    """What was done before the kill has been sent, what comes after it is the next agent's to tell; nothing twice."""
+    execution = TraceContext(trace_id="1" * 32, span_id="2" * 16, sampled=True)
+    spec = JobSpec(image=EXAMPLE_IMAGE, command=["sh", "-c", "echo $TRACEPARENT; sleep 3; exit 4"])
+    with Collector() as collector:
+        agent = await new_agent(otlp_endpoint=collector.url).ready()
+        one = farm.run(spec, trace=execution.text)
+        await eventually(lambda: "create" in [span.name for span in collector.spans()], 20)
+        await eventually(lambda: one.stdout)
+        assert not one.finishes
+        killed = time.time_ns()
+        await agent.kill_agent()
+        await farm.ended(one)
+        await asyncio.to_thread(collector.wait_for, execution.trace_id, "create", "run", "finish")
+        await agent.end()
+        spans = {span.name: span for span in collector.spans()}
+        assert len(spans) == len(collector.spans()), "none of them twice"
+    run = spans["run"]
+    assert one.stdout.decode().strip() == f"00-{execution.trace_id}-{run.span_id}-01"
+    assert {span.parent_id for span in spans.values()} == {execution.span_id}
+    assert (run.attributes["process.exit.code"], run.attributes["error.type"]) == (4, "nonzero_exit")
+    # The agents reckon by a clock that knows no corrections, and tell it by one that gets them.
+    assert spans["create"].end - 100_000_000 < run.start < killed < run.end
+    assert run.end - run.start > 2_900_000_000
+
+
 async def test_agents_that_crash_one_after_the_other(agent: AgentProcess, farm: FakeFarm, run: Run) -> None:
     one = run("echo 1; sleep 8; echo 2; exit 4")
     await eventually(lambda: one.stdout)
@@ -81,6 +112,33 @@ async def test_agents_that_crash_one_after_the_other(agent: AgentProcess, farm: 
         await eventually(lambda: farm.hellos, 20)
     await farm.ended(one)
     assert (one.finish.exit_code, one.stdout, one.finishes) == (4, b"1\n2\n", 1)
+
+
+async def test_a_killed_agent_is_counted_and_told_once(new_agent: NewAgent, farm: FakeFarm) -> None:
+    """The next life does both: a process that gets SIGKILL says nothing of it itself."""
+    with sentry() as server:
+        agent = await new_agent(ops_listen="127.0.0.1:0", sentry_dsn=server.dsn, agent_id="a1").ready()
+
+        async def restarts() -> dict[str, float]:
+            ops = re.findall(r'"address":"(127[^"]+)","protocol":"http"', agent.log)[-1]
+            found = await asyncio.to_thread(scrape, f"http://{ops}")
+            return {labels["reason"]: value for labels, value in found.of("easyq_agent_restarts_total", agent="a1")}
+
+        async def after(number: signal.Signals, events: int, counted: dict[str, float]) -> None:
+            farm.hellos.clear()
+            os.kill(agent.agent_pid, number)
+            await eventually(lambda: farm.hellos, 30)
+            await eventually(lambda: len(server.events) == events, 30)
+            assert await restarts() == counted
+
+        assert await restarts() == {"SIGKILL": 0, "error": 0}, "a first one is to be seen as an increase"
+        await after(signal.SIGKILL, 1, {"SIGKILL": 1, "error": 0})
+        await after(signal.SIGABRT, 2, {"SIGKILL": 1, "SIGABRT": 1, "error": 0})
+        assert await agent.end() == 0
+    told = [event["exception"]["values"][-1] for event in server.events]
+    assert [one["type"] for one in told] == ["AgentKilled"] * 2
+    assert [one["value"] for one in told] == [f"the agent was killed by {name}" for name in ("SIGKILL", "SIGABRT")]
+    assert {(event["tags"]["service"], event["tags"]["agent"]) for event in server.events} == {("runner", "a1")}
 
 
 async def test_the_agent_ends_with_its_watchdog_and_containers_live(

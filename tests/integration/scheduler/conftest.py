@@ -1,4 +1,4 @@
-"""A store on SQLite, schedulers that send, jobs that end as a test likes."""
+"""A store on SQLite or MongoDB, schedulers that send, jobs that end as a test likes."""
 
 import os
 import ssl
@@ -150,12 +150,14 @@ def mails(*addresses: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def sending() -> AsyncIterator[Sending]:
-    """A store, and no scheduler yet."""
+async def sending(request: pytest.FixtureRequest) -> AsyncIterator[Sending]:
+    """A store, and no scheduler yet. On SQLite, or by an indirect parameter (`mongo`) on MongoDB's protocol."""
+    on_mongo = getattr(request, "param", "sqlite") == "mongo"
     folder = make_folder("notify")
     async with AsyncExitStack() as stack:
         stack.callback(remove_folder, folder)
-        settings = {"listen": f"unix:{folder}/store.sock", "database": f"sqlite:///{folder}/store.db"}
+        database = request.getfixturevalue("mongo_url") if on_mongo else f"sqlite:///{folder}/store.db"
+        settings = {"listen": f"unix:{folder}/store.sock", "database": database}
         store = Store(StoreSettings.model_validate(settings))
         await store.start()
         stack.push_async_callback(store.stop)

@@ -17,6 +17,8 @@ from tests.support.receivers import http_receiver
 from tests.support.sentry import Sentry, sentry
 from tests.support.waiting import eventually
 
+# The outbox is the store's: on each of its databases.
+on_each_store = pytest.mark.parametrize("sending", ["sqlite", "mongo"], indirect=True)
 CANARY = "c4n4ry-77ee"
 FINAL: dict[str, Any] = {"report_failure": ReportFailure.FINAL}
 
@@ -31,11 +33,12 @@ async def server() -> AsyncIterator[Sentry]:
         error_reports.close(5)
 
 
+@on_each_store
 async def test_a_failure_is_told_with_the_end_of_its_output(sending: Sending, server: Sentry) -> None:
     await sending.scheduler()
     envs = {"API_TOKEN": CANARY, "PLAIN": "shown"}
     output = f"using {CANARY} and https://u:{CANARY}x@h/ and shown\n".encode()
-    job_id = await sending.end_job(3, stdout=b"working\n", stderr=output, envs=envs, **FINAL)
+    job_id = await sending.end_job(3, stdout=b"password=hunter2 is working\n", stderr=output, envs=envs, **FINAL)
     told = await sending.becomes(job_id, Delivery.DELIVERED)
     assert (told.channel, told.target, told.event) == (Delivery.Channel.REPORT, "error handlers", Delivery.Event.FAILS)
     (event,) = server.events
@@ -47,12 +50,13 @@ async def test_a_failure_is_told_with_the_end_of_its_output(sending: Sending, se
     assert tags.items() <= event["tags"].items()
     assert (event["tags"]["execution"], event["tags"]["attempt"]) == (told.execution_id, "1")
     assert (event["tags"]["agent"], event["tags"]["exitCode"], event["tags"]["outcome"]) == ("host-a", "3", "FAILED")
-    assert event["extra"]["stdout"] == "working"
+    assert event["extra"]["stdout"] == "password=[redacted] is working"
     assert event["extra"]["stderr"] == "using [redacted] and https://u:[redacted]@h/ and shown"
     assert event["extra"]["link"] == f"https://jobs.test/tasks/mail/jobs/{job_id}"
     assert CANARY.encode() not in server.texts()
 
 
+@on_each_store
 async def test_without_a_handler_it_waits_and_says_so(sending: Sending) -> None:
     await sending.scheduler()
     job_id = await sending.end_job(**FINAL)
@@ -60,6 +64,7 @@ async def test_without_a_handler_it_waits_and_says_so(sending: Sending) -> None:
     assert told.state == Delivery.PENDING
 
 
+@on_each_store
 async def test_sentry_away_or_busy_is_tried_again(sending: Sending, server: Sentry) -> None:
     server.status = 503
     await sending.scheduler()
@@ -112,6 +117,7 @@ class Fails:
         """Holds nothing."""
 
 
+@on_each_store
 async def test_of_several_handlers_only_those_that_failed_are_asked_again(sending: Sending) -> None:
     good, bad = Fails(), Fails()
     good.works.set()

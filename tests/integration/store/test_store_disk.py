@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from easyq.v1.spec_pb2 import JobSpec
 from easyq_chassis.channel import open_channel
 from easyq_chassis.errors import Unavailable
+from easyq_chassis.metrics import REGISTRY
 from easyq_chassis.server import WHY_KEY
 from easyq_chassis.status import from_rpc_error
 from easyq_internal.store.v1 import job_store_pb2 as pb
@@ -28,6 +29,15 @@ from tests.support.store_records import job
 from tests.support.waiting import eventually
 
 LARGE = {"A": "x" * 200_000}
+
+
+async def test_its_room_is_told_while_it_is_open(tmp_path: Path) -> None:
+    gauge = REGISTRY.gauge("easyq.store.disk.free", "", unit="By", labels=("folder",))
+    store = SqlitePersistence(tmp_path / "easyq.db")
+    await store.open()
+    assert gauge.now()[str(tmp_path),] > 0
+    await store.close()
+    assert (str(tmp_path),) not in gauge.now()
 
 
 @pytest.fixture

@@ -56,9 +56,9 @@ class Up:
         return self._err.read_text(encoding="utf-8", errors="replace")
 
     def lines(self, source: str) -> list[str]:
-        """What a source has said, without its name."""
-        prefix = f"{source:<10} | "
-        return [line.removeprefix(prefix) for line in self.err.splitlines() if line.startswith(prefix)]
+        """What a source has said: of a service the lines that are no events of it, of `up` its messages."""
+        events = [json.loads(line) for line in self.err.splitlines(keepends=True) if line.endswith("\n")]
+        return [one["message"] if source == "up" else one["text"] for one in events if one["service"] == source]
 
     def wait_ready(self) -> "Up":
         wait_until(lambda: self.out or self.process.poll() is not None, 20, message="ready")
@@ -122,16 +122,34 @@ def easyq(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_one_line_on_stdout_and_a_source_before_each_line_of_stderr(up: Callable[..., Up]) -> None:
+def test_one_line_on_stdout_and_each_line_of_stderr_is_an_event_that_names_its_source(up: Callable[..., Up]) -> None:
     farm = up(FAKE_RUNNER="flood").wait_ready()
     assert re.fullmatch(r"ready http://127\.0\.0\.1:\d+\n", farm.out)
     wait_until(lambda: all(farm.pids(kind) for kind in KINDS))
     assert farm.settings("gateway")["REST_LISTEN"] == farm.out.removeprefix("ready http://").strip()
-    sources = {*KINDS, "easyq"}
-    assert {line.split("|")[0].strip() for line in farm.err.splitlines()} == sources
     assert farm.stop() == 0
+    events = [json.loads(line) for line in farm.err.splitlines()]
+    assert {one["service"] for one in events} == {*KINDS, "up"}
+    assert all({"event", "level", "timestamp"} <= set(one) for one in events)
+    assert {"listening", "ready", "stopping"} <= {one["event"] for one in events}
+    assert {one["event"] for one in events if one["service"] != "up"} == {"output"}
     assert "no newline at the end" in farm.lines("runner")
     assert sum(line.count("x") for line in farm.lines("runner")) >= 200_000
+
+
+def test_what_a_newcomer_needs_comes_first_and_operators_have_one_line(up: Callable[..., Up]) -> None:
+    farm = up("--pool", "idle=idle-.*").wait_ready()
+    first, second, *_ = farm.lines("up")
+    rest = farm.settings("gateway")["REST_LISTEN"]
+    grpc = farm.settings("gateway")["GRPC_LISTEN"]
+    assert first == (
+        f"starting EasyQ at http://{rest} (pages and REST); once it is ready: "
+        f"{EASYQ} run --server {grpc} easyq-example:1 -- echo Hello from EasyQ"
+    )
+    metrics = json.loads((farm.data / "up.json").read_text(encoding="utf-8"))["metrics"]
+    assert second.startswith(f"/metrics, /livez and /readyz: gateway {metrics['gateway']}, scheduler :")
+    assert [url.rpartition(":")[2] for url in metrics.values()] == re.findall(r":(\d+)", second)
+    assert farm.err.count("/metrics") == 1
 
 
 def test_the_folder_is_private_and_sockets_are_in_it(up: Callable[..., Up]) -> None:
@@ -167,7 +185,7 @@ def test_a_crash_is_told_and_mended(up: Callable[..., Up], kind: str) -> None:
     wait_until(lambda: farm.pids(kind))
     os.kill(farm.pids(kind)[0], signal.SIGKILL)
     wait_until(lambda: len(farm.pids(kind)) == 2)
-    assert f"{kind} was killed by SIGKILL; it is started again in 0.1 s" in farm.lines("easyq")
+    assert f"{kind} was killed by SIGKILL; it is started again in 0.1 s" in farm.lines("up")
     assert farm.out.count("\n") == 1
 
 
@@ -190,7 +208,7 @@ def test_a_crash_of_redis_is_mended(up: Callable[..., Up]) -> None:
 def test_one_that_crashes_at_once_is_tried_with_growing_pauses(up: Callable[..., Up]) -> None:
     farm = up(FAKE_SCHEDULER="crash").wait_ready()
     wait_until(lambda: len(farm.pids("scheduler")) >= 4)
-    told = [line for line in farm.lines("easyq") if line.startswith("scheduler ended with status 3")]
+    told = [line for line in farm.lines("up") if line.startswith("scheduler ended with status 3")]
     pauses = [float(line.split()[-2]) for line in told]
     assert pauses[:3] == [0.1, 0.2, 0.4]
     assert farm.stop() == 0
@@ -199,7 +217,7 @@ def test_one_that_crashes_at_once_is_tried_with_growing_pauses(up: Callable[...,
 def test_one_that_refuses_its_settings_ends_it_all(up: Callable[..., Up]) -> None:
     farm = up(FAKE_STORE="refuse")
     assert farm.end() == 1
-    assert "store can't start, and trying again would not help; its last lines above say why" in farm.lines("easyq")
+    assert "store can't start, and trying again would not help; its last lines above say why" in farm.lines("up")
     assert not [pid for kind in KINDS for pid in farm.pids(kind) if process.alive(pid)]
 
 
@@ -207,7 +225,7 @@ def test_one_that_is_deaf_is_killed_within_the_grace(up: Callable[..., Up]) -> N
     farm = up("--grace", "3", FAKE_DISPATCHER="deaf").wait_ready()
     wait_until(lambda: farm.pids("dispatcher"))
     assert farm.stop() == 0
-    assert any(line.startswith("dispatcher did not end within") for line in farm.lines("easyq"))
+    assert any(line.startswith("dispatcher did not end within") for line in farm.lines("up"))
     assert not process.alive(farm.pids("dispatcher")[0])
 
 
@@ -215,7 +233,7 @@ def test_a_second_signal_forces(up: Callable[..., Up]) -> None:
     farm = up("--grace", "60", FAKE_DISPATCHER="deaf").wait_ready()
     wait_until(lambda: farm.pids("dispatcher"))
     farm.process.send_signal(signal.SIGINT)
-    wait_until(lambda: any(line.startswith("SIGINT: stopping") for line in farm.lines("easyq")))
+    wait_until(lambda: any(line.startswith("SIGINT: stopping") for line in farm.lines("up")))
     farm.process.send_signal(signal.SIGINT)
     assert farm.end(5) == 130
     assert not process.alive(farm.pids("dispatcher")[0])
@@ -318,10 +336,10 @@ def test_the_config_file_is_read_again_when_it_changes(up: Callable[..., Up], fo
     assert farm.rules == {"limit": [{"pattern": "mail", "max_running": 1}], "weight": weight, "default": default}
     config.write_text('limit = ["mail=7"]\nslots = 3\n', encoding="utf-8")
     wait_until(lambda: farm.rules == {"limit": [{"pattern": "mail", "max_running": 7}], "weight": weight})
-    wait_until(lambda: f"{config}: a change of slots needs a restart: easyq down, then easyq up" in farm.lines("easyq"))
-    assert f"{config} was read again: limit 'mail': max_running 1 → 7; default 'mail' gone" in farm.lines("easyq")
+    wait_until(lambda: f"{config}: a change of slots needs a restart: easyq down, then easyq up" in farm.lines("up"))
+    assert f"{config} was read again: limit 'mail': max_running 1 → 7; default 'mail' gone" in farm.lines("up")
     config.write_text('limit = ["mail=8"]\nlimit = 3\n', encoding="utf-8")
-    [refused] = wait_until(lambda: [line for line in farm.lines("easyq") if line.startswith("REFUSED: ")])
+    [refused] = wait_until(lambda: [line for line in farm.lines("up") if line.startswith("REFUSED: ")])
     assert f"{config}: Cannot overwrite a value (at line 2, column " in refused
     assert farm.rules["limit"] == [{"pattern": "mail", "max_running": 7}]
     note = farm.data / "rules.toml.refused"
@@ -330,7 +348,7 @@ def test_the_config_file_is_read_again_when_it_changes(up: Callable[..., Up], fo
     # What took its place is no file at all: it is looked at, and not waited for.
     config.unlink()
     os.mkfifo(config)
-    wait_until(lambda: farm.lines("easyq")[-1].startswith(f"REFUSED: {config}: it is a FIFO, not a regular file"))
+    wait_until(lambda: farm.lines("up")[-1].startswith(f"REFUSED: {config}: it is a FIFO, not a regular file"))
     config.unlink()
     config.write_text('limit = ["mail=9"]\n', encoding="utf-8")
     wait_until(lambda: farm.rules["limit"] == [{"pattern": "mail", "max_running": 9}])
@@ -345,7 +363,7 @@ def test_sighup_has_the_config_file_read_again(up: Callable[..., Up], folder: Pa
     config.touch()
     farm = up("--config", str(config)).wait_ready()
     farm.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: f"{config} was read again: no rule has changed" in farm.lines("easyq"))
+    wait_until(lambda: f"{config} was read again: no rule has changed" in farm.lines("up"))
     assert farm.stop() == 0
 
 
@@ -374,7 +392,7 @@ def test_the_end_of_its_terminal_ends_it(folder: Path) -> None:
 
 def test_an_agent_that_was_drained_stays_away_until_it_is_wanted(up: Callable[..., Up]) -> None:
     farm = up(FAKE_RUNNER="drained").wait_ready()
-    [told] = wait_until(lambda: [line for line in farm.lines("easyq") if " was drained, " in line])
+    [told] = wait_until(lambda: [line for line in farm.lines("up") if " was drained, " in line])
     agent = farm.settings("runner")["AGENT_ID"]
     assert told.startswith(f"agent {agent} was drained, or told to stop, and has ended; it is not started again.")
     assert told.endswith(f"{farm.out.split()[1]}/agents/{agent}/drain && kill -HUP {farm.process.pid}")
@@ -383,14 +401,14 @@ def test_an_agent_that_was_drained_stays_away_until_it_is_wanted(up: Callable[..
     assert len(farm.pids("runner")) == 1
     farm.process.send_signal(signal.SIGHUP)
     wait_until(lambda: len(farm.pids("runner")) == 2)
-    assert not any("runner ended" in line for line in farm.lines("easyq"))
+    assert not any("runner ended" in line for line in farm.lines("up"))
     assert farm.stop() == 0
 
 
 def test_any_other_service_that_ends_by_itself_is_started_again(up: Callable[..., Up]) -> None:
     farm = up(FAKE_SCHEDULER="drained").wait_ready()
     wait_until(lambda: len(farm.pids("scheduler")) >= 2)
-    assert "scheduler ended with status 0; it is started again in 0.1 s" in farm.lines("easyq")
+    assert "scheduler ended with status 0; it is started again in 0.1 s" in farm.lines("up")
 
 
 def test_agents_are_told_what_they_offer(up: Callable[..., Up], folder: Path) -> None:
@@ -456,7 +474,7 @@ def test_a_data_folder_that_can_not_be_made(folder: Path) -> None:
     (folder / "file").touch()
     done = easyq("up", "--data", str(folder / "file/data"))
     assert done.returncode == 2
-    assert done.stderr.startswith(f"easyq: the data folder {folder}/file/data can't be used: ")
+    assert json.loads(done.stderr)["message"].startswith(f"the data folder {folder}/file/data can't be used: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -474,9 +492,9 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 def test_a_disk_that_is_almost_full_is_told_before_anything_starts(small_disk: Path, up: Callable[..., Up]) -> None:
     farm = up().wait_ready()
-    assert re.fullmatch(
-        rf"easyq: warning: only 1\d MB are free on the disk of {small_disk}: .*", farm.err.splitlines()[0]
-    )
+    first = json.loads(farm.err.splitlines()[0])
+    assert re.fullmatch(rf"warning: only 1\d MB are free on the disk of {small_disk}: .*", first["message"])
+    assert (first["event"], first["level"]) == ("disk_nearly_full", "warning")
     assert farm.stop() == 0
 
 
@@ -486,14 +504,16 @@ def test_a_disk_that_is_full_is_refused(small_disk: Path) -> None:
             ballast.write(bytes(2**20))
     done = easyq("up", "--data", str(small_disk), "--engine", "none")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"easyq: the data folder {small_disk} can't be used: No space left on device")
+    told = json.loads(done.stderr)
+    assert told["message"].startswith(f"the data folder {small_disk} can't be used: No space left on device")
+    assert told["event"] == "cannot_start"
     assert done.stderr.count("\n") == 1
     assert not (small_disk / "run").exists()
 
 
 def test_a_pool_that_no_agent_joins_is_told(up: Callable[..., Up]) -> None:
     farm = up("--pool", "gpu=gpu-.*", "--pool", "cpu=cpu", "--docker-host", "cpu=unix:///nowhere/a.sock").wait_ready()
-    [warning] = [line for line in farm.lines("easyq") if line.startswith("warning: ")]
+    [warning] = [line for line in farm.lines("up") if line.startswith("warning: ")]
     assert "'gpu'" in warning
     assert "'gpu-.*'" in warning
     assert "--docker-host gpu=URL" in warning
@@ -508,8 +528,7 @@ def test_the_help_says_what_a_regex_is_matched_with() -> None:
 
 def test_without_docker_it_says_what_is_missing_and_what_to_do(up: Callable[..., Up]) -> None:
     farm = up(DOCKER_HOST="unix:///nowhere/docker.sock").wait_ready()
-    where, missing = farm.err.splitlines()[:2]
-    assert "/metrics" in where
+    missing = farm.lines("up")[2]
     assert "no Docker Engine answers at unix:///nowhere/docker.sock" in missing
     assert "--docker-host" in missing
     assert "DOCKER_HOST" not in farm.settings("runner")
@@ -518,4 +537,4 @@ def test_without_docker_it_says_what_is_missing_and_what_to_do(up: Callable[...,
 def test_a_docker_host_that_was_named_and_is_away_is_told_as_well(up: Callable[..., Up]) -> None:
     farm = up("--docker-host", "unix:///nowhere/a.sock").wait_ready()
     told = "no Docker Engine answers at unix:///nowhere/a.sock: what is to run there waits. Start it, or name another."
-    wait_until(lambda: told in farm.lines("easyq"))
+    wait_until(lambda: told in farm.lines("up"))

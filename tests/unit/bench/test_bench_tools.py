@@ -5,6 +5,7 @@ import pytest
 
 from bench.relay import Recorder, _Frames
 from bench.report import Figure, Goal, Step, document, table
+from bench.telemetry import SIDES, figures, order
 
 
 def frame(kind: int, payload: bytes) -> bytes:
@@ -50,3 +51,34 @@ def test_a_goal_is_judged_by_the_median() -> None:
     assert "not measured: part: no Docker" in text
     told = json.loads(document([fast, slow, plain], [], {}, {}))
     assert [figure.get("met") for figure in told["figures"]] == [True, False, None]
+
+
+def test_each_side_of_telemetry_has_each_place_as_often() -> None:
+    every = sorted(side.name for side in SIDES)
+    places = [[side.name for side in order(number)] for number in range(len(SIDES))]
+    assert all(sorted(names) == every for names in places)
+    assert [sorted(names) for names in zip(*places, strict=True)] == [every] * len(SIDES)
+    assert order(len(SIDES)) == order(0) == SIDES
+
+
+def test_what_telemetry_costs_is_a_ratio_to_none_of_it() -> None:
+    one = {
+        "all": {"enqueue": 900.0, "executions": 470.0, "processor": 2.2},
+        "every trace": {"enqueue": 800.0, "executions": 450.0, "processor": 2.4},
+        "logs": {"enqueue": 980.0, "executions": 495.0, "processor": 2.1},
+        "none": {"enqueue": 1000.0, "executions": 500.0, "processor": 2.0},
+    }
+    found = figures([one, one])
+    assert [[round(run, 3) for run in figure.runs] for figure in found] == [
+        [0.9, 0.9],
+        [0.94, 0.94],
+        [1.1, 1.1],
+        [0.8, 0.8],
+        [0.9, 0.9],
+        [1.2, 1.2],
+        [0.98, 0.98],
+        [0.99, 0.99],
+        [1.05, 1.05],
+    ]
+    assert [figure.verdict for figure in found] == ["met"] * 3 + [""] * 6
+    assert found[0].details["logs"] == [one["logs"]] * 2

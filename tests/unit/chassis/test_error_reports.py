@@ -1,6 +1,7 @@
 """Reports of errors: what they say, what they leave out, and handlers that fail, hang, or are slow."""
 
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -361,6 +362,22 @@ async def test_a_report_is_brought_to_those_who_do_not_have_it_yet() -> None:
         # By hand, once more: to all.
         assert await error_reports.deliver(report(), 10) == []
         assert (len(good.reports), len(bad.reports)) == (2, 2)
+
+
+async def test_one_that_fails_after_the_wait_for_it_is_no_complaint_of_asyncio() -> None:
+    late = Handler()
+    late.gate.clear()
+    late.error = RuntimeError("network")
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    with reporting(late=late):
+        assert await error_reports.deliver(report(), 0.01) == ["late: it did not take it within 0.01 s"]
+        late.gate.set()
+        await eventually(lambda: error_reports.counts()["late"].failed == 1)
+        # What its thread has said reaches this one.
+        await asyncio.sleep(0.01)
+        gc.collect()
+    assert complaints == []
 
 
 async def test_one_that_hangs_is_waited_for_only_so_long() -> None:

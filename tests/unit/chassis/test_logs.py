@@ -1,6 +1,8 @@
 """What a log shows of what it is given."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -47,6 +49,28 @@ def test_on_a_console_too() -> None:
     assert "secret" not in told
 
 
+def test_for_people_what_happened_comes_first_and_then_to_what() -> None:
+    """Under `easyq up` on a terminal: in colours, although it writes into a pipe."""
+    script = (
+        "from easyq_chassis import logs\nlogs.configure('store', fmt='console')\n"
+        "logs.get_logger().info('ended', state='FAILED', agent='a', job='j', code=3, task='t', execution='e')\n"
+        "logs.get_logger().warning('stacks', text='Thread x\\n  at y', path='/p')"
+    )
+    command = [sys.executable, "-c", script]
+    environment = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+    plain, coloured = (
+        subprocess.run(command, capture_output=True, text=True, check=True, env={**environment, **more}).stderr
+        for more in ({}, {"FORCE_COLOR": "1"})
+    )
+    ended, stacks, *text = plain.splitlines()
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} \[info     \] ended {15,} +task=t job=j execution=e agent=a state=FAILED code=3", ended
+    )
+    assert stacks.endswith("path=/p")
+    assert text == ["Thread x", "  at y"]
+    assert ("\x1b[" in coloured, "\x1b[" in plain) == (True, False)
+
+
 def run(script: str, *, level: str = "info", fmt: str = "json") -> list[dict[str, Any]]:
     """The lines of a program that logs by `log`, the standard library by `foreign`."""
     head = (
@@ -64,6 +88,13 @@ def test_a_storm_is_some_lines_and_a_count() -> None:
     assert [line["number"] for line in lines] == [*range(10), 9999]
     assert [line.get("suppressed") for line in lines] == [None] * 10 + [9989]
     assert {line["service"] for line in lines} == {"store"}
+
+
+def test_a_line_that_comes_late_says_so() -> None:
+    script = "import time\nfor n in range(2):\n    log.warning('away', burst=1)\ntime.sleep(1.1)\nlogs.tell_held_back()"
+    first, late = run(script)
+    assert "late" not in first
+    assert (late["event"], late["late"]) == ("away", 1)
 
 
 def test_what_libraries_log_is_bounded_too() -> None:

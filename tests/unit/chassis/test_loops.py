@@ -1,10 +1,12 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from easyq_chassis import outages
 from easyq_chassis.errors import DeadlineExceeded, Unavailable
 from easyq_chassis.loops import Loop
 
@@ -104,19 +106,14 @@ async def test_stops_although_a_run_swallows_the_cancellation() -> None:
     await asyncio.wait_for(loop.stop(), 5)
 
 
-@pytest.mark.parametrize(
-    ("error", "traced"),
-    [(Unavailable("away"), False), (DeadlineExceeded("too slow"), False), (ValueError("ours"), True)],
-)
-async def test_only_a_fault_of_ours_is_told_with_its_stack(error: Exception, traced: bool) -> None:
+async def _told_of(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is logged where a loop fails so, one run after the other, and then works."""
+    monkeypatch.setattr("easyq_chassis.loops._FIRST_BACKOFF", 0.001)
     again = asyncio.Event()
-    failed = False
 
     async def run_once() -> None:
-        nonlocal failed
-        if not failed:
-            failed = True
-            raise error
+        if failures:
+            raise failures.pop(0)
         again.set()
 
     loop = Loop("test", run_once, interval=3600)
@@ -124,5 +121,25 @@ async def test_only_a_fault_of_ours_is_told_with_its_stack(error: Exception, tra
         loop.start()
         await asyncio.wait_for(again.wait(), 5)
         await loop.stop()
-    [line] = [line for line in lines if line["event"] == "loop_failed"]
-    assert line["exc_info"] is traced
+    return lines
+
+
+async def test_a_fault_of_ours_is_told_with_its_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed, recovered = await _told_of([ValueError("ours")], monkeypatch)
+    assert (failed["event"], failed["exc_info"], failed["failures"]) == ("loop_failed", True, 1)
+    assert recovered["event"] == "loop_recovered"
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), DeadlineExceeded("too slow")])
+async def test_what_goes_on_failing_is_told_without_one(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await _told_of([error] * 2, monkeypatch) == []
+    lines = await _told_of([error] * 3, monkeypatch)
+    assert [line["event"] for line in lines] == ["loop_failed", "loop_recovered"]
+    assert not lines[0].get("exc_info")
+
+
+async def test_of_a_neighbour_that_is_away_others_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = outages.Neighbour("store")
+    monkeypatch.setattr(outages, "_neighbours", {"store": store})
+    store.failed("away")
+    assert await _told_of([Unavailable("away")] * 5, monkeypatch) == []

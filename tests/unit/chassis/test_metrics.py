@@ -1,5 +1,7 @@
 """Instruments, what they say to Prometheus and OTLP, and the bounds of their labels."""
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -16,10 +18,13 @@ OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def exported(registry: Registry, accept: str = "") -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    exports = Exports(registry, resource("store", "1.2.3"))
-    exports.text(accept)
-    # Nothing is told only once.
-    text, _ = exports.text(accept)
+    async def twice() -> bytes:
+        exports = Exports(registry, resource("store", "1.2.3"))
+        await exports.text(accept)
+        # Nothing is told only once.
+        return (await exports.text(accept))[0]
+
+    text = asyncio.run(twice())
     families = (open_metrics if accept else plain)(text.decode())
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
@@ -47,14 +52,42 @@ def test_both_forms_say_what_was_measured(accept: str) -> None:
     assert buckets == {"0.1": 1, "1.0": 2, "+Inf": 3}
     assert found[key("easyq_wait_seconds_sum", task="mail")] == pytest.approx(3.6)
     assert found[key("easyq_wait_seconds_count", task="mail")] == 3
-    assert found[key("easyq_build_info", version="1.2.3", service="easyq-store")] == 1
+    assert found[key("easyq_build_info", version="1.2.3", service_name="easyq-store")] == 1
 
 
-def test_the_form_is_what_is_accepted() -> None:
+async def test_the_form_is_what_is_accepted() -> None:
     exports = Exports(Registry(), resource("store", "1"))
-    assert exports.text(OPEN_METRICS)[1].startswith("application/openmetrics-text")
-    assert exports.text(OPEN_METRICS)[0].endswith(b"# EOF\n")
-    assert exports.text("*/*")[1].startswith("text/plain")
+    body, form = await exports.text(OPEN_METRICS)
+    assert form.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+    assert (await exports.text("*/*"))[1].startswith("text/plain")
+
+
+async def test_many_who_ask_at_once_share_a_text_and_none_holds_the_loop() -> None:
+    registry = Registry()
+    gauge = registry.gauge("easyq.age", "An age.")
+    reading, go, read = threading.Event(), threading.Event(), 0
+
+    def slow() -> dict[tuple[str, ...], float]:
+        nonlocal read
+        read += 1
+        reading.set()
+        go.wait(60)
+        return {(): float(read)}
+
+    gauge.watch(slow)
+    exports = Exports(registry, resource("store", "1"))
+    first = asyncio.create_task(exports.text(""))
+    await asyncio.to_thread(reading.wait, 60)
+    others = [asyncio.create_task(exports.text("")) for _ in range(20)]
+    gone = asyncio.create_task(exports.text(""))
+    await asyncio.sleep(0)
+    gone.cancel()
+    go.set()
+    assert b"easyq_age 1.0" in (await first)[0]
+    # What they are told is of after they asked.
+    assert all(b"easyq_age 2.0" in text for text, _ in await asyncio.gather(*others))
+    assert read == 2
 
 
 def test_what_was_never_used_says_nothing() -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from opentelemetry.trace import SpanKind
+from structlog.testing import capture_logs
 
 from easyq_chassis.tracing import current
 from easyq_chassis.tracing.allowance import Allowance
 from easyq_chassis.tracing.context import TraceContext
-from easyq_chassis.tracing.tracer import OFF, Tracer, new_trace_id
+from easyq_chassis.tracing.tracer import OFF, Tracer, new_trace_id, open_tracer
 from tests.fakes.spans import Sink, ids
 
 CALLER = TraceContext(trace_id="1" * 32, span_id="2" * 16, sampled=True, state="a=1")
@@ -108,6 +110,25 @@ def test_the_rate_bounds_what_requests_begin(sink: Sink) -> None:
     assert tracer.begin("edge", CALLER, root=True).recording
     none = Tracer("gateway", rate=10, ratio=0.0, sink=sink)
     assert not none.begin("edge", None, root=True).recording
+
+
+@dataclass(frozen=True)
+class _Settings:
+    otlp: str = "http://127.0.0.1:9"
+    trace_ratio: float = 1.0
+    farm: str = "easyq"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "99999")]
+)
+def test_a_wrong_variable_of_opentelemetrys_costs_the_spans_and_nothing_else(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with capture_logs() as lines:
+        assert not open_tracer("store", _Settings()).enabled
+    assert [(line["event"], line["log_level"]) for line in lines] == [("traces_off", "error")]
 
 
 def test_an_allowance_fills_again() -> None:

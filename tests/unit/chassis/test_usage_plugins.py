@@ -1,5 +1,7 @@
 """Plugins of metrics: they get usage and add labels, and none of them can harm anything."""
 
+import asyncio
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from easyq_chassis.metrics import Registry
+from easyq_chassis.metrics.export import Exports, resource
 from easyq_chassis.metrics.usage import MOST_LABELS, MOST_WAITING, Kind, Plugins, Usage
 from tests.support.waiting import wait_until
 
@@ -44,7 +47,7 @@ class Hanging(Sink):
 
 
 class Team:
-    labels = ("team",)
+    labels: Sequence[str] = ("team",)
 
     def label(self, record: Usage) -> Sequence[str]:
         return (record.labels.get("team", "nobody"),)
@@ -131,13 +134,87 @@ def test_one_that_hangs_holds_nobody_and_is_bounded(registry: Registry) -> None:
     hanging.go.set()
 
 
-@pytest.mark.parametrize("wrong", [object(), lambda: 1 / 0])
+async def _shown(registry: Registry) -> bytes:
+    return (await Exports(registry, resource("store", "1")).text(""))[0]
+
+
+def _leave() -> None:
+    sys.exit(7)
+
+
+def _labelled_by(*names: str) -> Any:
+    class Labelled(Team):
+        labels = names
+
+    return Labelled
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(object(), id="neither"),
+        pytest.param(lambda: 1 / 0, id="raises"),
+        pytest.param(_leave, id="leaves"),
+        pytest.param(_labelled_by("state"), id="taken"),
+        pytest.param(_labelled_by("a", "a"), id="twice"),
+        pytest.param(_labelled_by("é"), id="no word"),
+    ],
+)
 def test_one_that_can_t_be_made_is_left_out(registry: Registry, wrong: Any) -> None:
     sink = Sink()
     one = plugins(registry, wrong=wrong, good=sink)
     one.give([usage()])
+    dropped = registry.counter("easyq.usage.dropped", "", labels=("plugin", "why")).values
+    wait_until(lambda: dropped.get(("wrong", "unusable")) == 1)
+    one.give([usage()])
     one.close(10)
-    assert len(sink.taken) == 1
+    assert dropped == {("wrong", "unusable"): 2}
+    assert len(sink.taken) == 2
+
+
+def test_one_that_hangs_as_it_is_made_holds_nobody(registry: Registry) -> None:
+    go = threading.Event()
+
+    def hanging() -> Sink:
+        go.wait(60)
+        return late
+
+    late, sink = Sink(), Sink()
+    one = plugins(registry, hanging=hanging, good=sink)
+    one.give([usage()])
+    wait_until(lambda: sink.taken)
+    go.set()
+    one.close(10)
+    # What came meanwhile has waited for it.
+    assert len(late.taken) == 1
+
+
+def test_one_that_wants_to_end_the_process_ends_nothing(registry: Registry) -> None:
+    class Leaving(Sink):
+        def take(self, records: Sequence[Usage]) -> None:
+            super().take(records)
+            sys.exit(7)
+
+    leaving = Leaving()
+    one = plugins(registry, leaving=leaving)
+    one.give([usage()])
+    wait_until(lambda: leaving.has(1))
+    one.give([usage()])
+    one.close(10)
+    assert leaving.has(2)
+
+
+def test_odd_values_and_names_are_told_as_well_as_can_be(registry: Registry) -> None:
+    class Odd(Team):
+        def label(self, record: Usage) -> Sequence[str]:
+            return ("half \udcff\n",)
+
+    one = plugins(registry, **{"odd-one é": Odd})
+    one.give([usage()])
+    one.close(10)
+    assert registry.counter("easyq.usage.odd_one__.jobs.enqueued", "", labels=("team",)).values == {("half ?\n",): 1}
+    text = asyncio.run(_shown(registry))
+    assert b'team="half ?\\n"' in text
 
 
 def test_only_those_that_are_named(registry: Registry) -> None:

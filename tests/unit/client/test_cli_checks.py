@@ -8,6 +8,8 @@ from easyq.cli.checks import Disk, needs_engine, of_disk, of_hanging, of_port, o
 from easyq.cli.listeners import Listener
 from easyq.cli.logs import Stamps
 from easyq.cli.probe import Kind, Sight
+from easyq.cli.status_views import status_view
+from easyq.cli.table import Screen
 from easyq.errors import EasyQError, NotFound
 from easyq.v1.farm_service_pb2 import Agent, Problem, Status
 from easyq.v1.job_service_pb2 import BatchResult, CreateJobResponse, ErrorBody
@@ -51,6 +53,44 @@ def test_a_farm_that_accepts_and_runs_nothing() -> None:
     }
     assert all(one.todo for one in found.values() if one.state in {"warn", "fail"})
     assert (found["dispatcher"].message, found["dispatcher"].todo) == ("The dispatcher at d can't", "see its log.")
+
+
+def test_operations_ports() -> None:
+    status = Status(version="1", accepting=True, running=True)
+    add = status.operations.add
+    add(service="gateway", instance="g", address="127.0.0.1:1", alive=True, ready=True)
+    add(service="store", instance="s", address="127.0.0.1:2", alive=True, ready=True, why="the rules file is wrong")
+    add(service="dispatcher", instance="d", why="no answer within 3 s")
+    add(service="runner", instance="host-1", alive=True, ready=False, why="no engine")
+    found = [(one.state, one.message) for one in of_status(status, NOW) if one.name == "operations"]
+    assert found == [
+        ("ok", "gateway: 127.0.0.1:1, alive, ready"),
+        ("warn", "store: 127.0.0.1:2, alive, ready: the rules file is wrong"),
+        ("warn", "dispatcher: its operations port is not known, not alive, not ready: no answer within 3 s"),
+        ("warn", "host-1: no operations port, alive, not ready: no engine"),
+    ]
+    lines = status_view(status).lines(Screen(columns=None))
+    assert lines[2].split() == ["SERVICE", "INSTANCE", "OPERATIONS", "PORT", "ALIVE", "READY", "WHY"]
+    assert [line.split(maxsplit=5) for line in lines[3:]] == [
+        ["gateway", "g", "127.0.0.1:1", "yes", "yes"],
+        ["store", "s", "127.0.0.1:2", "yes", "degraded", "the rules file is wrong"],
+        ["dispatcher", "d", "-", "no", "no", "no answer within 3 s"],
+        ["runner", "host-1", "-", "yes", "no", "no engine"],
+    ]
+
+
+def test_status_says_how_it_is_and_what_is_in_the_way() -> None:
+    status = Status(version="1")
+    assert status_view(status).lines(Screen(columns=None)) == ["EasyQ 1 refuses jobs:"]
+    status.accepting = True
+    status.problems.add(subject="agents", message="No agent is connected: start one")
+    assert status_view(status).lines(Screen(columns=None)) == [
+        "EasyQ 1 accepts jobs, but nothing would run them:",
+        "  No agent is connected: start one",
+    ]
+    status.running = True
+    status.ClearField("problems")
+    assert status_view(status).lines(Screen(columns=None)) == ["EasyQ 1 accepts jobs, and would run them"]
 
 
 def test_since_when_something_is_wrong() -> None:

@@ -36,6 +36,13 @@ def test_the_exit_code(state: str, code: int | None, signalled: int | None, expe
     assert exit_code(result(state, code), signalled) == expected
 
 
+@pytest.mark.parametrize("code", [126, 127])
+def test_a_program_that_cannot_be_run_exits_as_in_a_shell(code: int) -> None:
+    refused = result("FAILED", code, Failure(reason=Failure.START_FAILED, message="no such program"))
+    assert exit_code(refused, None) == code
+    assert remarks(refused) == ["job j failed: no such program"]
+
+
 def test_a_job_without_executions_has_no_exit_code() -> None:
     nothing = RunResult(job=Job(state=Job.STOPPED), execution=None)
     assert nothing.exit_code is None

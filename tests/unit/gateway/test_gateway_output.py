@@ -45,6 +45,12 @@ def test_what_is_no_text_is_told_as_bytes() -> None:
     ]
 
 
+def test_a_character_of_four_bytes_is_whole_with_its_last() -> None:
+    data = "é😀".encode()
+    found = pieces_of(data[:3], data[3:5], data[5:])
+    assert [(piece.offset, piece.end, piece.text) for piece in found] == [(0, 2, "é"), (2, 6, "😀")]
+
+
 def test_a_character_that_is_held_back_keeps_its_time() -> None:
     pieces = TextPieces()
     assert list(pieces.take(0, b"\xe2\x82", T1)) == []
@@ -94,6 +100,18 @@ def test_positions_are_words(execution: object, stdout: int, stderr: int, ended:
     assert parse_position(str(position)) == position
     # With what stands before it, it has to fit into the reason of a WebSocket's close.
     assert len(f"; from={position}") <= 100
+
+
+@pytest.mark.parametrize(
+    ("word", "position"),
+    [
+        ("e-1.x:0:12", Position(execution_id="e-1.x", stdout_offset=0, stderr_offset=12)),
+        ("e:3:4:end", Position(execution_id="e", stdout_offset=3, stderr_offset=4, ended=True)),
+    ],
+)
+def test_a_position_and_its_word(word: str, position: Position) -> None:
+    assert parse_position(word) == position
+    assert str(position) == word
 
 
 @pytest.mark.parametrize(

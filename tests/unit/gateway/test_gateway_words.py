@@ -29,6 +29,21 @@ def test_words_are_those_of_shlex(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", []),
+        (" \t\r\n", []),
+        ("  sh  -c\n", ["sh", "-c"]),
+        ("'' a\"\"b", ["", "ab"]),
+        ("""'a b'"c d"\\ e\\'""", ["a bc d e'"]),
+        (r'"\"\\\$x" $x | > #', [r'"\\$x', "$x", "|", ">", "#"]),
+    ],
+)
+def test_words(text: str, words: list[str]) -> None:
+    assert split_words(text) == shlex.split(text) == words
+
+
+@pytest.mark.parametrize(
     "text", ["a" * 1_000_000, "'" + "a\\" * 500_000 + "'", '"' + 'a\\"' * 300_000 + '"', "a " * 500_000]
 )
 def test_long_lines_take_linear_time(text: str) -> None:

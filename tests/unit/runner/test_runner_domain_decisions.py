@@ -242,7 +242,10 @@ def test_words_on_what_was_never_started() -> None:
         assert isinstance(word, Finish)
         assert (word.outcome, word.exit_code, word.ran_for) == (kind, None, None)
     assert starting.infra_failed(FailureReason.HOST_FAILED, "x").outcome is OutcomeKind.INFRA_FAILED
-    assert starting.rejected(FailureReason.NOT_ALLOWED, "x").outcome is OutcomeKind.REJECTED
+    rejected = starting.rejected(FailureReason.NOT_ALLOWED, "x")
+    assert rejected.outcome is OutcomeKind.REJECTED
+    for code, told in ((0, None), (126, 126), (127, 127), (128, None)):
+        assert starting.no_program(rejected, code) == replace(rejected, exit_code=told)
 
 
 # ------------------------------------------------------------------------------------------------------------ lease

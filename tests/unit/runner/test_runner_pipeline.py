@@ -194,11 +194,14 @@ async def test_privileges_are_refused_by_name_of_the_setting(rig: Rig) -> None:
     assert "create" not in rig.engine.calls
 
 
-async def test_program_that_is_not_there_is_rejected(rig: Rig) -> None:
+@pytest.mark.parametrize(("program", "code"), [("/no/such", 127), ("/etc/passwd", 126)])
+async def test_program_that_is_not_there_is_rejected(rig: Rig, program: str, code: int) -> None:
     await rig.ready()
-    one = await rig.farm.ended(rig.farm.run(JobSpec(image="busybox", command=["/no/such"])))
+    one = await rig.farm.ended(rig.farm.run(JobSpec(image="busybox", command=[program])))
     assert (one.outcome, one.finish.failure.reason) == ("REJECTED", 9)
     await rig.tidy()
+    assert one.finish.exit_code == code
+    assert not one.finish.HasField("ran_for")
 
 
 async def test_failing_engine_is_infrastructure(rig: Rig) -> None:

@@ -148,6 +148,26 @@ def test_an_end_by_a_clock_that_is_another_is_not_believed() -> None:
         assert began <= running._ended <= time.time_ns()
 
 
+async def test_an_end_that_was_noted_and_not_told_has_its_span_again(rig: Rig, sink: Sink) -> None:
+    """The agent was killed with the span of its run still unsent: the next one has it from the journal."""
+    await rig.ready()
+    one = rig.run("sleep 0.2; exit 3", trace=EXECUTION.text)
+    await rig.farm.is_running(one)
+    rig.farm.go_silent()
+    await rig.until(lambda: "run" in sink.names())
+    before = sink.one("run")
+    await rig.crash()
+    sink.spans.clear()
+    rig.farm.speak_again()
+    await rig.start()
+    finish = (await rig.farm.ended(one)).finish
+    after = sink.one("run")
+    assert ids(after) == ids(before)
+    assert attributes(after) == attributes(before)
+    assert (after.end_time or 0) - (after.start_time or 0) == finish.ran_for.ToNanoseconds()
+    assert abs((after.start_time or 0) - (before.start_time or 0)) < 0.15e9
+
+
 async def test_a_pull_that_failed(rig: Rig, sink: Sink) -> None:
     rig.engine.failures["pull"].append(PullFailed("the registry said secret things"))
     await rig.ready()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from easyq_runner.adapters.lease_file import FileLeaseNotes
+from easyq_runner.adapters.past_lives import decode_lives, encode_lives
 from easyq_runner.adapters.watch_pipe import Ear, Teller, ToldLeaseNotes, decode, encode
 from easyq_runner.domain.labels import labels_of
 from easyq_runner.domain.lease import LeaseNote, newest, time_left
+from easyq_runner.domain.lives import PastLives
 from easyq_runner.domain.records import ExecutionKey, OnLost, Terms
 from easyq_runner.domain.watch import Ward, final_status, is_doomed, next_delay
 from easyq_runner.watchdog.engine import Engine, NoAnswer
@@ -100,6 +103,20 @@ def test_restarts_back_off() -> None:
     assert delays[:3] == [0.1, 0.2, 0.4]
     assert delays[-1] == 5.0
     assert next_delay(5.0, lived=60.0) == 0.1
+
+
+def test_lives_are_counted_and_each_kill_is_untold_until_one_has_told_it() -> None:
+    first = PastLives()
+    assert (dict(first.ended), first.untold) == ({}, "")
+    killed = first.after("SIGKILL", how="was killed by SIGKILL")
+    assert (dict(killed.ended), killed.untold) == ({"SIGKILL": 1}, "was killed by SIGKILL")
+    # The next one could not even start; it has told its own trouble, and not the one before it.
+    failed = killed.after("error", how="")
+    assert (dict(failed.ended), failed.untold) == ({"SIGKILL": 1, "error": 1}, "was killed by SIGKILL")
+    told = failed.told()
+    assert (told.ended, told.untold) == (failed.ended, "")
+    assert decode_lives(encode_lives(failed)) == failed
+    assert told.after("SIGKILL", how="again") == PastLives(ended={"SIGKILL": 2, "error": 1}, untold="again")
 
 
 # -------------------------------------------------------------------------------------------------------- what is told
@@ -407,7 +424,10 @@ def test_lines_for_people(capfd: pytest.CaptureFixture[str]) -> None:
     speaker = Speaker()
     speaker.console = True
     speaker.say("error", "agent_ended", how="was killed by SIGKILL", again_in=0.1)
-    assert capfd.readouterr().err.endswith("Z [error  ] agent_ended how=was killed by SIGKILL again_in=0.1\n")
+    told = capfd.readouterr().err
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} \[error  \] agent_ended          how=was killed by SIGKILL again_in=0\.1\n", told
+    )
 
 
 def test_it_is_small() -> None:

@@ -77,6 +77,8 @@ def test_every_knows_no_wall_clock() -> None:
     assert next_fire(every, ms("2024-10-27 01:10")) == ms("2024-10-27 01:30")
 
 
+# Many steps of what others cover.
+@pytest.mark.no_cover
 @pytest.mark.parametrize("expression", ["*/7 * * * *", "*/7 0-22 * * *", "* * * * * */15", "5 1 * * *"])
 @pytest.mark.parametrize("zone", [LONDON, LORD_HOWE, APIA, SAO_PAULO])
 @pytest.mark.parametrize("start", ["2011-12-29 03:00", "2018-11-03 09:00", "2024-03-30 17:00", "2024-10-26 11:00"])

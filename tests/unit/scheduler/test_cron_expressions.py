@@ -146,6 +146,8 @@ def test_a_hash_is_the_same_for_ever() -> None:
     hashed = (fields.seconds, fields.minutes, fields.hours, fields.days, fields.months, fields.weekdays)
     assert hashed == ((31,), (59,), (16,), (2,), (6,), (6,))
     assert parse_fields("H/15 * * * *", "01JZX5").minutes == (14, 29, 44, 59)
+    ranged = parse_fields("H(10-19) H(6-20)/5 * * H(1-5)", "01JZX5")
+    assert (ranged.minutes, ranged.hours, ranged.weekdays) == ((19,), (10, 15, 20), (3,))
 
 
 @given(st.text(max_size=40))

@@ -65,7 +65,7 @@ CASES = [
 ]
 
 
-# Measured, it takes twice as long; the other tests cover all of the code.
+# Many steps of what others cover.
 @pytest.mark.no_cover
 @pytest.mark.parametrize("zone", ZONES)
 def test_ten_years_are_as_a_walk_minute_by_minute_finds_them(zone: str) -> None:

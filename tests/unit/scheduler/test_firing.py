@@ -184,6 +184,15 @@ def test_a_jitter_longer_than_the_period_makes_no_fire_late() -> None:
         ran, state, now = ran + len(plan.fires), plan.state, plan.next.due_ms
 
 
+def test_a_fire_is_late_from_its_own_share_of_the_jitter_on() -> None:
+    rules = replace(MINUTELY, jitter_ms=60 * MINUTE, misfire=Misfire.SKIP, end_at_ms=minute(1))
+    due = share_out(rules, minute(1))
+    assert minute(1) < due < minute(61) - 30_001
+    assert plan_fires(NEW, rules, due + 30_000).fires == (Fire(nominal_ms=minute(1), due_ms=due),)
+    late = plan_fires(NEW, rules, due + 30_001)
+    assert (late.fires, late.skips) == ((), (skip(1, 1, Reason.MISFIRED),))
+
+
 def test_the_preview_keeps_to_the_rules() -> None:
     assert preview(NEW, MINUTELY, 3) == [minute(1), minute(2), minute(3)]
     assert preview(NEW, replace(MINUTELY, start_after_ms=minute(5)), 2) == [minute(5), minute(6)]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from easyq_scheduler.domain.admission import EARLIEST_MS, LATEST_MS, TEN_YEARS_MS, Timing, check
 from easyq_scheduler.domain.checking import schedule_problems, window_problems
 from easyq_scheduler.domain.pacing import due_before_next_poll, seconds_until_next
-from easyq_scheduler.domain.patience import warning_due
 from easyq_scheduler.domain.plan import Rules, State
 from easyq_scheduler.domain.schedule import Schedule
 
@@ -163,11 +162,3 @@ def test_the_time_that_a_round_took_is_not_slept_again() -> None:
 )
 def test_only_what_is_due_before_the_next_poll_hurries(timing: Timing, hurries: bool) -> None:
     assert due_before_next_poll(timing, now_ms=10_000, longest=0.5) is hurries
-
-
-def test_a_store_that_is_not_there_yet_is_worth_a_warning_ever_more_seldom() -> None:
-    told = [0]
-    for second in range(2_000):
-        if warning_due(second, len(told) - 1):
-            told.append(second)
-    assert told == [0, 10, 20, 40, 80, 160, 320, 640, 960, 1280, 1600, 1920]

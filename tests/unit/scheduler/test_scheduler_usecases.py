@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from easyq.v1.error_reason_pb2 import ErrorReason
 from easyq.v1.spec_pb2 import JobSpec
-from easyq_chassis.errors import DeadlineExceeded, EasyQError, Internal, InvalidArgument, Unavailable
+from easyq_chassis.errors import EasyQError, Internal, InvalidArgument, Unavailable
 from easyq_internal.scheduler.v1.scheduler_pb2 import PreviewScheduleRequest
 from easyq_internal.store.v1.job_store_pb2 import NewJob, PutJobRequest, PutJobResponse, StopHint, SubmitResult
 from easyq_internal.store.v1.records_pb2 import DueSchedule, Head
@@ -392,14 +392,6 @@ async def test_a_store_that_starts_a_moment_later_is_waited_for_without_a_warnin
     first, last = await waited_for(*[Unavailable("refused")] * 5)
     assert (first["event"], first["log_level"], first["store"]) == ("waits_for_store", "info", "unix:/s")
     assert (last["event"], last["log_level"]) == ("store_is_there", "info")
-
-
-async def test_a_store_that_stays_away_is_warned_of_at_a_bounded_rate() -> None:
-    lines = await waited_for(*[DeadlineExceeded("silent")] * 100, step=1_000)
-    assert lines[0]["event"] == "waits_for_store"
-    warnings = [line for line in lines if line["log_level"] == "warning"]
-    assert [line["seconds"] for line in warnings] == [10, 20, 40, 80]
-    assert {(line["event"], line["error"]) for line in warnings} == {("still_waits_for_store", "silent")}
 
 
 @pytest.mark.parametrize("failures", [[], [Internal("a fault")]])

@@ -20,7 +20,7 @@ from tests.support.store_records import T0, agent, execution, job
 
 IDS = {"task": "mail", "job": "job-1", "execution": "job-1-1"}
 HOLDER = {"agent": "host-a", "session": 7, "epoch": 2}
-DUE = "2023-11-14T22:13:20.000Z"
+DUE, LATER = "2023-11-14T22:13:20.000Z", "2023-11-14T22:14:20.000Z"
 
 QUEUED = execution()
 ASSIGNED = replace(QUEUED, state=ExecutionState.ASSIGNED, agent_id="host-a", session=7, epoch=2, pool="default")
@@ -32,7 +32,7 @@ FAILED = replace(
 )
 RETRY = Planned(execution_id="job-1-2", attempt=2, fence=2, trigger=Trigger.RETRY, due_at=T0, series_due_at=T0)
 SCHEDULE = job(state=JobState.ACTIVE, schedule=Schedule(anchor=T0))
-SKIP = Skip(first=T0, last=T0, count=2, reason=SkipReason.OVERLAP, decided_at=T0)
+SKIP = Skip(first=T0, last=T0 + 60_000, count=2, reason=SkipReason.OVERLAP, decided_at=T0)
 
 
 def skipped(times: int) -> Schedule:
@@ -51,6 +51,11 @@ def told(before: Record | None, after: Record | None) -> list[tuple[str, dict[st
             None,
             execution(trigger=Trigger.RETRY, attempt=2, state=ExecutionState.SCHEDULED),
             ("execution_planned", {**IDS, "trigger": "RETRY", "attempt": 2, "due": DUE}, False),
+        ),
+        (
+            None,
+            execution(trigger=Trigger.SCHEDULE, state=ExecutionState.QUEUED, fire_at=T0),
+            ("execution_planned", {**IDS, "trigger": "SCHEDULE", "attempt": 1, "fire": DUE}, False),
         ),
         (QUEUED, ASSIGNED, ("assigned", {**IDS, **HOLDER, "pool": "default"}, False)),
         (ASSIGNED, replace(QUEUED, agent_id=""), ("given_back", {**IDS, **HOLDER}, False)),
@@ -116,7 +121,12 @@ J = {"task": "mail", "job": "job-1"}
         (
             replace(SCHEDULE, schedule=skipped(1)),
             replace(SCHEDULE, schedule=skipped(3)),
-            ("fires_skipped", {**J, "count": 2, "reasons": ["OVERLAP"]}),
+            ("fires_skipped", {**J, "count": 2, "reasons": ["OVERLAP"], "first": DUE, "last": LATER}),
+        ),
+        (
+            replace(SCHEDULE, schedule=skipped(1)),
+            replace(SCHEDULE, schedule=replace(skipped(3), unkept=())),
+            ("fires_skipped", {**J, "count": 2, "reasons": []}),
         ),
     ],
 )
@@ -212,3 +222,15 @@ async def test_a_durable_plan_is_told_with_what_it_decided(watched: bool) -> Non
     assert [line["bounded"] for line in lines if line["log_level"] == "warning"] == [False, False]
     assert "cnry0a1b2c3d" not in str(lines)
     assert len(counted) > len(lines) - 1
+
+
+def test_what_retention_decides_is_told_by_the_sweep_and_each_at_debug() -> None:
+    """Nobody is to take it for a person's wish."""
+    with capture_logs() as lines:
+        with decisions.decided_by("retention"):
+            decisions.tell([(job(), job(delete_requested=True))])
+        decisions.tell([(job(), job(delete_requested=True))])
+    assert [(line["event"], line["log_level"], line.get("by")) for line in lines] == [
+        ("delete_requested", "debug", "retention"),
+        ("delete_requested", "info", None),
+    ]

@@ -1,23 +1,27 @@
 """What is kept no longer goes: by age, by number, by task; logs apart from records; old executions of schedules."""
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from easyq.v1.notify_pb2 import Webhook, Webhooks
 from easyq.v1.spec_pb2 import Overlap
 from easyq_chassis.patterns import Pattern
 from easyq_chassis.rules_file import contract
+from easyq_store.adapters.observed import ObservedPersistence
 from easyq_store.config import StoreSettings
 from easyq_store.domain.logs import Piece, Taken
 from easyq_store.domain.notices import Sent
 from easyq_store.domain.retention import Keep, Retention, RetentionRule
 from easyq_store.domain.states import JobState, Stream
 from easyq_store.retention_rules import AGES, COUNTS, parser
-from easyq_store.usecases import delete, deliveries, look, read_logs, retry, trigger
+from easyq_store.usecases import decisions, delete, deliveries, look, read_logs, retry, trigger
 from easyq_store.usecases.append import append
+from easyq_store.usecases.feed import Feed
 from easyq_store.usecases.purge import AT_ONCE
 from easyq_store.usecases.retain import Removed, RetainPace, RetainRound
 from tests.fakes.store import FakePersistence
@@ -311,3 +315,16 @@ async def test_plain_jobs_keep_all_their_attempts(world: World) -> None:
     world.ctx.overdue.add("job")
     assert await round_of(world, executions=1).run_once() == Removed()
     assert len(world.attempts("job")) == 2
+
+
+async def test_what_it_deletes_looks_like_no_wish_of_a_person(world: World) -> None:
+    await ended(world, "old")
+    observed = ObservedPersistence(world.store, Feed(now=lambda: 0, new_boot=lambda: "b"), count=decisions.tell)
+    world.ctx = replace(world.ctx, store=observed)
+    world.machine.pass_(DAY)
+    with capture_logs() as lines:
+        removed = await round_of(world, ages={"succeeded": DAY_MS // 2}).run_once()
+    assert removed.jobs == 1
+    assert {(line["log_level"], line["by"]) for line in lines if line["event"] == "delete_requested"} == {
+        ("debug", "retention")
+    }

@@ -1,6 +1,7 @@
 """Small parts that touch files and streams."""
 
 import io
+import json
 import os
 import re
 import socket
@@ -24,17 +25,51 @@ from tests.support.waiting import wait_until
 
 def test_lines_are_aligned_under_their_source() -> None:
     target = io.BytesIO()
-    console = Console(target, colours=False)
+    console = Console(target, form="console", colours=False)
     console.line("store", b"one\r\n")
     console.line("dispatcher", b"two")
     console.say("three\nfour")
-    console.raw("curl x")
-    assert target.getvalue() == (b"store      | one\ndispatcher | two\neasyq      | three\neasyq      | four\ncurl x\n")
+    console.offer("five", "curl x")
+    console.fail("six")
+    assert target.getvalue() == (
+        b"store      | one\ndispatcher | two\neasyq      | three\neasyq      | four\neasyq      | five\ncurl x\n"
+        b"easyq: six\n"
+    )
+
+
+def test_for_programs_each_line_is_an_event() -> None:
+    target = io.BytesIO()
+    console = Console(target, form="json")
+    console.line("store", b'{"event":"listening","service":"store"}\r\n')
+    console.line("runner-2", b"Fatal Python error: \xff")
+    console.line("redis", b"Ready to accept connections")
+    console.say("one\ntwo")
+    console.say("it ended", event="process_ended", level="error")
+    console.offer("try it", "curl x")
+    console.fail("no port")
+    own, *others = target.getvalue().decode().splitlines()
+    assert own == '{"event":"listening","service":"store"}'
+    events = [json.loads(line) for line in others]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", one.pop("timestamp")) for one in events)
+    up = {"service": "up", "level": "info"}
+    assert events == [
+        {"event": "output", "level": "warning", "service": "runner-2", "text": "Fatal Python error: \ufffd"},
+        {"event": "output", "level": "info", "service": "redis", "text": "Ready to accept connections"},
+        {"event": "note", "message": "one\ntwo", **up},
+        {"event": "process_ended", "message": "it ended", **up, "level": "error"},
+        {"event": "first_job", "message": "try it", "command": "curl x", **up},
+        {"event": "cannot_start", "message": "no port", **up, "level": "error"},
+    ]
+
+
+def test_on_no_terminal_it_is_for_programs() -> None:
+    console = Console(io.BytesIO())
+    assert (console.form, console.colours) == ("json", False)
 
 
 def test_colours_surround_the_source_only() -> None:
     target = io.BytesIO()
-    Console(target, colours=True).line("runner-2", b"x")
+    Console(target, form="console", colours=True).line("runner-2", b"x")
     assert target.getvalue() == b"\x1b[34mrunner-2   | \x1b[0mx\n"
 
 

@@ -54,6 +54,7 @@ def of_status(status: Status, now: float) -> Iterator[Check]:
     else:
         yield Check(name="server", state="fail", message="refuses jobs", todo="see what is told below")
     yield from _services(status, now)
+    yield from _operations(status)
     yield from _hosts(status)
     yield from _problems(status, now)
     yield from _clock(status, now)
@@ -96,6 +97,22 @@ def _services(status: Status, now: float) -> Iterator[Check]:
             message="not known while no dispatcher works",
             todo="see the dispatcher's problem first; it names Redis where that is the cause",
         )
+
+
+def _operations(status: Status) -> Iterator[Check]:
+    """Where operators' programs look at each process, and what they find there."""
+    for port in status.operations:
+        who = port.instance if port.service == "runner" else port.service
+        at = port.address or ("no operations port" if port.alive else "its operations port is not known")
+        told = "ready" if port.ready else "not ready"
+        text = f"{who}: {at}, {'alive' if port.alive else 'not alive'}, {told}{f': {port.why}' if port.why else ''}"
+        if port.alive and port.ready and not port.why:
+            yield Check(name="operations", state="ok", message=text)
+        else:
+            todo = (
+                f"curl http://{port.address}/readyz on its machine says it, and so does its log" if port.address else ""
+            )
+            yield Check(name="operations", state="warn", message=text, todo=todo)
 
 
 def _problem_of(status: Status, service: ServiceStatus) -> Problem | None:

@@ -42,6 +42,7 @@ _OWN = {
     "schedule": "easyq.cli.getting:schedule",
     "explain": "easyq.cli.getting:explain",
     "apply": "easyq.cli.apply:apply",
+    "status": "easyq.cli.status:status",
     "tasks": "easyq.cli.listing:tasks",
     "queues": "easyq.cli.listing:queues",
     "hosts": "easyq.cli.hosts:hosts",
@@ -81,6 +82,7 @@ _SECTIONS = {
         "resume": "Go on with paused jobs.",
     },
     "The farm": {
+        "status": "Show whether the farm works, what is in its way, and its operations ports.",
         "tasks": "List tasks, or show one with its jobs by state.",
         "queues": "Show pools, limits and breakers: what is full, and what waits.",
         "hosts": "List hosts; cordon, drain, or give one up (also: agents).",

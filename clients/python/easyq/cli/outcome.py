@@ -20,8 +20,9 @@ TIMED_OUT = 124
 def exit_code(result: RunResult, signalled: int | None) -> int:
     """The status to exit with.
 
-    The container's exit code; 124 for TIMED_OUT; for STOPPED 128 plus the number of the signal that asked for it, or
-    143 where somebody else stopped it; 125 where the job ended without a container's exit code.
+    The container's exit code, 126 or 127 where its program can't be run or isn't there; 124 for TIMED_OUT; for STOPPED
+    128 plus the number of the signal that asked for it, or 143 where somebody else stopped it; 125 where the job ended
+    without a container's exit code.
     """
     state = result.job.state
     if state == Job.TIMED_OUT:

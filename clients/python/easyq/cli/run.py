@@ -101,7 +101,8 @@ def run(
     """Run a container through EasyQ and follow its output: stdout to stdout, stderr to stderr, byte for byte.
 
     Exits with the container's exit code. 124: it ran longer than --timeout. 125: EasyQ itself failed, or the container
-    never ran. 130 or 143: it was stopped. Ctrl-C (or SIGTERM) stops the job; a second one leaves at once.
+    never ran. 126: its program can't be executed. 127: there is no such program. 130 or 143: it was stopped. Ctrl-C (or
+    SIGTERM) stops the job; a second one leaves at once.
 
     As with docker run, the job outlives this command, which then tells its id on stderr: where the terminal is closed
     (SIGHUP: 129; nohup prevents it), where nobody reads the output any more (`| head -1`: 141), and where the output

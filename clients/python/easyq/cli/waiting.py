@@ -18,7 +18,7 @@ from easyq.cli.frame import Server, duration, fail, named, tell, with_server
 def wait(*, server: Server, jobs: tuple[str, ...], timeout: int | None) -> None:
     """Wait until jobs have ended, and print each with its state.
 
-    One job: exits as `easyq run` does, with the container's exit code, 124, 125 or 143. Several: 0 if all of them
+    One job: exits as `easyq run` does, with the container's exit code, 124 to 127 or 143. Several: 0 if all of them
     succeeded, else 1.
     """
     with server.calling() as client:

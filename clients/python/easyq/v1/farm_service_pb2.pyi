@@ -53,6 +53,7 @@ class Status(_message.Message):
     AGENTS_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
     BREAKERS_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the gateway."""
@@ -81,6 +82,10 @@ class Status(_message.Message):
         """Those that are not closed."""
 
     @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationsPort]:
+        """Operations ports of the services, and of the agents that a dispatcher holds: where an operator's own programs look."""
+
+    @_builtins.property
     def unknown(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unknown]:
         """What of the above can't be told now: where such a field is empty or 0, that says nothing. Empty when all is known."""
 
@@ -97,11 +102,12 @@ class Status(_message.Message):
         agents: _abc.Iterable[Global___Agent] | None = ...,
         jobs: _abc.Iterable[_job_pb2.StateCount] | None = ...,
         breakers: _abc.Iterable[Global___Breaker] | None = ...,
+        operations: _abc.Iterable[Global___OperationsPort] | None = ...,
         unknown: _abc.Iterable[Global___Unknown] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "agents", b"agents", "breakers", b"breakers", "jobs", b"jobs", "limits", b"limits", "pools", b"pools", "problems", b"problems", "running", b"running", "services", b"services", "unknown", b"unknown", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "agents", b"agents", "breakers", b"breakers", "jobs", b"jobs", "limits", b"limits", "operations", b"operations", "pools", b"pools", "problems", b"problems", "running", b"running", "services", b"services", "unknown", b"unknown", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,6 +302,50 @@ class ServiceStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServiceStatus: _TypeAlias = ServiceStatus  # noqa: Y015
+
+@_typing.final
+class OperationsPort(_message.Message):
+    """Where a process serves `/metrics`, `/livez` and `/readyz`, and what the last two say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """`gateway`, `store`, `scheduler`, `dispatcher` or `runner`."""
+    instance: _builtins.str
+    """Of a runner: its agent. Of others: the address at which the gateway calls it; of the gateway its own."""
+    address: _builtins.str
+    """`host:port`, as the process tells it, which is for its own machine where it listens on loopback. Empty: it serves
+    nowhere, or does not answer.
+    """
+    alive: _builtins.bool
+    """It answers."""
+    ready: _builtins.bool
+    """It can do its work."""
+    why: _builtins.str
+    """Why it is not ready; of one that is, what it can't do as it should: it is degraded. Empty when all is well."""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        instance: _builtins.str = ...,
+        address: _builtins.str = ...,
+        alive: _builtins.bool = ...,
+        ready: _builtins.bool = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alive", b"alive", "instance", b"instance", "ready", b"ready", "service", b"service", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationsPort: _TypeAlias = OperationsPort  # noqa: Y015
 
 @_typing.final
 class PoolStatus(_message.Message):

@@ -653,7 +653,9 @@ class Execution(_message.Message):
     trigger: Global___Trigger.Kind.ValueType
     state: Global___Execution.State.ValueType
     exit_code: _builtins.int
-    """The program's exit code; unset while unknown."""
+    """The program's exit code; unset while unknown. Of a program that the image does not have 127, of one that can't be
+    executed 126, as a shell has them: then it never ran, and the error is START_FAILED.
+    """
     image: _builtins.str
     image_digest: _builtins.str
     """The image that really ran, `sha256:…`; empty until known."""
@@ -838,7 +840,7 @@ class Failure(_message.Message):
         INVALID_CONTAINER: Failure._Reason.ValueType  # 8
         """Docker refuses to create the container as asked."""
         START_FAILED: Failure._Reason.ValueType  # 9
-        """Docker can't start it: no such program in the image, say."""
+        """Docker can't start it: no such program in the image (exit code 127), say, or a file that is none (126)."""
         NOT_ALLOWED: Failure._Reason.ValueType  # 10
         """The agent's own settings refuse what the job asks for."""
         HOST_LOST: Failure._Reason.ValueType  # 11
@@ -875,7 +877,7 @@ class Failure(_message.Message):
     INVALID_CONTAINER: Failure.Reason.ValueType  # 8
     """Docker refuses to create the container as asked."""
     START_FAILED: Failure.Reason.ValueType  # 9
-    """Docker can't start it: no such program in the image, say."""
+    """Docker can't start it: no such program in the image (exit code 127), say, or a file that is none (126)."""
     NOT_ALLOWED: Failure.Reason.ValueType  # 10
     """The agent's own settings refuse what the job asks for."""
     HOST_LOST: Failure.Reason.ValueType  # 11

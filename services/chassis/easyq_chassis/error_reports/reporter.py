@@ -141,9 +141,12 @@ class Reporter:
 
 
 async def _result(future: Future[None], timeout: float) -> str | None:
+    waited = asyncio.wrap_future(future)
+    # What comes of it after the wait for it is looked at by the next try: asyncio is not to complain of it.
+    waited.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         async with asyncio.timeout(timeout):
-            await asyncio.shield(asyncio.wrap_future(future))
+            await asyncio.shield(waited)
     except TimeoutError:
         return f"it did not take it within {timeout:g} s"
     except Exception as error:  # noqa: BLE001 - code of others

@@ -27,7 +27,11 @@ def fit(text: str, redactor: Redactor, secrets: Iterable[str] = ()) -> str:
     """Returns the text without secrets, at most about 2,000 characters of it; `secrets` are known values."""
     for secret in secrets:
         text = text.replace(secret, MARKER)
-    text = text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
+    return hidden(text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…", redactor)
+
+
+def hidden(text: str, redactor: Redactor) -> str:
+    """Returns the text, of whatever length, without what `redactor` knows and what stands beside a secret's name."""
 
     def named(found: re.Match[str]) -> str:
         quote, name, between = found[1], found[2], found[3]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -51,6 +52,9 @@ class Exports:
 
     def __init__(self, registry: Registry, about: Resource, push: MetricExporter | None = None) -> None:
         self._collected = CollectorRegistry()
+        self._writing = asyncio.Lock()
+        # Texts that are still to be begun, by their content type.
+        self._coming: dict[str, asyncio.Task[bytes]] = {}
         readers: list[MetricReader] = [_Scraped(registry, self._collected)]
         if push is not None:
             readers.append(_Pushed(registry, push))
@@ -59,16 +63,29 @@ class Exports:
         # each time: what is set once is told once.
         what = {
             "version": str(about.attributes.get("service.version", "")),
-            "service": str(about.attributes.get("service.name", "")),
+            "service_name": str(about.attributes.get("service.name", "")),
         }
         self.provider.get_meter(_OWN_SCOPE).create_observable_gauge(
             "easyq.build.info", description="1, with what runs here.", callbacks=[lambda _: [Observation(1, what)]]
         )
 
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """Returns all metrics as text, with its content type: OpenMetrics or Prometheus's own, as `accept` asks."""
+    async def text(self, accept: str) -> tuple[bytes, str]:
+        """Returns all metrics as text, with its content type: OpenMetrics or Prometheus's own, as `accept` asks.
+
+        A farm of many tasks and pools has megabytes of them: they are written beside the event loop, one text at a
+        time, and all who ask while one is written share the next.
+        """
         encode, content_type = choose_encoder(accept)
-        return encode(self._collected), content_type
+        coming = self._coming.get(content_type)
+        if coming is None:
+            coming = self._coming[content_type] = asyncio.create_task(self._written(content_type, encode))
+        return await asyncio.shield(coming), content_type
+
+    async def _written(self, content_type: str, encode: Callable[[CollectorRegistry], bytes]) -> bytes:
+        async with self._writing:
+            # Who asks from here on wants what happens from here on.
+            del self._coming[content_type]
+            return await asyncio.to_thread(encode, self._collected)
 
     async def close(self) -> None:
         """Pushes once more, and ends; nobody waits long for a receiver that hangs."""

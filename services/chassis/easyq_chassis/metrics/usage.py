@@ -7,13 +7,15 @@ bounded queue: one that fails, hangs or is slow loses records, which are counted
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from easyq_chassis.logs import get_logger
 from easyq_chassis.metrics.instruments import OTHER, Labels
@@ -28,6 +30,8 @@ _AT_ONCE = 500
 MOST_LABELS = 100
 # Characters of a label's value.
 _LONGEST = 128
+_LABEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NO_WORD = re.compile(r"[^A-Za-z0-9_]")
 
 
 class Kind(Enum):
@@ -95,29 +99,32 @@ class Labeller(Protocol):
 
 
 class Plugin:
-    """One plugin, its queue and its thread."""
+    """One plugin, its queue and its thread, in which it is also made. Whatever it does ends there."""
 
-    def __init__(self, name: str, made: object, registry: Registry) -> None:
+    def __init__(self, name: str, make: Callable[[], object], registry: Registry) -> None:
+        """`make` imports it and returns it."""
         self.name = name
-        self._sink = made if isinstance(made, Sink) else None
-        self._labelled = _Labelled(name, made, registry) if isinstance(made, Labeller) else None
-        if self._sink is None and self._labelled is None:
-            raise TypeError("it has neither `take`, nor `labels` and `label`")
+        self._make = make
+        self._registry = registry
         self._dropped = registry.counter(
             "easyq.usage.dropped",
-            "Usage records that a plugin of metrics did not get: it was behind, or raised.",
+            "Usage records that a plugin of metrics did not get: it was behind, or raised, or can't be made.",
             unit="{record}",
             labels=("plugin", "why"),
         )
         self._waiting: deque[Usage] = deque()
         self._arrived = threading.Event()
         self._closing = False
+        self._unusable = False
         self._log = get_logger()
         self._thread = threading.Thread(target=self._work, name=f"metrics:{name}", daemon=True)
         self._thread.start()
 
     def give(self, records: Sequence[Usage]) -> None:
         """Hands records on; those that it has no room for are dropped."""
+        if self._unusable:
+            self._dropped.add(len(records), self.name, "unusable")
+            return
         room = MOST_WAITING - len(self._waiting)
         self._waiting.extend(records[:room])
         if room < len(records):
@@ -130,22 +137,41 @@ class Plugin:
         self._arrived.set()
         self._thread.join(patience)
 
+    # In the thread ----------------------------------------------------------------------------------------------------
     def _work(self) -> None:
-        while True:
+        takers = self._takers()
+        while takers:
             self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
-                self._hand_over([self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))])
+                self._hand_over(takers, [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))])
             if self._closing:
                 return
+        self._unusable = True
+        self._dropped.add(len(self._waiting), self.name, "unusable")
+        self._waiting.clear()
 
-    def _hand_over(self, records: Sequence[Usage]) -> None:
+    def _takers(self) -> list[Callable[[Sequence[Usage]], None]]:
+        """What gets its records; empty: it can't be used, which was told."""
         try:
-            if self._sink is not None:
-                self._sink.take(records)
-            if self._labelled is not None:
-                self._labelled.count(records)
-        except Exception as error:  # noqa: BLE001 - whatever others' code raises ends here, and is told
+            made = self._make()
+            takers: list[Callable[[Sequence[Usage]], None]] = []
+            if isinstance(made, Sink):
+                takers.append(made.take)
+            if isinstance(made, Labeller):
+                takers.append(_Labelled(self.name, made, self._registry).count)
+            if not takers:
+                raise TypeError("it has neither `take`, nor `labels` and `label`")
+        except BaseException as error:  # noqa: BLE001 - others' code, which may even call `sys.exit`
+            self._log.error("metrics_plugin_failed", plugin=self.name, error=repr(error), exc_info=error)
+            return []
+        return takers
+
+    def _hand_over(self, takers: Iterable[Callable[[Sequence[Usage]], None]], records: Sequence[Usage]) -> None:
+        try:
+            for take in takers:
+                take(records)
+        except BaseException as error:  # noqa: BLE001 - whatever others' code raises ends here, and is told
             self._dropped.add(len(records), self.name, "raised")
             self._log.warning("metrics_plugin_failed", plugin=self.name, records=len(records), error=repr(error))
 
@@ -156,8 +182,11 @@ class _Labelled:
     def __init__(self, name: str, labeller: Labeller, registry: Registry) -> None:
         self._labeller = labeller
         self._own: set[Labels] = set()
-        self._size = len(tuple(labeller.labels))
         names = tuple(labeller.labels)
+        if any(_LABEL.fullmatch(one) is None for one in names) or len({*names, "state"}) <= len(names):
+            raise ValueError(f"labels are distinct words of a-z, 0-9 and _, other than `state`, not {names!r}")
+        self._size = len(names)
+        name = _NO_WORD.sub("_", name)
         self._enqueued = registry.counter(
             f"easyq.usage.{name}.jobs.enqueued", "Jobs that were enqueued.", unit="{job}", labels=names
         )
@@ -175,7 +204,7 @@ class _Labelled:
     def count(self, records: Iterable[Usage]) -> None:
         """Counts records."""
         for record in records:
-            labels = self._bounded(tuple(str(value)[:_LONGEST] for value in self._labeller.label(record)))
+            labels = self._bounded(tuple(map(_clean, self._labeller.label(record))))
             match record.kind:
                 case Kind.ENQUEUED:
                     self._enqueued.add(1, *labels)
@@ -196,6 +225,16 @@ class _Labelled:
         return labels
 
 
+def _clean(value: object) -> str:
+    """A label's value as it can be told: half a surrogate pair would keep all metrics from being shown."""
+    return str(value)[:_LONGEST].encode("utf-8", "replace").decode("utf-8")
+
+
+def _made(point: EntryPoint) -> object:
+    made: object = point.load()()
+    return made
+
+
 class Plugins:
     """All that are installed and wanted: `names`, or all for `*`."""
 
@@ -214,18 +253,7 @@ class Plugins:
             if name not in installed:
                 self._log.error("metrics_plugin_missing", plugin=name, installed=sorted(installed))
                 continue
-            if (made := self._load(installed[name])) is not None:
-                try:
-                    self._plugins.append(Plugin(name, made, registry))
-                except Exception as error:  # noqa: BLE001 - others' code
-                    self._log.error("metrics_plugin_failed", plugin=name, error=repr(error))
-
-    def _load(self, point: EntryPoint) -> Any:
-        try:
-            return point.load()()
-        except Exception as error:  # noqa: BLE001 - others' code must not keep a service from starting
-            self._log.error("metrics_plugin_failed", plugin=point.name, error=repr(error), exc_info=error)
-            return None
+            self._plugins.append(Plugin(name, partial(_made, installed[name]), registry))
 
     def __bool__(self) -> bool:
         return bool(self._plugins)

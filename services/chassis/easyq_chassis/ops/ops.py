@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
@@ -65,7 +66,9 @@ class Ops:
             self._server = self._make_server(f"{self._settings.ops_listen.rpartition(':')[0]}:0")
             if self._server is not None:
                 await self._server.start()
-        self._log.info("listening", address=self.address, protocol="http", serves="/metrics /livez /readyz")
+        self._readiness.operations = self.address
+        serves = "/metrics /livez /readyz"
+        self._log.info("listening", address=self.address, protocol="http", serves=serves, pid=os.getpid())
 
     async def stop(self) -> None:
         """Ends it."""
@@ -90,11 +93,11 @@ def _push(endpoint: str) -> MetricExporter | None:
     if not endpoint:
         return None
     # Only where it is used: it takes 0.2 s to import.
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from easyq_chassis.metrics.push import TellingExporter
 
     # It tells each retry of each push; that a push failed is one line a minute.
     logging.getLogger("opentelemetry.exporter.otlp.proto.grpc").setLevel(logging.ERROR)
-    return OTLPMetricExporter(endpoint=endpoint)
+    return TellingExporter(endpoint)
 
 
 def own_version() -> str:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from easyq_chassis.loops import failing
 
 
 class Readiness:
     """`ready`: it can do its work. `why`: what is in its way; with `ready` it is degraded, and does its work all the
-    same. Loops that fail again and again are in its way."""
+    same. Loops that fail again and again are in its way, and what those say who were added by `ask`."""
 
-    __slots__ = ("_why", "ready")
+    __slots__ = ("_asked", "_why", "operations", "ready")
 
     def __init__(self, *, ready: bool = False, why: str = "it is starting") -> None:
         self.ready = ready
         self._why = why
+        self._asked: list[Callable[[], str]] = []
+        #: Where it is told to operators' programs (`host:port`); empty: nowhere.
+        self.operations = ""
+
+    def ask(self, about: Callable[[], str]) -> None:
+        """From now on `about` is asked each time that anybody asks: what is wrong, in words; empty: nothing."""
+        self._asked.append(about)
 
     def set(self, ready: bool, why: str = "") -> None:
         """Tells it."""
@@ -22,7 +31,7 @@ class Readiness:
     @property
     def why(self) -> str:
         """What is in its way, in words; empty: nothing."""
-        return self._why or "; ".join(failing())
+        return self._why or "; ".join([*filter(None, (about() for about in self._asked)), *failing()])
 
     @property
     def degraded(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -49,7 +49,7 @@ class OpsServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if "Origin" in request.headers or not self._is_meant(request.headers.get("Host", "")):
             return _text("pages of the web may not ask here\n", status=403)
-        answers: dict[str, Callable[[web.BaseRequest], web.Response]] = {
+        answers: dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
             "/metrics": self._metrics,
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -59,7 +59,7 @@ class OpsServer:
             return _text("here are /metrics, /livez and /readyz\n", status=404)
         if request.method not in {"GET", "HEAD"}:
             return _text("only GET\n", status=405, allow="GET, HEAD")
-        return answer(request)
+        return await answer(request)
 
     def _is_meant(self, host: str) -> bool:
         """On loopback only this machine's programs ask, by its address; elsewhere by whatever name."""
@@ -68,20 +68,20 @@ class OpsServer:
         name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
         return _is_loopback(name.strip("[]"))
 
-    def _metrics(self, request: web.BaseRequest) -> web.Response:
-        return metrics_answer(self._exports, request.headers.get("Accept", ""))
+    async def _metrics(self, request: web.BaseRequest) -> web.Response:
+        return await metrics_answer(self._exports, request.headers.get("Accept", ""))
 
-    def _livez(self, _: web.BaseRequest) -> web.Response:
+    async def _livez(self, _: web.BaseRequest) -> web.Response:
         # That this is answered shows it: the event loop runs. No neighbour may make it fail, or all would be restarted.
         return _text("alive\n")
 
-    def _readyz(self, _: web.BaseRequest) -> web.Response:
+    async def _readyz(self, _: web.BaseRequest) -> web.Response:
         return _text(self._readiness.text(), status=200 if self._readiness.ready else 503)
 
 
-def metrics_answer(exports: Exports, accept: str) -> web.Response:
+async def metrics_answer(exports: Exports, accept: str) -> web.Response:
     """All metrics, in the form that `accept` asks for."""
-    body, content_type = exports.text(accept)
+    body, content_type = await exports.text(accept)
     return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from os import environ
 
+from opentelemetry.sdk.environment_variables import OTEL_BSP_SCHEDULE_DELAY
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
@@ -84,11 +86,19 @@ class SpanSink:
     holds; the address is the setting's.
     """
 
-    def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
+    def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None, within_ms: float | None = None) -> None:
+        """`within_ms` is how long a span waits for others to go with it; None: as long as the library lets it (5 s).
+
+        OTEL_BSP_SCHEDULE_DELAY wins.
+        """
         logging.getLogger(_EXPORTERS).addFilter(_is_of_others)
         exporter = exporter or FastSpanExporter(endpoint=endpoint)
         self._exporter = _Told(exporter, endpoint)
-        self._processor = BatchSpanProcessor(self._exporter, max_queue_size=MOST_WAITING)
+        if environ.get(OTEL_BSP_SCHEDULE_DELAY):
+            within_ms = None  # the library reads it
+        self._processor = BatchSpanProcessor(
+            self._exporter, max_queue_size=MOST_WAITING, schedule_delay_millis=within_ms
+        )
         self._given = 0
         self._dropped = 0
         self._closed = False

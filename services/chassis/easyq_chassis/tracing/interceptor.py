@@ -19,6 +19,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Method: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+_STATUS = "rpc.response.status_code"
 # Of these the server is to blame: https://opentelemetry.io/docs/specs/semconv/rpc/grpc/.
 _OURS = frozenset(
     {
@@ -53,24 +54,22 @@ class TracingInterceptor(WrappingInterceptor):
         return rewrapped(handler, partial(self._traced, method))
 
     def _traced(self, method: str, inner: Method) -> Method:
-        service, _, name = method.removeprefix("/").partition("/")
-        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        name = method.removeprefix("/")
+        attributes = {"rpc.system.name": "grpc", "rpc.method": name}
 
         async def traced(request: Any, context: Context) -> Any:
             parent = _parent(context)
             if parent is None and not self._edge:
                 return await inner(request, context)
-            span = self._tracer.begin(
-                method.removeprefix("/"), parent, kind=SpanKind.SERVER, attributes=attributes, root=self._edge
-            )
+            span = self._tracer.begin(name, parent, kind=SpanKind.SERVER, attributes=attributes, root=self._edge)
             try:
                 with span.active():
                     answer = await inner(request, context)
-                span.note(rpc__grpc__status_code=0)
+                span.note(**{_STATUS: "OK"})
                 return answer
             except asyncio.CancelledError:
                 # Whoever asked has gone.
-                span.note(rpc__grpc__status_code=grpc.StatusCode.CANCELLED.value[0])
+                span.note(**{_STATUS: "CANCELLED"})
                 raise
             except Exception:
                 _note_status(span, context)
@@ -97,6 +96,6 @@ def _note_status(span: Span, context: Context) -> None:
     # gRPC gives its number, whatever the type stubs say.
     code: Any = context.code()
     status = code if isinstance(code, grpc.StatusCode) else _CODES.get(code, grpc.StatusCode.UNKNOWN)
-    span.note(rpc__grpc__status_code=status.value[0])
+    span.note(**{_STATUS: status.name})
     if status in _OURS:
         span.fail(status.name, str(context.details() or ""))

@@ -20,6 +20,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceSt
 from opentelemetry.trace.status import Status, StatusCode
 
 from easyq_chassis.last_work import do_last
+from easyq_chassis.logs import get_logger
 from easyq_chassis.tracing import current
 from easyq_chassis.tracing.allowance import Allowance
 from easyq_chassis.tracing.context import TraceContext
@@ -254,10 +255,18 @@ class Tracer:
 OFF = Tracer("")
 
 
-def open_tracer(service: str, settings: Settings, *, rate: float = 0.0) -> Tracer:
-    """The tracer of a service (`store`), as its settings want it. `rate`: as `Tracer` has it."""
-    sink = SpanSink(settings.otlp) if settings.otlp else None
+def open_tracer(service: str, settings: Settings, *, rate: float = 0.0, within_ms: float | None = None) -> Tracer:
+    """The tracer of a service (`store`), as its settings want it; `rate` as `Tracer`, `within_ms` as `SpanSink`."""
+    sink = _open_sink(settings.otlp, within_ms) if settings.otlp else None
     return Tracer(service, farm=settings.farm, ratio=settings.trace_ratio, rate=rate, sink=sink)
+
+
+def _open_sink(endpoint: str, within_ms: float | None) -> SpanSink | None:
+    try:
+        return SpanSink(endpoint, within_ms=within_ms)
+    except Exception as error:  # noqa: BLE001 - the library reads variables of the environment; jobs run without spans
+        get_logger().error("traces_off", endpoint=endpoint, error=f"{error} (see the variables OTEL_…)")
+        return None
 
 
 def new_span_id() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import grpc.aio
@@ -13,6 +13,7 @@ from easyq_chassis.batching import MicroBatcher
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
+from easyq_chassis.outages import OUTAGES, asking, neighbour
 from easyq_chassis.status import from_rpc_error
 from easyq_dispatcher import convert
 from easyq_dispatcher.domain.agents import Hello
@@ -27,6 +28,7 @@ from easyq_internal.store.v1.records_pb2 import Report, ReportResult
 Answer = TypeVar("Answer")
 
 log = get_logger()
+_STORE = neighbour("store")
 
 # Assigns and reports in one batch. The store works a batch off in one go, some 0.1 ms an item: while a flood is worked
 # off, that is what a single job waits for. Larger ones gain nothing (bench: `flood`, `executions`).
@@ -56,10 +58,10 @@ class GrpcFarmStore:
         self._clock = clock
         self._timeout = timeout
         self._beats: MicroBatcher[pb.AgentBeat, pb.BeatResult] = MicroBatcher(
-            self._stub.Beat, pb.BeatRequest, size=pb.AgentBeat.ByteSize, timeout=timeout
+            self._stub.Beat, pb.BeatRequest, size=pb.AgentBeat.ByteSize, timeout=timeout, neighbour=_STORE
         )
         self._assigns: MicroBatcher[pb.AssignItem, pb.AssignResult] = MicroBatcher(
-            self._stub.Assign, pb.AssignRequest, most_items=_MOST_ITEMS, timeout=timeout
+            self._stub.Assign, pb.AssignRequest, most_items=_MOST_ITEMS, timeout=timeout, neighbour=_STORE
         )
         self._reports: MicroBatcher[pb.AgentReport, ReportResult] = MicroBatcher(
             self._stub.Report,
@@ -67,6 +69,7 @@ class GrpcFarmStore:
             most_items=_MOST_ITEMS,
             size=pb.AgentReport.ByteSize,
             timeout=timeout,
+            neighbour=_STORE,
         )
 
     async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int) -> Session:
@@ -128,7 +131,7 @@ class GrpcFarmStore:
             try:
                 result = await self._assigns.call(convert.assign_item(taking, generation))
             except EasyQError as error:
-                log.warning("assign_unanswered", execution=taking.head.execution_id, error=str(error))
+                _tell_unanswered(error)("assign_unanswered", execution=taking.head.execution_id, error=str(error))
                 return Assigned(taking=taking, verdict=Verdict.UNANSWERED)
             return convert.assigned(taking, result)
 
@@ -145,7 +148,9 @@ class GrpcFarmStore:
                 item = pb.AgentReport(agent_id=agent_id, session=session, report=report)
                 return convert.reported(report, await self._reports.call(item))
             except EasyQError as error:
-                log.warning("report_unanswered", execution=report.execution_id, agent=agent_id, error=str(error))
+                _tell_unanswered(error)(
+                    "report_unanswered", execution=report.execution_id, agent=agent_id, error=str(error)
+                )
                 return convert.retry_later(report)
 
         return await asyncio.gather(*(one(report) for report in reports))
@@ -155,8 +160,15 @@ class GrpcFarmStore:
         await asyncio.gather(self._beats.close(), self._assigns.close(), self._reports.close())
 
 
+def _tell_unanswered(error: EasyQError) -> Callable[..., None]:
+    """Of a store that is away, its neighbour's lines tell with a count."""
+    tell: Callable[..., None] = log.debug if isinstance(error, OUTAGES) else log.warning
+    return tell
+
+
 async def _answer(call: Awaitable[Answer]) -> Answer:
-    try:
-        return await call
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
+    with asking(_STORE):
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error

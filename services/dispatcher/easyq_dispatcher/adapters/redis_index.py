@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.metrics import REGISTRY
 from easyq_chassis.metrics.databases import databases
+from easyq_chassis.outages import asking, neighbour
 from easyq_dispatcher.adapters.scripts import Script
 from easyq_dispatcher.domain.breakers import Breaker, Kind, Omen, Patience
 from easyq_dispatcher.domain.matching import Matching
@@ -49,6 +50,7 @@ _NEEDS_OFFERS = 2
 _AGENT = 7
 _MOST_ROUTES = 100_000
 _DURATIONS = databases(REGISTRY)
+_REDIS = neighbour("redis")
 
 
 def connect(url: str, *, timeout: float) -> redis.asyncio.Redis:
@@ -383,10 +385,11 @@ class RedisMatchIndex:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise Unavailable(f"Redis: {str(error) or type(error).__name__}") from error
+    with asking(_REDIS):
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(f"Redis: {str(error) or type(error).__name__}") from error
 
 
 def _dump(value: object) -> str:

@@ -51,6 +51,8 @@ class Hello:
     # Milliseconds for which it has not been healthy.
     unhealthy_ms: int = 0
     offer: Offer = UNKNOWN
+    # Address of its operations port; empty: it has none.
+    operations: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +74,7 @@ class Agent:
     cordoned: bool = False
     offer: Offer = UNKNOWN
     labels: tuple[tuple[str, str], ...] = ()
+    operations: str = ""
     phases: Mapping[str, Phase] = field(default_factory=dict)
 
     @classmethod
@@ -87,6 +90,7 @@ class Agent:
             room=hello.slots,
             offer=hello.offer,
             labels=tuple(sorted(hello.labels.items())),
+            operations=hello.operations,
             phases=_phases(hello.inventory),
         )
 

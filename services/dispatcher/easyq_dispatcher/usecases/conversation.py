@@ -10,6 +10,7 @@ import structlog
 
 from easyq_chassis.errors import Aborted, EasyQError, FailedPrecondition, FieldProblem, InvalidArgument, Unavailable
 from easyq_chassis.logs import get_logger
+from easyq_chassis.outages import OUTAGES
 from easyq_dispatcher.domain.agents import PROTOCOL, Agent, Hello, hello_problems, protocol_problem
 from easyq_dispatcher.domain.matching import DEFAULT_POOL
 from easyq_dispatcher.messages import (
@@ -185,7 +186,8 @@ class Conversations:
             )
         except EasyQError as error:
             # No acknowledgement: the agent's lease runs on from the last one, and its next beat comes soon.
-            log.warning("beat_unanswered", number=beat.number, error=error.message)
+            tell = log.debug if isinstance(error, OUTAGES) else log.warning
+            tell("beat_unanswered", number=beat.number, error=error.message)
             return
         if answer.fenced:
             raise Aborted("the session is not the agent's newest, or has ended: say hello again")

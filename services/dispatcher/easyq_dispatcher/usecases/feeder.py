@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from easyq_chassis.clock import Clock
-from easyq_chassis.errors import EasyQError
+from easyq_chassis.outages import OUTAGES
 from easyq_dispatcher.domain.records import Head
 from easyq_dispatcher.ports import (
     Changes,
@@ -22,7 +22,6 @@ from easyq_dispatcher.ports import (
 )
 from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.ledger import Ledger
-from easyq_dispatcher.usecases.outage import Outage
 
 # Several times what an index calls low, and few enough that reading them holds up nobody for long: a task that is
 # worked off as fast as it can be is read several times a second.
@@ -76,7 +75,6 @@ class Feeder:
         self._passes, self._parts = 0, 1
         # Tasks that the store has named in this pass.
         self._seen: set[str] = set()
-        self._outage = Outage("feeder")
         self.wake: Callable[[], None] = lambda: None
 
     def refill(self, tasks: Sequence[LowTask]) -> None:
@@ -103,10 +101,9 @@ class Feeder:
             await self._feed(generation)
         except StaleIndex:
             self._keeper.doubt("Redis was emptied, or another dispatcher fills it")
-        except EasyQError as error:
-            self._outage.began(error)
+        except OUTAGES:
+            # No growing back-off: what is ready waits for this.
             return self._interval
-        self._outage.ended()
         if self._pass_after is not None:
             return 0
         return max(0.0, min(self._next_cursor, self._next_pass) - self._clock.monotonic())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
+from easyq_chassis.outages import OUTAGES
 from easyq_dispatcher.ports import FarmStore, Gauged, Gauges, MatchIndex, Question, Queue, Survey
 from easyq_dispatcher.usecases.breaker_news import BreakerNews
 from easyq_dispatcher.usecases.keeper import Keeper
@@ -84,7 +85,7 @@ class Gauging:
         try:
             return await self._index.survey(generation, Question(breakers=True))
         except EasyQError as error:
-            self._keeper.doubt(error.message)
+            self._keeper.doubt(error.message, away=isinstance(error, OUTAGES))
             return None
 
     def _slots(self) -> dict[str, int]:

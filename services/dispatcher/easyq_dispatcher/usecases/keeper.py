@@ -8,6 +8,7 @@ from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
 from easyq_chassis.metrics import REGISTRY
+from easyq_chassis.outages import OUTAGES
 from easyq_dispatcher.ports import FarmStore, Filling, MatchIndex, StaleIndex
 from easyq_dispatcher.usecases.rulebook import Rulebook
 
@@ -56,9 +57,12 @@ class Keeper:
         self.problem_since_ms = clock.now_ms()
         self.wake: Callable[[], None] = lambda: None
 
-    def doubt(self, problem: str) -> None:
-        """The filling was refused or can't be reached: nothing is assigned until one is found to hold."""
-        self._give_up(problem)
+    def doubt(self, problem: str, *, away: bool = False) -> None:
+        """The filling was refused or can't be reached: nothing is assigned until one is found to hold.
+
+        `away`: Redis or the store does not answer, which the log tells by itself.
+        """
+        self._give_up(problem, away=away)
         self.wake()
 
     async def run_once(self) -> float | None:
@@ -77,7 +81,7 @@ class Keeper:
             return _SOON
         except EasyQError as error:
             # No growing back-off: everything waits for this.
-            self._give_up(error.message)
+            self._give_up(error.message, away=isinstance(error, OUTAGES))
             return self._interval
 
     async def _settle(self, found: Filling) -> float:
@@ -133,11 +137,13 @@ class Keeper:
             self._adopted_once = True
             self._on_adopt()
 
-    def _give_up(self, problem: str) -> None:
+    def _give_up(self, problem: str, *, away: bool = False) -> None:
         if self.generation is not None:
-            log.warning("index_lost", problem=problem, generation=self.generation)
+            tell = log.debug if away else log.warning
+            tell("index_lost", problem=problem, generation=self.generation)
             self.problem_since_ms = self._clock.now_ms()
         elif problem != self.problem:
-            log.info("index_missing", problem=problem)
+            tell = log.debug if away else log.info
+            tell("index_missing", problem=problem)
         self.generation = None
         self.problem = problem

@@ -12,6 +12,7 @@ from easyq_chassis import faults
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import Aborted, EasyQError
 from easyq_chassis.logs import get_logger
+from easyq_chassis.outages import OUTAGES
 from easyq_chassis.tracing.context import parse
 from easyq_chassis.tracing.tracer import OFF, Tracer, Value
 from easyq_dispatcher.domain.assigning import Step, consequence
@@ -85,7 +86,7 @@ class Matcher:
             self._keeper.doubt("Redis was emptied, or another dispatcher fills it")
             return None
         except EasyQError as error:
-            self._keeper.doubt(error.message)
+            self._keeper.doubt(error.message, away=isinstance(error, OUTAGES))
             return None
         return 0 if more or self._ledger else None
 

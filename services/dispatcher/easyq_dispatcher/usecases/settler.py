@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
+from easyq_chassis.outages import OUTAGES
 from easyq_dispatcher.domain.reconcile import repairs, suspects
 from easyq_dispatcher.domain.records import Fenced, HeldExecution, Place, Taking
 from easyq_dispatcher.ports import FarmStore, MatchIndex, StaleIndex
 from easyq_dispatcher.usecases.keeper import Keeper
 from easyq_dispatcher.usecases.ledger import Ledger
-from easyq_dispatcher.usecases.outage import Outage
 
 log = get_logger()
 
@@ -49,7 +49,6 @@ class Settler:
         self._reconcile_interval = reconcile_interval
         self._next_reconcile = clock.monotonic() + reconcile_interval
         self._unanswered: list[Place] = []
-        self._outage = Outage("settler")
         self.wake: Callable[[], None] = lambda: None
 
     def suspect(self, takings: Iterable[Taking]) -> None:
@@ -71,10 +70,9 @@ class Settler:
             await self._settle(generation)
         except StaleIndex:
             self._keeper.doubt("Redis was emptied, or another dispatcher fills it")
-        except EasyQError as error:
-            self._outage.began(error)
+        except OUTAGES:
+            # No growing back-off: heads and places wait for this.
             return self._interval
-        self._outage.ended()
         return self._interval
 
     async def _settle(self, generation: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError, NotFound
 from easyq_chassis.logs import get_logger
+from easyq_chassis.outages import OUTAGES
 from easyq_dispatcher.domain.agents import Agent
 from easyq_dispatcher.domain.breakers import Breaker
 from easyq_dispatcher.domain.explain import (
@@ -81,8 +82,9 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """All of it, at `now_ms`. `used`: by agent, what its executions asked for. `blind`: why the index can't be asked,
-    so that what runs and is ready is 0, and breakers are left out; empty where it can."""
+    """All of it, at `now_ms`. By agent, `used`: what its executions asked for, `operations`: where its port for
+    operators is. `blind`: why the index can't be asked, so that what runs and is ready is 0, and breakers are left out;
+    empty where it can."""
 
     pools: Sequence[PoolStanding]
     limits: Sequence[LimitStanding]
@@ -90,6 +92,7 @@ class Standing:
     agent_ids: Sequence[str]
     breakers: Sequence[Breaker]
     used: Mapping[str, Offer]
+    operations: Mapping[str, str]
     now_ms: int
     blind: str = ""
 
@@ -213,17 +216,19 @@ class Words:
             troubles.append(Trouble(subject="store", message=f"the dispatcher can't reach the store: {error.message}"))
         view = await self._look(agents, Question())
         survey = view.survey or Survey()
+        here = [link.agent for link in self._roster.links()]
         return Standing(
             pools=_pools(view),
             limits=_limits(view),
             troubles=[*troubles, *self._troubles(view)],
-            agent_ids=[link.agent.agent_id for link in self._roster.links()],
+            agent_ids=[agent.agent_id for agent in here],
             breakers=[breaker for breaker in survey.breakers if breaker.until_ms],
             used={
                 agent.agent_id: _gpus_in_use(survey.used_of(agent.agent_id), agent)
                 for agent in agents
                 if survey.used_of(agent.agent_id) != UNKNOWN
             },
+            operations={agent.agent_id: agent.operations for agent in here if agent.operations},
             now_ms=self._clock.now_ms(),
             blind="" if view.survey else self._keeper.problem or "it is looked for",
         )
@@ -273,7 +278,7 @@ class Words:
             try:
                 survey = await self._index.survey(generation, question)
             except EasyQError as error:
-                self._keeper.doubt(error.message)
+                self._keeper.doubt(error.message, away=isinstance(error, OUTAGES))
         return _View(matching=matching, agents=agents, survey=survey)
 
     async def _all_agents(self, not_before: float) -> list[AgentView]:

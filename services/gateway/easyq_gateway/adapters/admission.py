@@ -11,6 +11,7 @@ import grpc.aio
 
 from easyq_chassis.batching import MicroBatcher
 from easyq_chassis.errors import EasyQError, InvalidArgument, Unavailable
+from easyq_chassis.outages import neighbour
 from easyq_gateway.adapters.calls import Silent, patiently, unary
 from easyq_gateway.convert import below_spec, error_of_item
 from easyq_internal.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
@@ -19,6 +20,7 @@ from easyq_internal.store.v1 import job_store_pb2
 T = TypeVar("T")
 
 _WAKE_TIMEOUT = 1.0
+_SCHEDULER = neighbour("scheduler")
 
 
 class GrpcAdmission:
@@ -119,7 +121,9 @@ class Schedulers:
             await one.close()
 
     async def _any(self, attempt: Callable[[GrpcScheduler, float], Awaitable[T]]) -> T:
-        return await patiently("scheduler", lambda left: self._each_once(attempt, left), patience=self._patience)
+        return await patiently(
+            "scheduler", lambda left: self._each_once(attempt, left), patience=self._patience, neighbour=_SCHEDULER
+        )
 
     async def _each_once(self, attempt: Callable[[GrpcScheduler, float], Awaitable[T]], left: float) -> T:
         # A scheduler that hangs must leave time for the others.

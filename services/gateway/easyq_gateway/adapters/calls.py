@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from easyq_chassis.errors import EasyQError, NotFound, Unavailable
+from easyq_chassis.outages import Neighbour
 from easyq_chassis.status import from_rpc_error
 from easyq_chassis.tracing import current
 from easyq_gateway import deadline
@@ -81,11 +82,14 @@ async def somebody_listens(address: str, *, timeout: float) -> bool:
     return True
 
 
-async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, patience: float) -> T:
+async def patiently(
+    name: str, attempt: Callable[[float], Awaitable[T]], *, patience: float, neighbour: Neighbour | None = None
+) -> T:
     """Repeats `attempt` while its service is away, for `patience` seconds and within the request's own time.
 
     `attempt` gets the seconds that are left. Raises what it raised last; `Unavailable` then names the service and says
     when to come again. Where the service itself says that it takes longer than `patience`, that is passed on at once.
+    `neighbour` is told whether the service answers.
     """
     loop = asyncio.get_running_loop()
     ends = loop.time() + deadline.remaining(patience)
@@ -95,14 +99,22 @@ async def patiently(name: str, attempt: Callable[[float], Awaitable[T]], *, pati
         began = loop.time()
         try:
             async with asyncio.timeout_at(ends):
-                return await attempt(max(0.0, ends - began))
+                answer = await attempt(max(0.0, ends - began))
+            if neighbour is not None:
+                neighbour.answered()
+            return answer
         except TimeoutError as error:
             # An attempt that got a moment only says nothing of the service: what was heard before it counts.
-            if heard is not None and loop.time() - began < _A_MOMENT:
+            got_time = loop.time() - began >= _A_MOMENT
+            if neighbour is not None and got_time:
+                neighbour.failed("it did not answer in time")
+            if heard is not None and not got_time:
                 raise _away(name, heard) from error
             raise _slow(name) from error
         except Unavailable as error:
             heard = error
+            if neighbour is not None and (not isinstance(error, Silent) or loop.time() - began >= _A_MOMENT):
+                neighbour.failed(error.message)
             if _takes_longer(error, patience):
                 raise
             wait = pause * (0.5 + random.random() / 2)  # noqa: S311 - spreading load, not a secret

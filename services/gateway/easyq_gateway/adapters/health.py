@@ -11,7 +11,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from easyq_chassis.clock import Clock, SystemClock
-from easyq_chassis.server import WHY_KEY
+from easyq_chassis.server import OPERATIONS_KEY, WHY_KEY
 from easyq_chassis.status import from_rpc_error
 from easyq_gateway.adapters.calls import answered
 from easyq_gateway.ports import Health
@@ -68,12 +68,18 @@ class GrpcHealthChecks:
             message = f"no answer within {self._timeout:g} s" if slow else from_rpc_error(error).message
             return Health(kind=one.kind, address=one.address, healthy=False, answers=False, message=message, slow=slow)
         serving = (await call).status == health_pb2.HealthCheckResponse.SERVING
-        message = await _why(call) or ("" if serving else "it is not ready")
-        return Health(kind=one.kind, address=one.address, healthy=serving, answers=True, message=message)
+        told = await _told(call)
+        return Health(
+            kind=one.kind,
+            address=one.address,
+            healthy=serving,
+            answers=True,
+            message=told.get(WHY_KEY) or ("" if serving else "it is not ready"),
+            operations=told.get(OPERATIONS_KEY, ""),
+        )
 
 
-async def _why(call: Any) -> str:
-    for key, value in await call.trailing_metadata() or ():
-        if key == WHY_KEY and isinstance(value, bytes):
-            return value.decode(errors="replace")
-    return ""
+async def _told(call: Any) -> dict[str, str]:
+    """What a health check says besides."""
+    trailing = await call.trailing_metadata() or ()
+    return {key: value.decode(errors="replace") for key, value in trailing if isinstance(value, bytes)}

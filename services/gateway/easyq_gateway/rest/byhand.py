@@ -64,7 +64,7 @@ class ByHand:
         return json_answer(json.dumps(await self._farm.healthcheck()))
 
     async def _metrics(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
-        return metrics_answer(self._exports, request.headers.get("Accept", ""))
+        return await metrics_answer(self._exports, request.headers.get("Accept", ""))
 
     async def _stdout(self, request: web.BaseRequest, where: dict[str, str]) -> web.StreamResponse:
         return await self._one(request, where, STDOUT)

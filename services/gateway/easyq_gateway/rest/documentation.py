@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 
@@ -22,12 +23,12 @@ _PAGE_HEADERS: Mapping[str, str] = {
 
 
 class Documentation:
-    """Made once, at the start: what can't be described is found there."""
+    """Made once: the document at the start, where what can't be described is found; the page when it is asked for."""
 
     def __init__(self, *, version: str) -> None:
-        document = Document(load_comments(), version=version).build()
-        self._json = json.dumps(document, ensure_ascii=False)
-        self._page = render(document)
+        self._made = Document(load_comments(), version=version).build()
+        self._json = json.dumps(self._made, ensure_ascii=False)
+        self._page: str | None = None
         self._style = style()
 
     def routes(self) -> Iterator[Route]:
@@ -42,6 +43,9 @@ class Documentation:
 
     async def _docs(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
         read_query(request, ())
+        if self._page is None:
+            # It was nine tenths of the work of a start.
+            self._page = await asyncio.to_thread(render, self._made)
         return _text(self._page, "text/html")
 
     async def _css(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:

@@ -19,9 +19,8 @@ def begin(tracer: Tracer, request: web.BaseRequest) -> Span:
     parents = headers.getall("traceparent", [])
     parent = from_headers(parents, headers.getall("tracestate", [])) if parents else None
     method = request.method if request.method in _METHODS else "_OTHER"
-    return tracer.begin(
-        method, parent, kind=SpanKind.SERVER, attributes={"http.request.method": method}, root=tracer.enabled
-    )
+    attributes = {"http.request.method": method, "url.scheme": request.scheme, "url.path": request.path}
+    return tracer.begin(method, parent, kind=SpanKind.SERVER, attributes=attributes, root=tracer.enabled)
 
 
 def note_route(span: Span, method: str, route: Route) -> None:

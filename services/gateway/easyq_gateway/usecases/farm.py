@@ -15,6 +15,7 @@ from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.matching import add_used, breakers_of
+from easyq_gateway.usecases.operations import operations_ports
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
 
 T = TypeVar("T")
@@ -30,8 +31,8 @@ _REMEMBERED = 300.0
 class Farm:
     """Agents and status. The status answers whatever is down, within `patience` seconds.
 
-    `own_problem` says what is wrong with the gateway's rules file, and since when (ms since the epoch); empty where
-    nothing is.
+    `own_health` is the gateway's own; `own_problem` says what is wrong with its rules file, and since when (ms since
+    the epoch); empty where nothing is.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Farm:
         agents: AgentRegister,
         dispatchers: Dispatchers,
         health: HealthChecks,
+        own_health: Callable[[], Health],
         own_problem: Callable[[], tuple[str, int]],
         version: str,
         patience: float,
@@ -51,6 +53,7 @@ class Farm:
         self._agents = agents
         self._dispatchers = dispatchers
         self._health = health
+        self._own_health = own_health
         self._own_problem = own_problem
         self._version = version
         self._patience = patience
@@ -116,7 +119,6 @@ class Farm:
             self._in_time(self._store.count_jobs()),
             self._dispatchers.matching(),
         )
-        services = [_service_facts(one) for one in health]
         known = None if agents is None else [_agent_facts(agent) for agent in agents]
         status = farm_service_pb2.Status(
             version=self._version,
@@ -132,6 +134,9 @@ class Farm:
         # Dispatchers that have the same file say the same.
         if own and own not in {problem.message for problem in status.problems}:
             convert.set_ms(status.problems.add(subject="rules", message=own), "since", since_ms)
+        # Services that refuse the same file are degraded by that: it is told already.
+        told = [problem.message for problem in status.problems if problem.subject == "rules"]
+        services = [_service_facts(one, told) for one in health]
         breakers = [_breaker_facts(one) for one in status.breakers]
         for problem in (*words.find_problems(services, known), *words.breaker_problems(breakers)):
             added = status.problems.add(subject=problem.subject, message=problem.message)
@@ -143,6 +148,8 @@ class Farm:
             farm_service_pb2.Unknown(field=gap.field, why=gap.why) for gap in find_gaps(services, heard)
         )
         status.running = words.can_run(services, known)
+        answers = [one.view for one in views if one.view is not None]
+        status.operations.extend(operations_ports(self._own_health(), health, status.agents, answers))
         return status
 
     async def _listed_agents(self) -> Sequence[farm_service_pb2.Agent]:
@@ -210,13 +217,15 @@ def _add_last_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -
     return words.stale_view(one.address, slow_after=slow_after, age=one.last_age)
 
 
-def _service_facts(one: Health) -> words.ServiceFacts:
+def _service_facts(one: Health, told: Sequence[str]) -> words.ServiceFacts:
+    # It may be cut off.
+    is_told = bool(one.message) and any(text.startswith(one.message.removesuffix("…")) for text in told)
     return words.ServiceFacts(
         kind=one.kind,
         address=one.address,
         healthy=one.healthy,
         answers=one.answers,
-        message=one.message,
+        message="" if one.healthy and is_told else one.message,
         slow=one.slow,
         since_ms=one.since_ms,
     )

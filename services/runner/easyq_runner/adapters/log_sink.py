@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc.aio
 
 from easyq_chassis.batching import MicroBatcher
+from easyq_chassis.outages import neighbour
 from easyq_internal.store.v1.log_store_pb2 import AppendRequest, AppendResult
 from easyq_internal.store.v1.log_store_pb2_grpc import LogStoreServiceStub
 from easyq_internal.store.v1.records_pb2 import Chunk
@@ -19,7 +20,7 @@ class GrpcLogSink:
     def __init__(self, channel: grpc.aio.Channel, *, timeout: float = 30.0) -> None:
         stub = LogStoreServiceStub(channel)
         self._batcher: MicroBatcher[Chunk, AppendResult] = MicroBatcher(
-            stub.Append, AppendRequest, size=Chunk.ByteSize, timeout=timeout
+            stub.Append, AppendRequest, size=Chunk.ByteSize, timeout=timeout, neighbour=neighbour("store")
         )
 
     async def append(self, key: ExecutionKey, stream: Stream, offset: int, data: bytes) -> AppendAnswer:

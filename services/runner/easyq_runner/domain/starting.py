@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from easyq_runner.domain.records import Failure, FailureReason, Finish, GiveBack, OutcomeKind, Word
+
+_NO_PROGRAM = frozenset({126, 127})
 
 
 class Obstacle(Enum):
@@ -75,6 +77,12 @@ def infra_failed(reason: FailureReason, message: str) -> Finish:
 def rejected(reason: FailureReason, message: str) -> Finish:
     """Never started, and a further attempt would fail the same way."""
     return Finish(outcome=OutcomeKind.REJECTED, failure=Failure(reason=reason, message=message))
+
+
+def no_program(word: Finish, exit_code: int) -> Finish:
+    """The same word with the code that the engine left in the container, if it is one of a program that isn't there
+    (127) or can't be run (126): as a shell has them, and `docker run`."""
+    return replace(word, exit_code=exit_code) if exit_code in _NO_PROGRAM else word
 
 
 def ended_before() -> Finish:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
+from easyq_chassis.outages import Neighbour, watch_over
 from easyq_runner.domain.journal import DaemonSeen, Entry, SeenRunning
 from easyq_runner.domain.lifetime import Evidence, Trace, is_same, trace_of
 from easyq_runner.domain.outcome import Snapshot, Status
@@ -25,6 +26,7 @@ _NOTE_EVERY = 32
 _RETRY = 0.5
 _END_ACTIONS = frozenset({"die", "destroy"})
 _NOT_TRIED = "not reached yet"
+_STREAM_ENDED = "it ended its stream of events"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +84,10 @@ class Daemon:
         self._pinged = False
         self._away_since: float | None = clock.boot()
         self._watches: dict[str, Watch] = {}
+        self._stopping = False
         self._log = get_logger()
+        self._neighbour = Neighbour("engine", began="engine_away", ended="engine_answers", settled=0.0, starting=0.0)
+        watch_over(self._neighbour)
         self.info: EngineInfo | None = None
         # The last restart left containers alone (live-restore, before as well as after it).
         self.kept_containers = False
@@ -127,6 +132,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """Ends it."""
+        self._stopping = True
         await asyncio.gather(*(loop.stop() for loop in self._loops))
 
     async def until_answering(self) -> None:
@@ -172,7 +178,8 @@ class Daemon:
         except EngineError as error:
             self._set(stream=False, problem=str(error))
         finally:
-            self._set(stream=False)
+            # Where the agent stops, this says nothing of the engine.
+            self._set(stream=False, problem=_STREAM_ENDED if self._stream_open else "")
         return _RETRY
 
     async def _ping(self) -> float:
@@ -258,11 +265,17 @@ class Daemon:
 
     def _set(self, *, stream: bool | None = None, pinged: bool | None = None, problem: str = "") -> None:
         before = self.answering
+        if self._stopping and not stream and not pinged:
+            self._stream_open = self._pinged = False
+            self.changes.announce()
+            return
         self._stream_open = self._stream_open if stream is None else stream
         self._pinged = self._pinged if pinged is None else pinged
         if self.answering == before:
             first = self.problem == _NOT_TRIED and problem not in {"", _NOT_TRIED}
             self.problem = problem or self.problem
+            if not self.answering and problem:
+                self._neighbour.failed(problem)
             if first:
                 # What was said of it so far did not say what is wrong.
                 self.changes.announce()
@@ -270,7 +283,7 @@ class Daemon:
         self.problem = problem
         self._away_since = None if self.answering else self._clock.boot()
         if self.answering:
-            self._log.info("engine_answers")
+            self._neighbour.answered()
         else:
-            self._log.warning("engine_away", problem=problem)
+            self._neighbour.failed(problem)
         self.changes.announce()

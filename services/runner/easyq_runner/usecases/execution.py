@@ -124,12 +124,14 @@ class Execution:
         self._container_id = await preparation.create()
         self._tell(Phase.CREATED)
         await faults.point("runner.after_create")
-        await self._start()
+        await self._start(image=assignment.spec.image, **preparation.took)
 
-    async def _start(self) -> None:
+    async def _start(self, **told: object) -> None:
+        """`told`: what the log says of it besides."""
         pump = self._make_pump()
         launch = self._launch(pump)
         watch = await launch.start()
+        self._log.info("started", container=self._container_id[:12], **told)
         await self._see_through(watch, pump, adopted=False, record=None, sent_at=launch.sent_at)
 
     async def _adopt(self, how: Adoption, record: ExecutionRecord | None) -> None:

@@ -132,7 +132,7 @@ class Launch:
             self._log.warning("refused_start_ran", execution=self._terms.key.execution_id, said=word.failure)
             return
         self._tools.daemon.unwatch(self._container_id)
-        raise NotStarted(word)
+        raise NotStarted(starting.no_program(word, found.exit_code))
 
     async def _look(self, watch: Watch) -> Snapshot | None:
         """The container as it is; None if that can't be known, or it is gone: the end will tell."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.logs import get_logger
+from easyq_chassis.outages import neighbour
 from easyq_runner.ports import (
     AgentClock,
     Beat,
@@ -67,6 +68,8 @@ class LinkKeeper:
         self._parked = asyncio.Event()
         self._again = Changes()
         self._log = get_logger()
+        # Any of them: the agent needs one.
+        self._dispatchers = neighbour("dispatcher")
         # Silence after which the farm gives this agent up, by its last word.
         self.lost_after = 0.0
         # The farm has confirmed that the agent is to end, and that it has nothing more of it.
@@ -94,7 +97,9 @@ class LinkKeeper:
                 continue
             except EasyQError as error:
                 failures = 0 if self._was_welcomed else failures + 1
-                self._log.warning("link_broken", dispatcher=address, error=str(error), failures=failures, burst=1)
+                if self._was_welcomed:
+                    self._log.info("link_broken", dispatcher=address, error=error.message)
+                self._dispatchers.failed(f"{address}: {error.message}")
             # The next one, at once where this one had served a while.
             self._addresses = [*self._addresses[1:], address]
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**failures)
@@ -125,6 +130,7 @@ class LinkKeeper:
         try:
             welcome = stream.welcome
             self._was_welcomed = True
+            self._dispatchers.answered()
             self._log.info("welcomed", dispatcher=address, session=welcome.session, orders=len(welcome.orders))
             self.lost_after = welcome.lost_after
             # What the farm takes away must go before anything may be started; and what is drained starts nothing.

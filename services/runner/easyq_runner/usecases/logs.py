@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
+from easyq_chassis.outages import OUTAGES
 from easyq_runner.domain.cursor import LogCursor, ends_alike, reread, settle, take
 from easyq_runner.domain.monitoring import Backoff
 from easyq_runner.domain.records import ExecutionKey, LogTail, Stream, StreamEnd, Verdict
@@ -322,7 +323,9 @@ class LogPump:
         try:
             await self._send_once()
         except EasyQError as error:
-            self._log.warning("append_failed", error=str(error))
+            # Of a store that is away its adapter tells.
+            tell = self._log.debug if isinstance(error, OUTAGES) else self._log.warning
+            tell("append_failed", error=str(error))
             return False
         finally:
             self._sending = False

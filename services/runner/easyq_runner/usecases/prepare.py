@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from easyq_chassis import faults
 from easyq_chassis.logs import get_logger
-from easyq_chassis.tracing.tracer import Span
 from easyq_runner.domain import starting
 from easyq_runner.domain.container import NotAllowed, create_body
 from easyq_runner.domain.labels import container_name, is_own, terms_of
@@ -40,6 +40,8 @@ class Preparation:
         self._spec = spec
         self._commands = commands
         self._tell = tell
+        #: How many seconds the steps took that there were: `pull` (of the last one), `create`.
+        self.took: dict[str, float] = {}
         self._log = get_logger()
 
     async def create(self) -> str:
@@ -67,8 +69,12 @@ class Preparation:
         except NotAllowed as error:
             raise NotStarted(starting.rejected(FailureReason.NOT_ALLOWED, str(error))) from error
 
-    def _step(self, name: str) -> AbstractContextManager[Span]:
-        return self._tools.traces.step(name, self._terms, container__image__name=self._spec.image)
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        with self._tools.traces.step(name, self._terms, container__image__name=self._spec.image):
+            yield
+        self.took[name] = round(time.monotonic() - began, 3)
 
     async def _body(self) -> dict[str, Any]:
         # The user's own values win.

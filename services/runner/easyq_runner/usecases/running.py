@@ -60,7 +60,14 @@ class RunningContainer:
         return await self._commands.unless_killed(self._finish(ending))
 
     async def finish_again(self, known: Finish) -> Finish:
-        """The same for an end that is known already: only the rest of its output is missing."""
+        """The same for an end that is known already: only the rest of its output is missing.
+
+        Its span is written again: whoever noted the end may have been killed before it was sent. It is the same by its
+        id, so that nobody sees two.
+        """
+        if self._began_at is not None and known.ran_for is not None:
+            ago = self._tools.clock.boot() - self._began_at
+            self._tools.traces.running(self._terms, seconds_ago=ago).write(known, ran_for=known.ran_for)
         return replace(known, tail=await self._commands.unless_killed(self._conclusion.tail()))
 
     async def close(self) -> None:

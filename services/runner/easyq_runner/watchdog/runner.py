@@ -11,14 +11,17 @@ import time
 from types import FrameType
 
 from easyq_chassis import stacks
+from easyq_runner.adapters.past_lives import encode_lives
 from easyq_runner.adapters.watch_pipe import Ear
-from easyq_runner.domain.watch import final_status, next_delay
+from easyq_runner.domain.lives import ERROR, PastLives
+from easyq_runner.domain.watch import Ward, final_status, next_delay
 from easyq_runner.watchdog.guard import Guard
 from easyq_runner.watchdog.say import Speaker
 
 # Status of a process that was told to stop twice.
 _FORCED = 130
 _CHUNK = 65_536
+_AGENT = (sys.executable, "-P", "-m", "easyq_runner.agent")
 
 
 class Runner:
@@ -29,6 +32,7 @@ class Runner:
         self._speaker = Speaker()
         self._guard = Guard(self._speaker)
         self._stopping = False
+        self._lives = PastLives()
         # Of the living agent; 0: there is none.
         self._pid = 0
         self._woken, wake = os.pipe()
@@ -52,7 +56,9 @@ class Runner:
             if final is not None:
                 return final
             delay = next_delay(delay, lived=time.monotonic() - began)
-            self._speaker.say("error", "agent_ended", how=_how(status), again_in=delay)
+            how = _how(status)
+            self._speaker.say("error", "agent_ended", how=how, again_in=delay)
+            self._lives = self._lives.after(_reason(status), how=how if status < 0 else "")
             if self._stops_within(delay):
                 return 0
 
@@ -63,7 +69,7 @@ class Runner:
         os.set_inheritable(tell, True)
         self._pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-P", "-m", "easyq_runner.agent", str(tell), str(os.getpid()), *self._arguments],
+            [*_AGENT, str(tell), str(os.getpid()), encode_lives(self._lives), *self._arguments],
             os.environ,
             # Ctrl-C on a terminal goes to all of its processes: the agent shall hear it once, and from us.
             setsid=True,
@@ -96,6 +102,8 @@ class Runner:
         """Takes in what the agent has told; whether it may tell more."""
         data = _drain(told)
         for message in ear.hear(data or b""):
+            if isinstance(message, Ward):  # it knows who it is, and has told before that what it had to
+                self._lives = self._lives.told()
             self._guard.hear(message)
         return data is not None
 
@@ -141,7 +149,15 @@ def _drain(fd: int) -> bytes | None:
 def _how(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
+    name = _reason(status)
+    return f"was killed by {name if name.startswith('SIG') else f'signal {-status}'}"
+
+
+def _reason(status: int) -> str:
+    """As `PastLives` counts it."""
+    if status >= 0:
+        return ERROR
     try:
-        return f"was killed by {signal.Signals(-status).name}"
+        return signal.Signals(-status).name
     except ValueError:
-        return f"was killed by signal {-status}"
+        return str(-status)

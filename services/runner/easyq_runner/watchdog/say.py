@@ -19,7 +19,8 @@ class Speaker:
         now = time.time()
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1_000_000):06}Z"
         if self.console:
-            line = f"{at} [{level:<7}] {event} " + " ".join(f"{name}={value}" for name, value in fields.items())
+            clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1_000):03}"
+            line = f"{clock} [{level:<7}] {event:<20} " + " ".join(f"{name}={value}" for name, value in fields.items())
         else:
             line = json.dumps({**fields, "event": event, "level": level, "timestamp": at, "service": "runner"})
         try:

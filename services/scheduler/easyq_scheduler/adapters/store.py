@@ -8,6 +8,7 @@ from typing import TypeVar
 import grpc.aio
 
 from easyq_chassis.batching import MicroBatcher
+from easyq_chassis.outages import asking, neighbour
 from easyq_chassis.status import from_rpc_error
 from easyq_chassis.tracing import current
 from easyq_internal.store.v1.job_store_pb2 import (
@@ -36,6 +37,10 @@ from easyq_internal.store.v1.time_store_pb2_grpc import TimeStoreServiceStub
 
 Answer = TypeVar("Answer")
 
+_STORE = neighbour("store")
+# Seconds that a call must have had: some have only what their caller still waits.
+_A_MOMENT = 1.0
+
 #: What may be repeated while the store is UNAVAILABLE: each is a question, a compare-and-set, or known by its ids.
 IDEMPOTENT = ("easyq_internal.store.v1.TimeStoreService", "easyq_internal.store.v1.JobStoreService/PutJob")
 
@@ -46,7 +51,7 @@ class GrpcJobSink:
     def __init__(self, channel: grpc.aio.Channel, *, timeout: float) -> None:
         self._stub = JobStoreServiceStub(channel)
         self._batcher: MicroBatcher[NewJob, SubmitResult] = MicroBatcher(
-            self._stub.Submit, SubmitRequest, size=NewJob.ByteSize, timeout=timeout
+            self._stub.Submit, SubmitRequest, size=NewJob.ByteSize, timeout=timeout, neighbour=_STORE
         )
 
     async def submit(self, job: NewJob) -> SubmitResult:
@@ -88,7 +93,8 @@ class GrpcTimeStore:
 
 
 async def _answer(call: Awaitable[Answer]) -> Answer:
-    try:
-        return await call
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
+    with asking(_STORE, least=_A_MOMENT):
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error

@@ -6,16 +6,16 @@ import asyncio
 import random
 
 from easyq_chassis.clock import Clock
-from easyq_chassis.errors import DeadlineExceeded, EasyQError, Unavailable
+from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
-from easyq_scheduler.domain.patience import warning_due
+from easyq_chassis.outages import OUTAGES
 from easyq_scheduler.ports import TimeStore
 
 log = get_logger()
 
 
 class StoreWait:
-    """Waits for a store that is not there yet: nothing that is worth a warning, unless it lasts.
+    """Waits for a store that is not there yet. One that stays away is an outage (`easyq_chassis.outages`).
 
     `address` is said in the log; `pause` are the most seconds between two looks.
     """
@@ -28,24 +28,20 @@ class StoreWait:
 
     async def until_there(self) -> None:
         """Returns once the store answers, if only with an error of its own."""
-        began, waits, warnings = self._clock.monotonic(), False, 0
-        while (error := await self._outage()) is not None:
-            waited = self._clock.monotonic() - began
+        began, waits = self._clock.monotonic(), False
+        while await self._is_away():
             if not waits:
                 log.info("waits_for_store", store=self._address)
                 waits = True
-            if warning_due(waited, warnings):
-                log.warning("still_waits_for_store", store=self._address, seconds=round(waited), error=str(error))
-                warnings += 1
             await asyncio.sleep(self._pause * (0.5 + random.random() / 2))  # noqa: S311 - spreading load, not a secret
         if waits:
             log.info("store_is_there", store=self._address, seconds=round(self._clock.monotonic() - began, 1))
 
-    async def _outage(self) -> EasyQError | None:
+    async def _is_away(self) -> bool:
         try:
             await self._store.list_due(1)
-        except (Unavailable, DeadlineExceeded) as error:
-            return error
+        except OUTAGES:
+            return True
         except EasyQError:
-            return None
-        return None
+            return False
+        return False

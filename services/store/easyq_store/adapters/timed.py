@@ -4,9 +4,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
-from easyq_chassis.errors import EasyQError
+from easyq_chassis.errors import EasyQError, Unavailable
 from easyq_chassis.metrics import REGISTRY, Registry
 from easyq_chassis.metrics.databases import databases
+from easyq_chassis.outages import neighbour
 from easyq_store.ports import Persistence, Plan, Reads
 
 R = TypeVar("R")
@@ -19,7 +20,8 @@ class TimedPersistence:
         self._inner = inner
         self._system = system
         self._durations = databases(registry)
-        self._reads = cast("Reads", _TimedReads(inner, self._timed))
+        self._database = neighbour("database")
+        self._reads = cast("Reads", _TimedReads(inner, self._read))
 
     @property
     def reads(self) -> Reads:
@@ -32,10 +34,23 @@ class TimedPersistence:
         await self._inner.close()
 
     async def run(self, plan: Plan[R]) -> R:
-        return await self._timed(_name(plan), self._inner.run(plan))
+        result = await self._timed(_name(plan), self._inner.run(plan))
+        self._database.answered()
+        return result
 
     async def run_all(self, plans: Sequence[Plan[R]]) -> list[R | EasyQError]:
         return await self._timed(_name(plans[0]), self._inner.run_all(plans)) if plans else []
+
+    async def _read(self, name: str, work: Awaitable[R]) -> R:
+        asked = time.monotonic()
+        try:
+            found = await self._timed(name, work)
+        except Unavailable as error:
+            # Of a plan it may be the plan's own word.
+            self._database.failed(error.message, asked=asked)
+            raise
+        self._database.answered()
+        return found
 
     async def _timed(self, name: str, work: Awaitable[R]) -> R:
         began = time.perf_counter()

@@ -3,13 +3,13 @@
 What only records facts on the way (a container's start, a beat, how far a log is) is no decision.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from easyq_store.domain.changes import Note
-from easyq_store.domain.records import Agent, Execution, Job
+from easyq_store.domain.records import Agent, Execution, Job, Skip
 from easyq_store.domain.states import AgentState, ExecutionState, JobState, Trigger
 
 
@@ -39,6 +39,8 @@ def _of_execution(before: Execution | None, after: Execution) -> Iterator[Decisi
         # The first is told with its job.
         event = "job_accepted" if after.trigger is Trigger.ENQUEUE and after.attempt == 1 else "execution_planned"
         fields = {**_ids(after), "trigger": after.trigger.name, "attempt": after.attempt}
+        if after.fire_at is not None:
+            fields["fire"] = _time(after.fire_at)
         if after.state is ExecutionState.SCHEDULED:
             fields["due"] = _time(after.due_at)
         yield Decision(event=event, fields=fields)
@@ -100,12 +102,20 @@ def _of_job(before: Job | None, after: Job) -> Iterator[Decision]:
     if after.schedule is not None and before.schedule is not None:
         skipped = after.schedule.skipped - before.schedule.skipped
         if skipped > 0:
-            reasons = sorted({skip.reason.name for skip in after.schedule.unkept})
-            yield Decision(event="fires_skipped", fields={**ids, "count": skipped, "reasons": reasons})
+            yield Decision(event="fires_skipped", fields={**ids, "count": skipped, **_skips(after.schedule.unkept)})
         if after.state is not before.state:
             yield Decision(
                 event=_SCHEDULES.get(after.state, "schedule_ended"), fields={**ids, "state": after.state.name}
             )
+
+
+def _skips(skips: Sequence[Skip]) -> dict[str, Any]:
+    """Why, and the times of the first and the last fire that were skipped."""
+    reasons = sorted({skip.reason.name for skip in skips})
+    if not skips:
+        return {"reasons": reasons}
+    first, last = min(skip.first for skip in skips), max(skip.last for skip in skips)
+    return {"reasons": reasons, "first": _time(first), "last": _time(last)}
 
 
 _SCHEDULES = {JobState.ACTIVE: "schedule_resumed", JobState.PAUSED: "schedule_paused"}

@@ -11,6 +11,7 @@ from easyq_store.domain.states import JobState
 from easyq_store.ports import JobFilter, Place, Plan, Steps
 from easyq_store.usecases import delete
 from easyq_store.usecases.context import Context
+from easyq_store.usecases.decisions import decided_by
 from easyq_store.usecases.purge import AT_ONCE, purge_execution
 
 # Tasks, and recurring jobs, looked at in one go.
@@ -53,11 +54,12 @@ class RetainRound:
         """One look at all tasks, and at recurring jobs that have run since the last one."""
         self._began = self._ctx.clock.monotonic()
         removed = Removed()
-        if not self.retention.everything:
-            await self._all_tasks(removed)
-        await self._all_recurring()
-        while self._ctx.overdue:
-            removed.executions += await self._trim(self._ctx.overdue.pop())
+        with decided_by("retention"):
+            if not self.retention.everything:
+                await self._all_tasks(removed)
+            await self._all_recurring()
+            while self._ctx.overdue:
+                removed.executions += await self._trim(self._ctx.overdue.pop())
         return removed
 
     async def _rest(self) -> None:

@@ -19,6 +19,8 @@ from easyq_supervisor.domain.plan import ProcessSpec
 BAD_SETTINGS = 2
 
 _CHUNK = 65_536
+# Longest line that is passed on whole: an event with all stacks has some 100 KB.
+_LONGEST = 4 * _CHUNK
 _LAST_WORDS = 1.0
 
 
@@ -58,7 +60,8 @@ class Child:
             return
         done, _ = await asyncio.wait([self._task], timeout=patience)
         if not done:
-            self._console.say(f"{self.spec.name} did not end within {patience:.1f} s and is killed")
+            told = f"{self.spec.name} did not end within {patience:.1f} s and is killed"
+            self._console.say(told, event="process_killed", level="warning")
             self.kill()
             await asyncio.wait([self._task])
 
@@ -86,7 +89,7 @@ class Child:
                     f"{self.spec.name} can't start, and trying again would not help; its last lines above say why"
                 )
             if status == 0 and self.spec.farewell:
-                self._console.say(self.spec.farewell)
+                self._console.say(self.spec.farewell, event="agent_ended")
                 self._wanted_again.clear()
                 await self._wanted_again.wait()
                 delay = None
@@ -96,7 +99,8 @@ class Child:
                 killed = Killed(f"{self.spec.name} {_how(status)}")
                 report_error(killed, f"process {self.spec.name}", {"process": self.spec.name}, fatal=True)
             delay = next_delay(delay, lived=time.monotonic() - began)
-            self._console.say(f"{self.spec.name} {_how(status)}; it is started again in {delay:.1f} s")
+            told = f"{self.spec.name} {_how(status)}; it is started again in {delay:.1f} s"
+            self._console.say(told, event="process_ended", level="error")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._stopping.wait()
@@ -105,7 +109,8 @@ class Child:
         """One life of the process; its exit status, negative for a signal."""
         process = await asyncio.create_subprocess_exec(
             *guarded(self.spec.argv),
-            env={**os.environ, **self.spec.env},
+            # It writes into a pipe: whether people see colours is known here alone.
+            env={**os.environ, **({"FORCE_COLOR": "1"} if self._console.colours else {}), **self.spec.env},
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
@@ -129,7 +134,7 @@ class Child:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 self._console.line(self.spec.name, line)
-            if len(rest) > _CHUNK:
+            if len(rest) > _LONGEST:
                 self._console.line(self.spec.name, rest)
                 rest = b""
         if rest:

@@ -35,6 +35,7 @@ DEFAULT_DATA = "~/.easyq"
 METRICS_PORT, MOST_METRICS_PORT = 10020, 65_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_LOG_LEVEL = "info"
+LOG_FORMATS = ("auto", "json", "console")
 DEFAULT_TRACE_RATE = 100.0
 ENGINES = ("auto", "none")
 REPORTS = ("none", "final", "all")
@@ -81,6 +82,7 @@ class Options:
     retention: tuple[Table, ...] = ()
     engine: str = "auto"
     log_level: str = DEFAULT_LOG_LEVEL
+    log_format: str = "auto"
     otlp_endpoint: str = ""
     trace_ratio: float = 1.0
     trace_rate: float = DEFAULT_TRACE_RATE
@@ -204,6 +206,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "retention": _each(read_table),
     "engine": one_of(*ENGINES),
     "log_level": one_of(*LOG_LEVELS),
+    "log_format": one_of(*LOG_FORMATS),
     "otlp_endpoint": url("http", "https"),
     "trace_ratio": number(0, 1),
     "trace_rate": number(0, 1e6),

@@ -97,6 +97,7 @@ class Hello(_message.Message):
     INVENTORY_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     daemon_id: _builtins.str
     hostname: _builtins.str
@@ -105,6 +106,8 @@ class Hello(_message.Message):
     version: _builtins.str
     protocol_min: _builtins.int
     protocol_max: _builtins.int
+    operations: _builtins.str
+    """Its operations port, `host:port`; empty: it has none."""
     @_builtins.property
     def pools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Pools that it joins."""
@@ -132,10 +135,11 @@ class Hello(_message.Message):
         inventory: _abc.Iterable[_records_pb2.Held] | None = ...,
         health: Global___Health | None = ...,
         offer: _records_pb2.Offer | None = ...,
+        operations: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "health", b"health", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "offer", b"offer", "pools", b"pools", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "slots", b"slots", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "daemon_id", b"daemon_id", "health", b"health", "hostname", b"hostname", "inventory", b"inventory", "labels", b"labels", "offer", b"offer", "operations", b"operations", "pools", b"pools", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "slots", b"slots", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -651,12 +655,33 @@ class GetMatchingResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class OperationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     POOLS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
     AGENT_IDS_FIELD_NUMBER: _builtins.int
     BREAKERS_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
     BLIND_FIELD_NUMBER: _builtins.int
     blind: _builtins.str
     """Why it can't ask Redis, so that what runs and is ready is 0, and breakers are left out. Empty: it can."""
@@ -680,6 +705,10 @@ class GetMatchingResponse(_message.Message):
     def used(self) -> _containers.MessageMap[_builtins.str, _farm_service_pb2.Capacity]:
         """What jobs that each agent holds asked for."""
 
+    @_builtins.property
+    def operations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Operations ports by agent, `host:port`, of those whose streams this dispatcher holds and that have one."""
+
     def __init__(
         self,
         *,
@@ -689,11 +718,12 @@ class GetMatchingResponse(_message.Message):
         agent_ids: _abc.Iterable[_builtins.str] | None = ...,
         breakers: _abc.Iterable[_farm_service_pb2.Breaker] | None = ...,
         used: _abc.Mapping[_builtins.str, _farm_service_pb2.Capacity] | None = ...,
+        operations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         blind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "blind", b"blind", "breakers", b"breakers", "limits", b"limits", "pools", b"pools", "problems", b"problems", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "blind", b"blind", "breakers", b"breakers", "limits", b"limits", "operations", b"operations", "pools", b"pools", "problems", b"problems", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

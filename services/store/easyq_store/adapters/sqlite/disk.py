@@ -28,7 +28,7 @@ class Disk:
             raise DatabaseGone(
                 f"{self._path} was moved away or replaced while the store had it open: what it writes would be lost"
             )
-        if self._full and _free(self._path) < _ROOM:
+        if self._full and free(self._path) < _ROOM:
             raise full(self._path)
 
     def failed(self, error: sqlite3.Error) -> DiskFull | None:
@@ -36,14 +36,14 @@ class Disk:
         if not is_full(self._path, error):
             return None
         if not self._full:
-            get_logger().error("disk_full", path=str(self._path), free=_free(self._path), error=str(error))
+            get_logger().error("disk_full", path=str(self._path), free=free(self._path), error=str(error))
         self._full = True
         return full(self._path)
 
     def wrote(self) -> None:
         """A transaction was committed."""
         if self._full:
-            get_logger().info("disk_has_room_again", path=str(self._path), free=_free(self._path))
+            get_logger().info("disk_has_room_again", path=str(self._path), free=free(self._path))
         self._full = False
 
 
@@ -58,7 +58,7 @@ def is_full(path: Path, error: sqlite3.Error | OSError) -> bool:
     if isinstance(error, OSError):
         return error.errno in {errno.ENOSPC, errno.EDQUOT}
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _free(path) < _ROOM)
+    return code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and free(path) < _ROOM)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -69,7 +69,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _free(path: Path) -> int:
+def free(path: Path) -> int:
     """Bytes that this process may still take on the path's disk."""
     try:
         found = os.statvfs(path.parent)

@@ -1,13 +1,14 @@
 """A SQLite file as the store's database."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from easyq_chassis.errors import EasyQError, Unavailable
+from easyq_chassis.metrics import REGISTRY
 from easyq_store.adapters.sqlite.connect import connect
-from easyq_store.adapters.sqlite.disk import Disk, full, is_full
+from easyq_store.adapters.sqlite.disk import Disk, free, full, is_full
 from easyq_store.adapters.sqlite.errors import translated
 from easyq_store.adapters.sqlite.lock import FileLock
 from easyq_store.adapters.sqlite.reads import SqliteReads
@@ -16,6 +17,10 @@ from easyq_store.adapters.sqlite.writer import Writer
 from easyq_store.ports import Plan
 
 R = TypeVar("R")
+
+_FREE = REGISTRY.gauge(
+    "easyq.store.disk.free", "Bytes free on the disk of the database's file.", unit="By", labels=("folder",)
+)
 
 
 class SqlitePersistence:
@@ -27,6 +32,7 @@ class SqlitePersistence:
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._writer: Writer | None = None
         self._reads: SqliteReads | None = None
+        self._unwatch: Callable[[], None] = _nothing
 
     @property
     def reads(self) -> SqliteReads:
@@ -56,6 +62,7 @@ class SqlitePersistence:
             self._lock.release()
             raise (full(self._path) if is_full(self._path, error) else translated(error)) from error
         writer.start()
+        self._unwatch = _FREE.watch(self._room)
         self._connection = connection
         self._writer = writer
         self._reads = SqliteReads(self._path, lambda: writer.last_seq)
@@ -65,10 +72,14 @@ class SqlitePersistence:
         reads, self._reads = self._reads, None
         if writer is None or reads is None:
             return
+        self._unwatch()
         await writer.stop()
         reads.close()
         self._connection.close()
         self._lock.release()
+
+    def _room(self) -> dict[tuple[str, ...], float]:
+        return {(str(self._path.parent),): free(self._path)}
 
     async def run(self, plan: Plan[R]) -> R:
         (result,) = await self.run_all([plan])
@@ -80,3 +91,7 @@ class SqlitePersistence:
         if self._writer is None:
             raise Unavailable("the database is not open")
         return await self._writer.run_all(plans)
+
+
+def _nothing() -> None:
+    """There is no gauge yet."""
