@@ -96,7 +96,7 @@ def test_a_program_that_is_not_there(farm: UpFarm, rest: Rest, task: str) -> Non
     assert (state, reason) == ("FAILED", "START_FAILED")
     assert "/no/such/program" in message
     # As a shell has it, so that it can be searched for.
-    [found] = rest.get(f"/tasks/{task}/executions?exitCode=127")["items"]
+    [found] = rest.get(f"/executions?taskId={task}&exitCode=127")["items"]
     assert found["error"]["reason"] == "START_FAILED"
     assert found["startedAt"] is None
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from easyq.v1.spec_pb2 import OnLost
+from easyq.v1.spec_pb2 import JobSpec, OnLost
+from easyq_chassis.tracing.context import TraceContext
 from tests.fakes.runner import FakeFarm, FarmExecution
 from tests.integration.runner.conftest import AgentProcess
 from tests.support import process
+from tests.support.collector import Collector
 from tests.support.farm import DockerObserver
-from tests.support.hosts import DockerHost
+from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.plugin import DockerFactory
 from tests.support.scraping import scrape
 from tests.support.sentry import sentry
@@ -73,6 +75,32 @@ async def test_killed_agent_is_started_again_and_adopts(
     assert agent.running
     assert (agent.process.pid, agent.agent_pid != first) == (watchdog, True)
     assert "was killed by SIGKILL" in agent.log
+
+
+async def test_spans_of_a_run_outlive_their_agent(new_agent: NewAgent, farm: FakeFarm, busybox_image: str) -> None:
+    """What was done before the kill has been sent, what comes after it is the next agent's to tell; nothing twice."""
+    execution = TraceContext(trace_id="1" * 32, span_id="2" * 16, sampled=True)
+    spec = JobSpec(image=EXAMPLE_IMAGE, command=["sh", "-c", "echo $TRACEPARENT; sleep 3; exit 4"])
+    with Collector() as collector:
+        agent = await new_agent(otlp_endpoint=collector.url).ready()
+        one = farm.run(spec, trace=execution.text)
+        await eventually(lambda: "create" in [span.name for span in collector.spans()], 20)
+        await eventually(lambda: one.stdout)
+        assert not one.finishes
+        killed = time.time_ns()
+        await agent.kill_agent()
+        await farm.ended(one)
+        await asyncio.to_thread(collector.wait_for, execution.trace_id, "create", "run", "finish")
+        await agent.end()
+        spans = {span.name: span for span in collector.spans()}
+        assert len(spans) == len(collector.spans()), "none of them twice"
+    run = spans["run"]
+    assert one.stdout.decode().strip() == f"00-{execution.trace_id}-{run.span_id}-01"
+    assert {span.parent_id for span in spans.values()} == {execution.span_id}
+    assert (run.attributes["process.exit.code"], run.attributes["error.type"]) == (4, "nonzero_exit")
+    # The agents reckon by a clock that knows no corrections, and tell it by one that gets them.
+    assert spans["create"].end - 100_000_000 < run.start < killed < run.end
+    assert run.end - run.start > 2_900_000_000
 
 
 async def test_agents_that_crash_one_after_the_other(agent: AgentProcess, farm: FakeFarm, run: Run) -> None:
