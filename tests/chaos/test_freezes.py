@@ -1,5 +1,6 @@
 """Processes that hang rather than die: connections stay open, and nobody answers."""
 
+import json
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ from tests.e2e.conftest import FarmMaker
 from tests.support.farm import Answer, DockerObserver, UpFarm, Witness
 from tests.support.farm.processes import SERVICES
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
+from tests.support.waiting import wait_until
 
 FROZEN = 2.0
 
@@ -80,3 +82,50 @@ def test_a_store_that_hangs_is_told_in_time(new_farm: FarmMaker, task: str) -> N
     }
     assert len(ids) == 12
     assert rest.get(f"/tasks/{task}")["jobCount"] == 12
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_doctor_says_who_hangs(new_farm: FarmMaker) -> None:
+    """The first look at night: who hangs and since when, as `/status` says it, and nothing that is not so."""
+    farm = new_farm([])
+
+    def doctor() -> dict[str, list[dict[str, str]]]:
+        done = farm.cli("doctor", "--json", "--server", farm.grpc_address)
+        assert done.returncode == 1, done
+        found: dict[str, list[dict[str, str]]] = {}
+        for one in json.loads(done.stdout)["checks"]:
+            found.setdefault(one["name"], []).append(one)
+            text = f"{one['message']} {one['todo']}"
+            assert not any(lie in text for lie in ("another program", "install Docker", "start one on this machine"))
+        return found
+
+    with frozen(farm, "store"):
+        told: dict[str, str] = {}
+
+        def frozen_is_told() -> bool:
+            problems = farm.rest.get("/status")["problems"]
+            told.update(next((one for one in problems if "frozen" in one["message"]), {}))
+            return bool(told)
+
+        wait_until(frozen_is_told, 30)
+        checks = doctor()
+        [store] = checks["store"]
+        assert (checks["address"][0]["state"], store["state"]) == ("ok", "fail")
+        assert told["message"].startswith(store["message"].partition(" (since ")[0])
+        assert told["since"][:19] in store["message"]
+        assert [one["state"] for one in checks["hosts"]] == ["warn"]
+    wait_until(farm.rest.accepting, 30)
+    with frozen(farm, "gateway"):
+        [pid] = farm.pids("gateway")
+        checks = doctor()
+        [address] = checks["address"]
+        assert (address["state"], address["todo"]) == ("fail", f"let it go on: kill -CONT {pid}")
+        assert "EasyQ hangs" in address["message"]
+        assert checks["docker"][0]["state"] == "skip"
+    wait_until(farm.rest.accepting, 30)
+    with frozen(farm, "redis"):
+        wait_until(lambda: any(one["subject"] == "redis" for one in farm.rest.get("/status")["problems"]), 30)
+        checks = doctor()
+        assert len(checks["redis"]) == len(checks["dispatcher"]) == 1
+        assert "can't be told now" in checks["breaker"][0]["message"]

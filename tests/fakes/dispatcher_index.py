@@ -217,6 +217,10 @@ class FakeMatchIndex:
             count = space.held.get(execution)
             if count and count.token == token:
                 count.taken_at = None
+        for gone in changes.gone:
+            heads = space.heads.get(gone.task_id, {})
+            if gone.execution_id in heads and heads[gone.execution_id].epoch == gone.epoch:
+                del heads[gone.execution_id]
         refused = {head.task_id for head in changes.ready if not self._push(space, head, window=False)}
         if changes.repair:
             self._close_quiet(space)
@@ -279,7 +283,15 @@ class FakeMatchIndex:
             low=[self._low_task(space, task) for task in space.truncated if question.low and self._is_low(space, task)],
             fronts={pool: found for pool in question.fronts if (found := self._front(space, pool))},
             breakers=list(self._server.breakers.values()) if question.breakers else [],
+            heads={
+                task: {name: head.epoch for name, head in space.heads.get(task, {}).items()} for task in question.heads
+            },
         )
+
+    async def tasks(self, generation: int) -> Sequence[str]:
+        self._reach()
+        space = self._server.spaces.get(generation)
+        return [] if space is None else list(space.heads)
 
     async def reset_breaker(self, kind: Kind, subject: str) -> None:
         self._reach()

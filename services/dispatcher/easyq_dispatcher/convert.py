@@ -380,6 +380,7 @@ def matching_response(standing: Standing) -> dispatcher_pb2.GetMatchingResponse:
         breakers=[breaker(item, standing.now_ms) for item in standing.breakers],
         used={name: capacity(used) for name, used in standing.used.items()},
         operations=standing.operations,
+        blind=standing.blind,
     )
 
 

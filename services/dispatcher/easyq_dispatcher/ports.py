@@ -187,10 +187,20 @@ class Takings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gone:
+    """A head in the index that waits no more: it expired, was stopped or deleted, or waits for a later time."""
+
+    execution_id: str
+    task_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Changes:
     """What the store said, for the index. Harmless if repeated.
 
     `dropped` and `confirmed` are (execution id, token): leave its places, or it is assigned for sure.
+    `gone` are heads that wait no more, with the epoch that they were known under.
     `omens`, of executions that count until they are released, come before all else. `repair`: look for tasks that wait
     at limits which have free places.
     """
@@ -198,12 +208,14 @@ class Changes:
     dropped: Sequence[tuple[str, str]] = ()
     released: Sequence[Released] = ()
     confirmed: Sequence[tuple[str, str]] = ()
+    gone: Sequence[Gone] = ()
     ready: Sequence[Head] = ()
     omens: Sequence[Omen] = ()
     repair: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.dropped or self.released or self.confirmed or self.ready or self.omens or self.repair)
+        words = (self.dropped, self.released, self.confirmed, self.gone, self.ready, self.omens)
+        return any(words) or self.repair
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,7 +230,8 @@ class TaskHeads:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What to count. `positions` are (execution id, task id), `fronts` pools whose next head is asked for."""
+    """What to count. `positions` are (execution id, task id), `fronts` pools whose next head is asked for, `heads`
+    tasks of which all are."""
 
     agents: Sequence[str] = ()
     positions: Sequence[tuple[str, str]] = ()
@@ -226,6 +239,7 @@ class Question:
     low: bool = False
     fronts: Sequence[str] = ()
     breakers: bool = False
+    heads: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,7 +266,7 @@ class Survey:
     """Counts by pool name, limit number, agent; those of the positions that have a head, by execution.
 
     `used` is what an agent's executions asked for; `low` all tasks to refill, `fronts` (execution id, task id) by pool,
-    and `breakers` all that count or are open, if asked for.
+    and `breakers` all that count or are open, if asked for. `heads`: by task, the epoch of each.
     """
 
     running: dict[str, int] = field(default_factory=dict)
@@ -265,6 +279,7 @@ class Survey:
     low: Sequence[LowTask] = ()
     fronts: dict[str, tuple[str, str]] = field(default_factory=dict)
     breakers: Sequence[Breaker] = ()
+    heads: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def used_of(self, agent_id: str) -> Offer:
         """What an agent's executions asked for."""
@@ -292,7 +307,8 @@ class Gauges(Protocol):
     """Where it is shown."""
 
     def show(self, gauged: Gauged | None) -> None:
-        """Shows it in place of what was before; None: nothing is known."""
+        """Shows it in place of what was before; None: nothing is known. Breakers stay as they were where they are not
+        known."""
         ...
 
 
@@ -357,6 +373,11 @@ class MatchIndex(Protocol):
 
     async def survey(self, generation: int, question: Question) -> Survey:
         """Counts."""
+        ...
+
+    async def tasks(self, generation: int) -> Sequence[str]:
+        """Tasks that have heads, and some that had. A change meanwhile may or may not be seen; none of a generation
+        that does not hold."""
         ...
 
     async def reset_breaker(self, kind: Kind, subject: str) -> None:

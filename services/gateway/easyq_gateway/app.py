@@ -88,6 +88,8 @@ from easyq_gateway.usecases.watching import Watching
 
 # Seconds between two looks at whether the store is there, for gRPC's health service.
 _WATCH_INTERVAL = 1.0
+# Of the others nothing depends on these looks but since when the status says that one is away.
+_OTHERS_INTERVAL = 5.0
 _STORE = neighbour("store")
 _PACKAGE = "easyq.v1."
 _BATCH = "JobService.BatchCreateJobs"
@@ -133,6 +135,7 @@ class App:
         self._rest = self._rest_server(requests, streams, bodies)
         self._watch_gates(requests, streams, bodies)
         self._watch = Loop("watch_store", self._watch_store, _WATCH_INTERVAL)
+        self._watch_others = Loop("watch_others", self._look_at_others, _OTHERS_INTERVAL)
 
     @property
     def rest_address(self) -> str:
@@ -152,6 +155,7 @@ class App:
         await self._rest.start()
         self._dispatchers.start()
         self._watch.start()
+        self._watch_others.start()
         self._rules.start()
         self._warming = asyncio.create_task(self._site.warm())
 
@@ -161,6 +165,7 @@ class App:
             self._warming.cancel()
         await self._rules.stop()
         await self._watch.stop()
+        await self._watch_others.stop()
         self._feed.close()
         grace = self._settings.shutdown_grace
         await asyncio.gather(self._grpc.stop(grace), self._rest.stop(grace))
@@ -484,6 +489,9 @@ class App:
         else:
             _STORE.failed(health.message)
         await self._grpc.set_serving(health.healthy, health.message and f"the store: {health.message}")
+
+    async def _look_at_others(self) -> None:
+        await self._health.others()
 
 
 def _defaults(settings: GatewaySettings) -> Defaults:

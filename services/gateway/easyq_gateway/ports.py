@@ -257,6 +257,7 @@ class Health:
     what it can't do as it should: it is degraded.
 
     `answers`: it runs, and says itself that it can't do its work. `slow`: it may run, but did not answer in time.
+    `since_ms`: since when it has not been healthy, as far as this gateway has looked (ms since the epoch).
     `operations`: the address of its operations port, as it tells it; empty: it has none, or does not answer.
     """
 
@@ -266,6 +267,7 @@ class Health:
     answers: bool
     message: str = ""
     slow: bool = False
+    since_ms: int | None = None
     operations: str = ""
 
 

@@ -93,7 +93,7 @@ def _set_descriptors(pid: int, bounds: tuple[int, int]) -> None:
 
 
 def _jobs(stage: Stage, what: str) -> Undo:
-    """Jobs that fail, wait or run long; in the end they are stopped."""
+    """Jobs that fail, wait, run long or are due soon; in the end they are stopped."""
     made: list[str] = []
 
     def post(spec: dict[str, Any]) -> None:
@@ -112,6 +112,10 @@ def _jobs(stage: Stage, what: str) -> Undo:
         case "unpullable":
             for _ in range(4):
                 post({**shell("true", infraRetries=30), "image": "127.0.0.1:1/nowhere:1"})
+        case "late":
+            # Taken in before the schedulers are broken, due while they are.
+            for number in range(6):
+                post(shell("true", startIn=f"{8 + number}s"))
         case "told":
             spec, end = told_in_vain()
             post(spec)

@@ -21,6 +21,7 @@ _PLAN: tuple[tuple[float, float, str, str, str], ...] = (
     (0, 50, "jobs", "told", ""),
     (20, 40, "host-disk-full", "runner-b", ""),
     (74, 18, "freeze", "store", ""),
+    (96, 64, "jobs", "late", ""),
     (102, 42, "freeze", "scheduler-0", ""),
     (102, 42, "freeze", "scheduler-1", ""),
     (106, 36, "wrong-rules", "rules", ""),

@@ -13,8 +13,9 @@ import pytest
 
 from easyq_chassis.errors import Unavailable
 from easyq_dispatcher.domain.breakers import Kind
+from easyq_dispatcher.domain.needs import Needs
 from easyq_dispatcher.domain.records import Head, Released, Taking
-from easyq_dispatcher.ports import Changes, MatchIndex, Question, StaleIndex, TaskCount, TaskHeads
+from easyq_dispatcher.ports import Changes, Gone, MatchIndex, Question, StaleIndex, TaskCount, TaskHeads
 from tests.contract.dispatcher.index_backends import Backend, backend, fill, head, heads, held, ids, ready, rules, seat
 
 __all__ = ["backend"]
@@ -540,3 +541,22 @@ def test_replacing_a_head_changes_its_score() -> None:
     assert (
         replace(one, priority=1).score < one.score < replace(one, queue_seq=6).score < replace(one, priority=-1).score
     )
+
+
+async def test_heads_that_wait_no_more_are_taken_out(backend: Backend) -> None:
+    index = await backend.filled(rules(limits=["t=0"]))
+    needs = Needs(cpu_millis=500)
+    await ready(index, head(1), head(2, image="i:1"), head(3, needs=needs), head(4, epoch=5), head(1, "other"))
+    seen = await index.survey(1, Question(heads=["t", "none"]))
+    assert seen.heads == {"t": {"t-1": 1, "t-2": 1, "t-3": 1, "t-4": 5}, "none": {}}
+    assert sorted(await index.tasks(1)) == ["other", "t"]
+    assert await index.tasks(2) == []
+    gone = [Gone(execution_id=f"t-{number}", task_id="t", epoch=1) for number in range(1, 6)]
+    for _ in range(2):
+        await index.settle(1, Changes(gone=gone))
+        # The fourth is known under another epoch: it has come back since.
+        seen = await index.survey(1, Question(heads=["t"]))
+        assert (seen.ready, seen.heads) == ({"default": 2}, {"t": {"t-4": 5}})
+    assert ids(await index.take(1, [seat(9)])) == ["other-1"]
+    await ready(index, head(1))
+    assert (await index.survey(1, Question())).ready == {"default": 2}

@@ -144,6 +144,19 @@ async def test_a_breaker_is_reset_at_every_dispatcher(start_gateway: Starter) ->
     assert await gateway.post("/breakers/reset", {"kind": "image", "subject": "a:1"}) == {}
 
 
+async def test_what_the_reset_of_a_breaker_needs_is_said(gateway: Client) -> None:
+    answer = await gateway.call("POST", "/breakers/reset")
+    assert (answer.status, answer.error["reason"]) == (400, "MALFORMED_BODY")
+    assert answer.error["message"] == (
+        'the body is empty; it must be a JSON object, such as {"kind": "IMAGE", "subject": "registry.example/mail:1"}'
+    )
+    answer = await gateway.call("POST", "/breakers/reset", {"subject": "a:1"})
+    assert answer.fields == {"kind": "must be one of HOST, IMAGE"}
+    answer = await gateway.call("POST", "/tasks/mail", b"")
+    assert "the body is empty; it must be a JSON object, such as" in answer.error["message"]
+    assert '"image": "busybox:1"' in answer.error["message"]
+
+
 async def test_without_a_dispatcher_there_is_no_matching(gateway: Client) -> None:
     await gateway.behind.stop("dispatcher0")
     for method, path, body in (

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import html
 import re
 import socket
 import time
@@ -486,3 +487,66 @@ async def test_status_says_why_the_store_can_not_work(gateway: Client) -> None:
     assert status["accepting"] is False
     answer = await gateway.call("GET", "/healthcheck")
     assert (answer.status, FULL in answer.error["message"]) == (503, True)
+
+
+# ------------------------------------------------------------------------------------------------ what can't be told
+
+
+def _unknown(status: dict[str, Any]) -> dict[str, str]:
+    return {one["field"]: one["why"] for one in status["unknown"]}
+
+
+async def _pages(gateway: Client) -> str:
+    pages = [await gateway.call("GET", path, Accept="text/html") for path in ("/", "/status", "/admin/queues")]
+    assert {page.status for page in pages} <= {200, 503}
+    text = "\n".join(page.body.decode() for page in pages if page.status == 200)
+    return html.unescape(re.sub("</?bdi>", "", text))
+
+
+async def test_what_a_silent_store_does_not_tell_is_no_zero(start_gateway: Starter) -> None:
+    gateway = await start_gateway(status_timeout=0.5, store_patience=0.5)
+    gateway.behind.add_agent("host-1")
+    await gateway.enqueue("mail")
+    while (known := await gateway.get("/status"))["unknown"]:
+        pass
+    assert "the error queue is empty" in await _pages(gateway)
+    await gateway.behind.stop("store")
+    status = await gateway.get("/status")
+    silent = "the store does not answer"
+    assert _unknown(status) == {"jobs": silent, "agents": silent}
+    # When it went away is known without anybody having asked.
+    [problem] = [one for one in status["problems"] if "jobs are refused" in one["message"]]
+    assert (problem["subject"], problem["since"] >= "2") == ("store", True)
+    assert (await gateway.get("/status"))["problems"][0]["since"] == status["problems"][0]["since"]
+    pages = await _pages(gateway)
+    # Running, waiting, gave up, hosts, schedules; and the states.
+    assert pages.count(f"can't be told now: {silent}") >= 6
+    for claim in ("the error queue is empty", "none paused", "takes work</small>", "There are none."):
+        assert claim not in pages
+    assert len(known["agents"]) == 1
+
+
+async def test_what_a_dispatcher_without_redis_does_not_tell(start_gateway: Starter) -> None:
+    gateway = await start_gateway(dispatchers=2)
+    first, second = gateway.behind.dispatchers
+    for dispatcher in (first, second):
+        dispatcher.matching.pools.add(name="big", slots=4, running=0)
+        dispatcher.matching.limits.add(pattern="mail", max_running=2)
+    first.matching.blind = "Redis: Timeout"
+    second.matching.breakers.add(kind=farm_service_pb2.Breaker.IMAGE, subject="x:1", failures=3, cause="gone")
+    # The other one knows.
+    status = await gateway.get("/status")
+    assert status["unknown"] == []
+    [told] = [one["message"] for one in status["problems"] if one["subject"] == "breaker"]
+    assert told.startswith("The breaker of the image x:1 is open after 3 failures in a row: gone. Mend")
+    assert (await gateway.get("/healthcheck"))["problems"] == [one["message"] for one in status["problems"]]
+    second.matching.blind = "Redis: Timeout"
+    del second.matching.breakers[:]
+    status = await gateway.get("/status")
+    why = "Redis can't be asked (Redis: Timeout)"
+    assert _unknown(status) == dict.fromkeys(("pools.running", "pools.ready", "limits.running", "breakers"), why)
+    pages = await _pages(gateway)
+    assert pages.count(f"Which are open can't be told now: {why}") == 2
+    assert "All are closed" not in pages
+    assert "? of 4 run · ? ready" in pages
+    assert "? of 2 run" in pages

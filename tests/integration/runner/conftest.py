@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -130,7 +130,7 @@ async def farm() -> AsyncIterator[FakeFarm]:
 
 
 @pytest.fixture
-def new_agent(farm: FakeFarm, docker_host: DockerHost) -> Iterator[Callable[..., AgentProcess]]:
+async def new_agent(farm: FakeFarm, docker_host: DockerHost) -> AsyncIterator[Callable[..., AgentProcess]]:
     closing = process.Closing()
 
     def make(host: DockerHost | None = None, **settings: Any) -> AgentProcess:
@@ -139,7 +139,8 @@ def new_agent(farm: FakeFarm, docker_host: DockerHost) -> Iterator[Callable[...,
         return agent
 
     yield make
-    closing.close()
+    # The farm goes on: an agent that says goodbye waits for its answer.
+    await asyncio.to_thread(closing.close)
 
 
 @pytest.fixture

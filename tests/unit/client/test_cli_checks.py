@@ -4,13 +4,14 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.backlog import Backlog, to_item
-from easyq.cli.checks import Disk, of_disk, of_port, of_status, of_versions
+from easyq.cli.checks import Disk, needs_engine, of_disk, of_hanging, of_port, of_status, of_versions
+from easyq.cli.listeners import Listener
 from easyq.cli.logs import Stamps
 from easyq.cli.probe import Kind, Sight
 from easyq.cli.status_views import status_view
 from easyq.cli.table import Screen
 from easyq.errors import EasyQError, NotFound
-from easyq.v1.farm_service_pb2 import Agent, Breaker, Problem, Status
+from easyq.v1.farm_service_pb2 import Agent, Problem, Status
 from easyq.v1.job_service_pb2 import BatchResult, CreateJobResponse, ErrorBody
 from easyq.v1.log_service_pb2 import LogChunk, LogStream
 from easyq.v1.spec_pb2 import JobSpec
@@ -41,7 +42,6 @@ def test_a_farm_that_accepts_and_runs_nothing() -> None:
     status.services.add(name="dispatcher", address="d", message="no Redis")
     status.problems.append(Problem(subject="dispatcher", message="The dispatcher at d can't: see its log."))
     status.problems.append(Problem(subject="agents", message="No agent is connected: start one"))
-    status.breakers.append(Breaker(kind=Breaker.IMAGE, subject="i", failures=3, cause="gone"))
     found = {one.name: one for one in of_status(status, NOW)}
     assert {name: one.state for name, one in found.items()} == {
         "server": "fail",
@@ -49,11 +49,10 @@ def test_a_farm_that_accepts_and_runs_nothing() -> None:
         "redis": "warn",
         "hosts": "fail",
         "agents": "warn",
-        "breaker": "warn",
         "clock": "skip",
     }
     assert all(one.todo for one in found.values() if one.state in {"warn", "fail"})
-    assert found["dispatcher"].todo == "The dispatcher at d can't: see its log."
+    assert (found["dispatcher"].message, found["dispatcher"].todo) == ("The dispatcher at d can't", "see its log.")
 
 
 def test_operations_ports() -> None:
@@ -116,16 +115,78 @@ def test_a_store_that_keeps_no_beats_is_the_only_thing_told() -> None:
     agent.last_beat_at.FromSeconds(int(NOW) - 39)
     status = Status(version="1", agents=[agent])
     status.services.add(name="store", address="s", message="the disk is full")
+    status.unknown.add(field="agents", why="the store keeps no beats")
     found = {one.name: one for one in of_status(status, NOW)}
     assert {name: one.state for name, one in found.items()} == {
         "server": "fail",
         "store": "fail",
-        "hosts": "ok",
+        "hosts": "warn",
         "clock": "skip",
     }
-    status.agents[0].state = Agent.DEAD
-    hosts = next(one for one in of_status(status, NOW) if one.name == "hosts")
-    assert (hosts.state, "the store's problem first" in hosts.todo) == ("warn", True)
+    assert found["hosts"].message == "which take work can't be told now: the store keeps no beats"
+    assert "the store's problem first" in found["hosts"].todo
+
+
+def test_a_store_that_hangs_is_told_once_with_the_words_of_the_status() -> None:
+    """Who, since when, and what to do; not what follows from it."""
+    status = Status(version="1")
+    status.services.add(name="store", address="unix:/s", message="no answer within 3 s")
+    why = "The store at unix:/s is too busy to answer in time, or frozen (no answer within 3 s): jobs may be refused."
+    status.problems.add(subject="store", message="the dispatcher can't reach the store: unix:/s: timed out")
+    status.problems.add(subject="store", message=why).since.FromSeconds(int(NOW) - 60)
+    status.unknown.add(field="agents", why="the store does not answer")
+    stores = [one for one in of_status(status, NOW) if one.name == "store"]
+    assert [one.state for one in stores] == ["fail"]
+    assert stores[0].message.startswith(why.partition(": jobs")[0] + " (since ")
+    assert (stores[0].message[-10:], stores[0].todo) == ("Z, 1m ago)", "jobs may be refused.")
+
+
+def test_a_redis_that_is_away_is_told_once() -> None:
+    status = Status(version="1", accepting=True)
+    status.services.add(name="dispatcher", address="d", message="Redis: Timeout")
+    status.problems.add(subject="redis", message="no job is assigned: Redis: Timeout")
+    status.unknown.add(field="breakers", why="Redis can't be asked")
+    found = list(of_status(status, NOW))
+    assert [(one.state, one.message, one.todo) for one in found if one.name == "redis"] == [
+        ("warn", "no job is assigned", "Redis: Timeout")
+    ]
+    assert [(one.state, one.message) for one in found if one.name == "breaker"] == [
+        ("skip", "which are open can't be told now: Redis can't be asked")
+    ]
+
+
+def test_whether_an_engine_here_is_missed() -> None:
+    here = "unix:///var/run/docker.sock"
+    assert needs_engine(Status(), here)
+    unknown = Status()
+    unknown.unknown.add(field="agents", why="the store does not answer")
+    assert not needs_engine(unknown, here)
+    agent = Agent(agent_id="h", state=Agent.LIVE, message="Docker at /other.sock does not answer")
+    assert not needs_engine(Status(agents=[agent]), here)
+    agent.message = f"Docker at {here} does not answer"
+    assert needs_engine(Status(agents=[agent]), here)
+
+
+def test_an_easyq_that_hangs() -> None:
+    stopped = of_hanging("a:1", "default", "process 7 (x)", 7, stopped=True, after=5)
+    assert (stopped.state, stopped.todo) == ("fail", "let it go on: kill -CONT 7")
+    assert "EasyQ hangs: process 7 (x) listens at a:1" in stopped.message
+    assert "kill -USR2 7" in of_hanging("a:1", "default", "process 7 (x)", 7, stopped=False, after=5).todo
+    assert "sudo" in of_hanging("a:1", "default", "a process of the user u", 0, stopped=False, after=5).todo
+
+
+def test_which_programs_are_easyq() -> None:
+    def is_easyq(*argv: str) -> bool:
+        return Listener(pid=1, user="u", argv=argv).is_easyq
+
+    assert is_easyq("/venv/bin/python", "-m", "easyq_gateway")
+    assert is_easyq("python3.11", "-I", "/venv/bin/easyq", "gateway")
+    assert is_easyq("easyq", "up")
+    assert not is_easyq("nc", "-l", "10001")
+    assert not is_easyq("/venv/bin/python", "-m", "http.server", "10000")
+    assert not is_easyq()
+    assert Listener(pid=0, user="root").words == "a process of the user root"
+    assert Listener(pid=3, user="u", argv=("nc", "-l")).words == "process 3 (nc -l)"
 
 
 def test_versions() -> None:

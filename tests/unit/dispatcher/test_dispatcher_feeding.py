@@ -247,3 +247,38 @@ async def test_heads_that_are_set_aside_do_not_hide_those_behind_them(monkeypatc
         rig.clock.seconds += 1
         await core.step()
     assert sorted(agent.running) == [head.execution_id for head in good]
+
+
+async def test_what_waits_no_more_is_not_counted_for_ever() -> None:
+    """It expired, say, behind a limit of 0: nothing takes it, and nobody tells the index."""
+    rig = Rig(limits=["held=0"])
+    core = await begun(rig)
+    gone = rig.farm.submit("held", 2)
+    left = rig.farm.submit("mail", 2)
+    await later(rig, core)
+    generation = core.keeper.generation
+    assert generation is not None
+
+    async def ready() -> int:
+        return (await core.index.survey(generation, Question())).ready["default"]
+
+    assert await ready() == 4
+    for head in (*gone, left[0]):
+        rig.farm.rows[head.execution_id].state = "EXPIRED"
+    await later(rig, core, 60)
+    assert await ready() == 1
+    assert await fed(core) == {left[1].execution_id}
+    # It comes back like any other.
+    again = rig.farm.submit("held")
+    await later(rig, core)
+    assert await fed(core) == {left[1].execution_id, *ids(again)}
+
+
+async def test_beyond_what_is_read_nothing_is_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    core = await begun(rig)
+    heads = rig.farm.submit("a", 4)
+    await later(rig, core)
+    monkeypatch.setattr(feeder_module, "HEADS_A_TASK", 2)
+    await later(rig, core, 60)
+    assert await fed(core) == ids(heads)

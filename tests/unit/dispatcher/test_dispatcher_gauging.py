@@ -1,5 +1,6 @@
 """What the dispatcher shows of the farm: queues, pools, limits, breakers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,7 +145,13 @@ def test_how_it_is_shown() -> None:
     assert values("easyq.breaker.open") == {("HOST", "h1"): 1, ("IMAGE", "x:1"): 1}
     metrics.show(Gauged(queues=[], slots={"default": 4}))
     assert values("easyq.queue.depth") == {("", "default"): 0}
-    assert values("easyq.breakers") == values("easyq.pool.running") == {}
-    metrics.show(known)
+    assert values("easyq.pool.running") == {}
+    # Redis is away, and an alert that a breaker raised goes on.
+    opened = {("HOST", "h1"): 1, ("IMAGE", "x:1"): 1}
+    assert (values("easyq.breakers"), values("easyq.breaker.open")) == (phases, opened)
     metrics.show(None)
-    assert all(not one.values for one in registry.instruments())
+    assert {one.described.name for one in registry.instruments() if one.values} == {
+        "easyq.breakers", "easyq.breaker.open",
+    }  # fmt: skip
+    metrics.show(replace(known, breakers=[]))
+    assert values("easyq.breaker.open") == {}

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from easyq_gateway.domain.gaps import BLIND, Heard, find_gaps
 from easyq_gateway.domain.status import (
     AgentFacts,
+    BreakerFacts,
     FarmProblem,
     ServiceFacts,
+    breaker_problems,
     can_run,
     find_problems,
     is_missed,
@@ -76,6 +79,14 @@ def test_all_dispatchers_are_away() -> None:
     [problem] = told([STORE, down(DISPATCHER)], [AGENT])
     assert "wait" in problem.message
     assert not can_run([STORE, down(DISPATCHER)], [AGENT])
+
+
+def test_who_answers_needs_no_start() -> None:
+    problems = told([STORE, *(replace(down(one, "Redis: Timeout"), answers=True) for one in ALL[1:])], [AGENT])
+    assert [problem.message.partition("(Redis: Timeout): ")[2] for problem in problems] == [
+        "jobs with a start time are refused, delayed jobs and retries wait; others run. Its log tells more.",
+        "jobs are accepted and wait until it can. Its log tells more.",
+    ]
 
 
 def test_one_of_two_dispatchers_is_away() -> None:
@@ -241,3 +252,54 @@ def test_one_that_runs_is_not_to_be_started(service: ServiceFacts) -> None:
     assert "runs, but can't do its work (Redis: timeout)" in problem.message
     assert "easyq " not in problem.message
     assert "easyq " in told([*others, down(service)], [AGENT])[0].message
+
+
+def test_since_when_a_service_is_away() -> None:
+    [problem] = told([replace(down(STORE), slow=True, since_ms=7), SCHEDULER, DISPATCHER], None)
+    assert problem.since_ms == 7
+
+
+def test_breakers_are_problems() -> None:
+    one = BreakerFacts(kind="image", subject="x:1", failures=3, cause="no such image.", since_ms=5)
+    [problem] = breaker_problems([one])
+    assert (problem.subject, problem.since_ms) == ("breaker", 5)
+    assert "breaker of the image x:1 is open after 3 failures in a row: no such image. Mend" in problem.message
+    many = list(breaker_problems([replace(one, cause="")] * 11))
+    assert len(many) == 11
+    assert "no cause was given" in many[0].message
+    assert many[-1].message.startswith("11 breakers are open")
+
+
+# ------------------------------------------------------------------------------------------------ what can't be told
+KNOWN = Heard(jobs=True, agents=True, blind="")
+LOST = Heard(jobs=False, agents=False, blind="")
+
+
+def gaps(services: list[ServiceFacts], heard: Heard) -> dict[str, str]:
+    return {gap.field: gap.why for gap in find_gaps(services, heard)}
+
+
+def test_all_is_known() -> None:
+    assert gaps(ALL, KNOWN) == {}
+    assert gaps([], KNOWN) == {}
+
+
+@pytest.mark.parametrize("store", [replace(down(STORE), slow=True), down(STORE), STORE])
+def test_a_store_that_does_not_answer(store: ServiceFacts) -> None:
+    silent = "the store does not answer"
+    assert gaps([store, SCHEDULER, DISPATCHER], LOST) == {"jobs": silent, "agents": silent}
+
+
+def test_a_store_that_only_reads() -> None:
+    full = replace(down(STORE, "its disk is full"), answers=True)
+    assert gaps([full], KNOWN) == {"agents": "the store can't do its work, and keeps no beats"}
+    assert gaps([full], LOST)["jobs"] == "the store can't do its work"
+
+
+def test_dispatchers_that_do_not_know() -> None:
+    assert gaps(ALL, replace(KNOWN, blind=None)) == dict.fromkeys(
+        ("pools", "limits", "breakers"), "no dispatcher answers"
+    )
+    assert gaps(ALL, replace(KNOWN, blind="Redis: Timeout")) == dict.fromkeys(
+        BLIND, "Redis can't be asked (Redis: Timeout)"
+    )

@@ -211,7 +211,9 @@ def test_snapshots() -> None:
     assert not replace(created, started_at=1).never_ran
     assert not EXITED.never_ran
     assert replace(EXITED, finished_at=None).ran_for is None
-    assert replace(EXITED, finished_at=0).ran_for == 0
+    # Its start was noted after its end.
+    assert replace(EXITED, finished_at=0).ran_for == 0.001
+    assert replace(EXITED, finished_at=1_002.5).ran_for == pytest.approx(0.0025)
 
 
 # --------------------------------------------------------------------------------------------------------- starting

@@ -103,6 +103,7 @@ def test_flags_win_over_the_file_and_lists_are_replaced_whole() -> None:
         "mongo": "mongodb://m",
         "engine": "none",
         "log-level": "debug",
+        "log-format": "json",
         "grace": 5,
     }
     flags = {"rest_port": 0, "pool": ("a=z-.*",), "slots": None, "data": None, "limit": ()}
@@ -120,6 +121,7 @@ def test_flags_win_over_the_file_and_lists_are_replaced_whole() -> None:
         mongo="mongodb://m",
         engine="none",
         log_level="debug",
+        log_format="json",
         grace=5.0,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import sys
 
 from easyq.cli import interrupts
@@ -28,3 +29,6 @@ def main() -> None:
         say(f"could not write to stdout: {words_of(error)}")
         drop_output()
         sys.exit(OWN_FAILURE)
+    finally:
+        # An interpreter that ends looks through all objects for garbage: a third of a short command's time.
+        gc.freeze()

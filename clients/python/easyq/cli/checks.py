@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from easyq.cli import words
 
 if TYPE_CHECKING:
-    from easyq.v1.farm_service_pb2 import Agent, Status
+    from easyq.v1.farm_service_pb2 import Agent, Problem, ServiceStatus, Status
 
 State = Literal["ok", "warn", "fail", "skip"]
 
@@ -53,7 +53,7 @@ def of_status(status: Status, now: float) -> Iterator[Check]:
         )
     else:
         yield Check(name="server", state="fail", message="refuses jobs", todo="see what is told below")
-    yield from _services(status)
+    yield from _services(status, now)
     yield from _operations(status)
     yield from _hosts(status)
     yield from _problems(status, now)
@@ -64,28 +64,31 @@ def _keeps_beats(status: Status) -> bool:
     return all(service.healthy for service in status.services if service.name == "store")
 
 
-def _services(status: Status) -> Iterator[Check]:
+def _services(status: Status, now: float) -> Iterator[Check]:
     for service in status.services:
-        name = "store" if service.name == "store" else service.name
         if service.healthy and service.message:
             yield Check(
-                name=name,
+                name=service.name,
                 state="warn",
                 message=f"{service.address} works, but not all of it: {service.message}",
                 todo="see its log",
             )
         elif service.healthy:
-            yield Check(name=name, state="ok", message=f"answers at {service.address}")
+            yield Check(name=service.name, state="ok", message=f"answers at {service.address}")
+        elif (problem := _problem_of(status, service)) is not None:
+            yield _of_problem(problem, name=service.name, state="fail", now=now)
         else:
             yield Check(
-                name=name,
+                name=service.name,
                 state="fail",
                 message=f"{service.address}: {service.message or 'does not answer'}",
-                todo=_problem_of(status, service.name) or f"start it (`easyq {service.name}`) or see its log",
+                todo=f"start it (`easyq {service.name}`) or see its log",
             )
-    # Only dispatchers talk to Redis, and they say so where they can't.
+    # Only dispatchers talk to Redis, and they say so where they can't: below, as a problem.
     dispatchers = [service for service in status.services if service.name == "dispatcher"]
-    if dispatchers and any(service.healthy for service in dispatchers):
+    if any(problem.subject == "redis" for problem in status.problems):
+        return
+    if any(service.healthy for service in dispatchers):
         yield Check(name="redis", state="ok", message="a dispatcher works with it")
     elif dispatchers:
         yield Check(
@@ -112,8 +115,29 @@ def _operations(status: Status) -> Iterator[Check]:
             yield Check(name="operations", state="warn", message=text, todo=todo)
 
 
-def _problem_of(status: Status, subject: str) -> str:
-    return next((one.message for one in status.problems if one.subject == subject), "")
+def _problem_of(status: Status, service: ServiceStatus) -> Problem | None:
+    """What the server itself says of a service that can't do its work. Others may have the same subject: a dispatcher
+    that misses the store, say."""
+    begins = f"The {service.name} at {service.address} "
+    told = (one for one in status.problems if one.subject == service.name)
+    return next((one for one in told if one.message.startswith(begins)), None)
+
+
+def _of_problem(one: Problem, *, name: str, state: State, now: float) -> Check:
+    """A problem in the server's own words: what is wrong, since when, and behind the colon what to do."""
+    # What stands in brackets is a reason, which may have colons of its own.
+    text, found, todo = one.message.partition("): ")
+    if found:
+        text += ")"
+    else:
+        text, _, todo = one.message.partition(": ")
+    if one.HasField("since"):
+        text += f" (since {words.exact(one.since)}, {words.ago(one.since, now)})"
+    return Check(name=name, state=state, message=text, todo=todo)
+
+
+def _unknown(status: Status) -> dict[str, str]:
+    return {one.field: one.why for one in status.unknown}
 
 
 def _live(agents: Sequence[Agent]) -> list[Agent]:
@@ -127,20 +151,21 @@ def _hosts(status: Status) -> Iterator[Check]:
     agents = status.agents
     live = _live(agents)
     able = [one for one in live if one.healthy and not one.HasField("cordoned_at") and not one.HasField("drained_at")]
-    if able:
+    why = _unknown(status).get("agents")
+    if why is not None:
+        yield Check(
+            name="hosts",
+            state="warn",
+            message=f"which take work can't be told now: {why}",
+            todo="see the store's problem first: hosts that beat are back by themselves",
+        )
+    elif able:
         slots = sum(one.slots for one in able)
         do = "takes" if len(able) == 1 else "take"
         yield Check(
             name="hosts",
             state="ok",
             message=f"{words.count(len(able), 'host')} with {words.count(slots, 'slot')} {do} work",
-        )
-    elif not _keeps_beats(status):
-        yield Check(
-            name="hosts",
-            state="warn",
-            message="not known while the store can't do its work",
-            todo="see the store's problem first: hosts that beat are back by themselves",
         )
     else:
         yield Check(
@@ -152,20 +177,14 @@ def _hosts(status: Status) -> Iterator[Check]:
 
 
 def _problems(status: Status, now: float) -> Iterator[Check]:
-    services = {service.name for service in status.services}
+    # A service that can't do its work is told already, and what follows from it needs no line of its own.
+    told = {service.name for service in status.services if not service.healthy or service.message}
     for one in status.problems:
-        if one.subject not in services:
-            text, _, todo = one.message.partition(": ")
-            if one.HasField("since"):
-                text += f" (since {words.exact(one.since)}, {words.ago(one.since, now)})"
-            yield Check(name=one.subject or "farm", state="warn", message=text, todo=todo)
-    for breaker in status.breakers:
-        yield Check(
-            name="breaker",
-            state="warn",
-            message=f"{breaker.subject}: {words.count(breaker.failures, 'failure')} in a row, {breaker.cause}",
-            todo="mend the cause; one job at a time tries again by itself",
-        )
+        if one.subject not in told:
+            yield _of_problem(one, name=one.subject or "farm", state="warn", now=now)
+    why = _unknown(status).get("breakers")
+    if why is not None:
+        yield Check(name="breaker", state="skip", message=f"which are open can't be told now: {why}")
 
 
 def _clock(status: Status, now: float) -> Iterator[Check]:
@@ -231,15 +250,40 @@ def of_disk(disk: Disk) -> Check:
     return Check(name="disk", state="ok", message=text)
 
 
-def of_port(port: int, what: str, *, taken: bool, by_easyq: bool) -> Check:
-    """Whether `easyq up` could have its port."""
+def needs_engine(status: Status, host: str) -> bool:
+    """Whether a Docker Engine that does not answer at `host` (a URL) is missed: there is no host, or one says that it
+    can't reach just that. Else the hosts have engines of their own."""
+    if not status.agents:
+        return "agents" not in _unknown(status)
+    place = host.partition("://")[2]
+    return any(place in one.message for one in _live(status.agents) if not one.healthy)
+
+
+def of_hanging(address: str, source: str, who: str, pid: int, *, stopped: bool, after: float) -> Check:
+    """An EasyQ of this machine that holds its port and is silent; `who` it is in words, `after`: seconds."""
+    message = f"EasyQ hangs: {who} listens at {address} ({source}) and has not answered within {after:g} s"
+    if stopped:
+        message += "; it is stopped (SIGSTOP, or a debugger)"
+        todo = f"let it go on: kill -CONT {pid}"
+    elif pid:
+        todo = (
+            f"see its log, and the load of this machine; `kill -USR2 {pid}` writes what it does to a file. Ended by "
+            f"`kill -KILL {pid}`, it is started again by whoever runs it (`easyq up`, systemd), and no job is lost"
+        )
+    else:
+        todo = "see its log, and the load of this machine; as its user (`sudo`) doctor tells more"
+    return Check(name="address", state="fail", message=message, todo=todo)
+
+
+def of_port(port: int, what: str, *, taken: bool, by_easyq: bool, who: str = "") -> Check:
+    """Whether `easyq up` could have its port; `who` has it, if that is known."""
     if by_easyq:
-        return Check(name="ports", state="ok", message=f"{port} ({what}): EasyQ has it")
+        return Check(name="ports", state="ok", message=f"{port} ({what}): EasyQ has it{who and f', {who}'}")
     if taken:
         return Check(
             name="ports",
             state="warn",
-            message=f"{port} ({what}): another program has it",
-            todo=f"end that program, or choose another port: easyq up --{what}-port N",
+            message=f"{port} ({what}): {who or 'another program'} has it",
+            todo=f"end that program if it is no EasyQ, or choose another port: easyq up --{what}-port N",
         )
     return Check(name="ports", state="ok", message=f"{port} ({what}): free")

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from easyq.cli import exits
-from easyq.cli.checks import Check, Disk, of_disk, of_port, of_status, of_versions
+from easyq.cli.checks import Check, Disk, needs_engine, of_disk, of_hanging, of_port, of_status, of_versions
 from easyq.cli.data_folder import DEFAULT, data_folder_of
 from easyq.cli.frame import Out, Server, View, with_output, with_server
+from easyq.cli.listeners import Listener, listener_at
 from easyq.cli.plain import plain
 from easyq.cli.probe import Kind, look_at
 from easyq.cli.table import Screen, paint, wrap
@@ -27,7 +28,13 @@ from easyq.cli.table import Screen, paint, wrap
 if TYPE_CHECKING:
     from easyq.v1.farm_service_pb2 import Status
 
-_TIMEOUT = 3.0
+# The gateway's own look at the farm takes up to its `status_timeout`, 3 s, and by its `request_timeout` never more than
+# 15 s unless that was raised. Whoever gives up before hears nothing in just the outage in which the gateway knows most:
+# that of a neighbour which hangs.
+_PATIENCE = 20.0
+# A process that lives greets whoever connects, and that without asking anybody: one that is silent for so long hangs.
+_GREETING = 5.0
+_DOCKER_TIMEOUT = 3.0
 _PORTS = ((10000, "rest"), (10001, "grpc"))
 _STYLES = {"ok": "good", "warn": "warn", "fail": "bad", "skip": "dim"}
 _LOCAL = ("127.", "localhost:", "[::1]", "unix:")
@@ -81,39 +88,62 @@ def _lines(found: list[Check], screen: Screen) -> list[str]:
 
 
 def _checks(address: str, source: str) -> Iterator[Check]:
-    status, reached = _reach(address, source)
+    here = address.startswith(_LOCAL)
+    holder = _easyq_at(address) if here else None
+    status, reached = _reach(address, source, holder)
     yield reached
     if status is not None:
         yield from of_status(status, time.time())
         yield from of_versions(version("easyq-client"), status.version, status.agents)
-    if status is not None and not address.startswith(_LOCAL):
+    if status is not None and not here:
         yield Check(name="docker", state="skip", message="the server is elsewhere: each host's is told above")
         return
     yield _server_here()
-    yield from _docker(needed=status is None or not status.running)
+    yield from _docker(status, hangs=status is None and holder is not None)
     if status is None:
         for port, what in _PORTS:
-            sight = look_at(f"127.0.0.1:{port}", 1.0)
-            yield of_port(port, what, taken=sight.kind is not Kind.REFUSED, by_easyq=False)
-    yield from _disks(address if status is not None else None)
+            place = f"127.0.0.1:{port}"
+            who = listener_at(place)
+            taken = who is not None or look_at(place, 1.0).kind is not Kind.REFUSED
+            yield of_port(port, what, taken=taken, by_easyq=_easyq_at(place) is not None, who=who.words if who else "")
+    yield from _disks(address if status is not None or holder is not None else None)
 
 
-def _reach(address: str, source: str) -> tuple[Status | None, Check]:
+def _easyq_at(address: str) -> Listener | None:
+    """The program of EasyQ that holds an address of this machine, whether it answers or not."""
+    found = listener_at(address)
+    if found is None:
+        return None
+    # The lock of `easyq up` tells it, too, where its gateway is started by another name.
+    return found if found.is_easyq or data_folder_of(address) is not None else None
+
+
+def _reach(address: str, source: str, holder: Listener | None) -> tuple[Status | None, Check]:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from easyq.cli.sentences import sentence
     from easyq.client import Client
-    from easyq.errors import EasyQError
+    from easyq.errors import DeadlineExceeded, EasyQError
 
     try:
-        with Client(address, timeout=_TIMEOUT, repeats=False) as client:
+        if holder is not None and look_at(address, _GREETING).kind is Kind.SILENT:
+            return None, of_hanging(address, source, holder.words, holder.pid, stopped=holder.stopped, after=_GREETING)
+        with Client(address, timeout=_PATIENCE, repeats=False) as client:
             status = client.status()
+    except DeadlineExceeded as error:
+        if holder is None:
+            words = look_at(address).words(address) or sentence(error)
+            return None, _not_reached(address, source, words)
+        return None, of_hanging(address, source, holder.words, holder.pid, stopped=holder.stopped, after=_PATIENCE)
     except EasyQError as error:
-        words = look_at(address).words(address) or sentence(error)
-        text, _, todo = words.partition("; ")
-        if not todo:
-            todo = "start one on this machine: easyq up" if address.startswith(_LOCAL) else "is the address right?"
-        return None, Check(name="address", state="fail", message=f"{text} (from {source})", todo=todo)
+        return None, _not_reached(address, source, look_at(address).words(address) or sentence(error))
     return status, Check(name="address", state="ok", message=f"EasyQ {status.version} answers at {address} ({source})")
+
+
+def _not_reached(address: str, source: str, words: str) -> Check:
+    text, _, todo = words.partition("; ")
+    if not todo:
+        todo = "start one on this machine: easyq up" if address.startswith(_LOCAL) else "is the address right?"
+    return Check(name="address", state="fail", message=f"{text} (from {source})", todo=todo)
 
 
 def _server_here() -> Check:
@@ -123,15 +153,16 @@ def _server_here() -> Check:
         return Check(name="install", state="skip", message="easyq-server is not installed here; only servers need it")
 
 
-def _docker(*, needed: bool) -> Iterator[Check]:
-    """The Docker Engine that the docker command would use here."""
+def _docker(status: Status | None, *, hangs: bool) -> Iterator[Check]:
+    """The Docker Engine that the docker command would use here. `hangs`: an EasyQ is here, and does not tell its
+    hosts."""
     host = os.environ.get("DOCKER_HOST") or f"unix://{_DEFAULT_SOCKET}"
     try:
         told = _ask(host, "/version")
         info = _ask(host, "/info")
     except (OSError, ValueError, http.client.HTTPException) as error:
-        if not needed:
-            text = f"no Docker Engine at {host}; the hosts that take work have others"
+        if hangs or (status is not None and not needs_engine(status, host)):
+            text = f"no Docker Engine at {host}; EasyQ's hosts have engines of their own"
             yield Check(name="docker", state="skip", message=text)
             return
         todo = _DOCKER.get(type(error), "see its log: journalctl -u docker")
@@ -150,7 +181,7 @@ def _ask(host: str, path: str) -> dict[str, Any]:
     if kind == "unix":
         connection: http.client.HTTPConnection = _UnixConnection(rest)
     elif kind in {"tcp", "http"}:
-        connection = http.client.HTTPConnection(rest.strip("/"), timeout=_TIMEOUT)
+        connection = http.client.HTTPConnection(rest.strip("/"), timeout=_DOCKER_TIMEOUT)
     else:
         raise ValueError(f"doctor can't look at {kind}://")
     try:
@@ -163,12 +194,12 @@ def _ask(host: str, path: str) -> dict[str, Any]:
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT)
+        super().__init__("localhost", timeout=_DOCKER_TIMEOUT)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_TIMEOUT)
+        self.sock.settimeout(_DOCKER_TIMEOUT)
         self.sock.connect(self._path)
 
 

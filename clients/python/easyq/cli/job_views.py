@@ -82,11 +82,15 @@ def _job_row(job: Job, now: float, *, wide: bool) -> list[str | Cell]:
     return [*row, remark(job)]
 
 
+_TOLD = frozenset({Job.RETRYING, Job.FAILED, Job.TIMED_OUT, Job.STOPPED, Job.EXPIRED})
+
+
 def remark(job: Job) -> str:
-    """Why it waits, or why it failed; empty where there is nothing to say."""
+    """Why it waits, or why it failed; empty where there is nothing to say. What an attempt failed of is said until
+    the next one is queued."""
     if job.HasField("stop_requested_at") and job.state not in ENDED:
         return "is being stopped"
-    if job.HasField("error") and job.state not in {Job.SUCCEEDED, Job.ACTIVE, Job.PAUSED}:
+    if job.HasField("error") and job.state in _TOLD:
         return failure(job.error)
     return waiting(job.waiting) if job.HasField("waiting") else ""
 

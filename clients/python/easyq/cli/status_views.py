@@ -12,12 +12,15 @@ from easyq.v1.farm_service_pb2 import OperationsPort, Status
 
 
 def status_view(found: Status) -> View:
-    """One sentence, what is in the way, and the operations ports."""
+    """One sentence, what is in the way, what can't be told, and the operations ports."""
 
     def lines(screen: Screen) -> list[str]:
         text = [_sentence(found)]
         for problem in found.problems:
             text += wrapped(plain(problem.message), screen, "  ")
+        for why in dict.fromkeys(one.why for one in found.unknown):
+            fields = ", ".join(one.field for one in found.unknown if one.why == why)
+            text += wrapped(plain(f"What can't be told now: {fields} ({why})."), screen, "  ")
         columns = [Column("SERVICE"), Column("INSTANCE", cut=True, drop=1), Column("OPERATIONS PORT")]
         columns += [Column("ALIVE"), Column("READY"), Column("WHY", cut=True)]
         if found.operations:

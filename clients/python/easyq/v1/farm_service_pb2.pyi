@@ -54,6 +54,7 @@ class Status(_message.Message):
     JOBS_FIELD_NUMBER: _builtins.int
     BREAKERS_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the gateway."""
     accepting: _builtins.bool
@@ -84,6 +85,10 @@ class Status(_message.Message):
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationsPort]:
         """Operations ports of the services, and of the agents that a dispatcher holds: where an operator's own programs look."""
 
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unknown]:
+        """What of the above can't be told now: where such a field is empty or 0, that says nothing. Empty when all is known."""
+
     def __init__(
         self,
         *,
@@ -98,14 +103,43 @@ class Status(_message.Message):
         jobs: _abc.Iterable[_job_pb2.StateCount] | None = ...,
         breakers: _abc.Iterable[Global___Breaker] | None = ...,
         operations: _abc.Iterable[Global___OperationsPort] | None = ...,
+        unknown: _abc.Iterable[Global___Unknown] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "agents", b"agents", "breakers", b"breakers", "jobs", b"jobs", "limits", b"limits", "operations", b"operations", "pools", b"pools", "problems", b"problems", "running", b"running", "services", b"services", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "agents", b"agents", "breakers", b"breakers", "jobs", b"jobs", "limits", b"limits", "operations", b"operations", "pools", b"pools", "problems", b"problems", "running", b"running", "services", b"services", "unknown", b"unknown", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015
+
+@_typing.final
+class Unknown(_message.Message):
+    """A part of the status that can't be told now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """`jobs`, `agents`, `pools`, `limits`, `breakers`; `pools.running`, `pools.ready`, `limits.running` where the rest of
+    these is known.
+    """
+    why: _builtins.str
+    """Why, such as `the store does not answer`."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unknown: _TypeAlias = Unknown  # noqa: Y015
 
 @_typing.final
 class Breaker(_message.Message):

@@ -54,7 +54,7 @@ class DispatcherMetrics:
         """As the port says."""
         gauges = (self._depth, self._oldest, self._running, self._slots, self._limit_running, self._limit_most)
         if gauged is None:
-            for gauge in (*gauges, self._breakers, self._open):
+            for gauge in gauges:
                 gauge.replace({})
             return
         depth: defaultdict[tuple[str, ...], float] = defaultdict(float)
@@ -76,8 +76,8 @@ class DispatcherMetrics:
 
     def _show_breakers(self, gauged: Gauged) -> None:
         if gauged.running is None:
-            self._breakers.replace({})
-            self._open.replace({})
+            # Redis can't be asked, and the breakers stay as they were in it: an alert that an outage of Redis ended
+            # would begin its time anew behind it. That Redis is away is told by `easyq_ready`.
             return
         phases: Counter[tuple[str, ...]] = Counter(
             {(kind, phase.value): 0 for kind in ("HOST", "IMAGE") for phase in Phase}

@@ -206,6 +206,10 @@ class RedisMatchIndex:
             "drop": changes.dropped,
             "released": [(item.execution_id, str(item.epoch)) for item in changes.released],
             "confirm": changes.confirmed,
+            "gone": [
+                (item.execution_id, item.task_id, self._route(item.task_id)[0], str(item.epoch))
+                for item in changes.gone
+            ],
             "ready": [
                 (head.execution_id, head.task_id, str(head.score), str(head.epoch), _detail(head))
                 for head in changes.ready
@@ -253,9 +257,10 @@ class RedisMatchIndex:
             "low": LOW_WATER if question.low else 0,
             "fronts": question.fronts,
             "breakers": question.breakers,
+            "heads": question.heads,
         }
         answer = await self._run("survey", generation, payload)
-        _, running, ready, limits, agents, used, positions, tasks, low, fronts, breakers = answer
+        _, running, ready, limits, agents, used, positions, tasks, low, fronts, breakers, heads = answer
         return Survey(
             running=dict(zip(pools, running, strict=True)),
             ready=dict(zip(pools, ready, strict=True)),
@@ -274,7 +279,19 @@ class RedisMatchIndex:
             low=_low(low),
             fronts={pool: pair for pool, pair in zip(question.fronts, _groups(fronts, 2), strict=True) if pair[0]},
             breakers=[_breaker(*pair) for pair in _groups(breakers, 2)],
+            heads={
+                task: {execution: int(value.partition("\n")[0]) for execution, value in _groups(flat, 2)}
+                for task, flat in zip(question.heads, heads, strict=True)
+            },
         )
+
+    async def tasks(self, generation: int) -> Sequence[str]:
+        with _translated():
+            lanes = [
+                lane
+                async for lane, _ in self._client.hscan_iter(f"{self._prefix}{generation}:tasks", count=MOST_AT_ONCE)
+            ]
+        return list(dict.fromkeys(lane.partition("\n")[0] for lane in lanes))
 
     async def reset_breaker(self, kind: Kind, subject: str) -> None:
         with _translated():

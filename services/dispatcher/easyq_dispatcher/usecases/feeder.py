@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from easyq_chassis.clock import Clock
 from easyq_chassis.outages import OUTAGES
@@ -13,6 +13,7 @@ from easyq_dispatcher.domain.records import Head
 from easyq_dispatcher.ports import (
     Changes,
     FarmStore,
+    Gone,
     LowTask,
     MatchIndex,
     Question,
@@ -71,7 +72,9 @@ class Feeder:
         # A pass over all tasks has ended since the index is this one.
         self._primed = False
         self._pass_after: str | None = None
-        self._passes, self._parts, self._tasks_seen = 0, 1, 0
+        self._passes, self._parts = 0, 1
+        # Tasks that the store has named in this pass.
+        self._seen: set[str] = set()
         self.wake: Callable[[], None] = lambda: None
 
     def refill(self, tasks: Sequence[LowTask]) -> None:
@@ -164,12 +167,13 @@ class Feeder:
 
     async def _begin_pass(self, generation: int) -> None:
         await self._index.settle(generation, Changes(repair=True))
-        self._parts = max(1, -(-self._tasks_seen // _REREAD_A_PASS))
-        self._passes, self._tasks_seen = self._passes + 1, 0
+        self._parts = max(1, -(-len(self._seen) // _REREAD_A_PASS))
+        self._passes, self._seen = self._passes + 1, set()
         self._pass_after = ""
 
     async def _go_on_with_pass(self, generation: int, after: str) -> str | None:
-        """Reads tasks without heads, and a part of the others, so that a head that was lost is found in the end.
+        """Reads tasks without heads, and a part of the others, so that a head that was lost is found in the end, and
+        one that waits no more is not counted for ever.
 
         One page of tasks a round, since cursor and refills must not wait for a long pass. Returns the task after which
         to go on; None at the end.
@@ -181,20 +185,46 @@ class Feeder:
             for name, count in known.items()
             if not count.heads or zlib.crc32(name.encode()) % self._parts == self._passes % self._parts
         ]
-        self._tasks_seen += len(names)
-        await self._read(generation, due)
-        return names[-1] if len(names) == _AT_ONCE else None
+        self._seen.update(names)
+        await self._read(generation, due, whole=True)
+        if len(names) == _AT_ONCE:
+            return names[-1]
+        # Of these nothing waits any more, as far as the store knows.
+        left = [LowTask(task_id=name, version="") for name in await self._index.tasks(generation)]
+        await self._read(generation, [task for task in left if task.task_id not in self._seen], whole=True)
+        return None
 
-    async def _read(self, generation: int, tasks: Iterable[LowTask]) -> None:
-        """Reads the first heads of tasks, several at a time, and takes them in."""
+    async def _read(self, generation: int, tasks: Iterable[LowTask], *, whole: bool = False) -> None:
+        """Reads the first heads of tasks, several at a time, and takes them in. `whole`: takes out, too, what waits no
+        more: whatever it was that ended that, nobody tells the index."""
         waiting = list(tasks)
         while waiting:
             group, waiting = waiting[:_READERS], waiting[_READERS:]
+            # Before the store is asked: what comes in meanwhile is none of what it misses there.
+            known = await self._known(generation, group) if whole else {}
             pages = await asyncio.gather(*map(self._page, group))
             await self._index.refill(generation, pages)
+            gone = [head for page in pages for head in _gone(page, known.get(page.task_id, {}))]
+            for start in range(0, len(gone), _AT_ONCE):
+                await self._index.settle(generation, Changes(gone=gone[start : start + _AT_ONCE]))
             self._fed()
+
+    async def _known(self, generation: int, tasks: Sequence[LowTask]) -> Mapping[str, Mapping[str, int]]:
+        question = Question(heads=[task.task_id for task in tasks])
+        return (await self._index.survey(generation, question)).heads
 
     async def _page(self, task: LowTask) -> TaskHeads:
         count = min(HEADS_A_TASK + task.aside, _MOST_READ)
         heads = await self._store.list_task_queue(task.task_id, count)
         return TaskHeads(task_id=task.task_id, heads=heads, complete=len(heads) < count, version=task.version)
+
+
+def _gone(page: TaskHeads, known: Mapping[str, int]) -> list[Gone]:
+    """What the index had before the page was read, and the store has not. Where the store has more than the page, that
+    can't be told."""
+    if not page.complete:
+        return []
+    there = {head.execution_id for head in page.heads}
+    return [
+        Gone(execution_id=name, task_id=page.task_id, epoch=epoch) for name, epoch in known.items() if name not in there
+    ]

@@ -83,7 +83,8 @@ class Trouble:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
     """All of it, at `now_ms`. By agent, `used`: what its executions asked for, `operations`: where its port for
-    operators is."""
+    operators is. `blind`: why the index can't be asked, so that what runs and is ready is 0, and breakers are left out;
+    empty where it can."""
 
     pools: Sequence[PoolStanding]
     limits: Sequence[LimitStanding]
@@ -93,6 +94,7 @@ class Standing:
     used: Mapping[str, Offer]
     operations: Mapping[str, str]
     now_ms: int
+    blind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +230,7 @@ class Words:
             },
             operations={agent.agent_id: agent.operations for agent in here if agent.operations},
             now_ms=self._clock.now_ms(),
+            blind="" if view.survey else self._keeper.problem or "it is looked for",
         )
 
     def _troubles(self, view: _View) -> list[Trouble]:

@@ -98,6 +98,6 @@ def _words(violation: Any, field: FieldDescriptor | None) -> str:
         return "must not be empty" if proto.for_key else "is required"
     if proto.rule_id == "string.pattern":
         return PATTERNS.get(violation.rule_value, "has a wrong form")
-    if proto.rule_id in {"enum.defined_only", "enum.in"} and field is not None:
+    if proto.rule_id in {"enum.defined_only", "enum.in", "enum.not_in"} and field is not None:
         return f"must be one of {', '.join(choices(field))}"
     return str(proto.message) or f"breaks the rule {proto.rule_id}"

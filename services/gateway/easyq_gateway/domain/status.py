@@ -13,7 +13,8 @@ class ServiceFacts:
     """One service as the gateway sees it. `kind` is store, scheduler or dispatcher.
 
     `answers`: it runs, though it may not be able to do its work, for the reason that is its `message`; with one, a
-    healthy service is degraded. `slow`: it may run, but did not answer in time.
+    healthy service is degraded. `slow`: it may run, but did not answer in time. `since_ms`: since when it has not been
+    healthy, if known.
     """
 
     kind: str
@@ -22,6 +23,7 @@ class ServiceFacts:
     answers: bool = False
     message: str = ""
     slow: bool = False
+    since_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,21 @@ class FarmProblem:
 _DAY_MS = 24 * 3_600_000
 # Hosts found dead that are told of one by one.
 _MOST_MISSED = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BreakerFacts:
+    """A breaker that is not closed. `kind` is host or image; `since_ms` in ms since the epoch, if known."""
+
+    kind: str
+    subject: str
+    failures: int
+    cause: str
+    since_ms: int | None
+
+
+# Breakers that are told one by one: of a registry that is away each image has one.
+_MOST_BREAKERS = 10
 # What is to be done about one that is there, and slow.
 _LOOK = "See the load of its machine, and its log."
 
@@ -102,6 +119,21 @@ def is_missed(agent: AgentFacts, now_ms: int) -> bool:
     return now_ms - agent.last_beat_ms < _DAY_MS
 
 
+def breaker_problems(breakers: Sequence[BreakerFacts]) -> Iterator[FarmProblem]:
+    """Yields what keeps work away from hosts and images."""
+    for one in breakers[:_MOST_BREAKERS]:
+        failures = human.plural(one.failures, "failure")
+        yield FarmProblem(
+            subject="breaker",
+            message=f"The breaker of the {one.kind} {one.subject} is open after {failures} in a row: "
+            f"{one.cause.rstrip('.') or 'no cause was given'}. Mend that; one job at a time tries again by itself.",
+            since_ms=one.since_ms,
+        )
+    if len(breakers) > _MOST_BREAKERS:
+        text = f"{len(breakers)} breakers are open; those that are not told here are in /breakers."
+        yield FarmProblem(subject="breaker", message=text)
+
+
 def takes_work(agent: AgentFacts) -> bool:
     """Whether the agent is there and healthy, and nobody set it aside."""
     return agent.state == "LIVE" and agent.healthy and not agent.set_aside
@@ -122,13 +154,13 @@ def _services(services: Sequence[ServiceFacts]) -> Iterator[FarmProblem]:
             if service.answers and not store_works and service.kind != "store":
                 # Why is told of the store.
                 text += "waits for the store: it goes on by itself once the store is back."
-                yield FarmProblem(subject=service.kind, message=text)
+                yield FarmProblem(subject=service.kind, message=text, since_ms=service.since_ms)
                 continue
             how = "runs, but can't do its work" if service.answers else "does not answer"
             if service.slow:
                 how = "is too busy to answer in time, or frozen"
             text += f"{how} ({service.message or 'no reason given'}): " + _effect(service, none_left)
-            yield FarmProblem(subject=service.kind, message=text)
+            yield FarmProblem(subject=service.kind, message=text, since_ms=service.since_ms)
 
 
 def _effect(service: ServiceFacts, none_left: bool) -> str:
@@ -146,9 +178,10 @@ def _effect(service: ServiceFacts, none_left: bool) -> str:
         return f"jobs with a start time are refused, delayed jobs and retries wait; others run. {todo}"
     if none_left and service.slow:
         return f"jobs are accepted, and may wait. {_LOOK}"
+    if none_left and service.answers:
+        return "jobs are accepted and wait until it can. Its log tells more."
     if none_left:
-        todo = "Its log tells more." if service.answers else "Start one (`easyq dispatcher`) or see its log."
-        return f"jobs are accepted and wait. {todo}"
+        return "jobs are accepted and wait. Start one (`easyq dispatcher`) or see its log."
     return "the others do its work."
 
 

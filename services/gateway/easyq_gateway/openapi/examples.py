@@ -83,6 +83,13 @@ BODIES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     },
 }
 
+
+def simplest(name: str) -> dict[str, Any]:
+    """Returns the first example of a body, by the full name of its message; empty where there is none."""
+    shown = SPECS if name == "easyq.v1.JobSpec" else BODIES.get(name, {})
+    return next((body for _, body in shown.values()), {})
+
+
 #: Values of path parameters, by field.
 PATH_VALUES: dict[str, str] = {
     "task_id": "mail",

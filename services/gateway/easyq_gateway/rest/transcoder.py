@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ from easyq_gateway.codec.scalars import check_text
 from easyq_gateway.domain.problems import Problem, Problems
 from easyq_gateway.gate import Gate
 from easyq_gateway.http_rules import Binding
+from easyq_gateway.openapi.examples import simplest
 from easyq_gateway.rest.answers import json_answer
 from easyq_gateway.rest.large import Large
 from easyq_gateway.rest.requests import read_body, require_json, target_of
@@ -49,6 +51,7 @@ class Transcoder:
             self._parameters = parameters(binding.method.input_type, taken)
         if binding.body:
             filler(binding.method.input_type)
+        self._wanted = _wanted(binding)
         shower(binding.method.output_type)
 
     async def handle(self, request: web.BaseRequest, variables: dict[str, str]) -> web.StreamResponse:
@@ -93,7 +96,7 @@ class Transcoder:
         if not body and not self._body:
             return
         if not body:
-            raise InvalidArgument("the body is empty; it must be a JSON object", reason="MALFORMED_BODY")
+            raise InvalidArgument(f"the body is empty; {self._wanted}", reason="MALFORMED_BODY")
         require_json(request)
         try:
             await self._large.run(partial(self._decode, body, message, problems), size=len(body))
@@ -112,3 +115,13 @@ class Transcoder:
             decode(tree, part, self._json_names[self._body], problems)
         elif tree:
             problems.add("", "must be empty: this call takes no body")
+
+
+def _wanted(binding: Binding) -> str:
+    """What a body must be, with an example."""
+    name = binding.method.input_type.full_name
+    if binding.body and binding.body != "*":
+        part = binding.method.input_type.fields_by_name[binding.body].message_type
+        name = part.full_name if part is not None else ""
+    example = simplest(name)
+    return "it must be a JSON object" + (f", such as {json.dumps(example)}" if example else "")

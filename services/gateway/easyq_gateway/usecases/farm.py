@@ -11,11 +11,13 @@ from easyq_chassis.clock import Clock
 from easyq_chassis.errors import EasyQError, NotFound, Unavailable
 from easyq_gateway import convert
 from easyq_gateway.domain import status as words
+from easyq_gateway.domain.gaps import Heard, find_gaps
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
 from easyq_gateway.usecases.checking import Checker
 from easyq_gateway.usecases.matching import add_used, breakers_of
 from easyq_gateway.usecases.operations import operations_ports
+from easyq_internal.dispatcher.v1 import dispatcher_pb2
 
 T = TypeVar("T")
 
@@ -149,15 +151,21 @@ class Farm:
         # Services that refuse the same file are degraded by that: it is told already.
         told = [problem.message for problem in status.problems if problem.subject == "rules"]
         services = [_service_facts(one, told) for one in health]
+        breakers = [_breaker_facts(one) for one in status.breakers]
         # The cause first, then what others make of it.
         later = list(status.problems)
         del status.problems[:]
-        for problem in words.find_problems(services, known, now_ms=self._clock.now_ms()):
+        problems = words.find_problems(services, known, now_ms=self._clock.now_ms())
+        for problem in (*problems, *words.breaker_problems(breakers)):
             added = status.problems.add(subject=problem.subject, message=problem.message)
             convert.set_ms(added, "since", problem.since_ms)
         status.problems.extend(later)
         for one_stale in filter(None, (stale, stale_hosts)):
             status.problems.add(subject=one_stale.subject, message=one_stale.message)
+        heard = Heard(jobs=counts is not None, agents=agents is not None, blind=_blindness(views))
+        status.unknown.extend(
+            farm_service_pb2.Unknown(field=gap.field, why=gap.why) for gap in find_gaps(services, heard)
+        )
         status.running = words.can_run(services, known)
         answers = [one.view for one in views if one.view is not None]
         status.operations.extend(operations_ports(self._own_health(), health, status.agents, answers))
@@ -190,7 +198,7 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> wor
 
     Where none did, and one is slow: what it said last. Returns what is to be said of that.
     """
-    answers = [one.view for one in views if one.view is not None]
+    answers = _answers(views)
     status.breakers.extend(breakers_of(answers))
     add_used(status.agents, answers)
     if answers:
@@ -205,6 +213,16 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> wor
                 told.add((problem.subject, problem.message))
                 status.problems.append(problem)
     return None if answers else _add_last_view(status, views)
+
+
+def _answers(views: Sequence[Matching]) -> list[dispatcher_pb2.GetMatchingResponse]:
+    """Those that can ask Redis come first."""
+    return sorted((one.view for one in views if one.view is not None), key=lambda view: bool(view.blind))
+
+
+def _blindness(views: Sequence[Matching]) -> str | None:
+    answers = _answers(views)
+    return answers[0].blind if answers else None
 
 
 def _add_last_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> words.FarmProblem | None:
@@ -230,6 +248,18 @@ def _service_facts(one: Health, told: Sequence[str]) -> words.ServiceFacts:
         answers=one.answers,
         message="" if one.healthy and is_told else one.message,
         slow=one.slow,
+        since_ms=one.since_ms,
+    )
+
+
+def _breaker_facts(breaker: farm_service_pb2.Breaker) -> words.BreakerFacts:
+    kinds = farm_service_pb2.Breaker.Kind
+    return words.BreakerFacts(
+        kind=kinds.Name(breaker.kind).lower() if breaker.kind in kinds.values() else "",
+        subject=breaker.subject,
+        failures=breaker.failures,
+        cause=breaker.cause,
+        since_ms=convert.ms_of(breaker, "since"),
     )
 
 

@@ -311,9 +311,9 @@ def snapshot_of(raw: dict[str, Any]) -> Snapshot:
     )
 
 
-def _milliseconds(text: str) -> int | None:
+def _milliseconds(text: str) -> float | None:
     """A time of Docker's; its zero time is None."""
-    return None if text.startswith("0001-") else _nanoseconds(text) // 1_000_000
+    return None if text.startswith("0001-") else _nanoseconds(text) / 1e6
 
 
 def _nanoseconds(text: str) -> int:

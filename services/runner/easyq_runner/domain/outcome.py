@@ -9,6 +9,8 @@ from easyq_runner.domain.records import Failure, FailureReason, Finish, OutcomeK
 
 # By containerd and older daemons for "it ended, and nobody knows how".
 _UNKNOWN_EXIT = 255
+# Seconds: what ran did so for a while.
+_SHORTEST = 0.001
 _START_UNKNOWN = "the agent, or the Docker Engine, went down while starting it: whether it ran is not known"
 _SIGKILL_EXIT = 137
 
@@ -32,7 +34,8 @@ class Status(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """A container as `inspect` shows it. Times are milliseconds since the epoch by the daemon's clock."""
+    """A container as `inspect` shows it. Times are milliseconds since the epoch by the daemon's clock, with its
+    fractions."""
 
     container_id: str
     labels: dict[str, str]
@@ -41,8 +44,8 @@ class Snapshot:
     oom_killed: bool = False
     # Why it could not be started.
     error: str = ""
-    started_at: int | None = None
-    finished_at: int | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
     image_id: str = ""
 
     @property
@@ -52,10 +55,13 @@ class Snapshot:
 
     @property
     def ran_for(self) -> float | None:
-        """Seconds between start and end; None while it has not ended."""
+        """Seconds between start and end, 0.001 at least; None while it has not ended.
+
+        The daemon notes a start when it has heard of it: of a program that ends at once, after its end.
+        """
         if self.started_at is None or self.finished_at is None:
             return None
-        return max(0.0, (self.finished_at - self.started_at) / 1000)
+        return max(_SHORTEST, (self.finished_at - self.started_at) / 1000)
 
 
 class Ending(Enum):

@@ -51,6 +51,8 @@ class Conclusion:
         self._container_id = container_id
         self._pump = pump
         self._log = get_logger()
+        #: When it ended, by the daemon's clock (ms since the epoch); None while that is not known.
+        self.ended_at: float | None = None
 
     async def finish(self, ending: Ending | None) -> Finish:
         """How it ended, with the sizes of its output. Raises StillRunning, logs.Stale."""
@@ -61,6 +63,7 @@ class Conclusion:
             tail = await self._pump.drain() if facts.silent and not reading.done() else await reading
         finally:
             reading.cancel()
+        self.ended_at = facts.snapshot.finished_at if facts.snapshot is not None else None
         if facts.silent:
             finish = replace(silent_too_long(self._tools.daemon.times.lost_after), container_id=self._container_id)
         elif facts.away:

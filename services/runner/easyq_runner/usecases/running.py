@@ -109,6 +109,8 @@ class RunningContainer:
                 self._log.warning("still_running", container=self._container_id)
                 delay = 0.0
             else:
+                if seen_alive:
+                    traced.ended_at(self._conclusion.ended_at)
                 traced.write(finish, ran_for=None if seen_alive else finish.ran_for)
                 return finish
 

@@ -91,8 +91,15 @@ class Running:
         """It seems to have ended, now."""
         self._ended = time.time_ns()
 
+    def ended_at(self, ms: float | None) -> None:
+        """The daemon says when it ended: that is believed where its clock can be this one."""
+        at = round(ms * 1e6) if ms is not None else 0
+        if self._began <= at <= self._ended:
+            self._ended = at
+
     def write(self, finish: Finish, *, ran_for: float | None) -> None:
-        """It has; `ran_for` seconds, if its end was not seen."""
+        """It has; `ran_for` seconds, if its end was not seen. Else as long as the finish says, up to the end: how long
+        its start took is no part of it."""
         parent = parse(self._terms.trace)
         if parent is None:
             return
@@ -103,12 +110,17 @@ class Running:
         failed = failure is not None or finish.outcome is not OutcomeKind.EXITED
         if failure is not None:
             attributes["error.type"] = failure.reason.value
+        began, ended = self._began, self._ended
+        if ran_for is not None:
+            ended = began + round(ran_for * 1e9)
+        elif finish.ran_for is not None:
+            began = max(began, ended - round(finish.ran_for * 1e9))
         self._tracer.write(
             "run",
             parent.at(_run_id(self._terms)),
             parent=parent,
-            began=self._began,
-            ended=self._ended if ran_for is None else self._began + round(ran_for * 1e9),
+            began=began,
+            ended=ended,
             attributes=attributes,
             error=(failure.message if failure is not None else "") if failed else None,
         )

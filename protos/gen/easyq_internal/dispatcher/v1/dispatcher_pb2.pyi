@@ -682,6 +682,9 @@ class GetMatchingResponse(_message.Message):
     BREAKERS_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
+    BLIND_FIELD_NUMBER: _builtins.int
+    blind: _builtins.str
+    """Why it can't ask Redis, so that what runs and is ready is 0, and breakers are left out. Empty: it can."""
     @_builtins.property
     def pools(self) -> _containers.RepeatedCompositeFieldContainer[_farm_service_pb2.PoolStatus]: ...
     @_builtins.property
@@ -716,10 +719,11 @@ class GetMatchingResponse(_message.Message):
         breakers: _abc.Iterable[_farm_service_pb2.Breaker] | None = ...,
         used: _abc.Mapping[_builtins.str, _farm_service_pb2.Capacity] | None = ...,
         operations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        blind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "breakers", b"breakers", "limits", b"limits", "operations", b"operations", "pools", b"pools", "problems", b"problems", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ids", b"agent_ids", "blind", b"blind", "breakers", b"breakers", "limits", b"limits", "operations", b"operations", "pools", b"pools", "problems", b"problems", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

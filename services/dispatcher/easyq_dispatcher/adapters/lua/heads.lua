@@ -25,7 +25,7 @@ local function last_head(task)
   return lane, score
 end
 
--- Takes out a head that has changed what it asks for, or its image. Its lane may stay in line without heads, harmlessly.
+-- Takes out a head that has changed what it asks for, or its image, or that waits no more. Its lane may stay in line without heads, harmlessly.
 local function withdraw(id, task, pool, detail)
   local image, needs = cut(detail)
   local lane = lane_of(task, needs)

@@ -2,8 +2,10 @@
 -- epoch above its head's, so that an old word can't free the place of a newer take.
 --
 -- input   {drop: [[execution, token]], released: [[execution, epoch]], confirm: [[execution, token]],
+--          gone: [[execution, task, pool, epoch]],
 --          ready: [[execution, task, score, epoch, detail]], routes: {task: route}, low, repair,
 --          omens: [[execution, epoch, what, cause, ms]], breakers: {failures, wait, longest, quiet}}
+--         gone: heads that the store has no more, under the epoch that they had then
 --         repair: also lets lanes back into the rings whose limits have free places, and closes breakers that may be tried
 --         for `quiet` ms (and as long as they were open last), and are not
 --         omens: what executions that count told of their host and image: WORKED, HOST or IMAGE (it failed), or BUSY (the
@@ -124,6 +126,11 @@ end
 for _, item in ipairs(INPUT.confirm) do
   local record = record_of(item[1])
   if record and record[1] == item[2] then call('ZREM', SPACE .. 'taken', item[1]) end
+end
+for _, item in ipairs(INPUT.gone) do
+  local known = call('HGET', SPACE .. 'epochs:' .. item[2], item[1])
+  local epoch, detail = cut(known or '')
+  if known and epoch == item[4] then withdraw(item[1], item[2], item[3], detail) end
 end
 for _, item in ipairs(INPUT.ready) do
   push(item[1], item[2], INPUT.routes[item[2]], item[3], item[4], item[5], false)

@@ -1,12 +1,13 @@
 -- Counts, for words to people and for the feeder.
 --
 -- input   {limits: number of limits, pools: [name], agents: [agent], positions: [[execution, task, pool]], tasks: [task],
---          low: heads below which a truncated task is told; 0: none is; fronts: [pool]; breakers: true or false}
+--          low: heads below which a truncated task is told; 0: none is; fronts: [pool]; breakers: true or false;
+--          heads: [task]}
 -- answer  {1, [running by pool], [ready by pool], [running by limit], [running by agent], [cpu millis, bytes, GPUs, asked
 --          for all GPUs, by agent], [position in its task from 0, or -1; detail; ms since when there is no room, or '', by
 --          execution], [heads, set aside, number of truncation or '', by task], [truncated task that is low, number of
 --          truncation, heads set aside, …], [execution and task of the pool's head that is next in line, or '', by pool],
---          [breaker, its JSON, …]}
+--          [breaker, its JSON, …], [[execution, epoch and detail, …] by task of `heads`]}
 
 if not holds() then return {0} end
 
@@ -93,4 +94,6 @@ if INPUT.low > 0 then
 end
 for _, pool in ipairs(INPUT.fronts) do add(fronts, front_of(pool)) end
 local breakers = INPUT.breakers and call('HGETALL', BREAKERS) or {}
-return {1, running, ready, limits, agents, used, positions, tasks, low, fronts, breakers}
+local heads = {}
+for i, task in ipairs(INPUT.heads) do heads[i] = call('HGETALL', SPACE .. 'epochs:' .. task) end
+return {1, running, ready, limits, agents, used, positions, tasks, low, fronts, breakers, heads}

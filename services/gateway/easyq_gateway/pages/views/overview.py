@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from easyq.v1 import farm_service_pb2, job_pb2, job_service_pb2
+from easyq_gateway.domain.gaps import FIELDS
 from easyq_gateway.domain.status import is_missed, takes_work
 from easyq_gateway.pages.figures import SPANS
 from easyq_gateway.pages.sources import Sources, if_there
@@ -38,6 +39,7 @@ async def overview(sources: Sources, query: Query) -> Page:
         template="overview",
         context={
             "status": status,
+            "unknown": unknown_of(status),
             "span": span,
             "spans": SPANS,
             "series": series,
@@ -62,7 +64,13 @@ async def overview(sources: Sources, query: Query) -> Page:
 async def health(sources: Sources, _query: Query) -> Page:
     """`/status`, for people."""
     status = await sources.farm.status(farm_service_pb2.GetStatusRequest())
-    return Page(template="status", context={"status": status, "counts": counts_of(status.jobs)}, live={"every": EVERY})
+    context = {"status": status, "unknown": unknown_of(status), "counts": counts_of(status.jobs)}
+    return Page(template="status", context=context, live={"every": EVERY})
+
+
+def unknown_of(status: farm_service_pb2.Status) -> dict[str, str]:
+    """Returns why each field is not known; empty for those that are."""
+    return dict.fromkeys(FIELDS, "") | {one.field: one.why for one in status.unknown}
 
 
 def counts_of(states: Iterable[job_pb2.StateCount]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from easyq.v1 import farm_service_pb2, job_pb2
 from easyq_gateway.pages.sources import Sources, if_there
-from easyq_gateway.pages.views.overview import EVERY, counts_of
+from easyq_gateway.pages.views.overview import EVERY, counts_of, unknown_of
 from easyq_gateway.pages.views.page import Page, Query
 
 _POOLS = 20
@@ -38,6 +38,7 @@ async def queues(sources: Sources, query: Query) -> Page:
     return Page(
         template="queues",
         context={
+            "unknown": unknown_of(status),
             "pools": pools,
             "matched": bool(status.pools),
             "limits": status.limits,
