@@ -30,8 +30,9 @@ def test_a_port_and_a_socket_of_this_process(tmp_path: Path) -> None:
             assert (found.pid, found.stopped, found.argv[0]) == (os.getpid(), False, sys.orig_argv[0])
 
 
-@pytest.mark.parametrize("address", ["unix:/nowhere", "127.0.0.1:name", f"127.0.0.1:{free_port()}"])
+@pytest.mark.parametrize("address", ["unix:/nowhere", "127.0.0.1:name", "127.0.0.1:{}"])
 def test_where_nobody_listens(address: str) -> None:
+    address = address.format(free_port())
     assert listener_at(address) is None
 
 
