@@ -1,15 +1,16 @@
 #!/bin/sh
 # Runs the checks and every lane of tests, goes on where one fails, and tells at the end what did.
 # Arguments go to pytest. JOBS: pytest's processes in the lanes that may have several (auto: one a core).
-# ROWS: three rows of lanes side by side (one where there is a single core), since most tests wait more than they work: those
-# of the whole system, those that break it, and all others, which give way to them. With ROWS=2 the first two are one row. What
-# the lanes of those rows say is shown whole when they have ended, between two of the others.
+# ROWS: rows of lanes side by side, since most tests wait more than they work: those of the whole system and those that break it
+# (from four cores on a row each), and all others, which give way to them. What the lanes of those rows say is shown whole when
+# they have ended, between two of the others.
 set -eu
 cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
 JOBS=${JOBS:-auto}
-ROWS=${ROWS:-$(if [ "$(nproc)" -gt 1 ]; then echo 3; else echo 1; fi)}
+cores=$(nproc)
+ROWS=${ROWS:-$(if [ "$cores" -gt 3 ]; then echo 3; elif [ "$cores" -gt 1 ]; then echo 2; else echo 1; fi)}
 kept=$(mktemp -d)
 export EASYQ_TEST_FAILURES="$kept/failures"
 beside=
