@@ -2,13 +2,16 @@
 
 import contextlib
 import math
+import os
 import re
+import signal
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from tests.chaos.nemesis.hardships import told_in_vain
+from tests.support import process
 from tests.support.dashboard import Prometheus, dashboard, questions
 from tests.support.farm import UpFarm, shell
 from tests.support.hosts import DockerHost
@@ -60,8 +63,17 @@ def _numbers(prometheus: Prometheus, expression: str) -> list[float]:
 def _let_everything_happen(farm: UpFarm, prometheus: Prometheus, host: DockerHost) -> None:
     """Each event of which a panel tells, at least once."""
     rest = farm.rest
-    # A loop fails where what it asks is away. First, since the store's own counters go with it.
+    # First, since the store's own counters go with it.
     farm.kill("store")
+    # Loops fail where what they ask does not answer.
+    frozen = farm.pids("store")
+    for pid in frozen:
+        process.freeze(pid)
+    try:
+        wait_until(lambda: _numbers(prometheus, "rate(easyq_loop_failures_total[5m]) > 0"), 60)
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
     wait_until(lambda: rest.get("/status")["running"], 60)
     lost = rest.enqueue("lost", shell(RUN_FOR_EVER, onLost="FAIL", stopGrace="0s"))
     rest.enqueue("waits", shell("true", agentLabels={"no": "such"}))
