@@ -65,8 +65,10 @@ def _let_everything_happen(farm: UpFarm, prometheus: Prometheus, host: DockerHos
     rest = farm.rest
     # First, since the store's own counters go with it.
     farm.kill("store")
+    wait_until(lambda: rest.get("/status")["running"], 60)
     # Loops fail where what they ask does not answer.
     frozen = farm.pids("store")
+    assert frozen
     for pid in frozen:
         process.freeze(pid)
     try:
