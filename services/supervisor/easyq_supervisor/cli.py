@@ -232,6 +232,7 @@ def _run(options: Options, file: ConfigFile) -> int:
     from easyq_supervisor.errors import StartError
 
     console = Console(form=options.log_format)
+    console.take_logs()
     folder = DataFolder(Path(options.data).expanduser().absolute())
     try:
         folder.hold()

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import redis
 
+from easyq_supervisor.example import called_as
 from tests.fakes.services import KINDS, install
 from tests.support import process
 from tests.support.farm.up import clean_environment
@@ -144,7 +146,7 @@ def test_what_a_newcomer_needs_comes_first_and_operators_have_one_line(up: Calla
     grpc = farm.settings("gateway")["GRPC_LISTEN"]
     assert first == (
         f"starting EasyQ at http://{rest} (pages and REST); once it is ready: "
-        f"{EASYQ} run --server {grpc} easyq-example:1 -- echo Hello from EasyQ"
+        f"{called_as(str(EASYQ), shutil.which('easyq'))} run --server {grpc} easyq-example:1 -- echo Hello from EasyQ"
     )
     metrics = json.loads((farm.data / "up.json").read_text(encoding="utf-8"))["metrics"]
     assert second.startswith(f"/metrics, /livez and /readyz: gateway {metrics['gateway']}, scheduler :")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import re
 import socket
@@ -60,6 +61,21 @@ def test_for_programs_each_line_is_an_event() -> None:
         {"event": "first_job", "message": "try it", "command": "curl x", **up},
         {"event": "cannot_start", "message": "no port", **up, "level": "error"},
     ]
+
+
+def test_what_libraries_log_is_an_event_too() -> None:
+    target = io.BytesIO()
+    root = logging.getLogger()
+    before = list(root.handlers)
+    Console(target, form="json").take_logs()
+    try:
+        logging.getLogger("asyncio").warning("Unknown child process pid %d", 5)
+        logging.getLogger("asyncio").info("of no importance")
+    finally:
+        root.handlers[:] = before
+    [line] = target.getvalue().splitlines()
+    told = json.loads(line)
+    assert (told["message"], told["level"], told["service"]) == ("Unknown child process pid 5", "warning", "up")
 
 
 def test_on_no_terminal_it_is_for_programs() -> None:

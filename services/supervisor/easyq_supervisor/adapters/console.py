@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import os
 import sys
 from typing import BinaryIO
@@ -77,6 +78,10 @@ class Console:
         else:
             self._write(f"easyq: {text}\n".encode())
 
+    def take_logs(self) -> None:
+        """From now on what libraries log (asyncio, of a process that somebody else has waited for) is said here too."""
+        logging.getLogger().addHandler(_Logs(self))
+
     def _tell(self, event: str, level: str, *, service: str, **fields: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         told = {**fields, "event": event, "level": level, "timestamp": now, "service": service}
@@ -97,3 +102,12 @@ class Console:
         label = f"{source:<{_WIDTH}} | "
         colour = _COLOURS.get(source.partition("-")[0]) if self.colours else None
         return (f"\x1b[{colour}m{label}\x1b[0m" if colour else label).encode()
+
+
+class _Logs(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.say(self.format(record), level=record.levelname.lower())
