@@ -108,6 +108,25 @@ async def test_a_containerd_that_was_left_alive_leaves_no_pid_that_the_next_woul
     assert left.wait(10) == -signal.SIGKILL
 
 
+async def test_one_whose_containerd_came_too_late_is_started_once_more(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = bench.engine()
+    started, modes = engine._start, []
+
+    async def start(mode: str) -> bool:
+        modes.append(mode)
+        if len(modes) > 1:
+            return await started(mode)
+        engine.log.write_text("failed to start containerd: timeout waiting for containerd to start\n")
+        return False
+
+    monkeypatch.setattr(engine, "_start", start)
+    await engine.ensure()
+    assert modes == [modes[0]] * 2
+    assert await docker_engine.answers(engine.url)
+
+
 async def test_one_that_was_killed_is_seen_and_started_again(bench: Workbench) -> None:
     engine = bench.engine()
     await engine.ensure()

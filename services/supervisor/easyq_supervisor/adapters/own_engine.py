@@ -29,6 +29,8 @@ _POLL = 0.2
 _BRIDGE = "bridge"
 _NONE = "none"
 _NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
+# What a dockerd says last whose containerd has not come within its 15 s.
+_LATE = "timeout waiting for containerd to start"
 
 
 class EngineError(Exception):
@@ -67,7 +69,12 @@ class OwnEngine:
         await asyncio.to_thread(self._prepare)
         modes = self._modes()
         for mode in modes:
-            if await self._start(mode):
+            started = await self._start(mode)
+            if not started and _LATE in self._last_words():
+                # The disk was busy for just so long: nothing is wrong with the network.
+                await asyncio.to_thread(self._prepare)
+                started = await self._start(mode)
+            if started:
                 (self._folder / "network").write_text(mode, encoding="ascii")
                 return
             if mode == _BRIDGE:
