@@ -7,8 +7,8 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 
+from easyq_chassis.about import own_version
 from easyq_chassis.error_reports import report_error
 from easyq_chassis.logs import get_logger
 from easyq_chassis.loops import Loop
@@ -262,7 +262,7 @@ class Assembly:
             pools=self._settings.pools,
             slots=self._settings.slots,
             labels=self._settings.labels,
-            version=_own_version(),
+            version=own_version(),
             inventory=self.agent.inventory(),
             health=self.agent.health(),
             offer=self._offered,
@@ -291,10 +291,3 @@ class Assembly:
             if error is not None:
                 report_error(error, "link")
             self.failed.set()
-
-
-def _own_version() -> str:
-    try:
-        return version("easyq-server")
-    except PackageNotFoundError:  # run from a source tree
-        return "unknown"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from easyq_chassis.about import own_version
 from easyq_chassis.error_reports.handlers import ErrorHandler, Surroundings, factory
 from easyq_chassis.error_reports.outlet import Counts, Outlet
 from easyq_chassis.error_reports.report import Frame, Kind, Raised, Report
@@ -53,7 +53,7 @@ def configure(service: str, settings: ServiceSettings) -> None:
     around = Surroundings(
         service=service,
         farm=settings.farm,
-        version=_own_version(),
+        version=own_version(),
         environment=settings.sentry_environment,
         sentry_dsn=dsn,
     )
@@ -118,10 +118,3 @@ def _in_url(text: str) -> set[str]:
         return set()
     # A key of Sentry's stands where others have a user.
     return {parts.password} if parts.password else set()
-
-
-def _own_version() -> str:
-    try:
-        return version("easyq-server")
-    except PackageNotFoundError:  # run from a source tree
-        return "unknown"

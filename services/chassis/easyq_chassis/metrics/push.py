@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
-from easyq_chassis.logs import get_logger
+from easyq_chassis.telling_exports import Told
 
 # Whose log tells of all that the library exports.
 _EXPORTERS = "opentelemetry.exporter.otlp.proto.grpc.exporter"
-# Seconds between two lines about a collector that is away.
-_TOLD_EVERY = 60.0
 
 
 def _is_of_others(record: logging.LogRecord) -> bool:
@@ -28,11 +25,9 @@ class TellingExporter(OTLPMetricExporter):
     def __init__(self, endpoint: str, **others: Any) -> None:
         logging.getLogger(_EXPORTERS).addFilter(_is_of_others)
         super().__init__(endpoint=endpoint, **others)
-        self._where = endpoint
-        self._log = get_logger()
-        self._failed = 0
-        self._failing_since: float | None = None
-        self._told_at = 0.0
+        self._told = Told("metrics", endpoint)
+        # Pushes in vain since one was taken.
+        self._vain = 0
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         try:
@@ -47,17 +42,9 @@ class TellingExporter(OTLPMetricExporter):
         return result
 
     def _tell_failure(self, why: str) -> None:
-        self._failed += 1
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        elif now - self._told_at < _TOLD_EVERY:
-            return
-        self._told_at = now
-        self._log.warning("metrics_not_exported", endpoint=self._where, pushes=self._failed, error=why)
+        self._vain += 1
+        self._told.failed(why, pushes=self._vain)
 
     def _tell_success(self) -> None:
-        if self._failing_since is not None:
-            seconds = round(time.monotonic() - self._failing_since)
-            self._log.info("metrics_exported_again", endpoint=self._where, pushes=self._failed, seconds=seconds)
-            self._failing_since, self._failed = None, 0
+        self._told.worked(pushes=self._vain)
+        self._vain = 0

@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 from opentelemetry.sdk.metrics.export import MetricExporter
 
+from easyq_chassis.about import own_version
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.logs import get_logger
 from easyq_chassis.metrics.export import Exports, resource
@@ -97,11 +97,3 @@ def _push(endpoint: str) -> MetricExporter:
     # It tells each retry of each push; that a push failed is one line a minute.
     logging.getLogger("opentelemetry.exporter.otlp.proto.grpc").setLevel(logging.ERROR)
     return TellingExporter(endpoint)
-
-
-def own_version() -> str:
-    """The version of EasyQ that runs."""
-    try:
-        return version("easyq-server")
-    except PackageNotFoundError:  # run from a source tree
-        return "unknown"

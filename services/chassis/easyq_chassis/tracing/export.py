@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from os import environ
 
@@ -11,15 +10,13 @@ from opentelemetry.sdk.environment_variables import OTEL_BSP_SCHEDULE_DELAY
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from easyq_chassis.logs import get_logger
+from easyq_chassis.telling_exports import Told
 from easyq_chassis.tracing.encoding import FastSpanExporter
 
 # Spans that wait to be sent. Beyond this they are dropped, and counted.
 MOST_WAITING = 8_192
 # Whose log tells of all that the library exports.
 _EXPORTERS = "opentelemetry.exporter.otlp.proto.grpc.exporter"
-# Seconds between two lines about a collector that is away.
-_TOLD_EVERY = 60.0
 
 
 def _is_of_others(record: logging.LogRecord) -> bool:
@@ -35,10 +32,7 @@ class _Told(SpanExporter):
 
     def __init__(self, inner: SpanExporter, endpoint: str) -> None:
         self._inner = inner
-        self._endpoint = endpoint
-        self._log = get_logger()
-        self._failing_since: float | None = None
-        self._told_at = 0.0
+        self._told = Told("spans", endpoint)
         # Numbers that only ever grow, each written by one thread.
         self.taken = 0
         self.lost = 0
@@ -51,26 +45,14 @@ class _Told(SpanExporter):
             self._failed(len(spans), repr(error))
             return SpanExportResult.FAILURE
         if result is SpanExportResult.SUCCESS:
-            self._worked()
+            self._told.worked(lost=self.lost)
         else:
             self._failed(len(spans), "the collector did not take them")
         return result
 
     def _failed(self, spans: int, why: str) -> None:
         self.lost += spans
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        elif now - self._told_at < _TOLD_EVERY:
-            return
-        self._told_at = now
-        self._log.warning("spans_not_exported", endpoint=self._endpoint, lost=self.lost, error=why)
-
-    def _worked(self) -> None:
-        if self._failing_since is not None:
-            seconds = round(time.monotonic() - self._failing_since)
-            self._failing_since = None
-            self._log.info("spans_exported_again", endpoint=self._endpoint, lost=self.lost, seconds=seconds)
+        self._told.failed(why, lost=self.lost)
 
     def shutdown(self) -> None:
         self._inner.shutdown()

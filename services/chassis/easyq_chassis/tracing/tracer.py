@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
@@ -19,6 +18,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
+from easyq_chassis.about import own_version
 from easyq_chassis.last_work import do_last
 from easyq_chassis.logs import get_logger
 from easyq_chassis.tracing import current
@@ -281,14 +281,10 @@ def new_trace_id() -> str:
 
 def _resource(service: str, farm: str) -> dict[str, Value]:
     host = socket.gethostname()
-    try:
-        number = version("easyq-server")
-    except PackageNotFoundError:  # run from a source tree
-        number = "unknown"
     return {
         "service.name": f"easyq-{service}",
         "service.namespace": "easyq",
-        "service.version": number,
+        "service.version": own_version(),
         "service.instance.id": f"{host}-{os.getpid()}",
         "host.name": host,
         "easyq.farm": farm,
