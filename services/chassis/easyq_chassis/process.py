@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from easyq_chassis.errors import EasyQError, FailedPrecondition, Internal
 from easyq_chassis.logs import get_logger, service_name, tell_overdue
 from easyq_chassis.rules_file.watch import RulesError
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 # Characters of the stacks that stand in the log; the file has all of them.
 _MOST_TOLD = 60_000
 # Seconds that error handlers get at the end of the process, in order and by an error.
@@ -29,9 +31,10 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Runs ``main`` until it returns.
 
     The first SIGTERM or SIGINT sets the event that ``main`` was given, on which it has to finish in order; the second
-    ends the process at once, with status 130. SIGUSR2 writes the stacks of all tasks and threads. A rules file or
-    a database that can't be used ends it with status 2, as wrong settings do: trying again won't help. Any other error
-    ends it with status 1. Whatever ends it is told by the log and to the error handlers.
+    ends the process at once, with status 130, also one whose event loop is stuck. SIGUSR2 writes the stacks of all
+    tasks and threads. A rules file or a database that can't be used ends it with status 2, as wrong settings do: trying
+    again won't help. Any other error ends it with status 1. Whatever ends it is told by the log and to the error
+    handlers.
     """
     threading.excepthook = _on_thread_failed
     grace = _LAST_WORDS
@@ -61,15 +64,25 @@ async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def on_signal(number: signal.Signals) -> None:
-        if stop.is_set():
+    heard = False
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal heard
+        if heard:
             os._exit(130)
+        heard = True
+        loop.call_soon_threadsafe(begins_to_stop, signal.Signals(number))
+
+    def begins_to_stop(number: signal.Signals) -> None:
         get_logger().info("stopping", signal=number.name)
         stop.set()
 
     loop.set_exception_handler(_on_task_failed)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+    # Not by `add_signal_handler`: uvloop's (0.23) calls twice for one signal that comes while it takes another, and not
+    # at all while the loop is stuck.
+    for number in _STOPS:
+        signal.signal(number, on_signal)
+        signal.siginterrupt(number, False)
     stacks.on_signal(service_name(), _tell_stacks, loop)
     telling = [
         asyncio.create_task(tell_overdue(), name="log-bounds"),
@@ -80,6 +93,9 @@ async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     finally:
         for task in telling:
             task.cancel()
+        if not heard:
+            for number in _STOPS:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def _tell_stacks(path: str, text: str, tasks: int, threads: int) -> None:
