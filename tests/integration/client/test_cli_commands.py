@@ -215,7 +215,7 @@ def test_queues_and_hosts(farm: FakeFarm, easyq: Easyq) -> None:
     assert all(word in text for word in ("All slots are taken", "a.*", "i:1", "OPEN", "gone", "1/2"))
     tree = json.loads(easyq.out("queues", "--json"))
     assert (list(tree), tree["pools"][0]["waiting"]["message"]) == (
-        ["pools", "tasks", "limits", "breakers"],
+        ["pools", "tasks", "limits", "breakers", "unknown"],
         "All slots are taken",
     )
     assert "All slots are taken" in easyq.out("explain", "--pool", "default")
@@ -228,6 +228,19 @@ def test_queues_and_hosts(farm: FakeFarm, easyq: Easyq) -> None:
     assert ("task-1" in text, "(the first 1 by name; -n 0 shows all)" in text) == (False, True)
     assert "task-2" in easyq.out("queues", "-n", "0")
     assert "no host has connected yet" in easyq.out("hosts")
+
+
+def test_queues_claim_nothing_that_nobody_knows(farm: FakeFarm, easyq: Easyq) -> None:
+    farm.pools.append(PoolStatus(name="default", slots=4, agents=1, healthy_agents=1))
+    farm.limits.append(LimitStatus(pattern="a.*", max_running=7))
+    why = "Redis can't be asked (Timeout)"
+    for field in ("jobs", "pools.ready", "pools.running", "limits.running"):
+        farm.health.unknown.add(field=field, why=why)
+    first, _, pool, _, _, limit = easyq.out("queues").splitlines()
+    assert first == f"What can't be told now: pools.ready, pools.running, limits.running ({why})."
+    assert (pool.split()[2:4], limit.split()) == (["?", "?"], ["a.*", "?", "7"])
+    unknown = json.loads(easyq.out("queues", "--json"))["unknown"]
+    assert [one["field"] for one in unknown] == ["pools.ready", "pools.running", "limits.running"]
 
 
 def test_watching_a_job_ends_with_it(farm: FakeFarm, easyq: Easyq) -> None:

@@ -1,6 +1,7 @@
 """What operators look at and do: agents, pools, limits, breakers, why tasks and pools wait; over both protocols."""
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -354,6 +355,12 @@ async def test_a_host_that_is_silent_is_told_by_all_that_show_hosts(gateway: Cli
     assert told["host-2"]["since"] == told["host-3"]["since"] == since.ToJsonString().replace("Z", ".000Z")
     ports = {one["instance"]: one for one in status["operations"]}
     assert [ports[name]["alive"] for name in ("host-1", "host-2")] == [True, False]
+    page = (await gateway.call("GET", "/status", Accept="text/html")).body.decode()
+    shown = page.partition('id="operations-title"')[2].partition("</section>")[0]
+    rows = {name: row for row in shown.split("<tr>")[2:] for name in ports if name in row}
+    assert list(rows) == list(ports)
+    state = {name: re.findall(r'<span class="state (\w+)">', row) for name, row in rows.items()}
+    assert (state["host-1"], state["host-2"]) == (["healthy"], ["down"])
     checked = await gateway.get("/healthcheck")
     assert {told["host-2"]["message"], told["host-3"]["message"]} <= set(checked["problems"])
     page = (await gateway.call("GET", "/", Accept="text/html")).body.decode()

@@ -534,9 +534,13 @@ async def test_what_a_dispatcher_without_redis_does_not_tell(start_gateway: Star
         dispatcher.matching.limits.add(pattern="mail", max_running=2)
     first.matching.blind = "Redis: Timeout"
     second.matching.breakers.add(kind=farm_service_pb2.Breaker.IMAGE, subject="x:1", failures=3, cause="gone")
+    second.matching.pools[0].running = second.matching.limits[0].running = 1
     # The other one knows.
     status = await gateway.get("/status")
     assert status["unknown"] == []
+    for path in ("/pools", "/limits"):
+        listed = await gateway.get(path)
+        assert ([one["running"] for one in listed["items"]], listed["unknown"]) == ([1], [])
     [told] = [one["message"] for one in status["problems"] if one["subject"] == "breaker"]
     assert told.startswith("The breaker of the image x:1 is open after 3 failures in a row: gone. Mend")
     assert (await gateway.get("/healthcheck"))["problems"] == [one["message"] for one in status["problems"]]
@@ -545,6 +549,9 @@ async def test_what_a_dispatcher_without_redis_does_not_tell(start_gateway: Star
     status = await gateway.get("/status")
     why = "Redis can't be asked (Redis: Timeout)"
     assert _unknown(status) == dict.fromkeys(("pools.running", "pools.ready", "limits.running", "breakers"), why)
+    assert _unknown(await gateway.get("/pools")) == dict.fromkeys(("pools.running", "pools.ready"), why)
+    assert _unknown(await gateway.get("/limits")) == {"limits.running": why}
+    assert _unknown(await gateway.get("/breakers")) == {"breakers": why}
     pages = await _pages(gateway)
     assert pages.count(f"Which are open can't be told now: {why}") == 2
     assert "All are closed" not in pages

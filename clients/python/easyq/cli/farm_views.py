@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from easyq.cli import words
 from easyq.cli.document import to_tree
@@ -10,10 +10,10 @@ from easyq.cli.frame import View
 from easyq.cli.job_views import execution_state, job_state, state_cell, waiting, wrapped
 from easyq.cli.plain import plain
 from easyq.cli.table import Cell, Column, Screen, pairs, render
-from easyq.v1.farm_service_pb2 import Agent, Breaker, ExplainPoolResponse, LimitStatus, PoolStatus, SearchHit
+from easyq.v1.farm_service_pb2 import Agent, ExplainPoolResponse, SearchHit
 from easyq.v1.job_pb2 import Execution, Job, Task
 from easyq.v1.job_service_pb2 import ExecutionExplanation, ExplainJobResponse
-from easyq.v1.task_service_pb2 import ExplainTaskResponse, TaskQueue
+from easyq.v1.task_service_pb2 import ExplainTaskResponse
 
 # -------------------------------------------------------------------------------------------------------------- hosts
 
@@ -73,95 +73,6 @@ def _used(one: Agent) -> str:
     if one.capacity.gpus:
         parts.append(f"{one.used.gpus}/{one.capacity.gpus} gpus")
     return " ".join(parts) or words.NONE
-
-
-# -------------------------------------------------------------------------------------------------------------- queues
-
-
-def queues_view(
-    pools: Sequence[PoolStatus],
-    limits: Sequence[LimitStatus],
-    breakers: Sequence[Breaker],
-    why: Mapping[str, ExplainPoolResponse],
-    now: float,
-    *,
-    tasks: Sequence[TaskQueue] = (),
-    more: str = "",
-) -> View:
-    """Pools with what waits in them, tasks that wait, limits, and breakers that are not closed. `why` by the pool's
-    name; `more` is said behind the tasks."""
-
-    def lines(screen: Screen) -> list[str]:
-        columns = [
-            Column("POOL"),
-            Column("TASKS", cut=True),
-            Column("READY", right=True),
-            Column("RUNNING", right=True),
-        ]
-        columns += [Column("MAX", right=True), Column("SLOTS", right=True), Column("HOSTS", right=True)]
-        columns.append(Column("WAITS FOR", cut=True, drop=1))
-        if not pools:
-            return ["no pool is known: the dispatcher does not answer (`easyq doctor` says more)"]
-        text = render(columns, [_pool_row(one, why) for one in pools], screen)
-        if tasks:
-            columns = [Column("TASK", cut=True), Column("QUEUED", right=True), Column("RUNNING", right=True)]
-            columns += [Column("OLDEST", right=True), Column("POOL"), Column("WAITS FOR", cut=True, drop=1)]
-            text += ["", *render(columns, [_task_row(one, now) for one in tasks], screen), *([more] if more else [])]
-        if limits:
-            columns = [Column("LIMIT OF TASKS", cut=True), Column("RUNNING", right=True), Column("MAX", right=True)]
-            rows: list[list[str | Cell]] = [
-                [one.pattern, _full(one.running, one.max_running), str(one.max_running)] for one in limits
-            ]
-            text += ["", *render(columns, rows, screen)]
-        if breakers:
-            columns = [Column("BREAKER"), Column("SUBJECT", cut=True), Column("STATE"), Column("FAILURES", right=True)]
-            columns += [Column("NEXT TRY", right=True), Column("CAUSE", cut=True)]
-            text += ["", *render(columns, [_breaker_row(one, now) for one in breakers], screen)]
-        return text
-
-    tree = {
-        "pools": [
-            {**to_tree(one), "waiting": to_tree(why[one.name]).get("waiting") if one.name in why else None}
-            for one in pools
-        ],
-        "tasks": [to_tree(one) for one in tasks],
-        "limits": [to_tree(one) for one in limits],
-        "breakers": [to_tree(one) for one in breakers],
-    }
-    return View(tree, lines)
-
-
-def _pool_row(one: PoolStatus, why: Mapping[str, ExplainPoolResponse]) -> list[str | Cell]:
-    found = why.get(one.name)
-    text = waiting(found.waiting) if found is not None and found.HasField("waiting") else ""
-    return [
-        one.name,
-        one.pattern or words.NONE,
-        str(one.ready),
-        str(one.running),
-        str(one.max_running) if one.max_running else words.NONE,
-        str(one.slots),
-        f"{one.healthy_agents}/{one.agents}",
-        text,
-    ]
-
-
-def _task_row(one: TaskQueue, now: float) -> list[str | Cell]:
-    since = words.ago(one.oldest_at, now) if one.HasField("oldest_at") else words.NONE
-    why = waiting(one.waiting) if one.HasField("waiting") else ""
-    return [one.task_id, f"{one.queued:,}", f"{one.running:,}", since, one.pool or words.NONE, why]
-
-
-def _full(running: int, most: int) -> Cell:
-    return Cell(str(running), "warn" if running >= most else "")
-
-
-def _breaker_row(one: Breaker, now: float) -> list[str | Cell]:
-    kind = Breaker.Kind.Name(one.kind).lower() if one.kind in Breaker.Kind.values() else str(int(one.kind))
-    phase = Breaker.Phase.Name
-    state = phase.Name(one.state) if one.state in phase.values() else str(int(one.state))
-    when = words.ago(one.next_try_at, now) if one.HasField("next_try_at") else words.NONE
-    return [kind, one.subject, Cell(state, "warn"), str(one.failures), when, one.cause]
 
 
 # --------------------------------------------------------------------------------------------------------------- tasks

@@ -92,7 +92,7 @@ def queues(*, server: Server, out: Out, limit: int) -> None:
     READY counts what the dispatcher holds ready, at most about 1,000 for each task; QUEUED all that waits.
     """
     with server.calling() as client:
-        from easyq.cli.farm_views import queues_view
+        from easyq.cli.queue_views import queues_view
         from easyq.errors import NotFound, Unimplemented
 
         def waiting() -> list[Any]:
@@ -113,7 +113,8 @@ def queues(*, server: Server, out: Out, limit: int) -> None:
             found = waiting()
             shown = found[:limit] if limit else found
             more = f"(the first {limit} by name; -n 0 shows all)" if len(found) > len(shown) else ""
-            return queues_view(pools, client.limits(), client.breakers(), why, time.time(), tasks=shown, more=more)
+            limits, breakers, unknown = client.limits(), client.breakers(), client.status().unknown
+            return queues_view(pools, limits, breakers, why, time.time(), tasks=shown, more=more, unknown=unknown)
 
         out.show(look)
 

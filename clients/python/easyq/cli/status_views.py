@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from easyq.cli import words
 from easyq.cli.document import to_tree
 from easyq.cli.frame import View
 from easyq.cli.job_views import wrapped
 from easyq.cli.plain import plain
 from easyq.cli.table import Cell, Column, Screen, render
-from easyq.v1.farm_service_pb2 import OperationsPort, Status
+from easyq.v1.farm_service_pb2 import OperationsPort, Status, Unknown
 
 
 def status_view(found: Status) -> View:
@@ -18,9 +20,7 @@ def status_view(found: Status) -> View:
         text = [_sentence(found)]
         for problem in found.problems:
             text += wrapped(plain(problem.message), screen, "  ")
-        for why in dict.fromkeys(one.why for one in found.unknown):
-            fields = ", ".join(one.field for one in found.unknown if one.why == why)
-            text += wrapped(plain(f"What can't be told now: {fields} ({why})."), screen, "  ")
+        text += unknown_lines(found.unknown, screen, "  ")
         columns = [Column("SERVICE"), Column("INSTANCE", cut=True, drop=1), Column("OPERATIONS PORT")]
         columns += [Column("ALIVE"), Column("READY"), Column("WHY", cut=True)]
         if found.operations:
@@ -28,6 +28,15 @@ def status_view(found: Status) -> View:
         return text
 
     return View(to_tree(found), lines)
+
+
+def unknown_lines(unknown: Sequence[Unknown], screen: Screen, indent: str = "") -> list[str]:
+    """What can't be told now, and why: a sentence for each reason."""
+    text: list[str] = []
+    for why in dict.fromkeys(one.why for one in unknown):
+        fields = ", ".join(one.field for one in unknown if one.why == why)
+        text += wrapped(plain(f"What can't be told now: {fields} ({why})."), screen, indent)
+    return text
 
 
 def _sentence(found: Status) -> str:

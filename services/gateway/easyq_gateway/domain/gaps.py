@@ -45,7 +45,12 @@ def find_gaps(services: Sequence[ServiceFacts], heard: Heard) -> Iterator[Gap]:
     if heard.blind is None:
         yield from (Gap(field=field, why="no dispatcher answers") for field in _MATCHED)
     elif heard.blind:
-        yield from (Gap(field=field, why=f"Redis can't be asked ({heard.blind})") for field in BLIND)
+        yield from blind_gaps(heard.blind)
+
+
+def blind_gaps(why: str) -> Iterator[Gap]:
+    """Yields what is not known where no dispatcher can ask Redis, and `why` it can't."""
+    yield from (Gap(field=field, why=f"Redis can't be asked ({why})") for field in BLIND)
 
 
 def _store_words(store: ServiceFacts | None) -> str:

@@ -15,9 +15,8 @@ from easyq_gateway.domain.gaps import Heard, find_gaps
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
 from easyq_gateway.usecases.checking import Checker
-from easyq_gateway.usecases.matching import add_used, breakers_of
+from easyq_gateway.usecases.matching import add_used, answers_of, breakers_of
 from easyq_gateway.usecases.operations import operations_ports
-from easyq_internal.dispatcher.v1 import dispatcher_pb2
 
 T = TypeVar("T")
 
@@ -198,7 +197,7 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> wor
 
     Where none did, and one is slow: what it said last. Returns what is to be said of that.
     """
-    answers = _answers(views)
+    answers = answers_of(views)
     status.breakers.extend(breakers_of(answers))
     add_used(status.agents, answers)
     if answers:
@@ -215,13 +214,8 @@ def _add_view(status: farm_service_pb2.Status, views: Sequence[Matching]) -> wor
     return None if answers else _add_last_view(status, views)
 
 
-def _answers(views: Sequence[Matching]) -> list[dispatcher_pb2.GetMatchingResponse]:
-    """Those that can ask Redis come first."""
-    return sorted((one.view for one in views if one.view is not None), key=lambda view: bool(view.blind))
-
-
 def _blindness(views: Sequence[Matching]) -> str | None:
-    answers = _answers(views)
+    answers = answers_of(views)
     return answers[0].blind if answers else None
 
 

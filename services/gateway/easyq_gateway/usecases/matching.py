@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from easyq.v1 import farm_service_pb2
+from easyq_gateway.domain.gaps import blind_gaps
 from easyq_gateway.domain.problems import Problem
-from easyq_gateway.ports import Dispatchers, none_answers
+from easyq_gateway.ports import Dispatchers, Matching, none_answers
 from easyq_gateway.usecases.checking import Checker
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
 
@@ -23,21 +24,25 @@ class Matchings:
     ) -> farm_service_pb2.ListPoolsResponse:
         """ListPools."""
         self._checker.require(request, found)
-        return farm_service_pb2.ListPoolsResponse(items=(await self._views())[0].pools)
+        best = (await self._views())[0]
+        return farm_service_pb2.ListPoolsResponse(items=best.pools, unknown=_unknown("pools", best))
 
     async def list_limits(
         self, request: farm_service_pb2.ListLimitsRequest, found: Sequence[Problem] = ()
     ) -> farm_service_pb2.ListLimitsResponse:
         """ListLimits."""
         self._checker.require(request, found)
-        return farm_service_pb2.ListLimitsResponse(items=(await self._views())[0].limits)
+        best = (await self._views())[0]
+        return farm_service_pb2.ListLimitsResponse(items=best.limits, unknown=_unknown("limits", best))
 
     async def list_breakers(
         self, request: farm_service_pb2.ListBreakersRequest, found: Sequence[Problem] = ()
     ) -> farm_service_pb2.ListBreakersResponse:
         """ListBreakers."""
         self._checker.require(request, found)
-        return farm_service_pb2.ListBreakersResponse(items=breakers_of(await self._views()))
+        views = await self._views()
+        unknown = _unknown("breakers", views[0])
+        return farm_service_pb2.ListBreakersResponse(items=breakers_of(views), unknown=unknown)
 
     async def reset_breaker(
         self, request: farm_service_pb2.ResetBreakerRequest, found: Sequence[Problem] = ()
@@ -51,10 +56,22 @@ class Matchings:
 
     async def _views(self) -> Sequence[dispatcher_pb2.GetMatchingResponse]:
         told = await self._dispatchers.matching()
-        views = [one.view for one in told if one.view is not None]
+        views = answers_of(told)
         if not views:
             raise none_answers(max((one.slow_after for one in told if one.slow_after is not None), default=None))
         return views
+
+
+def answers_of(told: Sequence[Matching]) -> list[dispatcher_pb2.GetMatchingResponse]:
+    """Returns what dispatchers that answered said. Those that can ask Redis come first."""
+    return sorted((one.view for one in told if one.view is not None), key=lambda view: bool(view.blind))
+
+
+def _unknown(field: str, best: dispatcher_pb2.GetMatchingResponse) -> list[farm_service_pb2.Unknown]:
+    gaps = blind_gaps(best.blind) if best.blind else ()
+    return [
+        farm_service_pb2.Unknown(field=gap.field, why=gap.why) for gap in gaps if gap.field.partition(".")[0] == field
+    ]
 
 
 def breakers_of(views: Sequence[dispatcher_pb2.GetMatchingResponse]) -> list[farm_service_pb2.Breaker]:
