@@ -30,6 +30,16 @@ def ops_listen(default: str) -> Any:
     )
 
 
+def trace_rate(of: str) -> Any:
+    """Returns the field of the traces that a service begins, by what it begins them for."""
+    return Field(
+        100.0,
+        ge=0,
+        description=f"Most traces a second that {of} begin here and that are recorded, in bursts of five seconds' "
+        "worth; 0: all of them.",
+    )
+
+
 class ServiceSettings(BaseSettings):
     """What every service can be told. A service's own class sets ``env_prefix`` (``EASYQ_STORE_``)."""
 

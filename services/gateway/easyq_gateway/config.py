@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from easyq_chassis.settings import ServiceSettings, ops_listen
+from easyq_chassis.settings import ServiceSettings, ops_listen, trace_rate
 from easyq_gateway.domain.redaction import DEFAULT_SEGMENTS
 
 _MIB = 1024 * 1024
@@ -27,12 +27,7 @@ class GatewaySettings(ServiceSettings):
     )
     grpc_listen: str = Field("127.0.0.1:10001", description="Address of gRPC: host:port or unix:/path.")
     ops_listen: str = ops_listen("127.0.0.1:10020")
-    trace_rate: float = Field(
-        100.0,
-        ge=0,
-        description="Most traces a second that requests begin here and that are recorded, in bursts of five seconds' "
-        "worth; 0: all of them.",
-    )
+    trace_rate: float = trace_rate("requests")
     store: str = Field("127.0.0.1:10012", description="Address of the store.")
     watch_stores: Names = Field(
         (),

@@ -81,7 +81,7 @@ class App:
         self._feed = Feed(now=clock.now, new_boot=_new_boot)
         self._statistics = Statistics(clock.now)
         self._database = neighbour("database")
-        self._tracer = tracer = open_tracer("store", settings)
+        self._tracer = tracer = open_tracer("store", settings, rate=settings.trace_rate)
         self._traces = TracedStore(tracer, time.time_ns, ahead_ms=clock.behind_ms) if tracer.enabled else None
         self._plugins = Plugins(settings.metric_plugins, REGISTRY)
         self._metrics = StoreMetrics(settings.task_labels, self._plugins, clock.now)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from easyq_chassis.settings import ServiceSettings, ops_listen
+from easyq_chassis.settings import ServiceSettings, ops_listen, trace_rate
 from easyq_store.domain.retention import OUTCOMES, Keep
 from easyq_store.retention_rules import AGES, age, keep_from
 
@@ -17,6 +17,7 @@ class StoreSettings(ServiceSettings):
 
     listen: str = Field("127.0.0.1:10012", description="Address to serve on: host:port or unix:/path.")
     ops_listen: str = ops_listen("127.0.0.1:10022")
+    trace_rate: float = trace_rate("fires of recurring jobs")
     database: str = Field(
         "sqlite:///easyq.db",
         pattern=r"^(sqlite:///.+|mongodb(\+srv)?://.+)$",

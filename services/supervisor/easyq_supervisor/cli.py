@@ -122,7 +122,8 @@ _DOWN_PATIENCE = 120.0
     "--trace-rate",
     type=float,
     metavar="NUMBER",
-    help="Most traces of requests that are recorded, a second; 0: all.  [default: 100]",
+    help="Most traces that requests begin, and most that fires begin, that are recorded a second; 0: all.  "
+    "[default: 100]",
 )
 @click.option("--grace", type=float, metavar="SECONDS", help="Most seconds for an orderly end.  [default: 15]")
 @click.option(

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from easyq.v1.spec_pb2 import Backoff, Overlap
-from easyq_chassis.tracing.context import NO_SPAN, TraceContext, parse
+from easyq_chassis.tracing.context import NO_SPAN, TraceContext, derived_trace, parse
 from easyq_chassis.tracing.tracer import Tracer
 from easyq_store.convert import farm
 from easyq_store.domain.changes import Note
 from easyq_store.domain.records import Execution
 from easyq_store.domain.states import ExecutionState, FailureReason, Outcome
-from easyq_store.domain.tracing import of_fire, passed_on, spot
+from easyq_store.domain.tracing import begun_by, of_fire, passed_on, recorded, spot
 from easyq_store.usecases import assign, retry, submit, trigger
 from easyq_store.usecases.traces import TracedStore
 from tests.fakes.spans import Sink, ids
@@ -37,10 +37,6 @@ def traced(world: World, sink: Sink) -> World:
     return world
 
 
-def everything(_: str) -> bool:
-    return True
-
-
 def tell(world: World, *notes: Note) -> None:
     """These changes are durable."""
     traces = world.ctx.traces
@@ -57,10 +53,9 @@ async def end(world: World, execution_id: str, said: object = None) -> Execution
 # Where they stand ---------------------------------------------------------------------------------------------------
 def test_below_the_request() -> None:
     one, other = execution("job-1-1", trace=CALLER.text), execution("job-1-2", trace=CALLER.text)
-    found, further = spot(one, samples=everything), spot(other, samples=everything)
+    found, further = spot(one), spot(other)
     assert found is not None
     assert further is not None
-    assert found == spot(one, samples=lambda _: False)
     assert (found.parent, found.link) == (CALLER, None)
     assert found.context == CALLER.at(found.context.span_id)
     assert found.context.span_id not in {CALLER.span_id, further.context.span_id}
@@ -69,33 +64,42 @@ def test_below_the_request() -> None:
 @pytest.mark.parametrize("text", ["", "nonsense", replace(CALLER, sampled=False).text])
 def test_nowhere(text: str) -> None:
     one = execution(trace=text)
-    assert spot(one, samples=everything) is None
+    assert spot(one) is None
     assert passed_on(one) == text
 
 
 def test_a_fire_begins_a_trace() -> None:
     text = of_fire("some-execution", CALLER.text)
-    first, retried = execution("some-execution", trace=text), execution("its-successor", trace=text)
-    found, further = spot(first, samples=everything), spot(retried, samples=everything)
+    made = execution("some-execution", trace=text)
+    # It was not decided that it is recorded.
+    assert spot(made) is None
+    first = recorded(made)
+    retried = execution("its-successor", trace=first.trace)
+    assert [begun_by(one) for one in (first, retried)] == [derived_trace("some-execution"), ""]
+    found, further = spot(first), spot(retried)
     assert found is not None
     assert further is not None
     assert (found.parent, found.link) == (None, replace(CALLER, state=""))
     assert found.context.trace_id == further.context.trace_id != CALLER.trace_id
     assert found.context.span_id != further.context.span_id
     assert found.context.sampled
-    # It is nobody's business how the caller's was sampled.
-    assert spot(first, samples=lambda _: False) is None
-    assert passed_on(first) == CALLER.traceparent
+    assert passed_on(first) == passed_on(made) == CALLER.traceparent
 
 
 def test_a_fire_of_a_job_that_nobody_traced() -> None:
-    text = of_fire("some-execution", "")
-    found = spot(execution(trace=text), samples=everything)
+    made = execution("some-execution", trace=of_fire("some-execution", ""))
+    found = spot(recorded(made))
     assert found is not None
     assert (found.parent, found.link) == (None, None)
-    assert passed_on(execution(trace=text)) == ""
-    assert parse(text) is None
-    assert NO_SPAN in text
+    for one in (made, recorded(made)):
+        assert passed_on(one) == ""
+        assert parse(one.trace) is None
+        assert NO_SPAN in one.trace
+
+
+def test_who_begins_no_trace() -> None:
+    for text in ("", "nonsense", CALLER.text, of_fire("another", CALLER.text)):
+        assert begun_by(execution("some-execution", trace=text)) == ""
 
 
 # Who hands it on ----------------------------------------------------------------------------------------------------
@@ -139,6 +143,23 @@ async def test_fires_and_runs_by_hand_have_their_own(world: World) -> None:
     assert by_id[again] == by_id[first.execution_id]
 
 
+async def test_of_the_fires_of_a_second_no_more_are_recorded_than_may_be(world: World, sink: Sink) -> None:
+    """Whole, or not at all: further attempts are what their first is."""
+    world.ctx = replace(world.ctx, traces=TracedStore(Tracer("store", sink=sink, rate=0.4), lambda: 0))
+    await world.hello()
+    await world.submit(cron="* * * * *", overlap=Overlap.ALLOW, retries=1, backoff=Backoff())
+    await world.fire(60, 120, 180)
+    fires = world.attempts()
+    for one in fires:
+        await end(world, one.execution_id, exited(1))
+    # Five seconds' worth, each with its further attempt.
+    places = [spot(one) for one in world.attempts()]
+    assert len(places) == 6
+    found = [place.context.trace_id for place in places if place is not None]
+    assert len(found) == 4
+    assert set(found) <= {derived_trace(one.execution_id) for one in fires}
+
+
 async def test_what_the_agent_is_told(traced: World) -> None:
     await traced.hello()
     for job_id, trace in (("sampled", CALLER.text), ("not", replace(CALLER, sampled=False).text), ("none", "")):
@@ -146,7 +167,7 @@ async def test_what_the_agent_is_told(traced: World) -> None:
         assigned = await traced.assign(execution_id)
         assert isinstance(assigned, assign.Assignment)
         told = farm.assignment(assigned).trace
-        found = spot(traced.execution(execution_id), samples=everything)
+        found = spot(traced.execution(execution_id))
         assert told == (found.context.text if found is not None else trace)
     # So it is by a hello.
     [order] = [one for one in await traced.hello() if one[1] == traced.attempts("sampled")[0].execution_id]
@@ -194,7 +215,7 @@ async def test_waits_and_the_whole(traced: World, sink: Sink) -> None:
     assert sink.names() == ["schedule", "queue", "execution"]
     times = [((span.start_time or 0) // MS - T0, (span.end_time or 0) // MS - T0) for span in sink.spans]
     assert times == [(0, 10), (10, 30), (0, 90)]
-    own = spot(planned, samples=everything)
+    own = spot(planned)
     assert own is not None
     assert ids(sink.one("execution")) == (CALLER.trace_id, own.context.span_id, CALLER.span_id)
     for name in ("schedule", "queue"):

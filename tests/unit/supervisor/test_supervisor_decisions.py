@@ -305,7 +305,8 @@ def test_a_level_for_one_service_holds_where_none_is_told_for_all() -> None:
 
 def test_traces_go_where_all_services_send_theirs() -> None:
     told = plan(Options(otlp_endpoint="http://collector:4317", trace_ratio=0.25, trace_rate=12.5), AROUND, [agent(1)])
-    assert [spec.env["EASYQ_GATEWAY_TRACE_RATE"] for spec in told if spec.kind == "gateway"] == ["12.5"]
+    for kind, name in (("gateway", "EASYQ_GATEWAY_TRACE_RATE"), ("store", "EASYQ_STORE_TRACE_RATE")):
+        assert [spec.env[name] for spec in told if spec.kind == kind] == ["12.5"]
     for spec in told:
         prefix = f"EASYQ_{spec.kind.upper()}_"
         ours = spec.kind != "redis"

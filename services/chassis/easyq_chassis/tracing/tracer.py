@@ -124,7 +124,7 @@ class Tracer:
     """The spans of one service. All methods return at once; times are nanoseconds since the epoch.
 
     A trace that comes from a caller is recorded if the caller's is; one that begins here by `ratio`, decided by its id
-    (ParentBased(TraceIdRatioBased)), and if it is a request's, only as far as `rate` a second allow it (0: all). Spans
+    (ParentBased(TraceIdRatioBased)), and only as far as `rate` a second allow it (0: all). Spans
     are made here and not by the SDK's tracer: most are written when they have ended, under an id that was known before,
     and that costs a third of it.
     """
@@ -148,10 +148,14 @@ class Tracer:
         return self._sink.lost if self._sink is not None else 0
 
     def samples(self, trace_id: str) -> bool:
-        """Whether a trace of this id that begins here is recorded."""
+        """Whether a trace of this id that begins here may be recorded."""
         if self._sink is None:
             return False
         return self._sampler.should_sample(None, int(trace_id, 16), "").decision is Decision.RECORD_AND_SAMPLE
+
+    def records(self, trace_id: str) -> bool:
+        """Whether a trace of this id, which begins now, is recorded: also as far as the rate allows it."""
+        return self.samples(trace_id) and (self._allowance is None or self._allowance.take())
 
     def begin(
         self,
@@ -169,8 +173,7 @@ class Tracer:
                 context = parent.at(new_span_id())
             elif parent is None and root:
                 trace_id = new_trace_id()
-                sampled = self.samples(trace_id) and (self._allowance is None or self._allowance.take())
-                context = TraceContext(trace_id=trace_id, span_id=new_span_id(), sampled=sampled)
+                context = TraceContext(trace_id=trace_id, span_id=new_span_id(), sampled=self.records(trace_id))
         return Span(self, name, context=context, parent=parent, kind=kind, attributes=attributes)
 
     @contextmanager

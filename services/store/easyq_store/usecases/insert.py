@@ -21,7 +21,7 @@ async def insert_planned(
     Raises AlreadyExists if its id belongs to another job.
     """
     seq = await steps.next_seq() if planned.due_at <= now else 0
-    made = make(planned, job_id, task_id, now=now, seq=seq)
+    made = ctx.traces.made(make(planned, job_id, task_id, now=now, seq=seq))
     await steps.insert_execution(made)
     job = await steps.get_job(job_id)
     if job is None:

@@ -74,7 +74,7 @@ def _firing(ctx: Context, decision: FireDecision) -> Plan[Fired]:
         if changed.job.unsettled_since is None:
             # Nothing but the next look was planned.
             return Fired(recorded=1)
-        still_open = await settle_at_once(steps, changed, now=now)
+        still_open = await settle_at_once(steps, ctx, changed, now=now)
         if still_open is None:
             _, still_open = await settle_recurring(steps, ctx, changed.job, now=now)
         fires = {fire_id(decision.job_id, fire.nominal) for fire in decision.fires}

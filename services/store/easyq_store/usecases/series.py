@@ -63,7 +63,7 @@ async def number(steps: Steps, job_id: str, planned: Planned, *, now: int) -> No
     raise Unavailable(f"too many others change job {job_id} at once", retry_after=1.0)
 
 
-async def settle_at_once(steps: Steps, changed: JobChanged, *, now: int) -> list[Execution] | None:
+async def settle_at_once(steps: Steps, ctx: Context, changed: JobChanged, *, now: int) -> list[Execution] | None:
     """Inserts what a change asks for, where it asks for nothing else: most fires come to no more than that.
 
     Returns the executions; None where all is left to `settle_recurring`, as it is where the job isn't as it was written
@@ -76,7 +76,7 @@ async def settle_at_once(steps: Steps, changed: JobChanged, *, now: int) -> list
     made = []
     for planned in job.pending:
         seq = await steps.next_seq() if planned.due_at <= now else 0
-        made.append(make(planned, job.job_id, job.task_id, now=now, seq=seq))
+        made.append(ctx.traces.made(make(planned, job.job_id, job.task_id, now=now, seq=seq)))
         if not await steps.insert_execution(made[-1]):
             return None
     if job.schedule.unkept:

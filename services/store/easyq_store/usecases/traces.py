@@ -8,7 +8,7 @@ from easyq_chassis.tracing.tracer import Tracer, Value
 from easyq_store.domain.changes import Note
 from easyq_store.domain.records import Execution
 from easyq_store.domain.states import ExecutionState
-from easyq_store.domain.tracing import Spot, passed_on, spot
+from easyq_store.domain.tracing import Spot, begun_by, passed_on, recorded, spot
 
 _MS = 1_000_000
 
@@ -35,6 +35,9 @@ class Traces(Protocol):
     def submitted(self, jobs: Sequence[New], results: Sequence[object], *, began: int) -> None:
         """These were stored, or refused, together."""
 
+    def made(self, execution: Execution) -> Execution:
+        """One that is about to be inserted. Of one that begins a trace it is decided here whether that is recorded."""
+
     def of(self, execution: Execution) -> str:
         """The context for who runs it: `TraceContext.text`; empty: of no trace."""
 
@@ -47,6 +50,9 @@ class NoTraces:
 
     def submitted(self, jobs: Sequence[New], results: Sequence[object], *, began: int) -> None:
         """Nothing is recorded."""
+
+    def made(self, execution: Execution) -> Execution:
+        return execution
 
     def of(self, execution: Execution) -> str:
         return passed_on(execution)
@@ -86,6 +92,10 @@ class TracedStore:
                 },
                 error=str(result) if failed else None,
             )
+
+    def made(self, execution: Execution) -> Execution:
+        begun = begun_by(execution)
+        return recorded(execution) if begun and self._tracer.records(begun) else execution
 
     def of(self, execution: Execution) -> str:
         found = self._spot(execution)
@@ -152,7 +162,7 @@ class TracedStore:
         return (at - self._ahead_ms()) * _MS
 
     def _spot(self, execution: Execution) -> Spot | None:
-        return spot(execution, samples=self._tracer.samples) if execution.trace else None
+        return spot(execution) if execution.trace else None
 
 
 def _ids(execution: Execution) -> dict[str, Value]:

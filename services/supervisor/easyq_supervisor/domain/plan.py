@@ -80,8 +80,9 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
     address = {name: f"unix:{around.run}/{name}.sock" for name in ("store", "scheduler", "dispatcher")}
     redis = options.redis or f"unix://{around.run}/redis.sock"
     specs = [] if options.redis else [_embedded_redis(around, options.log_level)]
+    rate = {} if options.trace_rate == DEFAULT_TRACE_RATE else {"trace_rate": f"{options.trace_rate:g}"}
     services: list[tuple[str, str, dict[str, str]]] = [
-        ("store", "store", {"listen": address["store"], **_database(options, around), **_told(options)}),
+        ("store", "store", {"listen": address["store"], **_database(options, around), **_told(options), **rate}),
         (
             "dispatcher",
             "dispatcher",
@@ -109,7 +110,7 @@ def plan(options: Options, around: Surroundings, agents: Sequence[AgentPlan]) ->
                 "store": address["store"],
                 "schedulers": address["scheduler"],
                 "dispatchers": address["dispatcher"],
-                **({} if options.trace_rate == DEFAULT_TRACE_RATE else {"trace_rate": f"{options.trace_rate:g}"}),
+                **rate,
             },
         ),
         *(
