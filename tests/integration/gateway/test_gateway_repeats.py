@@ -113,8 +113,8 @@ ways = pytest.mark.parametrize("post", [by_rest, by_grpc, by_batch, by_batch_of_
 
 
 def change_defaults(gateway: Client, defaults: Defaults = OTHERS) -> None:
-    gateway.app._defaults.base = defaults
-    gateway.app._defaults.set_rules(())
+    gateway.app._use_cases.defaults.base = defaults
+    gateway.app._use_cases.defaults.set_rules(())
 
 
 def forget_asked(gateway: Client, job_id: str) -> None:
@@ -201,7 +201,7 @@ async def test_a_job_of_an_older_version_is_compared_with_its_defaults(gateway: 
     job_id, _ = await post(gateway, PLAIN)
     forget_asked(gateway, job_id)
     assert await post(gateway, {**PLAIN, "retries": 2}) == ("IDEMPOTENCY_CONFLICT", ["spec.retries"])
-    was = gateway.app._defaults.base
+    was = gateway.app._use_cases.defaults.base
     change_defaults(gateway)
     reason, fields = await post(gateway, PLAIN)
     assert reason == "IDEMPOTENCY_CONFLICT"
