@@ -135,6 +135,39 @@ def test_the_clock_never_runs_backwards_and_never_stands_still() -> None:
     assert clock.behind_ms() == 3_600_000
 
 
+def test_the_clock_is_never_ahead_of_a_machine_that_goes_forward() -> None:
+    """Whatever time goes by between the two looks that it takes: a process may be held up anywhere."""
+
+    class HeldUp(Machine):
+        looks = 0
+
+        def _look(self) -> None:
+            self.looks += 1
+            if self.looks in {1, 4, 7, 8}:
+                self.pass_(60)
+
+        def now_ms(self) -> int:
+            now = super().now_ms()
+            self._look()
+            return now
+
+        def monotonic(self) -> float:
+            now = super().monotonic()
+            self._look()
+            return now
+
+    machine = HeldUp()
+    clock = StoreClock(machine)
+    told = []
+    for _ in range(6):
+        machine.pass_(1)
+        told.append(clock.now())
+        assert told[-1] <= machine.wall
+    assert told == sorted(told)
+    # Nor does it stay behind.
+    assert told[-1] == machine.wall
+
+
 def test_the_clock_goes_on_from_the_mark() -> None:
     machine = Machine()
     clock = StoreClock(machine, mark=T0 + 10_000)

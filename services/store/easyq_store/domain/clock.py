@@ -16,10 +16,11 @@ class StoreClock:
 
     def now(self) -> int:
         """Milliseconds since the epoch, UTC; never less than it told before."""
+        # The wall clock first: what goes by between the two looks would else be added to all times to come.
+        wall = self._machine.now_ms()
         anchor, anchored_at = self._anchor
         steady = self._machine.monotonic()
         paced = anchor + int((steady - anchored_at) * 1000)
-        wall = self._machine.now_ms()
         if wall > paced:
             self._anchor = (wall, steady)
         return max(wall, paced)
