@@ -14,7 +14,9 @@ from easyq.v1 import farm_service_pb2
 from easyq_chassis.batching import answer_batches
 from easyq_chassis.errors import FailedPrecondition, Unavailable
 from easyq_chassis.server import GrpcServer
-from easyq_dispatcher import convert
+from easyq_dispatcher.convert import agents as convert_agents
+from easyq_dispatcher.convert import people as convert_people
+from easyq_dispatcher.convert import store as convert_store
 from easyq_dispatcher.domain.agents import Hello
 from easyq_dispatcher.domain.assigning import Verdict
 from easyq_dispatcher.domain.explain import AgentView
@@ -301,8 +303,8 @@ class FakeFarm:
         try:
             self._reach("report")
         except Unavailable:
-            return [convert.retry_later(report) for report in reports]
-        return [convert.reported(report, self._report(report)) for report in reports]
+            return [convert_store.retry_later(report) for report in reports]
+        return [convert_store.reported(report, self._report(report)) for report in reports]
 
     def _report(self, report: Report) -> ReportResult:
         row = self.rows.get(report.execution_id)
@@ -401,7 +403,7 @@ def held_message(held: HeldExecution) -> pb.HeldExecution:
     )
 
 
-_REFUSALS = {verdict: kind for kind, verdict in convert._REFUSALS.items()}
+_REFUSALS = {verdict: kind for kind, verdict in convert_store._REFUSALS.items()}
 
 
 class FakeFarmServicer(FarmStoreServiceServicer):
@@ -418,11 +420,11 @@ class FakeFarmServicer(FarmStoreServiceServicer):
             pools=tuple(request.pools),
             slots=request.slots,
             labels=dict(request.labels),
-            offer=convert.offer(request.offer),
+            offer=convert_agents.offer(request.offer),
             version=request.version,
             protocol_min=1,
             protocol_max=1,
-            inventory=convert.inventory(request.inventory),
+            inventory=convert_agents.inventory(request.inventory),
             healthy=not request.unhealthy,
             message=request.message,
             unhealthy_ms=request.unhealthy_for.ToMilliseconds(),
@@ -445,7 +447,7 @@ class FakeFarmServicer(FarmStoreServiceServicer):
                 Beat(
                     agent_id=item.agent_id,
                     session=item.session,
-                    inventory=convert.inventory(item.inventory),
+                    inventory=convert_agents.inventory(item.inventory),
                     healthy=item.healthy,
                     message=item.message,
                     slots=item.slots,
@@ -480,7 +482,7 @@ class FakeFarmServicer(FarmStoreServiceServicer):
                 healthy=agent.healthy,
                 message=agent.message,
                 labels=dict(agent.labels),
-                capacity=convert.capacity(agent.offer),
+                capacity=convert_people.capacity(agent.offer),
                 session=agent.session,
             )
             for agent in self.farm.agents.values()

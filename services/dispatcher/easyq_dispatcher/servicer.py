@@ -7,7 +7,9 @@ from typing import Any
 
 import grpc.aio
 
-from easyq_dispatcher import convert
+from easyq_dispatcher.convert import agents as convert_agents
+from easyq_dispatcher.convert import people as convert_people
+from easyq_dispatcher.convert import store as convert_store
 from easyq_dispatcher.domain.records import Head
 from easyq_dispatcher.messages import Incoming
 from easyq_dispatcher.ports import MatchIndex
@@ -31,7 +33,7 @@ class AgentLinkServicer(dispatcher_pb2_grpc.AgentLinkServiceServicer):
         self, request_iterator: AsyncIterator[pb.ConnectRequest], _context: Context
     ) -> AsyncIterator[pb.ConnectResponse]:
         async for message in self._conversations.talk(_decoded(request_iterator)):
-            yield convert.outgoing(message)
+            yield convert_agents.outgoing(message)
 
 
 class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
@@ -58,8 +60,8 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self, request_iterator: AsyncIterator[pb.NotifyRequest], _context: Context
     ) -> AsyncIterator[pb.NotifyResponse]:
         async for request in request_iterator:
-            self._ready([convert.head(item) for item in request.ready])
-            for agent_id, orders in convert.stop_orders(request.stops).items():
+            self._ready([convert_store.head(item) for item in request.ready])
+            for agent_id, orders in convert_agents.stop_orders(request.stops).items():
                 if link := self._roster.get(agent_id):
                     link.outbox.orders(orders)
             for news in request.upkeep:
@@ -67,24 +69,24 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
             yield pb.NotifyResponse(batch=request.batch)
 
     async def Explain(self, request: pb.ExplainRequest, _context: Context) -> pb.ExplainResponse:
-        words = await self._words.explain(convert.asked(request))
-        return pb.ExplainResponse(items=[convert.explanation(*pair) for pair in words.items()])
+        words = await self._words.explain(convert_people.asked(request))
+        return pb.ExplainResponse(items=[convert_people.explanation(*pair) for pair in words.items()])
 
     async def GetMatching(self, _request: pb.GetMatchingRequest, _context: Context) -> pb.GetMatchingResponse:
-        return convert.matching_response(await self._words.standing())
+        return convert_people.matching_response(await self._words.standing())
 
     async def ExplainTask(self, request: pb.ExplainTaskRequest, _context: Context) -> pb.ExplainTaskResponse:
-        return convert.task_response(await self._words.explain_task(request.task_id))
+        return convert_people.task_response(await self._words.explain_task(request.task_id))
 
     async def ExplainPool(self, request: pb.ExplainPoolRequest, _context: Context) -> pb.ExplainPoolResponse:
-        return convert.pool_response(await self._words.explain_pool(request.name))
+        return convert_people.pool_response(await self._words.explain_pool(request.name))
 
     async def ResetBreaker(self, request: pb.ResetBreakerRequest, _context: Context) -> pb.ResetBreakerResponse:
-        await self._index.reset_breaker(convert.breaker_kind(request.kind), request.subject)
+        await self._index.reset_breaker(convert_people.breaker_kind(request.kind), request.subject)
         self._wake()
         return pb.ResetBreakerResponse()
 
 
 async def _decoded(messages: AsyncIterator[pb.ConnectRequest]) -> AsyncIterator[Incoming]:
     async for message in messages:
-        yield convert.incoming(message)
+        yield convert_agents.incoming(message)

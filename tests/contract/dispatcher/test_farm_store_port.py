@@ -14,8 +14,8 @@ from easyq_chassis.channel import open_channel
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.errors import FailedPrecondition, Unavailable
 from easyq_chassis.ids import new_execution_id, new_job_id
-from easyq_dispatcher import convert
 from easyq_dispatcher.adapters.grpc_store import IDEMPOTENT, GrpcFarmStore
+from easyq_dispatcher.convert import store as convert_store
 from easyq_dispatcher.domain.agents import Held, Hello, Phase
 from easyq_dispatcher.domain.assigning import Verdict
 from easyq_dispatcher.domain.records import Head, Taking
@@ -90,7 +90,7 @@ def job_submitter(channel: grpc.aio.Channel) -> Submit:
         response = await call.read()
         call.cancel()
         heads = [result.accepted.ready for result in response.results]
-        return [convert.head(item) for item in heads]
+        return [convert_store.head(item) for item in heads]
 
     return submit
 

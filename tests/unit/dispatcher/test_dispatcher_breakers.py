@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from easyq.v1.job_pb2 import Failure
-from easyq_dispatcher import convert
+from easyq_dispatcher.convert import store as convert_store
 from easyq_dispatcher.domain.breakers import (
     Breaker,
     Kind,
@@ -120,7 +120,7 @@ def give_back(reason: int, retry_after: int | None = None) -> dict[str, Any]:
     ],
 )
 def test_what_a_report_says_of_host_and_image(word: dict[str, Any], sign: Sign | None, ms: int) -> None:
-    told = convert.omen(Report(execution_id="x", epoch=3, **word))
+    told = convert_store.omen(Report(execution_id="x", epoch=3, **word))
     assert (told.sign if told else None) is sign
     if told:
         assert (told.execution_id, told.epoch, told.ms) == ("x", 3, ms)
@@ -129,8 +129,8 @@ def test_what_a_report_says_of_host_and_image(word: dict[str, Any], sign: Sign |
 def test_only_what_the_store_took_counts() -> None:
     report = Report(execution_id="x", epoch=3, **give_back(Failure.HOST_FAILED))
     for verdict in (ReportResult.Verdict.STALE, ReportResult.Verdict.RETRY):
-        assert convert.reported(report, ReportResult(execution_id="x", epoch=3, verdict=verdict)).omen is None
-    assert convert.reported(report, ReportResult(verdict=ReportResult.Verdict.OK)).omen
+        assert convert_store.reported(report, ReportResult(execution_id="x", epoch=3, verdict=verdict)).omen is None
+    assert convert_store.reported(report, ReportResult(verdict=ReportResult.Verdict.OK)).omen
 
 
 # --------------------------------------------------------------------------------------------- the parts that relay it

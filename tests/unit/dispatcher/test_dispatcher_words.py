@@ -11,7 +11,7 @@ from easyq.v1 import farm_service_pb2
 from easyq.v1.job_pb2 import Failure
 from easyq.v1.job_pb2 import Waiting as WaitingMessage
 from easyq_chassis.errors import InvalidArgument, NotFound
-from easyq_dispatcher import convert
+from easyq_dispatcher.convert import people as convert_people
 from easyq_dispatcher.domain.agents import Held, Phase
 from easyq_dispatcher.domain.breakers import Breaker, Kind
 from easyq_dispatcher.domain.explain import AgentView, Reason, Waiting
@@ -309,7 +309,7 @@ async def test_what_holds_for_a_task() -> None:
     rig.server.away = True
     words = await core.words.explain_task("other")
     assert ([limit.running for limit in words.limits], words.blind) == ([0], True)
-    assert convert.task_response(words).blind
+    assert convert_people.task_response(words).blind
 
 
 async def test_why_work_of_a_pool_waits() -> None:
@@ -335,7 +335,7 @@ async def test_why_work_of_a_pool_waits() -> None:
     await core.match()
     words = await core.words.explain_pool("mail")
     assert (words.agent_ids, words.standing.agents, words.standing.healthy_agents) == (["a"], 1, 1)
-    assert convert.pool_response(words).agents_here == 1
+    assert convert_people.pool_response(words).agents_here == 1
     agent.finish(*agent.running)
     await core.match()
     agent.finish(*agent.running)
@@ -378,42 +378,42 @@ async def test_what_agents_use() -> None:
     standing = await core.words.standing()
     assert standing.used == {"a": Offer(cpu_millis=1_500, memory=1, gpus=2, whole_gpus=1)}
     assert (standing.pools[0].agents, standing.pools[0].healthy_agents, standing.pools[0].slots) == (2, 1, 10)
-    response = convert.matching_response(standing)
+    response = convert_people.matching_response(standing)
     assert response.used["a"] == farm_service_pb2.Capacity(cpus=1.5, memory=1, gpus=2)
     assert (response.pools[0].agents, response.pools[0].healthy_agents) == (2, 1)
 
 
 def test_a_reason_as_a_message() -> None:
     word = Waiting(reason=Reason.NO_ROOM, message="m", subject="s", position=3, since_ms=5_000, next_look_at_ms=7_000)
-    message = convert.waiting(word)
+    message = convert_people.waiting(word)
     assert (message.reason, message.message, message.subject, message.position) == (WaitingMessage.NO_ROOM, "m", "s", 3)
     assert (message.since.seconds, message.next_look_at.seconds) == (5, 7)
-    bare = convert.waiting(Waiting(reason=Reason.POSITION, message="m"))
+    bare = convert_people.waiting(Waiting(reason=Reason.POSITION, message="m"))
     assert not bare.HasField("since")
     assert not bare.HasField("next_look_at")
     assert bare.position == 0
-    assert convert.explanation("e", Waiting(reason=Reason.POSITION, message="m", agents_here=2)).agents_here == 2
+    assert convert_people.explanation("e", Waiting(reason=Reason.POSITION, message="m", agents_here=2)).agents_here == 2
 
 
 def test_every_reason_has_its_number() -> None:
-    assert all(convert.waiting(Waiting(reason=reason, message="")).reason for reason in Reason)
+    assert all(convert_people.waiting(Waiting(reason=reason, message="")).reason for reason in Reason)
 
 
 def test_a_breaker_as_a_message() -> None:
     trying = Breaker(
         kind=Kind.IMAGE, subject="i", failures=4, since_ms=1_000, wait_ms=5, until_ms=2_000, probe="x", cause="c"
     )
-    opened = convert.breaker(trying, 1_500)
+    opened = convert_people.breaker(trying, 1_500)
     assert (opened.kind, opened.subject, opened.cause, opened.failures) == (farm_service_pb2.Breaker.IMAGE, "i", "c", 4)
     assert opened.state == farm_service_pb2.Breaker.Phase.OPEN
     assert (opened.since.seconds, opened.next_try_at.seconds) == (1, 2)
-    half = convert.breaker(trying, 2_500)
+    half = convert_people.breaker(trying, 2_500)
     assert half.state == farm_service_pb2.Breaker.Phase.HALF_OPEN
     assert not half.HasField("next_try_at")
 
 
 def test_kinds_of_breakers() -> None:
-    assert convert.breaker_kind(farm_service_pb2.Breaker.HOST) is Kind.HOST
+    assert convert_people.breaker_kind(farm_service_pb2.Breaker.HOST) is Kind.HOST
     for wrong in (0, 99):
         with pytest.raises(InvalidArgument):
-            convert.breaker_kind(farm_service_pb2.Breaker.Kind.ValueType(wrong))
+            convert_people.breaker_kind(farm_service_pb2.Breaker.Kind.ValueType(wrong))

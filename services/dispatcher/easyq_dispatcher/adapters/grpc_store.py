@@ -15,7 +15,7 @@ from easyq_chassis.errors import EasyQError
 from easyq_chassis.logs import get_logger
 from easyq_chassis.outages import OUTAGES, asking, neighbour
 from easyq_chassis.status import from_rpc_error
-from easyq_dispatcher import convert
+from easyq_dispatcher.convert import store as convert_store
 from easyq_dispatcher.domain.agents import Hello
 from easyq_dispatcher.domain.assigning import Verdict
 from easyq_dispatcher.domain.explain import AgentView
@@ -73,13 +73,13 @@ class GrpcFarmStore:
         )
 
     async def open_session(self, hello: Hello, *, pools: tuple[str, ...], lost_after_ms: int, lease_ms: int) -> Session:
-        request = convert.open_session_request(hello, pools, lost_after_ms=lost_after_ms, lease_ms=lease_ms)
+        request = convert_store.open_session_request(hello, pools, lost_after_ms=lost_after_ms, lease_ms=lease_ms)
         response = await _answer(self._stub.OpenSession(request, timeout=self._timeout))
         upkeep = response.upkeep if response.HasField("upkeep") else None
         return Session(number=response.session, directives=response.directives, upkeep=upkeep)
 
     async def beat(self, beat: Beat) -> BeatAnswer:
-        result = await self._beats.call(convert.beat_message(beat))
+        result = await self._beats.call(convert_store.beat_message(beat))
         upkeep = result.upkeep if result.HasField("upkeep") else None
         return BeatAnswer(fenced=result.fenced, directives=result.directives, upkeep=upkeep)
 
@@ -90,7 +90,7 @@ class GrpcFarmStore:
     async def list_agents(self) -> Sequence[AgentView]:
         response = await _answer(self._stub.ListAgents(ListAgentsRequest(), timeout=self._timeout))
         now = self._clock.now_ms()
-        return [convert.agent_view(agent, now) for agent in response.items]
+        return [convert_store.agent_view(agent, now) for agent in response.items]
 
     async def generation(self) -> int:
         response = await _answer(self._stub.GetGeneration(pb.GetGenerationRequest(), timeout=self._timeout))
@@ -104,17 +104,17 @@ class GrpcFarmStore:
     async def list_held(self, after: str, limit: int) -> Sequence[HeldExecution]:
         request = pb.ListHeldRequest(after=after, limit=limit)
         response = await _answer(self._stub.ListHeld(request, timeout=self._timeout))
-        return [convert.held_execution(item) for item in response.items]
+        return [convert_store.held_execution(item) for item in response.items]
 
     async def list_queued(self, after_seq: int, limit: int) -> tuple[Sequence[Head], int]:
         request = pb.ListQueuedRequest(after_seq=after_seq, limit=limit)
         response = await _answer(self._stub.ListQueued(request, timeout=self._timeout))
-        return [convert.head(item) for item in response.items], response.last_seq
+        return [convert_store.head(item) for item in response.items], response.last_seq
 
     async def list_task_queue(self, task_id: str, limit: int) -> Sequence[Head]:
         request = pb.ListTaskQueueRequest(task_id=task_id, limit=limit)
         response = await _answer(self._stub.ListTaskQueue(request, timeout=self._timeout))
-        return [convert.head(item) for item in response.items]
+        return [convert_store.head(item) for item in response.items]
 
     async def list_queued_tasks(self, after: str, limit: int) -> Sequence[str]:
         request = pb.ListQueuedTasksRequest(after=after, limit=limit)
@@ -124,34 +124,34 @@ class GrpcFarmStore:
     async def list_queues(self, after: str, limit: int) -> Sequence[Queue]:
         request = pb.ListQueuesRequest(after=after, limit=limit)
         response = await _answer(self._stub.ListQueues(request, timeout=self._timeout))
-        return [convert.queue(item) for item in response.items]
+        return [convert_store.queue(item) for item in response.items]
 
     async def assign(self, generation: int, takings: Sequence[Taking]) -> Sequence[Assigned]:
         async def one(taking: Taking) -> Assigned:
             try:
-                result = await self._assigns.call(convert.assign_item(taking, generation))
+                result = await self._assigns.call(convert_store.assign_item(taking, generation))
             except EasyQError as error:
                 _tell_unanswered(error)("assign_unanswered", execution=taking.head.execution_id, error=str(error))
                 return Assigned(taking=taking, verdict=Verdict.UNANSWERED)
-            return convert.assigned(taking, result)
+            return convert_store.assigned(taking, result)
 
         return await asyncio.gather(*(one(taking) for taking in takings))
 
     async def fence(self, execution_ids: Sequence[str]) -> Sequence[Fenced]:
         request = pb.FenceRequest(execution_ids=execution_ids)
         response = await _answer(self._stub.Fence(request, timeout=self._timeout))
-        return [convert.fenced(*pair) for pair in zip(execution_ids, response.results, strict=True)]
+        return [convert_store.fenced(*pair) for pair in zip(execution_ids, response.results, strict=True)]
 
     async def report(self, agent_id: str, session: int, reports: Sequence[Report]) -> Sequence[Reported]:
         async def one(report: Report) -> Reported:
             try:
                 item = pb.AgentReport(agent_id=agent_id, session=session, report=report)
-                return convert.reported(report, await self._reports.call(item))
+                return convert_store.reported(report, await self._reports.call(item))
             except EasyQError as error:
                 _tell_unanswered(error)(
                     "report_unanswered", execution=report.execution_id, agent=agent_id, error=str(error)
                 )
-                return convert.retry_later(report)
+                return convert_store.retry_later(report)
 
         return await asyncio.gather(*(one(report) for report in reports))
 

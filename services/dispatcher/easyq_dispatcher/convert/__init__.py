@@ -1,0 +1,1 @@
+"""Between the protocol's messages and the dispatcher's records."""
