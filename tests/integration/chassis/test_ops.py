@@ -180,7 +180,7 @@ async def test_connections_are_bounded(served: Served) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTT", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"])
 async def test_one_that_asks_nothing_is_ended(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     # What asks something has to be read in that time, too.
-    monkeypatch.setattr("easyq_chassis.ops.server.IDLE", 3.0 if sent.endswith(b"\r\n") else 0.3)
+    monkeypatch.setattr("easyq_chassis.ops.server.IDLE", 1.5 if sent.endswith(b"\r\n") else 0.3)
     ops = Ops(settings(ops_listen="127.0.0.1:0"), "store", ready(), registry=Registry())
     await ops.start()
     host, _, port = ops.address.rpartition(":")
