@@ -90,6 +90,7 @@ async def test_hosts_are_steered_while_dispatchers_are_away(gateway: Client) -> 
         await gateway.post(f"/agents/host-1/{path}")
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_an_agent_tells_what_its_jobs_asked_for(start_gateway: Starter) -> None:
     gateway = await start_gateway(dispatchers=2)
     gateway.behind.add_agent("host-1", capacity=api.Capacity(cpus=4, memory=2**30))
@@ -345,6 +346,7 @@ async def test_explain_a_pool(start_gateway: Starter) -> None:
     assert (by_grpc.pool.name, by_grpc.waiting.reason) == ("big", Waiting.CORDONED)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_host_that_is_silent_is_told_by_all_that_show_hosts(gateway: Client) -> None:
     agent, now = api.Agent, int(time.time())
     since = Timestamp(seconds=now - 40)

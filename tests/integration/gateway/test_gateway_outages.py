@@ -526,6 +526,7 @@ async def test_what_a_silent_store_does_not_tell_is_no_zero(start_gateway: Start
     assert len(known["agents"]) == 1
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_a_dispatcher_without_redis_does_not_tell(start_gateway: Starter) -> None:
     gateway = await start_gateway(dispatchers=2)
     first, second = gateway.behind.dispatchers
