@@ -472,13 +472,13 @@ class FakeStore(Operators):
         if request.execution_id:
             return self.executions[request.execution_id]
         while True:
+            seen = self._changes
             for execution in self._of_job(request.job_id):
                 if execution.attempt > after:
                     return execution
             if request.stored_only:
                 return None
-            async with self._changed:
-                await self._changed.wait()
+            await self._next_change(seen)
 
     async def _followed(
         self, execution: Execution, request: log_service_pb2.FollowLogsRequest

@@ -24,6 +24,7 @@ from easyq.v1.job_pb2 import Execution, Failure, Job, Waiting
 from easyq.v1.job_service_pb2_grpc import JobServiceServicer, add_JobServiceServicer_to_server
 from easyq.v1.log_service_pb2 import FollowLogsRequest, FollowLogsResponse, LogAttempt, LogChunk, LogEnd, LogStream
 from easyq.v1.log_service_pb2_grpc import LogServiceServicer, add_LogServiceServicer_to_server
+from tests.support.waiting import free_port
 
 STREAMS = (LogStream.STDOUT, LogStream.STDERR)
 
@@ -131,7 +132,8 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         self.agents: list[farm.Agent] = []
         #: Operators' and steering requests, as they came.
         self.asked: list[Any] = []
-        self._port = 0
+        # Nobody else gets it while the server is stopped.
+        self._port = free_port()
         self._server: grpc.Server | None = None
         self._stopping = threading.Event()
 
@@ -147,7 +149,7 @@ class FakeGateway(JobServiceServicer, LogServiceServicer, FarmServiceServicer):
         add_LogServiceServicer_to_server(self, server)
         add_FarmServiceServicer_to_server(self, server)
         self.add_more(server)
-        self._port = server.add_insecure_port(f"127.0.0.1:{self._port}")
+        server.add_insecure_port(f"127.0.0.1:{self._port}")
         server.start()
         self._server = server
         return self

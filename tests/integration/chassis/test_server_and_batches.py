@@ -212,11 +212,11 @@ async def test_the_first_goes_at_once_and_those_that_come_meanwhile_go_together(
 ) -> None:
     served.servicer.gate.clear()
     first = asyncio.create_task(batcher.call(_beat("first")))
-    await asyncio.wait_for(served.servicer.arrived.wait(), 5)
+    await asyncio.wait_for(served.servicer.arrived.wait(), 30)
     others = [asyncio.create_task(batcher.call(_beat(f"n{n}"))) for n in range(25)]
     await asyncio.sleep(0)
     served.servicer.gate.set()
-    names = [_name(result) for result in await asyncio.wait_for(asyncio.gather(first, *others), 10)]
+    names = [_name(result) for result in await asyncio.wait_for(asyncio.gather(first, *others), 30)]
     assert names == ["first", *(f"n{n}" for n in range(25))]
     assert served.servicer.batches == [1, 10, 10, 5]
 
@@ -234,16 +234,16 @@ async def test_an_answer_with_too_few_results_is_an_error_and_no_end(
 ) -> None:
     served.servicer.answers = 0
     with pytest.raises(Internal):
-        await asyncio.wait_for(batcher.call(_beat("x")), 10)
+        await asyncio.wait_for(batcher.call(_beat("x")), 30)
     served.servicer.answers = None
-    assert _name(await asyncio.wait_for(batcher.call(_beat("again")), 10)) == "again"
+    assert _name(await asyncio.wait_for(batcher.call(_beat("again")), 30)) == "again"
 
 
 async def test_goes_on_after_the_server_came_back(served: Served, batcher: MicroBatcher[Any, Any]) -> None:
     assert _name(await batcher.call(_beat("before"))) == "before"
     await served.server.stop(0)
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(batcher.call(_beat("lost")), 10)
+        await asyncio.wait_for(batcher.call(_beat("lost")), 30)
     await served.start()
     for attempt in range(100):
         try:
@@ -257,9 +257,9 @@ async def test_goes_on_after_the_server_came_back(served: Served, batcher: Micro
 async def test_close_lets_nobody_wait(served: Served, batcher: MicroBatcher[Any, Any]) -> None:
     served.servicer.gate.clear()
     calls = [asyncio.create_task(batcher.call(_beat("x"))) for _ in range(3)]
-    await asyncio.wait_for(served.servicer.arrived.wait(), 5)
+    await asyncio.wait_for(served.servicer.arrived.wait(), 30)
     await batcher.close()
-    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
     assert [type(result) for result in results] == [Unavailable] * 3
     with pytest.raises(Unavailable):
         await batcher.call(_beat("late"))

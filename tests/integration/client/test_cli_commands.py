@@ -243,10 +243,19 @@ def test_queues_claim_nothing_that_nobody_knows(farm: FakeFarm, easyq: Easyq) ->
     assert [one["field"] for one in unknown] == ["pools.ready", "pools.running", "limits.running"]
 
 
+def once_watched(farm: FakeFarm, act: Callable[[], None]) -> None:
+    """Acts when somebody has got an answer of how a job is, and asks again."""
+
+    def wait_and_act() -> None:
+        wait_until(lambda: len(farm.looks) > 1, 20)
+        act()
+
+    threading.Thread(target=wait_and_act, daemon=True).start()
+
+
 def test_watching_a_job_ends_with_it(farm: FakeFarm, easyq: Easyq) -> None:
     job = farm.put("j", state="RUNNING")
-    timer = threading.Timer(0.5, job.end)
-    timer.start()
+    once_watched(farm, job.end)
     lines = easyq.out("get", "j", "--json", "-w", "--every", "0.1").splitlines()
     assert [json.loads(line)["state"] for line in (lines[0], lines[-1])] == ["RUNNING", "SUCCEEDED"]
     assert len(lines) == len(set(lines))
@@ -261,8 +270,7 @@ def test_a_watch_outlives_an_outage(farm: FakeFarm, easyq: Easyq) -> None:
         wait_until(lambda: not farm.failures, 20)
         job.end()
 
-    timer = threading.Timer(0.5, break_and_end)
-    timer.start()
+    once_watched(farm, break_and_end)
     code, out, err = easyq("get", "j", "--json", "-w", "--every", "0.1")
     assert (code, err) == (0, "easyq: away; trying again\n")
     assert json.loads(out.splitlines()[-1])["state"] == "SUCCEEDED"

@@ -73,8 +73,8 @@ def test_a_job_that_has_ended(job: FakeJob, wait: Wait) -> None:
 
 def test_the_server_waits_no_longer_than_the_deadline(gateway: FakeGateway, wait: Wait) -> None:
     with pytest.raises(errors.DeadlineExceeded, match="is still QUEUED"):
-        wait(timeout=0.2).result(20)
-    assert 0 < gateway.looks[0].wait.ToMilliseconds() <= 200
+        wait(timeout=1).result(20)
+    assert 0 < gateway.looks[0].wait.ToMilliseconds() <= 1000
     assert len(gateway.looks) <= 3, "it asked again and again"
 
 
@@ -189,7 +189,7 @@ def test_run_stops_what_takes_too_long(gateway: FakeGateway, run: Callable[..., 
 def test_output_that_has_no_end_in_time(gateway: FakeGateway, job: FakeJob) -> None:
     job.write(stdout=b"some")
     with Client(gateway.address) as client:
-        following = client.logs(job.job_id, follow=True, timeout=0.5)
+        following = client.logs(job.job_id, follow=True, timeout=2)
         assert next(following).data == b"some"  # type: ignore[union-attr]
-        with pytest.raises(errors.DeadlineExceeded, match=f"job {job.job_id} had not ended after 0.5 s"):
+        with pytest.raises(errors.DeadlineExceeded, match=f"job {job.job_id} had not ended after 2 s"):
             next(following)

@@ -207,7 +207,7 @@ def test_two_signals_at_once_still_stop_the_job(gateway: FakeGateway, start: Any
     run.signal(signal.SIGINT)
     run.signal(signal.SIGTERM)
     assert run.end() in {130, 143}
-    assert job.stops == 1
+    wait_until(lambda: job.stops == 1, message="the process may have gone before its stop was read")
 
 
 def test_a_closed_terminal_leaves_the_job_and_says_so(gateway: FakeGateway, start: Any) -> None:
@@ -249,7 +249,7 @@ def test_ctrl_c_while_it_still_imports_is_quiet(start: Any, tmp_path: Path, modu
 def mute() -> Iterator[socket.socket]:
     """Listens, and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
+        server.settimeout(60)
         yield server
 
 

@@ -15,6 +15,7 @@ import pytest
 from easyq_chassis.settings import ServiceSettings
 from easyq_gateway.app import App
 from easyq_gateway.config import GatewaySettings
+from easyq_gateway.usecases import farm
 from tests.fakes.gateway import Behind
 
 SPEC = {"image": "busybox:1", "command": "echo hi"}
@@ -130,6 +131,13 @@ async def gateways() -> AsyncIterator[Starter]:
             await client.channel.close()
             await client.app.stop()
             await client.behind.stop_all()
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is only told where it comes soon is waited for, however busy the machine is."""
+    monkeypatch.setattr(farm, "_SHORT", 30.0)
+    monkeypatch.setattr(farm, "_USED_PATIENCE", 30.0)
 
 
 @pytest.fixture

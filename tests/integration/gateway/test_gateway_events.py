@@ -337,7 +337,7 @@ async def test_grpc(gateway: Client) -> None:
 async def test_grpc_tells_that_a_watch_has_begun(gateway: Client) -> None:
     stub: Any = EventServiceStub(gateway.channel)
     call = stub.Watch(WatchRequest())
-    await asyncio.wait_for(call.initial_metadata(), 5)
+    await asyncio.wait_for(call.initial_metadata(), 20)
     gateway.store.feed.tell(event(job_id="a", task_id="mail"), event(job_id="b", task_id="mail"))
     assert [each.job_id for each in (await call.read()).events] == ["a", "b"]
     call.cancel()
@@ -360,7 +360,7 @@ async def test_grpc_errors(gateway: Client) -> None:
 
 async def test_wait_answers_with_the_end(start_gateway: Starter) -> None:
     # It may take longer than a request.
-    gateway = await start_gateway(request_timeout=0.3)
+    gateway = await start_gateway(request_timeout=1.0)
     job = await eventually(gateway.enqueue)
     waiting = [
         asyncio.create_task(gateway.get(f"/jobs/{job['jobId']}?wait=60s")),
@@ -369,7 +369,7 @@ async def test_wait_answers_with_the_end(start_gateway: Starter) -> None:
     await eventually(lambda: gateway.store.calls.count("GetJob") == 2)
     looks = gateway.store.calls.count("GetJob")
     await gateway.store.move(job["executionId"], Execution.RUNNING)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.2)
     assert not any(task.done() for task in waiting)
     # Nobody polls.
     assert gateway.store.calls.count("GetJob") == looks
@@ -437,13 +437,13 @@ async def test_wait_outlives_a_store_that_begins_anew(gateway: Client) -> None:
 
 
 async def test_wait_by_grpc(start_gateway: Starter) -> None:
-    gateway = await start_gateway(request_timeout=0.2)
+    gateway = await start_gateway(request_timeout=1.0)
     job = await eventually(gateway.enqueue)
     stub: Any = JobServiceStub(gateway.channel)
     request = job_service_pb2.GetJobRequest(job_id=job["jobId"])
     request.wait.FromSeconds(60)
     call = stub.GetJob(request)
     await eventually(lambda: gateway.app._rest._streams._inside == 1)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.2)
     await gateway.store.move(job["executionId"], Execution.SUCCEEDED)
     assert (await call).state == Job.SUCCEEDED

@@ -18,12 +18,14 @@ from tests.support.waiting import eventually
 WHY = "feeder fails: it waits for the store"
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_all_is_well(gateway: Client) -> None:
     answer = await gateway.get("/healthcheck")
     problems = [problem["message"] for problem in (await gateway.get("/status"))["problems"]]
     assert answer == {"status": "DEGRADED" if problems else "SERVING", "problems": problems}
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_service_that_can_not_do_all_of_its_work(gateway: Client) -> None:
     """It serves, and says itself what it can't do: the farm is degraded, and each of those who ask is told."""
     await gateway.behind._running["dispatcher0"].set_serving(True, WHY)

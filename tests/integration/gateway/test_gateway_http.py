@@ -22,7 +22,7 @@ async def exchange(gateway: Client, data: bytes) -> bytes:
     host, _, port = gateway.app.rest_address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(data)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         told = await reader.read()
     writer.close()
     return told
@@ -77,7 +77,7 @@ async def test_a_body_that_waits_for_leave(gateway: Client) -> None:
         b"POST /tasks/mail HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body)
     )
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
         await reader.readline()
         writer.write(body)
@@ -180,7 +180,7 @@ async def test_the_process_starts_and_ends_in_order(tmp_path: Path) -> None:
 
     assert await asyncio.to_thread(ask) == 200
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         assert await process.wait() == 0
     await behind.stop_all()
 

@@ -203,7 +203,7 @@ async def test_streams_do_not_hold_up_the_end(start_gateway: Starter) -> None:
     gateway = await start_gateway(shutdown_grace=30.0)
     job = await gateway.enqueue()
     response = await gateway.session.get(f"{gateway.url}{job['jobUrl']}/stream")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await gateway.app._rest.stop(30.0)
     with pytest.raises(aiohttp.ClientError):
         await response.content.read()
@@ -247,7 +247,7 @@ async def test_a_reader_survives_a_store_that_restarts(gateway: Client, job: Any
     await eventually(lambda: gateway.store.open_readers == 1)
     await gateway.store.write(job["executionId"], LogStream.STDERR, b"afterwards")
     await end(gateway, job)
-    data, ends = await asyncio.wait_for(reading, 10)
+    data, ends = await asyncio.wait_for(reading, 30)
     assert data == {LogStream.STDOUT: OUT + b"while away", LogStream.STDERR: ERR + b"afterwards"}
     assert [one.state for one in ends] == ["SUCCEEDED"]
 

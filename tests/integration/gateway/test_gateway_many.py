@@ -35,12 +35,12 @@ def states(gateway: Client) -> dict[str, str]:
 
 
 async def test_a_page_of_many_jobs_may_take_its_time(start_gateway: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway = await start_gateway(store_patience=0.3)
+    gateway = await start_gateway(store_patience=1.0)
     await gateway.enqueue()
     stop_many = gateway.store.stop_many
 
     async def slowly(request: Any) -> Any:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.3)
         return await stop_many(request)
 
     monkeypatch.setattr(gateway.store, "stop_many", slowly)

@@ -219,7 +219,7 @@ async def test_status_when_all_is_well(gateway: Client) -> None:
 
 
 async def test_status_with_everything_away(start_gateway: Starter) -> None:
-    gateway = await start_gateway(running=False, schedulers=2, dispatchers=2, status_timeout=0.5)
+    gateway = await start_gateway(running=False, schedulers=2, dispatchers=2, store_patience=0.5)
     began = time.monotonic()
     status = await gateway.get("/status")
     assert time.monotonic() - began < 20
@@ -248,7 +248,7 @@ async def test_status_tells_of_docker_and_redis(start_gateway: Starter) -> None:
 
 
 async def test_status_with_a_dispatcher_that_hangs(start_gateway: Starter) -> None:
-    gateway = await start_gateway(status_timeout=0.5)
+    gateway = await start_gateway(status_timeout=2.0)
     gateway.behind.dispatchers[0].answering.clear()
     began = time.monotonic()
     status = await gateway.get("/status")
@@ -256,14 +256,12 @@ async def test_status_with_a_dispatcher_that_hangs(start_gateway: Starter) -> No
     assert (status["pools"], status["running"]) == ([], False)
     told = [problem["message"] for problem in status["problems"] if problem["subject"] == "dispatcher"]
     address = gateway.behind.addresses["dispatcher0"]
-    assert told == [
-        f"Pools, limits and breakers are left out: the dispatcher at {address} did not answer within 0.5 s."
-    ]
+    assert told == [f"Pools, limits and breakers are left out: the dispatcher at {address} did not answer within 2 s."]
     gateway.behind.dispatchers[0].answering.set()
 
 
 async def test_status_repeats_what_a_slow_dispatcher_said_last_and_says_when(start_gateway: Starter) -> None:
-    gateway = await start_gateway(dispatchers=2, status_timeout=0.5)
+    gateway = await start_gateway(dispatchers=2, status_timeout=2.0)
     first, second = gateway.behind.dispatchers
     second.matching.pools.add(name="big", slots=4)
     second.matching.limits.add(pattern="mail", max_running=2)
@@ -282,7 +280,7 @@ async def test_status_repeats_what_a_slow_dispatcher_said_last_and_says_when(sta
     address = gateway.behind.addresses["dispatcher1"]
     [words] = [re.sub(r"\d+ s ago", "N s ago", one) for one in told]
     assert words == (
-        f"Pools, limits and breakers are those of N s ago: the dispatcher at {address} did not answer within 0.5 s."
+        f"Pools, limits and breakers are those of N s ago: the dispatcher at {address} did not answer within 2 s."
     )
     # Its troubles may be over.
     assert "redis" not in {problem["subject"] for problem in stale["problems"]}
@@ -322,7 +320,7 @@ async def test_a_service_that_takes_connections_and_says_nothing_is_slow_and_one
     start_gateway: Starter,
 ) -> None:
     """A frozen process: the kernel takes its connections, and gRPC gives those up soon."""
-    gateway = await start_gateway(dispatchers=2, status_timeout=0.5, explain_timeout=0.1)
+    gateway = await start_gateway(dispatchers=2, status_timeout=2.0, explain_timeout=1.0)
     made = await gateway.enqueue()
     second = gateway.behind.dispatchers[1]
     second.matching.pools.add(name="big")
@@ -336,7 +334,9 @@ async def test_a_service_that_takes_connections_and_says_nothing_is_slow_and_one
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             listener.bind(gateway.behind.addresses[name].removeprefix("unix:"))
             listener.listen()
-        status = await gateway.get("/status")
+        status, looked, explained = await asyncio.gather(
+            *(gateway.get(path) for path in ("/status", made["jobUrl"], made["jobUrl"] + "/explain"))
+        )
         told = {
             service["address"]: problem["message"]
             for service in status["services"]
@@ -345,12 +345,11 @@ async def test_a_service_that_takes_connections_and_says_nothing_is_slow_and_one
         }
         for name in ("scheduler0", "dispatcher1"):
             words = told[gateway.behind.addresses[name]]
-            assert "is too busy to answer in time, or frozen (no answer within 0.5 s)" in words
+            assert "is too busy to answer in time, or frozen (no answer within 2 s)" in words
         assert "does not answer" in told[gateway.behind.addresses["dispatcher0"]]
         assert [pool["name"] for pool in status["pools"]] == ["big"]
-        assert (await gateway.get(made["jobUrl"]))["waiting"]["reason"] == "DISPATCHER_SLOW"
-        explained = await gateway.get(made["jobUrl"] + "/explain")
-        assert "within 0.5 s" in explained["executions"][0]["waiting"]["message"]
+        assert looked["waiting"]["reason"] == "DISPATCHER_SLOW"
+        assert "within 2 s" in explained["executions"][0]["waiting"]["message"]
 
 
 async def test_what_a_service_says_itself_is_not_asked_twice(gateway: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -504,12 +503,13 @@ async def _pages(gateway: Client) -> str:
 
 
 async def test_what_a_silent_store_does_not_tell_is_no_zero(start_gateway: Starter) -> None:
-    gateway = await start_gateway(status_timeout=0.5, store_patience=0.5)
+    gateway = await start_gateway(store_patience=0.5)
     gateway.behind.add_agent("host-1")
     await gateway.enqueue("mail")
     while (known := await gateway.get("/status"))["unknown"]:
         pass
-    assert "the error queue is empty" in await _pages(gateway)
+    while "the error queue is empty" not in await _pages(gateway):  # it has little time, too
+        pass
     await gateway.behind.stop("store")
     status = await gateway.get("/status")
     silent = "the store does not answer"
@@ -526,6 +526,7 @@ async def test_what_a_silent_store_does_not_tell_is_no_zero(start_gateway: Start
     assert len(known["agents"]) == 1
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_a_dispatcher_without_redis_does_not_tell(start_gateway: Starter) -> None:
     gateway = await start_gateway(dispatchers=2)
     first, second = gateway.behind.dispatchers

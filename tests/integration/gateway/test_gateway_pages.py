@@ -1,5 +1,6 @@
 """The pages as HTML over a socket: what they show, to whom, and what their forms do."""
 
+import asyncio
 import html
 import re
 import uuid
@@ -577,3 +578,16 @@ async def test_a_page_is_told_when_to_read_itself_anew(farm: Furnished) -> None:
         await gateway.store.move(farm.executions["queued"], Execution.RUNNING)
         await gateway.store.move(farm.executions["running"], Execution.SUCCEEDED)
         assert (await response.content.readuntil(b"\n\n")) == b"event: changed\ndata: 1\n\n"
+
+
+async def test_what_changes_before_a_page_listens_is_told_as_soon_as_it_does(farm: Furnished) -> None:
+    """When nobody has listened to the feed yet, and when somebody does."""
+    gateway, path = farm.gateway, f"/admin/jobs/{farm.jobs['running']}"
+    for state in (Execution.ASSIGNED, Execution.SUCCEEDED):
+        [url] = [attrs["data-live"] for _, attrs in (await look(gateway, path)).elements if attrs.get("data-live")]
+        await gateway.store.move(farm.executions["running"], state)
+        async with gateway.session.get(f"{gateway.url}{url}") as response:
+            assert await response.content.readuntil(b"event: begin\ndata: 1\n\n")
+            # Sooner than it would look in any case.
+            async with asyncio.timeout(15):
+                assert (await response.content.readuntil(b"\n\n")) == b"event: changed\ndata: 1\n\n"

@@ -375,6 +375,8 @@ def test_the_end_of_its_terminal_ends_it(folder: Path) -> None:
     command = [str(EASYQ), "up", "--data", f"{folder}/data", "--rest-port", "0", "--grpc-port", "0", "--engine", "none"]
     pid, terminal = pty.fork()
     if pid == 0:
+        # As a shell leaves it, whatever whoever runs the tests ignores.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.execve(EASYQ, command, environment)  # noqa: S606 - no shell is wanted
     try:
         said = b""
@@ -385,10 +387,12 @@ def test_the_end_of_its_terminal_ends_it(folder: Path) -> None:
         while b"there is no config file to be read again" not in said:
             said += os.read(terminal, 65_536)
         os.close(terminal)
-        wait_until(lambda: os.waitpid(pid, os.WNOHANG) == (pid, 0), 20)
+        ended = wait_until(lambda: [one for one in [os.waitpid(pid, os.WNOHANG)] if one[0]], 20)
     except BaseException:
         os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         raise
+    assert ended == [(pid, 0)]
     assert not (folder / "data/run").exists()
 
 

@@ -1,7 +1,8 @@
 """When a page has to be read anew, as Server-Sent Events.
 
 A page asks for itself again when it is told `changed`: at once after something has changed, then at most once in
-`_PAUSE`; where what it shows is in no feed, also every so many seconds.
+`_PAUSE`; where what it shows is in no feed, also every so many seconds. `after` is how far the feed was when the page
+was made: what came between that and its listening is a change, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from easyq_gateway.rest.pace import Stalled, taken
 from easyq_gateway.rest.requests import target_of
 from easyq_gateway.rest.routes import Route
 
+#: Of a page that was made while nobody listened to the feed: it has to be read anew.
+UNKNOWN = "0"
 _PAUSE = 1.0
 _BEAT = 15.0
 _SOONEST, _LATEST = 2.0, 60.0
@@ -41,7 +44,9 @@ class LivePages:
     async def _watch(self, request: web.BaseRequest, _: dict[str, str]) -> web.StreamResponse:
         query = read_query(request)
         every = _seconds(query.get("every", ""))
-        watching = self._sources.feed.watch(task_id=query.get("taskId", ""), job_id=query.get("jobId", ""))
+        watching = self._sources.feed.watch(
+            task_id=query.get("taskId", ""), job_id=query.get("jobId", ""), after=query.get("after", "")
+        )
         with await watching as watcher:
             response = web.StreamResponse(headers=_HEADERS)
             await response.prepare(request)
@@ -49,6 +54,9 @@ class LivePages:
                 return response
             try:
                 await taken(request, response.write(_BEGIN))
+                if query.get("after") == UNKNOWN:
+                    # Not at once: whoever opens a page may press a button of it just now.
+                    await asyncio.sleep(_PAUSE)
                 while True:
                     limit = asyncio.timeout(every or _BEAT)
                     word = _CHANGED

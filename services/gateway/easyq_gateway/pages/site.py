@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Concatenate, ParamSpec, TypeAlias
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from easyq_gateway.http_rules import Variable
 from easyq_gateway.pages.actions import Actions
 from easyq_gateway.pages.answers import html_answer, see_other, wants_html
 from easyq_gateway.pages.leading import leading
-from easyq_gateway.pages.live import LivePages, read_query
+from easyq_gateway.pages.live import UNKNOWN, LivePages, read_query
 from easyq_gateway.pages.rendering import Renderer
 from easyq_gateway.pages.sources import Sources
 from easyq_gateway.pages.static_files import StaticFiles
@@ -109,8 +110,10 @@ class Site:
 
     def _handler(self, view: Callable[..., Awaitable[Page]], section: str) -> Handler:
         async def handle(request: web.BaseRequest, variables: dict[str, str]) -> web.StreamResponse:
+            # Before it looks: what changes from here on is told to the page, though it listens some time later.
+            seen = self._sources.feed.position
             page = await view(self._sources, read_query(request), **variables)
-            return self._show(request, page, section)
+            return self._show(request, page, section, {"after": seen or UNKNOWN})
 
         return handle
 
@@ -121,7 +124,9 @@ class Site:
 
         return handle
 
-    def _show(self, request: web.BaseRequest, page: Page, section: str) -> web.Response:
+    def _show(
+        self, request: web.BaseRequest, page: Page, section: str, seen: Mapping[str, str] = MappingProxyType({})
+    ) -> web.Response:
         query = read_query(request)
         target = target_of(request)
         done = DONE.get(query.get("done", ""), "")
@@ -129,7 +134,7 @@ class Site:
             page.template,
             now_ms=self._sources.clock.now_ms(),
             section=section,
-            live=None if page.live is None else f"/admin/live?{urlencode({'every': _EVERY, **page.live})}",
+            live=None if page.live is None else f"/admin/live?{urlencode({'every': _EVERY, **page.live, **seen})}",
             here=f"{target.path}?{target.query}" if target.query else target.path,
             done=done.format(jobs=_number(query, "job"), executions=_number(query, "execution")),
             searched=query.get("query", "") if page.template == "search" else "",
