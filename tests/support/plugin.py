@@ -119,6 +119,8 @@ def _valkey() -> Iterator[RedisServer]:
 
 
 def _emptied(server: RedisServer) -> RedisServer:
+    if server.running:
+        server.thaw()  # a test that failed may have left it frozen
     server.start().flush()
     return server
 

@@ -34,6 +34,8 @@ async def test_from_the_news_to_the_answer(farm: FakeFarm, dispatcher: Any, agen
     await eventually(lambda: len(agent.started) == 3)
     await agent.finish()
     await eventually(lambda: farm.count("SUCCEEDED") == 3)
+    # The answers come after that.
+    await eventually(lambda: len(agent.results) == 4)
     assert [result.verdict for result in agent.results] == [Verdict.OK] * 4
     assert agent.started == [(head.execution_id, 2) for head in heads]
 
@@ -44,7 +46,7 @@ async def test_work_that_nobody_told_of_is_found(farm: FakeFarm, dispatcher: Any
     agent = await agents(it, slots=9)
     await eventually(lambda: len(agent.running) == len(before))
     farm.submit("late", 3)
-    await eventually(lambda: len(agent.running) == 5, timeout=3)
+    await eventually(lambda: len(agent.running) == 5)
 
 
 async def test_an_agents_slots_are_never_exceeded(farm: FakeFarm, dispatcher: Any, agents: Any) -> None:
@@ -118,11 +120,18 @@ async def test_an_unhealthy_agent_is_given_nothing(farm: FakeFarm, dispatcher: A
     await agent.health(True)
     await eventually(lambda: agent.running)
     await agent.health(False, "draining")
-    await it.notify(farm.submit("t"))
-    await eventually(lambda: farm.count("QUEUED") == 1)
+    # Once the beat behind it was heard it was heard too: news of work come by another stream.
     number = await agent.beat()
     await eventually(lambda: number in agent.acknowledged)
     assert (farm.agents["a"].healthy, farm.agents["a"].message) == (False, "draining")
+    (late,) = farm.submit("t")
+    await it.notify([late])
+
+    async def waits() -> bool:
+        told = await it.explain(late.execution_id)
+        return bool(told and "draining" in told.message)
+
+    await eventually(waits)
     assert len(agent.started) == 1
 
 

@@ -20,6 +20,31 @@ from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.waiting import eventually
 
 
+def held(before: str, after: str) -> str:
+    """A script of busybox's shell that goes on from `before` to `after` when it is let go, and not by time: no test is
+    too slow to catch it. `before` has to print something, which tells that it can be let go.
+    """
+    return f"trap go=1 USR1; {before}; until [ $go ]; do sleep 0.05; done; {after}"
+
+
+def pid_of(host: DockerHost, one: FarmExecution) -> int:
+    """Of the program of its container, as the host sees it."""
+    [container] = host.containers(label=f"easyq.execution={one.execution_id}", status="running")
+    return int(container.attrs["State"]["Pid"])
+
+
+def let_go(host: DockerHost, one: FarmExecution) -> None:
+    """Lets a `held` script go on. Without the engine, so that the agent hears of nothing but its end."""
+    os.kill(pid_of(host, one), signal.SIGUSR1)
+
+
+async def let_end(host: DockerHost, one: FarmExecution) -> None:
+    """The same, and waits until the program has ended, whoever looks."""
+    pid = pid_of(host, one)
+    os.kill(pid, signal.SIGUSR1)
+    await eventually(lambda: not process.alive(pid), message="it has ended")
+
+
 class AgentProcess:
     """`python -m easyq_runner`: a watchdog (`process`) and its agent (`agent_pid`); the data folder outlives both."""
 
@@ -87,6 +112,10 @@ class AgentProcess:
         """Of the living agent; 0 while there is none."""
         return processes.child_of(self.process.pid, "easyq_runner.agent")
 
+    async def living(self) -> int:
+        """The same, once there is one: no signal is ever sent to 0, which is every process of the test."""
+        return await eventually(lambda: self.agent_pid, message="an agent lives")
+
     @property
     def deaths(self) -> int:
         """How often its watchdog has seen an agent end that was not told to."""
@@ -106,7 +135,7 @@ class AgentProcess:
     async def kill_agent(self) -> None:
         """Its watchdog starts another."""
         deaths = self.deaths
-        os.kill(self.agent_pid, signal.SIGKILL)
+        os.kill(await self.living(), signal.SIGKILL)
         await eventually(lambda: self.deaths > deaths)
 
     async def end(self, sig: signal.Signals = signal.SIGTERM) -> int:

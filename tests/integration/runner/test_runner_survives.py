@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from tests.fakes.runner import FakeFarm, FarmExecution
-from tests.integration.runner.conftest import AgentProcess
+from tests.integration.runner.conftest import AgentProcess, held, let_end, let_go, pid_of
+from tests.support import process
 from tests.support.farm import DockerObserver
 from tests.support.hosts import DockerHost
 from tests.support.plugin import DockerFactory
@@ -23,13 +24,16 @@ POINTS = ("before_create", "after_create", "after_journal", "after_start", "afte
 TRAP = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"
 
 
-async def test_killed_agent_finds_its_containers(agent: AgentProcess, farm: FakeFarm, run: Run) -> None:
-    longer = run("for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done; exit 4")
-    shorter = run("echo a; sleep 1; echo b; exit 5")
+async def test_killed_agent_finds_its_containers(
+    agent: AgentProcess, farm: FakeFarm, run: Run, docker_host: DockerHost
+) -> None:
+    longer = run(held("for i in 1 2 3; do echo $i; done", "for i in 4 5 6; do echo $i; done; exit 4"))
+    shorter = run(held("echo a", "echo b; exit 5"))
     await eventually(lambda: longer.stdout and shorter.stdout)
     await agent.kill()
-    await asyncio.sleep(1.5)  # the shorter one ends while nobody looks
+    await let_end(docker_host, shorter)  # while nobody looks
     await agent.ready()
+    let_go(docker_host, longer)
     for one in (longer, shorter):
         await farm.ended(one)
         assert one.finishes == 1
@@ -59,12 +63,13 @@ async def test_crash_points(new_agent: NewAgent, farm: FakeFarm, run: Run, docke
 async def test_clean_stop_leaves_containers_for_the_next(
     agent: AgentProcess, farm: FakeFarm, run: Run, docker_host: DockerHost
 ) -> None:
-    one = run("echo 1; sleep 8; echo 2; exit 6")
+    one = run(held("echo 1", "echo 2; exit 6"))
     await eventually(lambda: one.stdout)
     assert await agent.end() == 0
     assert farm.parked == 1
     assert [container.status for container in docker_host.containers()] == ["running"]
     await agent.ready()
+    let_go(docker_host, one)
     await farm.ended(one)
     assert (one.finish.exit_code, one.stdout) == (6, b"1\n2\n")
 
@@ -86,12 +91,13 @@ async def test_one_agent_a_data_folder(agent: AgentProcess) -> None:
     second.close()
 
 
-async def test_agent_comes_back_after_the_server_restarted(agent: AgentProcess, farm: FakeFarm, run: Run) -> None:
+@pytest.mark.usefixtures("agent")
+async def test_agent_comes_back_after_the_server_restarted(farm: FakeFarm, run: Run, docker_host: DockerHost) -> None:
     """woodpecker-ci/woodpecker#4446: agent does not come back after the server restarted."""
-    one = run("echo 1; sleep 2; echo 2; exit 3")
+    one = run(held("echo 1", "echo 2; exit 3"))
     await eventually(lambda: one.stdout)
     await farm.stop()
-    await asyncio.sleep(2.5)  # it ends meanwhile
+    await let_end(docker_host, one)
     await farm.start()
     await farm.ended(one)
     assert (one.finish.exit_code, one.stdout) == (3, b"1\n2\n")
@@ -105,7 +111,7 @@ async def test_silent_farm_ends_what_may_run_elsewhere(
     one = run("trap '' TERM; sleep 60")
     await farm.is_running(one)
     farm.go_silent()
-    await eventually(lambda: docker_host.containers()[0].attrs["State"]["ExitCode"] == 137, 10)
+    await eventually(lambda: [one.attrs["State"]["ExitCode"] for one in docker_host.containers()] == [137])
     farm.speak_again()
     await farm.ended(one)
     assert one.outcome == "LOST"
@@ -158,11 +164,16 @@ async def test_live_restore_keeps_what_runs(
 ) -> None:
     host = new_dockerd("own", arguments=("--live-restore",))
     await new_agent(host).ready()
-    goes_on, ends = run("echo 1; sleep 6; echo 2; exit 4"), run("echo up; sleep 2; exit 3")
+    goes_on, ends = run(held("echo 1", "echo 2; exit 4")), run(held("echo up", "exit 3"))
     await eventually(lambda: goes_on.stdout and ends.stdout)
+    pid = pid_of(host, ends)
     await asyncio.to_thread(host.stop)
-    await asyncio.sleep(3)
+    os.kill(pid, signal.SIGUSR1)
+    await eventually(lambda: not process.alive(pid), message="it ends while the engine is away")
+    await eventually(lambda: farm.healths and not farm.healths[-1].healthy)
     await asyncio.to_thread(host.start)
+    await eventually(lambda: farm.healths[-1].healthy)
+    let_go(host, goes_on)
     for one, code in ((goes_on, 4), (ends, 3)):
         await farm.ended(one, 60)
         assert (one.outcome, one.finish.exit_code) == ("EXITED", code), one.finish

@@ -15,7 +15,7 @@ from easyq.v1.spec_pb2 import JobSpec
 from easyq_runner.domain.labels import labels_of
 from easyq_runner.domain.records import ExecutionKey, Terms
 from tests.fakes.runner import FakeFarm, FarmExecution
-from tests.integration.runner.conftest import AgentProcess
+from tests.integration.runner.conftest import AgentProcess, held, let_go
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost, dockerd_binary
 from tests.support.registry import Registry
 from tests.support.registry_proxy import RegistryProxy
@@ -42,12 +42,14 @@ async def test_offers_what_the_machine_has(agent: AgentProcess, farm: FakeFarm, 
 async def test_a_drained_agent_ends_when_it_is_empty(
     agent: AgentProcess, farm: FakeFarm, run: Run, docker_host: DockerHost
 ) -> None:
-    one = run("echo 1; sleep 2; echo 2; exit 3")
+    one = run(held("echo 1", "echo 2; exit 3"))
     await farm.is_running(one)
+    await eventually(lambda: one.stdout)
     farm.tell_upkeep(draining=True)
     await eventually(lambda: farm.healths and farm.healths[-1].message == "draining")
     late = await farm.ended(run("exit 0"))
     assert (late.state, late.give_back.failure.reason) == ("QUEUED", Failure.Reason.DRAINED)
+    let_go(docker_host, one)
     await farm.ended(one)
     assert (one.finish.exit_code, one.stdout) == (3, b"1\n2\n")
     # Neither its watchdog nor anybody else takes that for a crash.
@@ -77,15 +79,17 @@ async def test_first_signal_gives_back_what_has_not_begun_and_leaves_what_runs(
     with RegistryProxy(registry) as proxy:
         proxy.silent = True
         agent = await new_agent(shutdown_grace="10").ready()
-        running = run("echo 1; sleep 4; echo 2; exit 3")
+        running = run(held("echo 1", "echo 2; exit 3"))
         pulling = farm.run(JobSpec(image=f"{proxy.address}/team/slow:1", command=["true"]))
         await farm.is_running(running)
+        await eventually(lambda: running.stdout)
         await eventually(lambda: any("/manifests/" in path for _, path in proxy.requests), message="it pulls")
         assert await agent.end() == 0
     assert (pulling.state, pulling.give_back.failure.reason) == ("QUEUED", Failure.Reason.DRAINED)
     assert farm.parked == 1
     assert [container.status for container in docker_host.containers()] == ["running"]
     await agent.ready()
+    let_go(docker_host, running)
     await farm.ended(running)
     assert (running.finish.exit_code, running.stdout) == (3, b"1\n2\n")
 
@@ -94,16 +98,18 @@ async def test_second_signal_stops_at_once_and_leaves_what_runs(
     new_agent: NewAgent, farm: FakeFarm, run: Run, docker_host: DockerHost
 ) -> None:
     agent = await new_agent(shutdown_grace="60").ready()
-    one = run("echo 1; sleep 3; echo 2; exit 3")
+    one = run(held("echo 1", "echo 2; exit 3"))
     await farm.is_running(one)
+    await eventually(lambda: one.stdout)
     farm.go_silent()  # so that the goodbye stays unanswered
     os.kill(agent.process.pid, signal.SIGTERM)
     await eventually(lambda: "stopping" in agent.log)
     os.kill(agent.process.pid, signal.SIGTERM)
-    assert await asyncio.to_thread(agent.process.wait, 10) == 130
+    assert await asyncio.to_thread(agent.process.wait, 30) == 130
     assert [container.status for container in docker_host.containers()] == ["running"]
     farm.speak_again()
     await agent.ready()
+    let_go(docker_host, one)
     await farm.ended(one)
     assert (one.finish.exit_code, one.stdout) == (3, b"1\n2\n")
 
@@ -176,11 +182,11 @@ async def test_orphans_do_not_pile_up(new_agent: NewAgent, farm: FakeFarm, run: 
         leave_container(docker_host, farm="other"),
         docker_host.client().containers.run(EXAMPLE_IMAGE, ["sleep", "600"], network_mode="none", detach=True).id,
     }
-    agent = await new_agent(orphan_after="2").ready()
     began = time.monotonic()
+    agent = new_agent(orphan_after="5").start()
     await eventually(
         lambda: orphan not in {container.id for container in docker_host.containers()}, 60, message="it is gone"
     )
-    assert time.monotonic() - began > 1.0
-    assert "orphan_ended" in agent.log
+    assert time.monotonic() - began > 5.0
+    await eventually(lambda: "orphan_ended" in agent.log)
     assert {container.id for container in docker_host.containers()} == others

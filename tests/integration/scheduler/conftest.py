@@ -35,7 +35,7 @@ QUICK: dict[str, Any] = {
     "notify_interval": 0.02,
     "notify_first_retry": 0.05,
     "notify_longest_retry": 0.2,
-    "notify_timeout": 2.0,
+    "notify_timeout": 10.0,
     "public_url": "https://jobs.test/",
 }
 
@@ -61,7 +61,8 @@ class Sending:
             "listen": f"unix:{self.folder}/{uuid.uuid4().hex[:8]}.sock",
             "store": self.store.address,
             "dispatchers": "",
-            "shutdown_grace": 0.1,
+            # What is under way when a test stops one would stay its own until its claim ends.
+            "shutdown_grace": 5.0,
             **QUICK,
             **settings,
         }

@@ -69,7 +69,7 @@ async def test_it_is_tried_again_with_the_same_words_until_it_is_taken(sending: 
 
 
 async def test_it_is_given_up_by_age_and_sent_again_by_hand(sending: Sending) -> None:
-    await sending.scheduler(notify_max_age=0.3)
+    await sending.scheduler(notify_max_age=1.5)
     async with http_receiver() as hook:
         hook.statuses = [503]
         job_id = await sending.end_job(**fails(hook.url))
@@ -378,7 +378,7 @@ async def test_https_is_checked(sending: Sending, certificates: Certificates) ->
 @pytest.mark.timeout(300)
 async def test_a_scheduler_that_dies_between_sending_and_recording_is_made_up_for(sending: Sending) -> None:
     async with http_receiver() as hook:
-        ended = sending.scheduler_process("scheduler.after_send=kill@1", notify_timeout=0.5)
+        ended = sending.scheduler_process("scheduler.after_send=kill@1", notify_timeout=1.0)
         job_id = await sending.end_job(**fails(hook.url))
         await eventually(lambda: ended() is not None, 120)
         assert len(hook.calls) == 1

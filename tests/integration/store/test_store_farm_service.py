@@ -151,9 +151,12 @@ async def test_a_name_that_is_bound_to_another_daemon(store: Client) -> None:
 
 
 async def test_a_silent_agent_is_dead_and_its_executions_run_again(store: Client) -> None:
-    await store.hello(lost_after=Duration(nanos=300_000_000))
+    await store.hello()
     accepted = await store.enqueue()
     await store.run(accepted.execution_id, 1)
+    # Only now can it be lost.
+    running = records.Held(execution_id=accepted.execution_id, epoch=1, phase=records.Held.Phase.RUNNING)
+    await store.hello(lost_after=Duration(nanos=300_000_000), inventory=[running])
 
     async def lost() -> bool:
         job = await job_of(store, accepted.job_id)
@@ -164,7 +167,7 @@ async def test_a_silent_agent_is_dead_and_its_executions_run_again(store: Client
     assert job.executions[0].error.reason == Failure.HOST_LOST
     assert len(job.executions) == 2
     assert (await store.say(accepted.execution_id, 1, finish=records.Finish(outcome=EXITED))).verdict == STALE
-    assert (await store.beat.call(pb.AgentBeat(agent_id="host-a", session=1))).fenced
+    assert (await store.beat.call(pb.AgentBeat(agent_id="host-a", session=2))).fenced
     agents = await store.farm.ListAgents(ListAgentsRequest())
     assert [agent.state for agent in agents.items] == [Agent.DEAD]
 

@@ -13,6 +13,9 @@ from easyq_internal.store.v1.feed_pb2_grpc import FeedServiceStub
 from easyq_store.app import App
 from tests.integration.store.conftest import Client
 
+# Seconds after which what does not come is said not to: no bound on what is late.
+PATIENCE = 30
+
 
 class Watch:
     """One call."""
@@ -24,14 +27,14 @@ class Watch:
         self.begin: feed_pb2.WatchResponse | None = None
 
     async def begun(self) -> feed_pb2.WatchResponse:
-        self.begin = await asyncio.wait_for(self.call.read(), 5)
+        self.begin = await asyncio.wait_for(self.call.read(), PATIENCE)
         assert isinstance(self.begin, feed_pb2.WatchResponse)
         return self.begin
 
     async def until(self, state: str, kind: EventKind.Name.ValueType = EventKind.JOB) -> list[str]:
         """What is told up to a state of the kind."""
         while not any(each.state == state and each.kind == kind for each in self.events):
-            batch = await asyncio.wait_for(self.call.read(), 5)
+            batch = await asyncio.wait_for(self.call.read(), PATIENCE)
             assert batch.events
             self.events += batch.events
         return [
@@ -93,6 +96,6 @@ async def test_a_store_that_stops_ends_its_watches(store: Client, app: App) -> N
     await watch.begun()
     stopping = asyncio.create_task(app.stop())
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await asyncio.wait_for(watch.call.read(), 5)
+        await asyncio.wait_for(watch.call.read(), PATIENCE)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     await stopping

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from easyq.v1.log_service_pb2 import FollowLogsRequest, LogPosition, LogStream, ReadLogsRequest
+from easyq_internal.store.v1 import job_store_pb2 as job_pb
 from easyq_internal.store.v1 import records_pb2 as records
 from easyq_internal.store.v1 import time_store_pb2 as time_pb
 from easyq_internal.store.v1.log_store_pb2 import AppendResult
@@ -16,6 +17,8 @@ from tests.integration.store.conftest import Client
 from tests.support.waiting import eventually
 
 EXITED = records.Finish.Outcome.EXITED
+# Seconds after which what does not come is said not to: no bound on what is late.
+PATIENCE = 30
 
 
 def chunk(
@@ -69,12 +72,12 @@ async def test_live_output_and_the_end(store: Client, running: Any) -> None:
     call = store.logs.ReadLogs(ReadLogsRequest(job_id=running.job_id, follow=True))
     for number in range(5):
         await store.append.call(chunk(id_, number, b"%d" % number))
-        response = await asyncio.wait_for(call.read(), 5)
+        response = await asyncio.wait_for(call.read(), PATIENCE)
         assert response.chunk.data == b"%d" % number
     await store.say(id_, 1, finish=records.Finish(outcome=EXITED, exit_code=3, stdout_size=5))
-    response = await asyncio.wait_for(call.read(), 5)
+    response = await asyncio.wait_for(call.read(), PATIENCE)
     assert (response.end.state, response.end.exit_code, response.end.job_ended) == ("FAILED", 3, True)
-    assert await asyncio.wait_for(call.read(), 5) is grpc.aio.EOF
+    assert await asyncio.wait_for(call.read(), PATIENCE) is grpc.aio.EOF
 
 
 async def test_following_from_a_place(store: Client, running: Any) -> None:
@@ -82,16 +85,16 @@ async def test_following_from_a_place(store: Client, running: Any) -> None:
     for number in range(5):
         await store.append.call(chunk(id_, number * 2, b"%d\n" % number))
     call = store.logs.FollowLogs(FollowLogsRequest(job_id=running.job_id, tail=2))
-    begun, first = [await asyncio.wait_for(call.read(), 10) for _ in range(2)]
+    begun, first = [await asyncio.wait_for(call.read(), PATIENCE) for _ in range(2)]
     assert (begun.attempt.execution_id, begun.attempt.attempt, begun.attempt.stdout_offset) == (id_, 1, 6)
     assert (first.chunk.offset, first.chunk.data) == (6, b"3\n4\n")
     assert first.chunk.at.seconds > 0
     await store.append.call(chunk(id_, 10, b"5\n"))
-    assert (await asyncio.wait_for(call.read(), 10)).chunk.data == b"5\n"
+    assert (await asyncio.wait_for(call.read(), PATIENCE)).chunk.data == b"5\n"
     await store.say(id_, 1, finish=records.Finish(outcome=EXITED, exit_code=0, stdout_size=12))
-    end = (await asyncio.wait_for(call.read(), 10)).end
+    end = (await asyncio.wait_for(call.read(), PATIENCE)).end
     assert (end.state, end.attempt, end.job_ended, end.complete) == ("SUCCEEDED", 1, True, True)
-    assert await asyncio.wait_for(call.read(), 10) is grpc.aio.EOF
+    assert await asyncio.wait_for(call.read(), PATIENCE) is grpc.aio.EOF
 
     async def stored(**wanted: Any) -> list[Any]:
         request = FollowLogsRequest(job_id=running.job_id, stored_only=True, **wanted)
@@ -128,11 +131,13 @@ async def test_names_must_be_known(store: Client, request_: ReadLogsRequest, cod
 
 
 async def test_what_is_due_is_fired_and_what_is_late_expires(store: Client) -> None:
-    soon = await store.enqueue(start_in=Duration(nanos=200_000_000))
-    late = await store.enqueue(start_deadline=Duration(nanos=100_000_000))
+    far = await store.enqueue(start_in=Duration(seconds=3_600))
     planned = await store.time.ListDue(time_pb.ListDueRequest(limit=10))
     assert not planned.items
-    assert 0 < planned.next_in.ToMilliseconds() <= 200
+    assert 3_500_000 < planned.next_in.ToMilliseconds() <= 3_600_000
+    await store.jobs.StopJob(job_pb.StopJobRequest(job_id=far.job_id))
+    soon = await store.enqueue(start_in=Duration(nanos=200_000_000))
+    late = await store.enqueue(start_deadline=Duration(nanos=100_000_000))
 
     async def due() -> Any:
         return (await store.time.ListDue(time_pb.ListDueRequest(limit=10))).items
@@ -142,7 +147,12 @@ async def test_what_is_due_is_fired_and_what_is_late_expires(store: Client) -> N
     fired = await store.time.Fire(time_pb.FireRequest(items=items))
     assert [head.execution_id for head in fired.ready] == [soon.execution_id]
     assert not (await store.time.Fire(time_pb.FireRequest(items=items))).ready
-    gone = await store.time.ExpireWaiting(time_pb.ExpireWaitingRequest(limit=10))
+
+    async def expired() -> Any:
+        gone = await store.time.ExpireWaiting(time_pb.ExpireWaitingRequest(limit=10))
+        return gone if gone.expired else None
+
+    gone = await eventually(expired)
     assert (gone.expired, gone.HasField("next_in")) == (1, False)
     (end,) = await read(store, execution_id=late.execution_id)
     assert (end.end.state, end.end.job_ended) == ("EXPIRED", True)

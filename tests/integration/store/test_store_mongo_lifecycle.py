@@ -22,6 +22,8 @@ from tests.support.store_records import T0, execution, job
 from tests.support.waiting import eventually, free_port
 
 SECRET = "s3cr3t-pass"
+# Seconds; the driver's own patience is 30.
+QUICKLY = 20
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ async def test_a_server_that_is_away_is_told_of_quickly_and_found_again(
     for error, seconds in await asyncio.gather(*(refusal(call) for call in calls)):
         assert isinstance(error, Unavailable)
         assert error.__cause__ is not None
-        assert seconds < 8
+        assert seconds < QUICKLY
     told = await opened.run_all([lambda steps: steps.get_job("before")] * 2)
     assert [type(answer) for answer in told] == [Unavailable, Unavailable]
     ferretdb.start()
@@ -85,7 +87,7 @@ async def test_a_server_that_does_not_answer_is_given_up_after_the_urls_time(
         error, seconds = await refusal(insert(persistence, "unknown"))
         assert isinstance(error, Unavailable)
         assert "isn't known" in error.message
-        assert seconds < 8
+        assert seconds < 10, "which is the store's own time"
     finally:
         ferretdb.thaw()
     await persistence.close()
@@ -96,7 +98,7 @@ async def test_opening_is_tried_again_once_the_server_is_there(mongo_url: str, f
     persistence = MongoPersistence(mongo_url)
     error, seconds = await refusal(persistence.open())
     assert isinstance(error, Unavailable)
-    assert seconds < 8
+    assert seconds < QUICKLY
     error, _ = await refusal(persistence.reads.get_job("any"))
     assert isinstance(error, Unavailable)
     ferretdb.start()

@@ -1,5 +1,6 @@
 """The example of docs/operations/metrics.md, installed as a package beside a store that runs as its own process."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -80,11 +81,17 @@ async def test_the_example_gets_every_end_and_counts_by_team(
 
     line = (await eventually(told)).strip().split(",")
     assert line[1:] == ["mail", held.job_id, "SUCCEEDED", "1.5"]
-    counted = scrape(store.metrics)
-    assert counted.value("easyq_usage_billing_jobs_enqueued_total", team="red") == 1
-    assert counted.value("easyq_usage_billing_jobs_enqueued_total", team="nobody") == 1
-    assert counted.value("easyq_usage_billing_executions_started_total", team="red") == 1
-    assert counted.value("easyq_usage_billing_executions_ended_total", team="red", state="SUCCEEDED") == 1
-    assert counted.value("easyq_usage_billing_run_time_seconds_total", team="red") == 1.5
-    assert counted.value("easyq_jobs_enqueued_total", task="mail") == 2
+
+    async def counted() -> bool:
+        # The line is written before its end is counted.
+        found = await asyncio.to_thread(scrape, store.metrics)
+        assert found.value("easyq_usage_billing_jobs_enqueued_total", team="red") == 1
+        assert found.value("easyq_usage_billing_jobs_enqueued_total", team="nobody") == 1
+        assert found.value("easyq_usage_billing_executions_started_total", team="red") == 1
+        assert found.value("easyq_usage_billing_executions_ended_total", team="red", state="SUCCEEDED") == 1
+        assert found.value("easyq_usage_billing_run_time_seconds_total", team="red") == 1.5
+        assert found.value("easyq_jobs_enqueued_total", task="mail") == 2
+        return True
+
+    await eventually(counted)
     assert "no licence" in store.log

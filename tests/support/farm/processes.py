@@ -1,5 +1,6 @@
 """Finds the processes of a farm by a mark in their environment, whoever started them."""
 
+import contextlib
 import os
 import re
 import signal
@@ -43,13 +44,12 @@ def pids_of(folder: Path, service: str) -> list[int]:
 
 def child_of(parent: int, name: str) -> int:
     """The living child of a process whose command line has `name` in it; 0 if there is none."""
-    try:
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
-        for child in map(int, children):
-            if name.encode() in Path(f"/proc/{child}/cmdline").read_bytes() and process.alive(child):
-                return child
-    except OSError:
-        return 0
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split():
+            # Others come and go meanwhile.
+            with contextlib.suppress(OSError):
+                if name.encode() in Path(f"/proc/{child}/cmdline").read_bytes() and process.alive(int(child)):
+                    return int(child)
     return 0
 
 

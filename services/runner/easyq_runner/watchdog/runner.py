@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -77,16 +78,18 @@ class Runner:
             setsigmask=[signal.SIGUSR2],
         )
         os.close(tell)
-        if self._stopping:
-            os.kill(self._pid, signal.SIGTERM)  # the signal came while there was no agent to pass it to
         try:
             return self._see_through(told)
         finally:
             os.close(told)
 
     def _see_through(self, told: int) -> int:
-        """Listens to the living agent until it has ended; its status."""
-        ear = Ear()
+        """Listens to the living agent until it has ended; its status. Passes the wish to stop to it, whenever it came.
+
+        Once, and from here alone: a handler may run right after a start or an end. A second signal would end the agent
+        at once, and one to an agent that is gone would end this process.
+        """
+        ear, is_told = Ear(), False
         while True:
             is_open = self._listen(told, ear)
             ended, status = os.waitpid(self._pid, os.WNOHANG)
@@ -94,6 +97,9 @@ class Runner:
                 self._pid = 0
                 self._listen(told, ear)
                 return os.waitstatus_to_exitcode(status)
+            if self._stopping and not is_told:
+                os.kill(self._pid, signal.SIGTERM)
+                is_told = True
             # A closed pipe would be news all the time, and of its end SIGCHLD tells.
             select.select([self._woken, told] if is_open else [self._woken], [], [])
             _drain(self._woken)
@@ -109,20 +115,23 @@ class Runner:
 
     # Signals ----------------------------------------------------------------------------------------------------------
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        """The first asks the agent to stop in order, the second ends both, a frozen agent too."""
-        if self._stopping and self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+        """The first has the agent asked to stop in order, by `_see_through`, which it wakes; the second ends both, a
+        frozen agent too."""
         if self._stopping:
+            self._send(signal.SIGKILL)
             os._exit(_FORCED)
         self._stopping = True
-        if self._pid:
-            os.kill(self._pid, signal.SIGTERM)
 
     def _on_stacks(self, path: str, text: str, _tasks: int, threads: int) -> None:
         """SIGUSR2 is answered by both: whoever sends it knows the process that was started."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGUSR2)
+        self._send(signal.SIGUSR2)
         self._speaker.say("warning", "stacks", path=path, threads=threads, text=text)
+
+    def _send(self, number: signal.Signals) -> None:
+        """To the agent, if it lives: it may end at this moment."""
+        if pid := self._pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _stops_within(self, seconds: float) -> bool:
         """Waits; whether it was told to stop meanwhile."""

@@ -21,7 +21,8 @@ BAD_SETTINGS = 2
 _CHUNK = 65_536
 # Longest line that is passed on whole: an event with all stacks has some 100 KB.
 _LONGEST = 4 * _CHUNK
-_LAST_WORDS = 1.0
+# Seconds without a word, and in all, after which nobody listens any more to the output of a process that has ended.
+_LAST_WORDS, _MOST_LAST_WORDS = 1.0, 5.0
 
 
 class BadSettings(Exception):
@@ -42,6 +43,8 @@ class Child:
         self._stopping = asyncio.Event()
         self._wanted_again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # Times that output came.
+        self._heard = 0
 
     def start(self) -> asyncio.Task[None]:
         """Keeps it running from now on. The task ends with `stop`, or raises BadSettings."""
@@ -122,23 +125,34 @@ class Child:
             process.terminate()
         output = asyncio.create_task(self._pass_on(process.stdout))
         status = await process.wait()
-        # A process of its own that it left behind may keep the pipe open for ever.
-        _, unread = await asyncio.wait([output], timeout=_LAST_WORDS)
-        for task in unread:
-            task.cancel()
+        await self._hear_out(output)
         return status
+
+    async def _hear_out(self, output: asyncio.Task[None]) -> None:
+        """Waits for the output of a process that has ended. What it says last may be all that tells why, so on a busy
+        machine it gets its time; but a process of its own that it left behind may keep the pipe open for ever."""
+        deadline = time.monotonic() + _MOST_LAST_WORDS
+        heard = -1
+        while not output.done() and heard != self._heard and time.monotonic() < deadline:
+            heard = self._heard
+            await asyncio.wait([output], timeout=_LAST_WORDS)
+        output.cancel()
+        await asyncio.wait([output])
 
     async def _pass_on(self, stream: asyncio.StreamReader | None) -> None:
         rest = b""
-        while stream is not None and (chunk := await stream.read(_CHUNK)):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._console.line(self.spec.name, line)
-            if len(rest) > _LONGEST:
+        try:
+            while stream is not None and (chunk := await stream.read(_CHUNK)):
+                self._heard += 1
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._console.line(self.spec.name, line)
+                if len(rest) > _LONGEST:
+                    self._console.line(self.spec.name, rest)
+                    rest = b""
+        finally:
+            if rest:
                 self._console.line(self.spec.name, rest)
-                rest = b""
-        if rest:
-            self._console.line(self.spec.name, rest)
 
 
 def _how(status: int) -> str:
