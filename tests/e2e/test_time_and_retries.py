@@ -6,7 +6,10 @@ import time
 import pytest
 
 from tests.support.farm import Rest, UpFarm, Witness, shell
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
+
+# Seconds by which a busy machine may be late.
+LATE = 5 * PATIENCE
 
 
 def at(text: str) -> datetime.datetime:
@@ -26,7 +29,7 @@ def test_start_in(farm: UpFarm, rest: Rest, task: str, start_in: object) -> None
     started = at(execution["startedAt"])
     seconds = float(str(start_in).rstrip("s"))
     assert abs((due - at(job["createdAt"])).total_seconds() - seconds) < 0.1
-    assert datetime.timedelta(0) <= started - due < datetime.timedelta(seconds=5)
+    assert datetime.timedelta(0) <= started - due < datetime.timedelta(seconds=LATE)
 
 
 def test_start_at_in_the_future_and_in_the_past(farm: UpFarm, rest: Rest, task: str) -> None:
@@ -56,7 +59,7 @@ def test_retries_with_back_off(farm: UpFarm, rest: Rest, task: str) -> None:
     assert {execution["exitCode"] for execution in executions} == {3}
     for wait, before, after in zip([1, 2], executions, executions[1:], strict=False):
         gap = (at(after["startedAt"]) - at(before["finishedAt"])).total_seconds()
-        assert wait - 0.1 <= gap < wait + 5
+        assert wait - 0.1 <= gap < wait + LATE
 
 
 def test_a_retry_that_succeeds_ends_the_job(farm: UpFarm, rest: Rest, task: str, witness: Witness) -> None:
@@ -88,7 +91,7 @@ def test_after_the_grace_it_is_killed(farm: UpFarm, rest: Rest, task: str) -> No
     [execution] = job["executions"]
     assert job["state"] == "TIMED_OUT"
     ran = (at(execution["finishedAt"]) - at(execution["startedAt"])).total_seconds()
-    assert 1.9 <= ran < 8
+    assert 1.9 <= ran < 2 + LATE
     assert rest.output(job["jobId"], "stdout") == b"begin\ndeaf\n"
 
 
