@@ -135,6 +135,37 @@ def test_the_clock_never_runs_backwards_and_never_stands_still() -> None:
     assert clock.behind_ms() == 3_600_000
 
 
+@dataclass
+class Interrupted(Machine):
+    """One on which something else has its turn after each look: for so many seconds."""
+
+    turn: float = 0.0
+
+    def now_ms(self) -> int:
+        told = super().now_ms()
+        self.pass_(self.turn)
+        return told
+
+    def monotonic(self) -> float:
+        told = super().monotonic()
+        self.pass_(self.turn)
+        return told
+
+
+def test_a_look_that_is_interrupted_puts_the_clock_ahead_of_no_later_one() -> None:
+    machine = Interrupted()
+    clock = StoreClock(machine)
+    told = []
+    for turn in (0.0, 0.5, 0.0, 0.0, 2.0, 0.0):
+        machine.pass_(0.01)
+        machine.turn = turn
+        told.append(clock.now())
+        machine.turn = 0.0
+        assert told[-1] <= machine.wall
+        assert clock.behind_ms() == 0
+    assert told == sorted(told)
+
+
 def test_the_clock_goes_on_from_the_mark() -> None:
     machine = Machine()
     clock = StoreClock(machine, mark=T0 + 10_000)

@@ -17,9 +17,10 @@ class StoreClock:
     def now(self) -> int:
         """Milliseconds since the epoch, UTC; never less than it told before."""
         anchor, anchored_at = self._anchor
+        # The wall clock first: whatever passes until the other is looked at must not put this one ahead for good.
+        wall = self._machine.now_ms()
         steady = self._machine.monotonic()
         paced = anchor + int((steady - anchored_at) * 1000)
-        wall = self._machine.now_ms()
         if wall > paced:
             self._anchor = (wall, steady)
         return max(wall, paced)
