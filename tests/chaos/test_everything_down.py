@@ -1,6 +1,7 @@
 """Enqueue needs the store alone: with all the rest down it answers in time, and everything runs when they return."""
 
 import random
+import statistics
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tests.support.ferretdb import FerretDB
 from tests.support.hosts import DockerHost
 from tests.support.plugin import DockerFactory
 from tests.support.redis_server import RedisServer, redis_binary
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 COUNT = 20
 ANSWERED_WITHIN = 1.0
@@ -61,10 +62,12 @@ def test_enqueue_with_all_but_the_store_down(
         began = time.monotonic()
         ids.append(farm.rest.enqueue(task, program.spec)["jobId"])
         took.append(time.monotonic() - began)
-    assert max(took) < ANSWERED_WITHIN
+    # Whoever waits for one that is down does so each time; a busy machine is late now and then.
+    assert statistics.median(took) < ANSWERED_WITHIN
+    assert max(took) < ANSWERED_WITHIN * PATIENCE
     began = time.monotonic()
     job = farm.rest.job(ids[0])
-    assert time.monotonic() - began < ANSWERED_WITHIN + 1
+    assert time.monotonic() - began < ANSWERED_WITHIN * PATIENCE
     assert (job["state"], job["waiting"]["reason"]) == ("QUEUED", "DISPATCHER_UNAVAILABLE")
     status = farm.rest.get("/status")
     assert (status["accepting"], status["running"]) == (True, False)

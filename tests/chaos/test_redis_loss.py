@@ -1,7 +1,9 @@
 """Redis loses everything, in mid-run: within 5 s it is filled again from the store, and no limit was ever passed."""
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -63,14 +65,19 @@ def test_an_empty_redis_is_filled_again(
         wait_until(lambda: len(witness.starts()) == LIMIT, 30)
         jobs = [*enqueue("limited-others", 4, "sleep 0.1"), *enqueue("free", 24, "sleep 1")]
         wait_until(lambda: len(witness.starts()) >= LIMIT + 3, 30)
+        filling, _ = _adopted(limited_farm)
         loss(redis)
-        fresh: list[str] = []
-        healed_in = _seconds_until_something_starts(witness, lambda: fresh.extend(enqueue("fresh", 1, "true")))
+        lost = time.time()
+        wait_until(lambda: _adopted(limited_farm)[0] > filling, 30, message="it is filled again")
+        _, healed = _adopted(limited_farm)
+        before = len(witness.starts())
+        fresh = enqueue("fresh", 1, "true")
+        wait_until(lambda: len(witness.starts()) > before, 30, message="something starts again")
         # By now all that are free have had time to begin, and the others as well if they were let.
         rest.wait_all([*jobs[4:], *fresh], 90)
         (witness.folder / "healed").touch()
         ended = rest.wait_all([*holders, *jobs, *fresh], 90)
-    assert healed_in < HEALED_WITHIN
+    assert healed - lost < HEALED_WITHIN
     assert [job for job in ended if (job["state"], job["executionCount"]) != ("SUCCEEDED", 1)] == []
     witness.assert_none_twice()
     for host in hosts:
@@ -79,9 +86,9 @@ def test_an_empty_redis_is_filled_again(
     assert observer.most_at_once(lambda event: event.execution_id in limited) == LIMIT
 
 
-def _seconds_until_something_starts(witness: Witness, enqueue: Callable[[], None]) -> float:
-    """From now to the next start of a program; a fresh job makes sure that there is something to start."""
-    began, before = time.monotonic(), len(witness.starts())
-    enqueue()
-    wait_until(lambda: len(witness.starts()) > before, 30, message="something starts again")
-    return time.monotonic() - began
+def _adopted(farm: UpFarm) -> tuple[int, float]:
+    """The newest filling of Redis that the dispatcher works with, and since when (seconds since the epoch)."""
+    lines = farm.log_path.read_bytes().splitlines(keepends=True)
+    told = [json.loads(line) for line in lines if b'"index_adopted"' in line and line.endswith(b"\n")]
+    newest = max(told, key=lambda line: int(line["generation"]))
+    return newest["generation"], datetime.fromisoformat(newest["timestamp"]).timestamp()

@@ -47,7 +47,7 @@ def test_tasks_take_turns(farm: UpFarm, rest: Rest, task: str, witness: Witness)
     """A task with a long line does not make a later task wait for its end."""
     # Nobody's turn comes before the late one is in line.
     held = shell("until [ -e /witness/go ]; do sleep 0.05; done", mounts=witness.mounts)
-    crowd = [rest.enqueue(f"{task}-crowd", held)["jobId"] for _ in range(30)]
+    crowd = [rest.enqueue(f"{task}-crowd", held)["jobId"] for _ in range(20)]
     wait_until(lambda: sum(rest.job(job)["state"] == "RUNNING" for job in crowd[: 2 * SLOTS]) == 2 * SLOTS, 30)
     late = rest.enqueue(f"{task}-late", shell("true"))["jobId"]
     (witness.folder / "go").touch()
