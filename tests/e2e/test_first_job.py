@@ -196,7 +196,7 @@ def test_validate_only_stores_nothing(farm: UpFarm, rest: Rest, task: str) -> No
 def test_health_and_status(farm: UpFarm, rest: Rest) -> None:
     assert rest.call("GET", "/healthcheck").status == 200
     # On a busy machine one may be asked that has no time to answer, which is then told.
-    status = wait_until(lambda: not (told := rest.get("/status"))["problems"] and told, 20)
+    status: Any = wait_until(lambda: not (told := rest.get("/status"))["problems"] and told, 20)
     assert status["accepting"] is True
     assert status["running"] is True
     assert {agent["state"] for agent in status["agents"]} == {"LIVE"}
