@@ -2,20 +2,21 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.chaos.conftest import OUTAGE
 from tests.e2e.conftest import FarmMaker
-from tests.support.farm import DockerObserver, Witness
+from tests.support.farm import DockerObserver, UpFarm, Witness
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.plugin import DockerFactory
 from tests.support.waiting import wait_until
 
 # The first run waits to be killed, and would exit 0 if it were asked to end; the next one succeeds at once.
 TRAPPING = (
-    f"{Witness.START}; trap 'echo trapped; exit 0' TERM; echo begin;"
+    f"trap 'echo trapped; exit 0' TERM; echo begin; {Witness.START};"
     ' if [ "$EASYQ_FENCE" = 1 ]; then while :; do sleep 0.1; done; fi; echo again;'
     f" {Witness.END}"
 )
@@ -31,15 +32,21 @@ def doomed(dockerd: DockerFactory) -> DockerHost:
     return dockerd("doomed")
 
 
+@pytest.fixture(scope="module")
+def lonely_farm(dockerd: DockerFactory) -> Iterator[UpFarm]:
+    """All that it has runs on the engine that goes away."""
+    with UpFarm([dockerd("doomed")], slots=2) as farm:
+        yield farm
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
 def test_a_daemon_that_is_away_for_a_while(
-    new_farm: FarmMaker, doomed: DockerHost, task: str, sig: signal.Signals
+    lonely_farm: UpFarm, doomed: DockerHost, task: str, sig: signal.Signals
 ) -> None:
-    farm = new_farm([doomed], slots=2)
-    witness = Witness(farm.mounts / "w")
-    rest = farm.rest
+    rest, witness = lonely_farm.rest, Witness(lonely_farm.mounts / task)
+    wait_until(lambda: rest.get("/agents")["items"][0]["healthy"], 30)
     running = [rest.enqueue(task, shell(TRAPPING, witness))["jobId"] for _ in range(2)]
     wait_until(lambda: len(witness.starts()) == 2, 30)
     waiting = [rest.enqueue(task, shell(f"{Witness.START}; {Witness.END}", witness))["jobId"] for _ in range(6)]

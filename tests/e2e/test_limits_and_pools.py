@@ -1,6 +1,7 @@
 """Limits hold, tasks take turns, pools get what is theirs: seen by Docker's own events."""
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -59,9 +60,16 @@ def test_tasks_take_turns(farm: UpFarm, rest: Rest, task: str, witness: Witness)
     assert len(before) <= 4 * SLOTS, f"{len(before)} of the crowd came first"
 
 
-def test_priority_then_first_in_first_out(new_farm: FarmMaker, dockerd: DockerFactory, task: str) -> None:
+@pytest.fixture(scope="module")
+def small_farm(dockerd: DockerFactory) -> Iterator[UpFarm]:
+    """One slot, and a pool without an agent."""
+    with UpFarm([dockerd("c")], slots=1, arguments=["--pool", "nowhere=lonely-.*"]) as farm:
+        yield farm
+
+
+def test_priority_then_first_in_first_out(small_farm: UpFarm, task: str) -> None:
     """One slot, taken by a holder: the others come in the order of their priority, then of their enqueue."""
-    rest = new_farm([dockerd("c")], slots=1).rest
+    rest = small_farm.rest
     holder = rest.enqueue(task, shell("sleep 60", stopGrace="0s"))["jobId"]
     wait_until(lambda: rest.job(holder)["state"] == "RUNNING", 20)
     asked = [("a", 0), ("b", 0), ("c", -5), ("d", 10), ("e", 0), ("f", 10)]
@@ -91,8 +99,8 @@ def test_pools_by_name(new_farm: FarmMaker, dockerd: DockerFactory) -> None:
     assert "default" in pools
 
 
-def test_a_pool_without_an_agent_says_so(new_farm: FarmMaker, dockerd: DockerFactory) -> None:
-    rest = new_farm([dockerd("c")], arguments=["--pool", "nowhere=lonely-.*"]).rest
+def test_a_pool_without_an_agent_says_so(small_farm: UpFarm) -> None:
+    rest = small_farm.rest
     job_id = rest.enqueue("lonely-job", shell("true"))["jobId"]
     # The farm accepts jobs before its dispatcher answers.
     wait_until(lambda: (rest.job(job_id)["waiting"] or {}).get("reason") == "NO_AGENT", 20)
