@@ -31,11 +31,9 @@ def test_a_limit_over_task_names_holds(farm: UpFarm, rest: Rest, hosts: list[Doc
 
 def test_a_task_at_its_limit_blocks_no_other(farm: UpFarm, rest: Rest, task: str) -> None:
     limited = f"limited-{time.time_ns()}"
-    holders = [rest.enqueue(limited, shell("sleep 60", stopGrace="0s"))["jobId"] for _ in range(20)]
+    holders = [rest.enqueue(limited, shell("sleep 900", stopGrace="0s"))["jobId"] for _ in range(20)]
     wait_until(lambda: sum(rest.job(job)["state"] == "RUNNING" for job in holders[:4]) == LIMIT, 20)
-    began = time.monotonic()
     assert rest.run(task, shell("true"))["state"] == "SUCCEEDED"
-    assert time.monotonic() - began < 30
     waiting = rest.job(holders[-1])["waiting"]
     assert waiting["reason"] == "LIMIT_FULL"
     assert "limited-.*" in waiting["message"]
