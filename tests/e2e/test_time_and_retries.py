@@ -2,6 +2,7 @@
 
 import datetime
 import time
+from typing import Any
 
 import pytest
 
@@ -16,14 +17,19 @@ def at(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text)
 
 
+def check_waits(job: Any) -> None:
+    """It waits for its time, unless that has come already: a busy machine may look late."""
+    due = job["executions"][0]["dueAt"]
+    if datetime.datetime.now(datetime.UTC) < at(due):
+        assert (job["state"], job["waiting"]["reason"], job["nextRunAt"]) == ("SCHEDULED", "NOT_DUE", due)
+
+
 @pytest.mark.parametrize("start_in", ["1.5s", 1.5, "2s"])
 def test_start_in(farm: UpFarm, rest: Rest, task: str, start_in: object) -> None:
     answer = rest.enqueue(task, shell("true", startIn=start_in))
     job = rest.job(answer["jobId"])
-    assert job["state"] == "SCHEDULED"
-    assert job["waiting"]["reason"] == "NOT_DUE"
-    assert job["nextRunAt"]
-    due = at(job["nextRunAt"])
+    due = at(job["executions"][0]["dueAt"])
+    check_waits(job)
     done = rest.wait_job(answer["jobId"])
     [execution] = done["executions"]
     started = at(execution["startedAt"])
@@ -37,7 +43,8 @@ def test_start_at_in_the_future_and_in_the_past(farm: UpFarm, rest: Rest, task: 
     later = rest.enqueue(task, shell("true", startAt=(now + datetime.timedelta(seconds=2)).isoformat()))
     unix = rest.enqueue(task, shell("true", startAt=int(time.time()) + 2))
     past = rest.enqueue(task, shell("true", startAt=(now - datetime.timedelta(days=30)).isoformat()))
-    assert rest.job(later["jobId"])["state"] == rest.job(unix["jobId"])["state"] == "SCHEDULED"
+    for answer in (later, unix):
+        check_waits(rest.job(answer["jobId"]))
     assert rest.wait_job(past["jobId"])["state"] == "SUCCEEDED"
     for answer in (later, unix):
         job = rest.wait_job(answer["jobId"])
