@@ -170,6 +170,7 @@ class SplitFarm:
             service.start(wait=False)
         for service in self.services:
             service.wait_ready()
+        wait_until(self.rest.accepting, 60, message="the farm is accepting")
         self.rest.post("/jobs/stop", {"selection": {"taskPattern": ".*"}})
         began = datetime.now(UTC)
         wait_until(lambda: self._all_heard(began), 60, message="all agents are heard, and run nothing")
