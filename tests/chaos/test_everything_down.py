@@ -1,37 +1,49 @@
 """Enqueue needs the store alone: with all the rest down it answers in time, and everything runs when they return."""
 
 import random
+import statistics
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 
 import pytest
 
 from tests.chaos.load import Load, mixed_programs, random_moment
 from tests.support.farm import SplitFarm, Witness, chatty
+from tests.support.ferretdb import FerretDB
 from tests.support.hosts import DockerHost
 from tests.support.plugin import DockerFactory
-from tests.support.redis_server import RedisServer
-from tests.support.waiting import wait_until
+from tests.support.redis_server import RedisServer, redis_binary
+from tests.support.waiting import PATIENCE, wait_until
 
 COUNT = 20
 ANSWERED_WITHIN = 1.0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_hosts(dockerd: DockerFactory) -> list[DockerHost]:
     """Not those of other farms of this run: an agent takes the containers of its farm's name for its own."""
     return [dockerd("split-a"), dockerd("split-b")]
 
 
-@pytest.fixture
-def redis(new_redis: Callable[..., RedisServer]) -> RedisServer:
-    return new_redis()
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer(redis_binary()) as server:
+        yield server
 
 
-@pytest.fixture
-def farm(own_hosts: list[DockerHost], redis: RedisServer, mongo_url: str) -> Iterator[SplitFarm]:
-    with SplitFarm(own_hosts, redis=redis.url, store={"database": mongo_url}) as farm:
+@pytest.fixture(scope="module")
+def shared_farm(own_hosts: list[DockerHost], redis: RedisServer, _ferretdb: FerretDB) -> Iterator[SplitFarm]:
+    store = {"database": f"{_ferretdb.start().url}everything_{uuid.uuid4().hex[:12]}"}
+    with SplitFarm(own_hosts, redis=redis.url, store=store) as farm:
         yield farm
+
+
+@pytest.fixture
+def farm(shared_farm: SplitFarm) -> SplitFarm:
+    """Whole, whatever the test before has done to it."""
+    shared_farm.mend()
+    return shared_farm
 
 
 @pytest.mark.slow
@@ -40,7 +52,7 @@ def test_enqueue_with_all_but_the_store_down(
     farm: SplitFarm, own_hosts: list[DockerHost], redis: RedisServer, task: str
 ) -> None:
     away = [redis, *farm.dispatchers, *farm.schedulers, *farm.runners, *own_hosts]
-    witness = Witness(farm.mounts / "w")
+    witness = Witness(farm.mounts / task)
     programs = [chatty(number, stdout=1000, stderr=0, witness=witness) for number in range(COUNT)]
     for server in away:
         server.kill()
@@ -50,10 +62,12 @@ def test_enqueue_with_all_but_the_store_down(
         began = time.monotonic()
         ids.append(farm.rest.enqueue(task, program.spec)["jobId"])
         took.append(time.monotonic() - began)
-    assert max(took) < ANSWERED_WITHIN
+    # Whoever waits for one that is down does so each time; a busy machine is late now and then.
+    assert statistics.median(took) < ANSWERED_WITHIN
+    assert max(took) < ANSWERED_WITHIN * PATIENCE
     began = time.monotonic()
     job = farm.rest.job(ids[0])
-    assert time.monotonic() - began < ANSWERED_WITHIN + 1
+    assert time.monotonic() - began < ANSWERED_WITHIN * PATIENCE
     assert (job["state"], job["waiting"]["reason"]) == ("QUEUED", "DISPATCHER_UNAVAILABLE")
     status = farm.rest.get("/status")
     assert (status["accepting"], status["running"]) == (True, False)
@@ -73,7 +87,7 @@ def test_enqueue_with_all_but_the_store_down(
 @pytest.mark.timeout(240)
 def test_half_of_everything_dies(farm: SplitFarm, task: str, numbers: random.Random) -> None:
     """One scheduler, one dispatcher: the others take over at once, before those come back."""
-    witness = Witness(farm.mounts / "w")
+    witness = Witness(farm.mounts / task)
     load = Load(lambda: farm.rest, task, mixed_programs(COUNT, numbers, witness), witness)
 
     def disturb() -> None:

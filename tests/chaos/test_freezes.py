@@ -14,6 +14,7 @@ import pytest
 from tests.chaos.conftest import JOBS
 from tests.chaos.load import Load, mixed_programs
 from tests.e2e.conftest import FarmMaker
+from tests.support import process
 from tests.support.farm import Answer, DockerObserver, UpFarm, Witness
 from tests.support.farm.processes import SERVICES
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
@@ -25,9 +26,9 @@ FROZEN = 2.0
 @contextmanager
 def frozen(farm: UpFarm, service: str) -> Iterator[None]:
     pids = farm.pids(service)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
     try:
+        for pid in pids:
+            process.freeze(pid)
         yield
     finally:
         for pid in pids:

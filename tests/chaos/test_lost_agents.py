@@ -1,6 +1,6 @@
 """An agent that stays away: after `lostAfter` its jobs run again elsewhere, and its old containers die."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from tests.support.farm import SplitFarm, Witness
 from tests.support.farm.split import Service
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.plugin import DockerFactory
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, redis_binary
 from tests.support.waiting import wait_until
 
 LOST_AFTER = 6
@@ -20,22 +20,28 @@ ENDLESS = (
 )
 
 
-@pytest.fixture
-def farm(
-    dockerd: DockerFactory, new_redis: Callable[..., RedisServer], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SplitFarm]:
+@pytest.fixture(scope="module")
+def shared_farm(dockerd: DockerFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SplitFarm]:
     """Two agents of two slots, which are given up quickly."""
     hosts = [dockerd("split-a"), dockerd("split-b")]
     data = tmp_path_factory.mktemp("store")
-    farm = SplitFarm(
-        hosts,
-        redis=new_redis().url,
-        store={"database": f"sqlite:///{data}/easyq.db", "lost_margin": "1", "lost_interval": "0.2"},
-        slots=2,
-        settings={"dispatcher": {"lost_after": f"{LOST_AFTER}s", "lease": "4", "beat_every": "1"}},
-    )
-    with farm:
-        yield farm
+    with RedisServer(redis_binary()) as redis:
+        farm = SplitFarm(
+            hosts,
+            redis=redis.url,
+            store={"database": f"sqlite:///{data}/easyq.db", "lost_margin": "1", "lost_interval": "0.2"},
+            slots=2,
+            settings={"dispatcher": {"lost_after": f"{LOST_AFTER}s", "lease": "4", "beat_every": "1"}},
+        )
+        with farm:
+            yield farm
+
+
+@pytest.fixture
+def farm(shared_farm: SplitFarm) -> SplitFarm:
+    """Whole, whatever the test before has done to it."""
+    shared_farm.mend()
+    return shared_farm
 
 
 @pytest.fixture
@@ -45,8 +51,8 @@ def hosts(farm: SplitFarm, dockerd: DockerFactory) -> dict[str, DockerHost]:
 
 
 @pytest.fixture
-def witness(farm: SplitFarm) -> Witness:
-    return Witness(farm.mounts / "w")
+def witness(farm: SplitFarm, task: str) -> Witness:
+    return Witness(farm.mounts / task)
 
 
 def spec(witness: Witness, **more: Any) -> dict[str, Any]:

@@ -70,9 +70,6 @@ def cut_farm(hosts: list[DockerHost], links: Links, tmp_path_factory: pytest.Tem
             farm.agent(label).settings["slots"] = "2"
         with farm:
             yield farm
-            # Nothing of it is needed any more, and to say goodbye takes time.
-            for service in farm.services:
-                service.kill()
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from tests.support.farm import DockerObserver, SplitFarm, Witness
 from tests.support.farm.split import RunnerService
 from tests.support.hosts import EXAMPLE_IMAGE, DockerHost
 from tests.support.plugin import DockerFactory
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, redis_binary
 from tests.support.waiting import wait_until
 
 LOST_AFTER = 4.0
@@ -30,30 +30,35 @@ ENDLESS = (
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lost_after(request: pytest.FixtureRequest) -> float:
     return float(getattr(request, "param", LOST_AFTER))
 
 
-@pytest.fixture
-def farm(
-    dockerd: DockerFactory,
-    new_redis: Callable[..., RedisServer],
-    tmp_path_factory: pytest.TempPathFactory,
-    lost_after: float,
+@pytest.fixture(scope="module")
+def shared_farm(
+    dockerd: DockerFactory, tmp_path_factory: pytest.TempPathFactory, lost_after: float
 ) -> Iterator[SplitFarm]:
     """Two agents, which are given up quickly."""
     hosts = [dockerd("split-a"), dockerd("split-b")]
     data = tmp_path_factory.mktemp("store")
-    farm = SplitFarm(
-        hosts,
-        redis=new_redis().url,
-        store={"database": f"sqlite:///{data}/easyq.db", "lost_margin": f"{MARGIN}", "lost_interval": "0.2"},
-        slots=2,
-        settings={"dispatcher": {"lost_after": f"{lost_after:g}s", "lease": "2", "beat_every": "0.5"}},
-    )
-    with farm:
-        yield farm
+    with RedisServer(redis_binary()) as redis:
+        farm = SplitFarm(
+            hosts,
+            redis=redis.url,
+            store={"database": f"sqlite:///{data}/easyq.db", "lost_margin": f"{MARGIN}", "lost_interval": "0.2"},
+            slots=2,
+            settings={"dispatcher": {"lost_after": f"{lost_after:g}s", "lease": "2", "beat_every": "0.5"}},
+        )
+        with farm:
+            yield farm
+
+
+@pytest.fixture
+def farm(shared_farm: SplitFarm) -> SplitFarm:
+    """Whole, whatever the test before has done to it."""
+    shared_farm.mend()
+    return shared_farm
 
 
 @pytest.fixture
@@ -69,8 +74,8 @@ def observer(hosts: dict[str, DockerHost]) -> Iterator[DockerObserver]:
 
 
 @pytest.fixture
-def witness(farm: SplitFarm) -> Witness:
-    return Witness(farm.mounts / "w")
+def witness(farm: SplitFarm, task: str) -> Witness:
+    return Witness(farm.mounts / task)
 
 
 class Running:
@@ -92,6 +97,12 @@ class Running:
         self.host = hosts[self.name]
         [self.agent] = [one for one in farm.runners if one.settings["agent_id"] == self.name]
         assert isinstance(self.agent, RunnerService)
+        self._log_begins = self.agent.log_path.stat().st_size
+
+    @property
+    def log(self) -> str:
+        """What the agent and its watchdog have said since."""
+        return self.agent.log_path.read_bytes()[self._log_begins :].decode(errors="replace")
 
     @property
     def alive(self) -> bool:
@@ -101,6 +112,11 @@ class Running:
     def executions(self) -> list[dict[str, Any]]:
         executions: list[dict[str, Any]] = self.farm.rest.job(self.job_id)["executions"]
         return executions
+
+    @property
+    def heard_at(self) -> datetime:
+        """When the agent was heard last, by the store's clock."""
+        return datetime.fromisoformat(self.farm.rest.get(f"/agents/{self.name}")["lastBeatAt"])
 
     def wait_lost(self) -> float:
         """When the store gave it up, in seconds since the epoch."""
@@ -227,7 +243,7 @@ def test_what_waits_for_its_host_is_not_killed(
         process.freeze(other.agent.agent_pid)
     process.freeze(waiting.agent.agent_pid)
     other.wait_lost()
-    wait_until(lambda: "lease_lost" in waiting.agent.log)
+    wait_until(lambda: "lease_lost" in waiting.log)
     assert waiting.alive
     assert [one["state"] for one in waiting.executions] == ["RUNNING"]
     (witness.folder / "go").touch()
@@ -238,21 +254,29 @@ def test_what_waits_for_its_host_is_not_killed(
 
 
 @pytest.mark.parametrize("lost_after", [LONGER], indirect=True)
-@pytest.mark.parametrize("victim", ["watchdog", "agent"])
-def test_either_is_killed_and_the_job_goes_on(
-    farm: SplitFarm, hosts: dict[str, DockerHost], task: str, witness: Witness, victim: str
+def test_either_is_killed_and_the_jobs_go_on(
+    farm: SplitFarm, hosts: dict[str, DockerHost], task: str, witness: Witness
 ) -> None:
-    job = Running(farm, hosts, task, witness)
-    agent = job.agent.agent_pid
-    os.kill(job.agent.pid if victim == "watchdog" else agent, signal.SIGKILL)
-    wait_until(lambda: not process.alive(agent), message="the agent has ended")
-    if victim == "watchdog":
-        # The agent ends with its first thread; the others may take longer.
-        wait_until(lambda: not job.agent.running, message="the watchdog has ended")
-        job.agent.start()  # as whoever supervises it would
-    assert job.alive
-    time.sleep(LONGER + MARGIN)
+    """Of one host the watchdog, of the other one the agent."""
+    watched = Running(farm, hosts, task, witness)
+    farm.rest.post(f"/agents/{watched.name}/cordon")
+    led = Running(farm, hosts, task, witness)
+    assert farm.rest.call("DELETE", f"/agents/{watched.name}/cordon").status == 200
+    killed = {job.name: job.agent.agent_pid for job in (watched, led)}
+    os.kill(watched.agent.pid, signal.SIGKILL)
+    os.kill(killed[led.name], signal.SIGKILL)
+    wait_until(lambda: not any(map(process.alive, killed.values())), message="the agents have ended")
+    # The agent ends with its first thread; the others may take longer.
+    wait_until(lambda: not watched.agent.running, message="the watchdog has ended")
+    watched.agent.start()  # as whoever supervises it would
+    assert watched.alive
+    assert led.alive
+    # For longer than after silence.
+    later = datetime.now(UTC) + timedelta(seconds=LONGER + MARGIN)
+    for job in (watched, led):
+        wait_until(lambda job=job: job.heard_at > later, LONGER + 20, message=f"{job.name} is heard after {later}")  # type: ignore[misc]
     (witness.folder / "go").touch()
-    done = farm.rest.wait_job(job.job_id, 40)
-    assert (done["state"], done["executionCount"]) == ("SUCCEEDED", 1)
+    for job in (watched, led):
+        done = farm.rest.wait_job(job.job_id, 40)
+        assert (done["state"], done["executionCount"]) == ("SUCCEEDED", 1)
     witness.assert_none_twice()

@@ -112,7 +112,7 @@ def test_a_backup_under_load_loses_nothing_but_the_tail(new_farm: FarmMaker, hos
     wait_until(lambda: rest.job(running)["state"] == "RUNNING", 30)
     rest.stop(running)
     assert rest.run(TASK, shell("true"))["state"] == "SUCCEEDED"
-    assert rest.get("/status")["problems"] == []
+    wait_until(lambda: rest.get("/status")["problems"] == [], 20, message="nothing is wrong")
 
 
 def everything(farm: UpFarm) -> Iterator[Any]:

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -42,14 +41,12 @@ def test_output_comes_while_the_container_runs(farm: UpFarm, task: str) -> None:
         "--",
         "sh",
         "-c",
-        "trap exit TERM; echo first; sleep 30 & wait",
+        "trap exit TERM; echo first; sleep 900 & wait",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(farm)) as process:
         try:
             assert process.stdout is not None
-            began = time.monotonic()
             assert process.stdout.readline() == b"first\n"
-            assert time.monotonic() - began < 20
             assert process.poll() is None
         finally:
             process.send_signal(signal.SIGINT)

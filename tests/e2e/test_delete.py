@@ -102,13 +102,15 @@ logs = "1s"
 def test_what_is_kept_no_longer_goes_by_itself(split_farm: SplitFarm, rules: RulesText, task: str) -> None:
     """By age and outcome, by number, and logs apart from the record of their job; other tasks keep all."""
     rest = split_farm.rest
-    rules.write(RETENTION.replace("TASK", task))
     failed, kept = rest.run(f"{task}-a", shell("exit 1")), rest.run(f"{task}-a", shell("echo kept"))
     other = rest.run(task, shell("exit 1"))
     stopped = rest.enqueue(f"{task}-a", shell("true", startIn="1h"))["jobId"]
     rest.stop(stopped)
     counted = [rest.run(f"{task}-n", shell(f"echo {number}"))["jobId"] for number in range(4)]
     logged = rest.run(f"{task}-l", shell("echo out"))
+    # Not before they are there, and their ends were seen.
+    assert log_of(rest, logged["jobId"]) == b"out\n"
+    rules.write(RETENTION.replace("TASK", task))
     wait_until(lambda: gone(rest, f"/jobs/{failed['jobId']}", f"/jobs/{stopped}"), 30)
     wait_until(lambda: gone(rest, *(f"/jobs/{one}" for one in counted[:2])), 30)
     wait_until(lambda: not log_of(rest, logged["jobId"]), 30)

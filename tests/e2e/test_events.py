@@ -122,15 +122,21 @@ def test_wait_answers_with_the_jobs_end(rest: Rest, task: str) -> None:
     rest.stop(waiting)
 
 
-@pytest.fixture
-def quiet_farm() -> Iterator[UpFarm]:
-    """A farm of its own, without a host: jobs wait."""
+@pytest.fixture(scope="module")
+def farm_of_readers() -> Iterator[UpFarm]:
     with UpFarm() as farm:
         yield farm
 
 
-def enqueue_some(rest: Rest, name: str, count: int = 5) -> set[str]:
-    return {rest.enqueue("mail", shell("true"), key=f"{name}-{number}")["jobId"] for number in range(count)}
+@pytest.fixture
+def quiet_farm(farm_of_readers: UpFarm) -> UpFarm:
+    """A farm of these tests, without a host: jobs wait."""
+    wait_until(farm_of_readers.rest.accepting, 30)
+    return farm_of_readers
+
+
+def enqueue_some(rest: Rest, task: str, name: str, count: int = 5) -> set[str]:
+    return {rest.enqueue(task, shell("true"), key=f"{name}-{number}")["jobId"] for number in range(count)}
 
 
 def created(follower: Follower, wanted: set[str]) -> list[str]:
@@ -144,34 +150,34 @@ def created(follower: Follower, wanted: set[str]) -> list[str]:
     return found
 
 
-def test_over_a_restart_of_the_gateway_nothing_is_lost_or_doubled(quiet_farm: UpFarm) -> None:
+def test_over_a_restart_of_the_gateway_nothing_is_lost_or_doubled(quiet_farm: UpFarm, task: str) -> None:
     rest = quiet_farm.rest
     with Follower(rest) as follower:
-        jobs = enqueue_some(rest, "before")
+        jobs = enqueue_some(rest, task, "before")
         for round_ in range(2):
             known = follower.connections
             quiet_farm.kill("gateway")
             # By a gateway that is new, and partly before the follower is there again.
-            jobs |= enqueue_some(rest, f"round-{round_}")
+            jobs |= enqueue_some(rest, task, f"round-{round_}")
             wait_until(lambda known=known: follower.connections > known, 30)  # type: ignore[misc]
-        jobs |= enqueue_some(rest, "after")
+        jobs |= enqueue_some(rest, task, "after")
         found = created(follower, jobs)
         assert sorted(found) == sorted(jobs)
     assert set(follower.refusals) <= {503}
 
 
-def test_over_a_restart_of_the_store_it_is_told_to_read_again(quiet_farm: UpFarm) -> None:
+def test_over_a_restart_of_the_store_it_is_told_to_read_again(quiet_farm: UpFarm, task: str) -> None:
     rest = quiet_farm.rest
     with Follower(rest) as follower:
-        jobs = enqueue_some(rest, "before")
+        jobs = enqueue_some(rest, task, "before")
         assert sorted(created(follower, jobs)) == sorted(jobs)
         quiet_farm.kill("store")
-        late = enqueue_some(rest, "meanwhile")
+        late = enqueue_some(rest, task, "meanwhile")
         while follower.next().kind != "reset":
             pass
         # What was told before is read, what comes after is told: nothing is missing from both.
         read = {job["jobId"] for job in rest.get("/jobs?pageSize=1000")["items"]}
-        last = enqueue_some(rest, "after")
+        last = enqueue_some(rest, task, "after")
         told = set(created(follower, last - read))
         assert jobs | late <= read | told
         # One that was away over the store's restart is told as well.
@@ -181,10 +187,10 @@ def test_over_a_restart_of_the_store_it_is_told_to_read_again(quiet_farm: UpFarm
             assert stranger.next().kind == "reset"
 
 
-def test_a_job_that_ends_while_nobody_watches_is_told_to_watchers_of_its_task(quiet_farm: UpFarm) -> None:
+def test_a_job_that_ends_while_nobody_watches_is_told_to_watchers_of_its_task(quiet_farm: UpFarm, task: str) -> None:
     rest = quiet_farm.rest
-    with Follower(rest, "/tasks/unseen/events") as follower:
-        job_id = rest.enqueue("unseen", shell("true", startDeadline="2s"))["jobId"]
+    with Follower(rest, f"/tasks/{task}/events") as follower:
+        job_id = rest.enqueue(task, shell("true", startDeadline="2s"))["jobId"]
         while follower.next().data["jobId"] != job_id:
             pass
         # It expires, which a gateway that starts later than the store never hears.

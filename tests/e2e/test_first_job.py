@@ -195,10 +195,10 @@ def test_validate_only_stores_nothing(farm: UpFarm, rest: Rest, task: str) -> No
 
 def test_health_and_status(farm: UpFarm, rest: Rest) -> None:
     assert rest.call("GET", "/healthcheck").status == 200
-    status = rest.get("/status")
+    # On a busy machine one may be asked that has no time to answer, which is then told.
+    status: Any = wait_until(lambda: not (told := rest.get("/status"))["problems"] and told, 20)
     assert status["accepting"] is True
     assert status["running"] is True
-    assert status["problems"] == []
     assert {agent["state"] for agent in status["agents"]} == {"LIVE"}
     assert len(status["agents"]) == 2
     assert all(service["healthy"] for service in status["services"])

@@ -24,15 +24,14 @@ class Hook:
 
     def __init__(self) -> None:
         self.works = False
-        self.calls: list[tuple[dict[str, str], bytes]] = []
-        self.paths: list[str] = []
+        # Path, headers and body, by one append: others read meanwhile.
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.paths.append(self.path)
-                outer.calls.append((dict(self.headers), body))
+                outer.got.append((self.path, dict(self.headers), body))
                 self.send_response(200 if outer.works else 500)
                 self.end_headers()
 
@@ -41,6 +40,11 @@ class Hook:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+
+    @property
+    def calls(self) -> list[tuple[dict[str, str], bytes]]:
+        """Headers and bodies."""
+        return [(headers, body) for _, headers, body in self.got]
 
 
 @contextmanager

@@ -2,31 +2,40 @@
 
 import datetime
 import time
+from typing import Any
 
 import pytest
 
 from tests.support.farm import Rest, UpFarm, Witness, shell
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
+
+# Seconds by which a busy machine may be late.
+LATE = 5 * PATIENCE
 
 
 def at(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text)
 
 
+def check_waits(job: Any) -> None:
+    """It waits for its time, unless that has come already: a busy machine may look late."""
+    due = job["executions"][0]["dueAt"]
+    if datetime.datetime.now(datetime.UTC) < at(due):
+        assert (job["state"], job["waiting"]["reason"], job["nextRunAt"]) == ("SCHEDULED", "NOT_DUE", due)
+
+
 @pytest.mark.parametrize("start_in", ["1.5s", 1.5, "2s"])
 def test_start_in(farm: UpFarm, rest: Rest, task: str, start_in: object) -> None:
     answer = rest.enqueue(task, shell("true", startIn=start_in))
     job = rest.job(answer["jobId"])
-    assert job["state"] == "SCHEDULED"
-    assert job["waiting"]["reason"] == "NOT_DUE"
-    assert job["nextRunAt"]
-    due = at(job["nextRunAt"])
+    due = at(job["executions"][0]["dueAt"])
+    check_waits(job)
     done = rest.wait_job(answer["jobId"])
     [execution] = done["executions"]
     started = at(execution["startedAt"])
     seconds = float(str(start_in).rstrip("s"))
     assert abs((due - at(job["createdAt"])).total_seconds() - seconds) < 0.1
-    assert datetime.timedelta(0) <= started - due < datetime.timedelta(seconds=5)
+    assert datetime.timedelta(0) <= started - due < datetime.timedelta(seconds=LATE)
 
 
 def test_start_at_in_the_future_and_in_the_past(farm: UpFarm, rest: Rest, task: str) -> None:
@@ -34,7 +43,8 @@ def test_start_at_in_the_future_and_in_the_past(farm: UpFarm, rest: Rest, task: 
     later = rest.enqueue(task, shell("true", startAt=(now + datetime.timedelta(seconds=2)).isoformat()))
     unix = rest.enqueue(task, shell("true", startAt=int(time.time()) + 2))
     past = rest.enqueue(task, shell("true", startAt=(now - datetime.timedelta(days=30)).isoformat()))
-    assert rest.job(later["jobId"])["state"] == rest.job(unix["jobId"])["state"] == "SCHEDULED"
+    for answer in (later, unix):
+        check_waits(rest.job(answer["jobId"]))
     assert rest.wait_job(past["jobId"])["state"] == "SUCCEEDED"
     for answer in (later, unix):
         job = rest.wait_job(answer["jobId"])
@@ -56,7 +66,7 @@ def test_retries_with_back_off(farm: UpFarm, rest: Rest, task: str) -> None:
     assert {execution["exitCode"] for execution in executions} == {3}
     for wait, before, after in zip([1, 2], executions, executions[1:], strict=False):
         gap = (at(after["startedAt"]) - at(before["finishedAt"])).total_seconds()
-        assert wait - 0.1 <= gap < wait + 5
+        assert wait - 0.1 <= gap < wait + LATE
 
 
 def test_a_retry_that_succeeds_ends_the_job(farm: UpFarm, rest: Rest, task: str, witness: Witness) -> None:
@@ -88,7 +98,7 @@ def test_after_the_grace_it_is_killed(farm: UpFarm, rest: Rest, task: str) -> No
     [execution] = job["executions"]
     assert job["state"] == "TIMED_OUT"
     ran = (at(execution["finishedAt"]) - at(execution["startedAt"])).total_seconds()
-    assert 1.9 <= ran < 8
+    assert 1.9 <= ran < 2 + LATE
     assert rest.output(job["jobId"], "stdout") == b"begin\ndeaf\n"
 
 

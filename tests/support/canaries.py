@@ -1,6 +1,7 @@
 """Secrets that are looked for afterwards, each with a name that says on which way it went."""
 
 import base64
+import threading
 import uuid
 from urllib.parse import quote
 
@@ -24,7 +25,9 @@ class Canaries:
 
     def found_in(self, data: bytes) -> set[str]:
         """The names of those that `data` holds: as they are, or as base64 or URLs would have them."""
-        return {name for name, value in self._values.items() if any(form in data for form in _forms(value))}
+        # Listeners look in threads of their own, while a test makes up further ones.
+        known = list(self._values.items())
+        return {name for name, value in known if any(form in data for form in _forms(value))}
 
 
 def _forms(value: str) -> set[bytes]:
@@ -39,22 +42,26 @@ def _forms(value: str) -> set[bytes]:
 
 
 class Seen:
-    """All that left the system, and by which way."""
+    """All that left the system, and by which way; threads may add to it."""
 
     def __init__(self, canaries: Canaries) -> None:
         self._canaries = canaries
         self._found: dict[str, set[str]] = {}
+        self._lock = threading.Lock()
         self.count = 0
 
     def add(self, way: str, data: bytes | str) -> None:
-        self.count += 1
         raw = data if isinstance(data, bytes) else data.encode()
-        for name in self._canaries.found_in(raw):
-            self._found.setdefault(name, set()).add(way)
+        found = self._canaries.found_in(raw)
+        with self._lock:
+            self.count += 1
+            for name in found:
+                self._found.setdefault(name, set()).add(way)
 
     def check(self) -> None:
         """Nothing came out since the last look; else it says what, and on which ways."""
-        leaks = {name: sorted(ways) for name, ways in sorted(self._found.items())}
-        self._found.clear()
+        with self._lock:
+            leaks = {name: sorted(ways) for name, ways in sorted(self._found.items())}
+            self._found.clear()
         assert leaks == {}, leaks
         assert self.count, "nothing was looked at"

@@ -5,7 +5,8 @@ this process by SIGKILL at the second pass, ``store.after_finish=delay:1.5`` wai
 a pass happens once, one without at every pass. Unset, which is the rule, a point costs one dictionary look-up.
 
 A service that is restarted comes with the same environment, and would be killed again. Where ``EASYQ_TEST_FAULTS_ONCE``
-names a folder, each point acts once over all processes: it leaves a file of its name there first.
+names a folder, each point acts once over all processes: it leaves a file of its name there first. While that file is
+there the point does nothing, and counts no pass: a test that puts it there arms the point by removing it.
 
 ``x.y=hold`` needs that folder: whoever comes there while it has a file ``x.y.hold`` leaves a file of the point's
 name, and goes on when the test has removed the first. So a test decides, again and again, who is held for how long.
@@ -39,6 +40,11 @@ def _parse(text: str) -> dict[str, tuple[str, int | None]]:
     return plan
 
 
+def _has_acted(name: str) -> bool:
+    folder = os.environ.get(ONCE_VARIABLE)
+    return bool(folder) and Path(folder or "", name).exists()
+
+
 def _first_time(name: str) -> bool:
     folder = os.environ.get(ONCE_VARIABLE)
     if not folder:
@@ -68,6 +74,8 @@ async def point(name: str) -> None:
     action, at = _plan[name]
     if action == "hold":
         await _hold(Path(os.environ[ONCE_VARIABLE]), name)
+        return
+    if _has_acted(name):
         return
     _passes[name] += 1
     if (at is not None and _passes[name] != at) or not _first_time(name):

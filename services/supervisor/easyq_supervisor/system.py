@@ -34,8 +34,9 @@ _LEAST_PATIENCE = 0.5
 
 # Seconds that `ready` waits for the example image once jobs are accepted: an installation may take minutes.
 _IMAGE_PATIENCE = 45.0
-# The same for agents to say how their engines are, as the first look at the status then tells.
-_AGENTS_PATIENCE = 4.0
+# The same for agents to say how their engines are, as the first look at the status then tells; on a small or busy
+# machine they take some seconds to start.
+_AGENTS_PATIENCE = 15.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

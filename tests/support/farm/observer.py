@@ -1,5 +1,6 @@
 """What Docker's own event streams say: who ran when and where, whatever EasyQ has on record."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,9 @@ from tests.support.hosts import DockerHost
 from tests.support.waiting import wait_until
 
 PREFIX = "easyq-"
+
+_CONTAINERS = {"type": "container"}
+_AWAY = (docker.errors.DockerException, requests.RequestException, OSError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,8 @@ class DockerObserver:
         self._events: list[Event] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        # Nanoseconds since the epoch.
+        self._began = 0
         self._streams: dict[str, Any] = {}
         self._threads = [
             threading.Thread(target=self._follow, args=(host,), name=f"events {host.label}", daemon=True)
@@ -46,6 +52,7 @@ class DockerObserver:
         ]
 
     def __enter__(self) -> Self:
+        self._began = time.time_ns()
         for thread in self._threads:
             thread.start()
         wait_until(lambda: len(self._streams) == len(self._hosts), message="event streams are open")
@@ -57,20 +64,34 @@ class DockerObserver:
         self._ended.set()
         for stream in self._streams.values():
             stream.close()
+        for host in self._hosts:
+            self._catch_up(host)
+
+    def _catch_up(self, host: DockerHost) -> None:
+        """Asks for what has happened, and may not have been read from the stream yet."""
+        with (
+            contextlib.suppress(*_AWAY),
+            contextlib.closing(docker.DockerClient(base_url=host.url, timeout=10)) as client,
+        ):
+            # To the nanosecond, which the SDK passes on as it stands.
+            now: Any = f"{time.time():.9f}"
+            since = self._began // 1_000_000_000
+            for raw in client.api.events(decode=True, filters=_CONTAINERS, since=since, until=now):
+                if raw["timeNano"] >= self._began:
+                    self._add(host, raw)
 
     def _follow(self, host: DockerHost) -> None:
-        began = time.time_ns()
-        since = began // 1_000_000_000
+        since = self._began // 1_000_000_000
         while not self._ended.is_set():
             try:
                 client = docker.DockerClient(base_url=host.url, timeout=3600)
-                stream = client.api.events(decode=True, filters={"type": "container"}, since=since)
+                stream = client.api.events(decode=True, filters=_CONTAINERS, since=since)
                 self._streams[host.label] = stream
                 for raw in stream:
                     since = raw["time"]
-                    if raw["timeNano"] >= began:
+                    if raw["timeNano"] >= self._began:
                         self._add(host, raw)
-            except (docker.errors.DockerException, requests.RequestException, OSError, ValueError):
+            except _AWAY:
                 pass  # the daemon is away: once more
             self._ended.wait(0.1)
 

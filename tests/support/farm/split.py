@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -160,8 +161,34 @@ class SplitFarm:
         wait_until(lambda: self.rest.get("/status")[what], 60, message=f"the farm is {what}")
         return self
 
+    def mend(self) -> None:
+        """Has back what a test has stopped, frozen or killed: no job is left, every service runs, and the store has
+        heard each agent since."""
+        for service in self.services:
+            if service.running:
+                service.thaw()
+            service.start(wait=False)
+        for service in self.services:
+            service.wait_ready()
+        wait_until(self.rest.accepting, 60, message="the farm is accepting")
+        self.rest.post("/jobs/stop", {"selection": {"taskPattern": ".*"}})
+        began = datetime.now(UTC)
+        wait_until(lambda: self._all_heard(began), 60, message="all agents are heard, and run nothing")
+
+    def _all_heard(self, since: datetime) -> bool:
+        agents = {agent["agentId"]: agent for agent in self.rest.get("/agents")["items"]}
+        return all(
+            (agent := agents.get(runner.settings["agent_id"]))
+            and (agent["state"], agent["healthy"], agent["silentSince"], agent["running"]) == ("LIVE", True, None, 0)
+            and datetime.fromisoformat(agent["lastBeatAt"]) > since
+            for runner in self.runners
+        )
+
     def close(self) -> None:
+        """Ends all of it at once: nothing of it is needed any more, and to say goodbye takes time. Containers stay."""
         errors = []
+        for service in self.services:
+            service.kill()
         for service in reversed(self.services):
             try:
                 service.close()

@@ -147,9 +147,10 @@ class UpFarm:
         self._process.wait(10)
 
     def close(self) -> None:
+        """Ends all of it at once: nothing of it is needed any more, and to say goodbye takes time. Containers stay."""
         try:
             if self.running:
-                self.stop(timeout=15)
+                self.kill_all()
         finally:
             processes.kill(list(processes.marked(self.folder)))
             process.remove_folder(self.folder)

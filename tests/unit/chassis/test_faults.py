@@ -20,9 +20,9 @@ asyncio.run(main())
 """
 
 
-def _run(plan: str, once: str = "") -> subprocess.CompletedProcess[str]:
+def _run(plan: str, once: str = "", program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "EASYQ_TEST_FAULTS": plan, "EASYQ_TEST_FAULTS_ONCE": once}
-    command = [sys.executable, "-c", PROGRAM]
+    command = [sys.executable, "-c", program]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -44,6 +44,26 @@ def test_a_restarted_process_is_spared_where_each_point_acts_once(tmp_path: Path
     assert _run("a.b=kill@2", str(tmp_path)).returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == ["a.b"]
     assert _run("a.b=kill@2", str(tmp_path)).stdout == "end\n"
+
+
+def test_a_point_that_has_acted_counts_no_pass_until_it_is_armed_again(tmp_path: Path) -> None:
+    (tmp_path / "a.b").touch()
+    script = f"""
+import asyncio
+from pathlib import Path
+from easyq_chassis import faults
+async def main():
+    for number in (1, 2, 3, 4, 5):
+        if number == 4:
+            Path({str(tmp_path)!r}, "a.b").unlink()
+        try:
+            await faults.point("a.b")
+        except faults.InjectedFault:
+            print("fault", number)
+asyncio.run(main())
+"""
+    assert _run("a.b=error@2", str(tmp_path), script).stdout == "fault 5\n"
+    assert (tmp_path / "a.b").exists()
 
 
 def test_a_test_holds_who_comes_there_and_lets_go(tmp_path: Path) -> None:
