@@ -134,6 +134,7 @@ async def test_uncordoned_while_draining_goes_on(rig: Rig) -> None:
     await rig.until(lambda: rig.farm.healths[-1].healthy)
     other = await rig.farm.ended(rig.run("exit 4"))
     assert other.finish.exit_code == 4
+    await rig.agent._check_lease()  # as each second
     await rig.watched(one)
     rig.let_go(one)
     assert (await rig.farm.ended(one)).finish.exit_code == 3
