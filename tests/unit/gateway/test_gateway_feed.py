@@ -61,7 +61,7 @@ def host(agent_id: str) -> Event:
 async def got(watcher: Watcher, count: int) -> list[str]:
     """The next ids; RESET as such."""
     found: list[str] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(found) < count:
             for entry in await watcher.next():
                 told = entry.event
