@@ -166,6 +166,11 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
     def connected(self) -> bool:
         return self._outgoing is not None
 
+    @property
+    def said_all(self) -> bool:
+        """Whether nothing is on its way to the agent, which is connected."""
+        return self._outgoing is not None and self._outgoing.empty()
+
     def go_silent(self) -> None:
         """Beats and reports stay unanswered, and no hello is welcomed."""
         self.deaf, self.refuse = True, grpc.StatusCode.UNAVAILABLE
@@ -181,7 +186,9 @@ class FakeFarm(AgentLinkServiceServicer, LogStoreServiceServicer):
     def lose_last_message(self) -> None:
         """What was sent last never arrives."""
         assert self._outgoing is not None
-        self._outgoing.get_nowait()
+        waiting = [self._outgoing.get_nowait() for _ in range(self._outgoing.qsize())]
+        for message in waiting[:-1]:
+            self._outgoing.put_nowait(message)
 
     # What a test asks ---------------------------------------------------------------------------------------------
     def run(

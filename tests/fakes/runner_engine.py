@@ -38,7 +38,11 @@ from easyq_runner.ports import AppendAnswer, EngineEvent, EngineInfo, LastOutput
 
 
 class Shell:
-    """`echo`, `sleep`, `exit`, `trap '…; exit N' TERM`, separated by `;` outside of quotes."""
+    """`echo`, `sleep`, `exit`, `trap '…; exit N' TERM`, separated by `;` outside of quotes.
+
+    `hold` is no program of a real shell: it goes on when the test says so (`FakeContainer.let_go`), so that a test that
+    has to find something running does.
+    """
 
     def __init__(self, command: list[str]) -> None:
         script = command[2] if command[:2] == ["sh", "-c"] else " ".join(command)
@@ -58,6 +62,8 @@ class Shell:
             container.write(Stream.STDERR if to_stderr else Stream.STDOUT, text.strip().encode() + b"\n")
         elif word == "sleep":
             await asyncio.sleep(float(rest))
+        elif word == "hold":
+            await container.held.acquire()
         elif word == "trap":
             container.trap = int(re.findall(r"exit (\d+)", rest)[0])
         elif word == "exit":
@@ -86,11 +92,16 @@ class FakeContainer:
     output: list[tuple[Stream, bytes]] = field(default_factory=list)
     written: asyncio.Event = field(default_factory=asyncio.Event)
     trap: int | None = None
+    held: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     task: asyncio.Task[None] | None = None
 
     def write(self, stream: Stream, data: bytes) -> None:
         self.output.append((stream, data))
         self.wake()
+
+    def let_go(self) -> None:
+        """Lets its program pass one `hold`: the one it waits in, or else the next."""
+        self.held.release()
 
     def wake(self) -> None:
         self.written.set()

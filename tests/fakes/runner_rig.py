@@ -24,7 +24,7 @@ from easyq_runner.convert import (
 )
 from easyq_runner.domain.identity import Identity
 from easyq_runner.domain.monitoring import Backoff
-from easyq_runner.domain.records import ExecutionKey, Stream, Terms
+from easyq_runner.domain.records import ExecutionKey, Held, Phase, Stream, Terms
 from easyq_runner.ports import AppendAnswer, Hello, Incoming, Outgoing, Welcome
 from easyq_runner.usecases.daemon import DaemonTimes
 from easyq_runner.usecases.host import HostTimes
@@ -49,6 +49,8 @@ class LocalStream:
         self._requests: asyncio.Queue[wire.ConnectRequest | None] = asyncio.Queue()
         self._responses = farm.Connect(self._read(), _Context())
         self._ended = False
+        # Whether the agent has done what it was told, and waits for more.
+        self.listening = False
         self._welcome: Welcome | None = None
 
     async def open(self, hello: Hello) -> "LocalStream":
@@ -69,11 +71,14 @@ class LocalStream:
 
     async def receive(self) -> Incoming:
         while True:
+            self.listening = True
             try:
                 message = incoming_from_proto(await anext(self._responses))
             except StopAsyncIteration:
                 self._ended = True
                 raise Unavailable("the stream has ended") from None
+            finally:
+                self.listening = False
             if message is not None:
                 return message
 
@@ -98,12 +103,14 @@ class LocalLink:
     def __init__(self, farm: FakeFarm) -> None:
         self.farm: FakeFarm | None = farm
         self.opened: list[str] = []
+        self.stream: LocalStream | None = None
 
     async def open(self, address: str, hello: Hello, timeout: float) -> LocalStream:
         self.opened.append(address)
         if self.farm is None:
             raise Unavailable("nobody listens")
-        return await LocalStream(self.farm).open(hello)
+        self.stream = await LocalStream(self.farm).open(hello)
+        return self.stream
 
     async def close(self) -> None:
         """There is nothing to close."""
@@ -229,8 +236,32 @@ class Rig:
         made = JobSpec(**{"image": "busybox", "command": ["sh", "-c", script], **spec})
         return self.farm.run(made, start_within=start_within, trace=trace)
 
+    def let_go(self, one: FarmExecution) -> None:
+        """Lets its program pass one `hold`."""
+        self.engine.container_of(one.execution_id).let_go()
+
     async def until(self, condition: Callable[[], Any], message: str = "") -> Any:
         return await eventually(condition, 5.0, interval=0.005, message=message)
+
+    async def heard(self) -> None:
+        """Waits until the agent has heard all that the farm has said."""
+        await self.until(
+            lambda: self.farm.said_all and self.link.stream is not None and self.link.stream.listening,
+            "the agent has heard all",
+        )
+
+    async def watched(self, one: FarmExecution) -> None:
+        """Waits until the agent at hand has found it running, and two beats longer: time to do something to it."""
+        key = ExecutionKey(one.execution_id, one.epoch)
+        await self.until(
+            lambda: (
+                self.agent.agent.surveyed.is_set()
+                and Held(key=key, phase=Phase.RUNNING) in self.agent.agent.inventory()
+            ),
+            f"the agent watches {one.execution_id}",
+        )
+        seen = len(self.farm.beats)
+        await self.until(lambda: len(self.farm.beats) >= seen + 2)
 
     async def at(self, point: str) -> None:
         """Waits until the agent stands still there."""

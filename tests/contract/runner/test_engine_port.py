@@ -95,7 +95,9 @@ async def test_what_cannot_be_created_or_started(under_test: EngineUnderTest) ->
 
 async def test_signals(under_test: EngineUnderTest) -> None:
     engine = under_test.engine
-    container = await engine.create("traps", under_test.body("trap 'exit 9' TERM; echo set; sleep 1; sleep 1"), "")
+    # A shell runs a trap when the program has ended for which it waits.
+    script = "; ".join(["trap 'exit 9' TERM", "echo set", *["sleep 0.2"] * 150])
+    container = await engine.create("traps", under_test.body(script), "")
     with pytest.raises(NotNow):
         await engine.kill(container, "SIGTERM")
     await engine.start(container)

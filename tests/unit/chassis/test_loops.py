@@ -28,7 +28,7 @@ async def test_runs_at_once_and_again_after_what_a_run_asks_for() -> None:
     run_once, done = _counting(3, delay=0)
     loop = Loop("test", run_once, interval=3600)
     loop.start()
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 30)
     await loop.stop()
 
 
@@ -38,7 +38,7 @@ async def test_a_wake_cuts_the_wait_short() -> None:
     loop.start()
     await asyncio.sleep(0)
     loop.wake()
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 30)
     await loop.stop()
 
 
@@ -55,7 +55,7 @@ async def test_a_wake_during_a_run_is_not_lost() -> None:
 
     loop = Loop("test", run_once, interval=3600)
     loop.start()
-    await asyncio.wait_for(twice.wait(), 5)
+    await asyncio.wait_for(twice.wait(), 30)
     await loop.stop()
 
 
@@ -71,7 +71,7 @@ async def test_outlives_errors() -> None:
 
     loop = Loop("test", run_once, interval=3600)
     loop.start()
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 30)
     await loop.stop()
 
 
@@ -87,7 +87,7 @@ async def test_stop_cancels_a_run_under_way() -> None:
 
     loop = Loop("test", run_once, interval=1)
     loop.start()
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), 30)
     await loop.stop()
     assert cancelled.is_set()
 
@@ -103,7 +103,7 @@ async def test_stops_although_a_run_swallows_the_cancellation() -> None:
     loop = Loop("test", run_once, interval=3600)
     loop.start()
     await waiting.wait()
-    await asyncio.wait_for(loop.stop(), 5)
+    await asyncio.wait_for(loop.stop(), 30)
 
 
 async def _told_of(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -119,7 +119,7 @@ async def _told_of(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -
     loop = Loop("test", run_once, interval=3600)
     with capture_logs() as lines:
         loop.start()
-        await asyncio.wait_for(again.wait(), 5)
+        await asyncio.wait_for(again.wait(), 30)
         await loop.stop()
     return lines
 

@@ -1,7 +1,7 @@
 """The client's calls on a channel of grpcio-testing: no socket, each answer given by hand."""
 
 import inspect
-import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -57,14 +57,14 @@ def test_submit_sends_the_spec_under_its_task(wire: Wire) -> None:
     future = wire.start(lambda: wire.client.submit(job_spec("i", "a b"), task="t", idempotency_key="k"))
     request = wire.answer("CreateJob", api.CreateJobResponse(job_id="j"))
     assert (request.task_id, list(request.spec.command), request.idempotency_key) == ("t", ["a", "b"], "k")
-    assert future.result(5).job_id == "j"
+    assert future.result(30).job_id == "j"
 
 
 def test_a_submit_is_repeated_under_one_key_while_the_server_is_away(wire: Wire) -> None:
     future = wire.start(lambda: wire.client.submit(job_spec("i")))
     keys = {wire.refuse("CreateJob", grpc.StatusCode.UNAVAILABLE, "refused").idempotency_key for _ in range(2)}
     keys.add(wire.answer("CreateJob", api.CreateJobResponse(job_id="j")).idempotency_key)
-    assert future.result(5).job_id == "j"
+    assert future.result(30).job_id == "j"
     assert len(keys) == 1
     assert keys != {""}
 
@@ -73,12 +73,12 @@ def test_a_put_of_a_known_revision_is_made_once(wire: Wire) -> None:
     future = wire.start(lambda: wire.client.put("j", job_spec("i"), task="t"))
     wire.refuse("PutJob", grpc.StatusCode.UNAVAILABLE, "cut off")
     wire.answer("PutJob", api.PutJobResponse(created=True))
-    assert future.result(5).created
+    assert future.result(30).created
     # It may have taken effect, after which the job has another revision.
     future = wire.start(lambda: wire.client.put("j", job_spec("i"), task="t", revision=1))
     wire.refuse("PutJob", grpc.StatusCode.UNAVAILABLE, "cut off")
     with pytest.raises(errors.Unavailable):
-        future.result(5)
+        future.result(30)
 
 
 def test_a_server_that_stays_away_is_told_by_name(wire: Wire) -> None:
@@ -86,7 +86,7 @@ def test_a_server_that_stays_away_is_told_by_name(wire: Wire) -> None:
     for _ in range(4):
         wire.refuse("GetJob", grpc.StatusCode.UNAVAILABLE, "connection refused")
     with pytest.raises(errors.Unavailable, match="can't reach EasyQ at nowhere:1: connection refused") as caught:
-        future.result(5)
+        future.result(30)
     assert caught.value.reason == ""
 
 
@@ -95,7 +95,7 @@ def test_a_refusal_carries_its_reason_and_fields_and_is_not_repeated(wire: Wire)
     fields = {"spec.image": "is required"}
     wire.refuse("CreateJob", grpc.StatusCode.INVALID_ARGUMENT, "bad", reason="INVALID_FIELDS", fields=fields)
     with pytest.raises(errors.InvalidArgument) as caught:
-        future.result(5)
+        future.result(30)
     assert caught.value.reason == "INVALID_FIELDS"
     assert [(one.field, one.message) for one in caught.value.fields] == [("spec.image", "is required")]
     assert isinstance(caught.value.__cause__, grpc.RpcError)
@@ -108,19 +108,18 @@ def test_every_code_is_an_error_of_ours(wire: Wire, code: grpc.StatusCode) -> No
     for _ in range(4 if repeated else 1):
         wire.refuse("StopJob", code, "no")
     with pytest.raises(errors.EasyQError) as caught:
-        future.result(5)
+        future.result(30)
     assert caught.value.code == code.name
     assert type(caught.value) is errors.BY_CODE.get(code.name, errors.EasyQError)
 
 
 def test_a_busy_server_is_asked_again_when_it_says(wire: Wire) -> None:
     future = wire.start(lambda: wire.client.get("j"))
+    refused = time.monotonic()
     wire.refuse("GetJob", grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", reason="OVERLOADED", retry_after=0.4)
-    taken = threading.Event()
-    threading.Timer(0.3, taken.set).start()
     wire.answer("GetJob", Job(job_id="j"))
-    assert taken.is_set(), "it came back too early"
-    assert future.result(5).job_id == "j"
+    assert time.monotonic() - refused > 0.3, "it came back too early"
+    assert future.result(30).job_id == "j"
 
 
 def test_wait_asks_until_the_job_has_ended(wire: Wire) -> None:
@@ -128,28 +127,28 @@ def test_wait_asks_until_the_job_has_ended(wire: Wire) -> None:
     wire.answer("GetJob", Job(job_id="j", state=Job.QUEUED))
     wire.answer("GetJob", Job(job_id="j", state=Job.RETRYING))
     wire.answer("GetJob", Job(job_id="j", state=Job.FAILED))
-    assert future.result(5).state == Job.FAILED
+    assert future.result(30).state == Job.FAILED
 
 
 def test_wait_gives_up_after_its_timeout(wire: Wire) -> None:
     future = wire.start(lambda: wire.client.wait("j", timeout=0))
     wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
     with pytest.raises(errors.DeadlineExceeded, match="still RUNNING"):
-        future.result(5)
+        future.result(30)
 
 
 def test_wait_asks_again_while_time_is_left(wire: Wire) -> None:
-    future = wire.start(lambda: wire.client.wait("j", timeout=5))
+    future = wire.start(lambda: wire.client.wait("j", timeout=60))
     wire.answer("GetJob", Job(job_id="j", state=Job.RUNNING))
     wire.answer("GetJob", Job(job_id="j", state=Job.SUCCEEDED))
-    assert future.result(5).state == Job.SUCCEEDED
+    assert future.result(30).state == Job.SUCCEEDED
 
 
 def test_jobs_come_page_after_page(wire: Wire) -> None:
     future = wire.start(lambda: [job.job_id for job in wire.client.jobs(task="t", states=(Job.QUEUED, Job.RUNNING))])
     first = wire.answer("ListJobs", api.ListJobsResponse(items=[Job(job_id="a")], next_page_token="next"))
     second = wire.answer("ListJobs", api.ListJobsResponse(items=[Job(job_id="b"), Job(job_id="c")]))
-    assert future.result(5) == ["a", "b", "c"]
+    assert future.result(30) == ["a", "b", "c"]
     assert (first.task_id, list(first.state), first.page_token) == ("t", [Job.QUEUED, Job.RUNNING], "")
     assert second.page_token == "next"
 

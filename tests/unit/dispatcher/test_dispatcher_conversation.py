@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -191,9 +190,7 @@ async def test_a_goodbye_does_not_wait_for_ever_for_assigns() -> None:
     agent.say(Goodbye())
     await idle()
     assert not isinstance(agent.heard[-1], Farewell)
-    await asyncio.sleep(0.15)
-    await idle()
-    assert isinstance(agent.heard[-1], Farewell)
+    await eventually(lambda: isinstance(agent.heard[-1], Farewell))
     rig.farm.gate.set()
     await idle()
     await core.match()

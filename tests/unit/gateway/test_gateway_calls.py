@@ -8,6 +8,13 @@ from easyq_chassis.errors import Unavailable
 from easyq_gateway.adapters.calls import patiently
 
 
+@pytest.fixture
+def without_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine, there is time for another attempt."""
+    monkeypatch.setattr("easyq_gateway.adapters.calls._FIRST_PAUSE", 0.0)
+
+
+@pytest.mark.usefixtures("without_pause")
 async def test_the_last_attempt_gets_too_little_time_to_tell_anything() -> None:
     """What was heard before is what is said."""
     attempts = 0
@@ -32,6 +39,7 @@ async def test_a_service_that_says_nothing_in_all_the_time() -> None:
         await patiently("store", attempt, patience=0.05)
 
 
+@pytest.mark.usefixtures("without_pause")
 async def test_a_service_that_comes_back_and_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("easyq_gateway.adapters.calls._A_MOMENT", 0.01)
     attempts = 0

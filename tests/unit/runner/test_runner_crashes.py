@@ -40,23 +40,28 @@ async def test_start_that_was_under_way_when_the_agent_died(rig: Rig) -> None:
     """A start whose client is gone still runs: the removal without force is refused, and it is followed."""
     gate = rig.engine.gates["start"] = asyncio.Event()
     await rig.ready()
-    one = rig.run("sleep 0.2; echo ran; exit 6")
+    one = rig.run("hold; echo ran; exit 6")
     await rig.until(lambda: rig.starts() == 1)
     container = rig.engine.container_of(one.execution_id)
     await rig.crash()
     gate.set()
+    gate = rig.engine.gates["remove"] = asyncio.Event()
     await rig.start()
-    await asyncio.sleep(0.03)
+    await rig.until(lambda: "remove" in rig.engine.calls)
     await rig.engine.start(container.container_id)  # the daemon gets round to it
+    gate.set()
+    await rig.farm.is_running(one)
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert (one.outcome, one.finish.exit_code, one.stdout) == ("EXITED", 6, b"ran\n")
 
 
 async def test_exit_while_the_agent_was_down(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("echo 1; sleep 0.15; echo 2; exit 7")
+    one = rig.run("echo 1; hold; echo 2; exit 7")
     await rig.farm.is_running(one)
     await rig.crash()
+    rig.let_go(one)
     await rig.until(lambda: rig.engine.container_of(one.execution_id).exit_code == 7)
     await rig.start()
     await rig.farm.ended(one)
@@ -65,9 +70,12 @@ async def test_exit_while_the_agent_was_down(rig: Rig) -> None:
 
 async def test_output_goes_on_from_the_last_stored_byte(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("echo 1; sleep 0.1; echo 2; sleep 0.2; echo 3")
+    one = rig.run("echo 1; hold; echo 2; hold; echo 3")
     await rig.until(lambda: one.stdout == b"1\n")
     await rig.restart()
+    rig.let_go(one)
+    await rig.until(lambda: one.stdout == b"1\n2\n")
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert one.stdout == b"1\n2\n3\n"
     assert one.finishes == 1
@@ -85,7 +93,7 @@ async def times_out_after_99_8_s(rig: Rig, one: FarmExecution) -> None:
     rig.farm.lost_after = rig.farm.lease = 1000
     rig.notes.note = None
     await rig.start()
-    await rig.farm.ended(one, 3)
+    await rig.farm.ended(one, 10)
     assert one.outcome == "TIMED_OUT"
 
 
@@ -97,11 +105,13 @@ async def test_timeout_goes_on_over_a_restart(rig: Rig) -> None:
 
 async def test_a_wall_clock_that_jumps_forwards_over_a_restart_times_nothing_out(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 0.5; exit 7", timeout={"seconds": 100}, stop_grace={})
+    one = rig.run("hold; exit 7", timeout={"seconds": 100}, stop_grace={})
     await rig.farm.is_running(one)
     await rig.crash()
     rig.clock.wrong = 3600
     await rig.start()
+    await rig.watched(one)
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert (one.outcome, one.finish.exit_code) == ("EXITED", 7)
 
@@ -269,21 +279,28 @@ async def test_answer_of_the_next_daemon_is_not_taken_for_the_last_ones(rig: Rig
 
 async def test_connection_that_breaks_without_a_restart_changes_nothing(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 0.2; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
+    opened = rig.engine.calls.count("events")
     rig.engine.break_streams()
+    rig.let_go(one)
     await rig.farm.ended(one)
+    assert rig.engine.calls.count("events") > opened
     assert (one.outcome, one.finish.exit_code) == ("EXITED", 3)
 
 
 async def test_live_restore_keeps_containers(rig: Rig) -> None:
     rig.engine.live_restore = True
     await rig.ready()
-    ended_meanwhile, goes_on = rig.run("sleep 0.2; exit 3"), rig.run("sleep 0.6; exit 4")
-    await rig.farm.is_running(goes_on)
+    ended_meanwhile, goes_on = rig.run("hold; exit 3"), rig.run("hold; exit 4")
+    for one in (ended_meanwhile, goes_on):
+        await rig.farm.is_running(one)
     await rig.engine.go_down()
+    rig.let_go(ended_meanwhile)
     await rig.until(lambda: rig.engine.container_of(ended_meanwhile.execution_id).exit_code == 3)
     await rig.engine.come_up()
+    await rig.farm.ended(ended_meanwhile)
+    rig.let_go(goes_on)
     for one, code in ((ended_meanwhile, 3), (goes_on, 4)):
         await rig.farm.ended(one)
         assert (one.outcome, one.finish.exit_code) == ("EXITED", code)
@@ -346,7 +363,7 @@ async def test_what_the_journal_knows_stands_for_containers_until_the_engine_is_
 async def test_without_journal_and_engine_nothing_is_called_vanished(rig: Rig) -> None:
     """The container may be there, and is known by its labels once the engine is back."""
     await rig.ready()
-    one = rig.run("sleep 1; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
     await rig.crash()
     rig.journal.entries.clear()
@@ -355,6 +372,8 @@ async def test_without_journal_and_engine_nothing_is_called_vanished(rig: Rig) -
     await rig.farm.until_connected()
     await rig.until(lambda: len(rig.farm.beats) > 2)
     rig.engine.up = True
+    await rig.watched(one)
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert (one.outcome, one.finish.exit_code) == ("EXITED", 3)
 
@@ -367,11 +386,12 @@ async def test_another_engine_at_the_address_makes_the_agent_give_up(rig: Rig) -
 
 async def test_engine_that_fails_to_answer_about_an_end_is_asked_again(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 0.2; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
     rig.engine.failures["inspect"] += [EngineFailed("busy")] * 2
     rig.engine.failures["logs"].append(EngineFailed("busy"))
     rig.engine.failures["remove"].append(EngineFailed("device or resource busy"))
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert one.finish.exit_code == 3
     await rig.tidy()
@@ -379,11 +399,14 @@ async def test_engine_that_fails_to_answer_about_an_end_is_asked_again(rig: Rig)
 
 async def test_container_restarted_by_others_is_followed_to_its_end(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 0.15; exit 0")
+    one = rig.run("hold; exit 0")
     await rig.farm.is_running(one)
     container = rig.engine.container_of(one.execution_id)
+    gate = rig.engine.gates["inspect"] = asyncio.Event()
     await rig.engine.kill(container.container_id, "SIGKILL")
     await rig.engine.start(container.container_id)
+    gate.set()
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert one.finish.exit_code == 0
 
@@ -433,7 +456,7 @@ async def test_the_lease_outlives_the_agent(rig: Rig) -> None:
 
 async def test_a_clean_stop_parks_and_leaves_containers(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("echo 1; sleep 0.5; echo 2; exit 3")
+    one = rig.run("echo 1; hold; echo 2; exit 3")
     await rig.farm.is_running(one)
     await rig.agent.stop(5.0)
     assert rig.farm.parked == 1
@@ -441,6 +464,8 @@ async def test_a_clean_stop_parks_and_leaves_containers(rig: Rig) -> None:
     assert rig.notes.note.parked
     rig.clock.ahead += rig.farm.lost_after * 10
     await rig.start()
+    await rig.watched(one)
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert (one.outcome, one.finish.exit_code, one.stdout) == ("EXITED", 3, b"1\n2\n")
 
@@ -505,7 +530,9 @@ async def test_end_right_after_the_report_of_the_start(rig: Rig) -> None:
     """The answer to the one must not be taken for the answer to the other."""
     await rig.ready()
     rig.farm.deaf = True
-    one = rig.run("sleep 0.05; echo hi; exit 3")
+    one = rig.run("hold; echo hi; exit 3")
+    await rig.until(lambda: "inspect" in rig.engine.calls, "its start is reported")
+    rig.let_go(one)
     await rig.until(lambda: rig.engine.container_of(one.execution_id).exit_code == 3)
     rig.farm.deaf = False
     rig.farm.break_stream()

@@ -125,10 +125,11 @@ async def test_nobody_looks_at_disks_where_that_is_switched_off(rig: Rig) -> Non
 async def test_failed_monitoring_counts_against_nothing(rig: Rig) -> None:
     """The engine answers, and can't show this container: it is asked again, however often it takes."""
     await rig.ready()
-    one = rig.run("sleep 0.1; echo hi; exit 3")
+    one = rig.run("hold; echo hi; exit 3")
     await rig.farm.is_running(one)
     rig.engine.failures["inspect"] += [EngineFailed("busy")] * 8
     rig.engine.failures["last_output"] += [EngineFailed("busy")]
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert (one.outcome, one.finish.exit_code, one.stdout) == ("EXITED", 3, b"hi\n")
     assert not rig.engine.failures["inspect"]
@@ -145,9 +146,10 @@ async def test_pauses_of_failed_monitoring_grow(rig: Rig, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Backoff, "pause", pause)
     await rig.ready()
-    one = rig.run("sleep 0.1; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
     rig.engine.failures["inspect"] += [EngineFailed("busy")] * 4
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert asked == [1, 2, 3, 4]
 
@@ -156,7 +158,8 @@ async def test_live_reading_that_fails_is_tried_again(rig: Rig) -> None:
     rig.engine.attachments_break = True
     await rig.ready()
     rig.engine.failures["logs"] += [EngineFailed("busy")]
-    one = rig.run("echo 1; sleep 1.3; echo 2; exit 3")
+    one = rig.run("echo 1; hold; echo 2; exit 3")
     await rig.until(lambda: one.stdout == b"1\n", "read while it ran")
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert one.stdout == b"1\n2\n"

@@ -21,6 +21,24 @@ HUB_SAYS = (
 )
 
 
+# -------------------------------------------------------------------------------------------------------- shared pulls
+async def test_who_asks_in_the_moment_in_which_a_pull_is_given_up_gets_another(rig: Rig) -> None:
+    rig.engine.registry.add("reg/a:1")
+    gate = rig.engine.gates["pull"] = asyncio.Event()
+    await rig.ready()
+    images = rig.agent.tools.images
+    first = asyncio.create_task(images._shared("reg/a:1", ""))
+    await rig.until(lambda: "pull" in rig.engine.calls)
+    given_up = asyncio.create_task(images._shared("reg/a:1", ""))
+    await rig.until(lambda: images._next)
+    given_up.cancel()
+    asking = asyncio.create_task(images._shared("reg/a:1", ""))
+    await rig.until(given_up.done)
+    gate.set()
+    await asyncio.gather(first, asking)
+    assert len(rig.engine.pulls) == 2
+
+
 # --------------------------------------------------------------------------------------------------- busy registries
 @pytest.mark.parametrize(
     "said",

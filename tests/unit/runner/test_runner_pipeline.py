@@ -38,11 +38,12 @@ async def test_a_short_run_costs_few_calls_and_no_append(rig: Rig) -> None:
 
 async def test_what_runs_longer_is_reported_and_read_live(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("echo first; sleep 0.2; echo last")
+    one = rig.run("echo first; hold; echo last")
     await rig.farm.is_running(one)
     assert one.started.image_digest == "sha256:b0"
     await rig.until(lambda: one.stdout == b"first\n", "the first line came while it ran")
     assert one.told_end is None
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert one.stdout == b"first\nlast\n"
 
@@ -128,11 +129,13 @@ async def test_missing_image_is_pulled_once_for_many(rig: Rig) -> None:
 async def test_always_asks_the_registry_each_time_and_never_an_older_pull(rig: Rig) -> None:
     rig.engine.images["reg:5000/a"] = LocalImage(image_id="old", known_to_registry=True)
     rig.engine.registry.add("reg:5000/a")
-    rig.engine.pull_takes = 0.1
+    gate = rig.engine.gates["pull"] = asyncio.Event()
     await rig.ready()
     first = rig.run("exit 0", image="reg:5000/a", pull=Pull.ALWAYS)
-    await rig.until(lambda: rig.engine.pulls)
+    await rig.until(lambda: "pull" in rig.engine.calls)
     later = [rig.run("exit 0", image="reg:5000/a", pull=Pull.ALWAYS) for _ in range(3)]
+    await rig.until(lambda: [pull.askers for pull in rig.agent.tools.images._next.values()] == [3])
+    gate.set()
     for one in (first, *later):
         await rig.farm.ended(one)
     # The later three may mean an image that was pushed after the first pull began: they share another one.
@@ -332,7 +335,7 @@ async def test_stop_between_create_and_start(rig: Rig) -> None:
     one = rig.run("exit 0")
     await rig.until(lambda: "create" in rig.engine.calls)
     rig.farm.stop_execution(one)
-    await asyncio.sleep(0.05)
+    await rig.heard()
     rig.engine.gates["create"].set()
     assert (await rig.farm.ended(one)).outcome == "STOPPED"
     assert rig.starts() == 0
@@ -346,7 +349,7 @@ async def test_stop_and_lapsed_lease_between_journal_and_start(rig: Rig) -> None
     stopped, late = rig.run("exit 0"), rig.run("exit 3")
     await rig.until(lambda: sum(isinstance(entry, StartIntent) for entry in rig.journal.entries) == 2)
     rig.farm.stop_execution(stopped)
-    await asyncio.sleep(0.02)
+    await rig.heard()
     rig.farm.go_silent()
     rig.clock.ahead += rig.farm.lease
     gate.set()
@@ -403,10 +406,11 @@ async def test_output_beyond_the_limit_costs_no_more_reading(rig: Rig) -> None:
 
 async def test_full_disk_does_not_blind_the_agent(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 0.3; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
     rig.journal.failure = OSError(28, "No space left on device")
     rig.engine.break_streams()
+    rig.let_go(one)
     assert (await rig.farm.ended(one)).finish.exit_code == 3
     await rig.tidy()
 
@@ -450,46 +454,51 @@ async def test_what_has_ended_and_is_assigned_again_in_a_later_session_has_anoth
 async def test_output_that_the_store_calls_stale_ends_the_container(rig: Rig) -> None:
     await rig.ready()
     rig.farm.beat_every = 60
-    one = rig.run("sleep 0.1; echo more; sleep 60", on_lost=OnLost.WAIT)
+    one = rig.run("hold; echo more; sleep 60", on_lost=OnLost.WAIT)
     await rig.farm.is_running(one)
     one.epoch += 1
+    rig.let_go(one)
     await rig.tidy()
 
 
 async def test_store_that_is_away_loses_no_output(rig: Rig) -> None:
     rig.farm.append_failures = 1
     await rig.ready()
-    one = await rig.farm.ended(rig.run("echo 1; sleep 0.1; echo 2; sleep 0.1; echo 3"))
+    one = rig.run("echo 1; hold; echo 2; sleep 0.1; echo 3")
+    await rig.until(lambda: rig.farm.append_failures == 0)
+    rig.let_go(one)
+    await rig.farm.ended(one)
     assert one.stdout == b"1\n2\n3\n"
-    assert rig.farm.append_failures == 0
 
 
 async def test_store_that_has_lost_output_gets_it_again(rig: Rig) -> None:
     """A store restored from a backup answers with a gap."""
     await rig.ready()
-    one = rig.run("echo 111; sleep 0.15; echo 222; sleep 0.1; echo 333")
+    one = rig.run("echo 111; hold; echo 222; sleep 0.1; echo 333")
     await rig.until(lambda: one.stdout == b"111\n")
     del one.output[1][2:]
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert one.stdout == b"111\n222\n333\n"
 
 
 async def test_store_that_has_lost_output_when_the_end_comes(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("echo 111; sleep 0.15; echo " + "x" * 99_999)
+    one = rig.run("echo 111; hold; echo " + "x" * 99_999)
     await rig.until(lambda: one.stdout == b"111\n")
     del one.output[1][2:]
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert one.stdout == b"111\n" + b"x" * 99_999 + b"\n"
 
 
 async def test_output_that_is_missing_after_the_end_is_sent_again(rig: Rig) -> None:
     await rig.ready()
-    rig.stops_at = set()
-    one = rig.run("echo 111; sleep 0.1; echo 222; sleep 0.1")
+    one = rig.run("echo 111; sleep 0.1; echo 222; hold")
     await rig.until(lambda: one.stdout == b"111\n222\n")
     rig.engine.gates["remove"] = asyncio.Event()
     del one.output[1][:]
+    rig.let_go(one)
     await rig.farm.ended(one)
     await rig.until(lambda: one.stdout == b"111\n222\n", "the log was sent again")
     rig.engine.gates["remove"].set()

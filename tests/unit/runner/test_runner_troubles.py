@@ -25,10 +25,12 @@ async def test_signals_are_sent_until_they_arrive(rig: Rig, trouble: EngineError
 
 async def test_a_program_that_ends_by_itself_before_the_signal_was_not_stopped(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 0.2; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
     gate = rig.engine.gates["kill"] = asyncio.Event()
     rig.farm.stop_execution(one)
+    await rig.until(lambda: "kill" in rig.engine.calls)
+    rig.let_go(one)
     container = rig.engine.container_of(one.execution_id)
     await rig.until(lambda: container.exit_code == 3)
     gate.set()
@@ -75,7 +77,7 @@ async def test_start_whose_answer_was_lost_and_whose_container_is_gone(rig: Rig)
 async def test_refused_start_that_ran_all_the_same_is_followed(rig: Rig) -> None:
     await rig.ready()
     gate = rig.engine.gates["start"] = asyncio.Event()
-    one = rig.run("sleep 0.1; exit 3")
+    one = rig.run("exit 3")
     await rig.until(lambda: rig.starts() == 1)
     rig.engine.failures["start"] += [EngineFailed("context deadline exceeded")]
     container = rig.engine.container_of(one.execution_id)
@@ -90,13 +92,16 @@ async def test_refused_start_that_ran_all_the_same_is_followed(rig: Rig) -> None
 async def test_an_engine_that_is_stuck_with_one_container_loses_that_one_only(rig: Rig) -> None:
     rig.settings = rig.settings.model_copy(update={"engine_lost_after": 0.3})
     await rig.ready()
-    one, other = rig.run("echo 1; sleep 0.1; exit 3"), rig.run("sleep 0.2; exit 4")
-    await rig.farm.is_running(one)
+    one, other = rig.run("echo 1; hold; exit 3"), rig.run("hold; exit 4")
+    for each in (one, other):
+        await rig.farm.is_running(each)
     rig.engine.stuck.add(rig.engine.container_of(one.execution_id).container_id)
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert (one.outcome, one.finish.failure.reason) == ("LOST", 12)
     assert "not answered about its container" in one.finish.failure.message
     assert one.stdout == b"1\n"
+    rig.let_go(other)
     await rig.farm.ended(other)
     assert other.finish.exit_code == 4
     rig.engine.stuck.clear()
@@ -104,11 +109,12 @@ async def test_an_engine_that_is_stuck_with_one_container_loses_that_one_only(ri
 
 async def test_an_engine_that_is_stuck_with_one_container_for_a_while_loses_nothing(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 0.1; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
     container_id = rig.engine.container_of(one.execution_id).container_id
     rig.engine.stuck.add(container_id)
     asked = rig.engine.calls.count("inspect")
+    rig.let_go(one)
     await rig.until(lambda: rig.engine.calls.count("inspect") > asked + 2)
     rig.engine.stuck.clear()
     await rig.farm.ended(one)
@@ -125,11 +131,14 @@ async def test_log_that_cannot_be_read_keeps_nobody_from_the_end(rig: Rig) -> No
 
 async def test_age_of_an_adopted_container_is_asked_until_it_is_told(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("sleep 0.5; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
     await rig.crash()
+    rig.clock.boot_id, rig.notes.note = "another", None  # so that the journal can't tell
     rig.engine.failures["inspect"] += [FAILED, AWAY]
     await rig.start()
+    await rig.until(lambda: not rig.engine.failures["inspect"])
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert one.finish.exit_code == 3
 

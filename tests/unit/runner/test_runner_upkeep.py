@@ -85,11 +85,12 @@ async def test_drain_does_not_take_one_more_job(rig: Rig) -> None:
 
 async def test_drain_lets_what_runs_end_and_then_the_agent_ends(rig: Rig) -> None:
     await rig.ready()
-    one = rig.run("echo 1; sleep 0.3; echo 2; exit 3")
+    one = rig.run("echo 1; hold; echo 2; exit 3")
     await rig.farm.is_running(one)
     rig.farm.tell_upkeep(draining=True)
     await rig.until(lambda: rig.farm.healths and rig.farm.healths[-1].message == "draining")
     assert not rig.agent.drained.is_set()
+    rig.let_go(one)
     await rig.farm.ended(one)
     assert (one.outcome, one.finish.exit_code, one.stdout) == ("EXITED", 3, b"1\n2\n")
     await rig.until(rig.agent.drained.is_set)
@@ -121,15 +122,21 @@ async def test_deadline_of_a_drain_ends_what_runs(rig: Rig) -> None:
 
 
 async def test_uncordoned_while_draining_goes_on(rig: Rig) -> None:
+    rig.farm.lease = rig.farm.lost_after = 1000
     await rig.ready()
-    one = rig.run("sleep 0.5; exit 3")
+    one = rig.run("hold; exit 3")
     await rig.farm.is_running(one)
-    rig.farm.tell_upkeep(draining=True, within=0.2)
+    rig.farm.tell_upkeep(draining=True, within=100)
     await rig.until(lambda: rig.farm.healths and rig.farm.healths[-1].message == "draining")
     rig.farm.tell_upkeep()
+    await rig.heard()
+    rig.clock.ahead += 200
     await rig.until(lambda: rig.farm.healths[-1].healthy)
     other = await rig.farm.ended(rig.run("exit 4"))
     assert other.finish.exit_code == 4
+    await rig.agent._check_lease()  # as each second
+    await rig.watched(one)
+    rig.let_go(one)
     assert (await rig.farm.ended(one)).finish.exit_code == 3
     assert not rig.agent.drained.is_set()
 

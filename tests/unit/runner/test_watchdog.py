@@ -192,7 +192,8 @@ class FakeDaemon:
         self.on_list: Callable[[], None] = lambda: None
         self._socket = listening
         self._socket.listen(200)
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -221,6 +222,9 @@ class FakeDaemon:
         return self.kill_status, b""
 
     def close(self) -> None:
+        # An accept that went on would serve the next test's socket, once that has the same number.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._socket.close()
 
 

@@ -419,13 +419,13 @@ async def test_a_stop_finds_the_successor_that_is_decided_on_while_it_looks() ->
 
     world.store.between = end_between
     ending = asyncio.ensure_future(world.say(first(world), exited(1)))
-    await asyncio.wait_for(decided.wait(), 5)
+    await asyncio.wait_for(decided.wait(), 30)
     world.store.between = stop_between
-    stopped = await asyncio.wait_for(stop.stop_job(world.ctx, "", "job"), 5)
+    stopped = await asyncio.wait_for(stop.stop_job(world.ctx, "", "job"), 30)
     assert stopped.held == ()
     assert world.states() == "STOPPED FAILED STOPPED"
     answered.set()
-    await asyncio.wait_for(ending, 5)
+    await asyncio.wait_for(ending, 30)
     assert world.states() == "STOPPED FAILED STOPPED"
 
 

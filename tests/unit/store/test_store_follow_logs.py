@@ -284,4 +284,4 @@ async def test_a_follower_with_the_last_lines_of_a_running_execution(world: Worl
     reading = asyncio.ensure_future(read(world, job_id="job", tail=2, follow=True))
     await asyncio.sleep(0)
     await world.say(running, finished(20))
-    assert await asyncio.wait_for(reading, 5) == [(1, 16, 0), ("STDOUT", 16, b"8\n9\n"), ("SUCCEEDED", True)]
+    assert await asyncio.wait_for(reading, 30) == [(1, 16, 0), ("STDOUT", 16, b"8\n9\n"), ("SUCCEEDED", True)]

@@ -190,7 +190,7 @@ async def test_a_follower_sees_bytes_as_they_come_and_the_end_after_them(world: 
     coming = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)
     await store(world, out(running, 0, b"one"))
-    first = await asyncio.wait_for(coming, 5)
+    first = await asyncio.wait_for(coming, 30)
     assert isinstance(first, LogChunk)
     assert first.data == b"one"
     coming = asyncio.ensure_future(anext(events))
@@ -200,9 +200,9 @@ async def test_a_follower_sees_bytes_as_they_come_and_the_end_after_them(world: 
         await asyncio.sleep(0)
     assert not coming.done()
     await store(world, out(running, 3, b"two"))
-    second = await asyncio.wait_for(coming, 5)
+    second = await asyncio.wait_for(coming, 30)
     assert isinstance(second, LogChunk)
-    end = await asyncio.wait_for(anext(events), 5)
+    end = await asyncio.wait_for(anext(events), 30)
     assert isinstance(end, Ended)
     assert end.job_ended
     with pytest.raises(StopAsyncIteration):
@@ -216,7 +216,7 @@ async def test_what_another_process_stored_is_found_by_looking(world: World, run
     await asyncio.sleep(0)
     other = World(store=world.store)
     await store(other, out(running, 0, b"one"))
-    found = await asyncio.wait_for(coming, 5)
+    found = await asyncio.wait_for(coming, 30)
     assert isinstance(found, LogChunk)
     await events.aclose()  # type: ignore[attr-defined]
 
@@ -232,7 +232,7 @@ async def test_a_follower_of_a_job_walks_its_attempts(world: World) -> None:
     assert not reading.done()
     await world.run(second)
     await world.say(second, exited(0, b"22\n", execution_id=second))
-    assert await asyncio.wait_for(reading, 5) == [
+    assert await asyncio.wait_for(reading, 30) == [
         ("STDOUT", 0, b"1\n"),
         ("FAILED", False),
         ("STDOUT", 0, b"22\n"),
@@ -247,7 +247,7 @@ async def test_a_follower_ends_where_the_logs_will_never_be_complete(world: Worl
     await asyncio.sleep(0.05)
     assert not reading.done()
     world.machine.pass_(31)
-    assert await asyncio.wait_for(reading, 5) == [("STDOUT", 0, b"a"), ("SUCCEEDED", True)]
+    assert await asyncio.wait_for(reading, 30) == [("STDOUT", 0, b"a"), ("SUCCEEDED", True)]
 
 
 async def test_a_follower_of_what_waits_ends_with_the_stop(world: World) -> None:
@@ -255,7 +255,7 @@ async def test_a_follower_of_what_waits_ends_with_the_stop(world: World) -> None
     reading = asyncio.ensure_future(read(world, execution_id=execution_id, follow=True))
     await asyncio.sleep(0)
     await stop.stop_job(world.ctx, "", "job")
-    assert await asyncio.wait_for(reading, 5) == [("STOPPED", True)]
+    assert await asyncio.wait_for(reading, 30) == [("STOPPED", True)]
 
 
 async def test_a_follower_of_what_is_lost_ends(world: World, running: str) -> None:
@@ -264,7 +264,7 @@ async def test_a_follower_of_what_is_lost_ends(world: World, running: str) -> No
     await world.lost.run_once()
     world.machine.pass_(200)
     await world.lost.run_once()
-    assert await asyncio.wait_for(reading, 5) == [("STDOUT", 0, b"a"), ("LOST", False)]
+    assert await asyncio.wait_for(reading, 30) == [("STDOUT", 0, b"a"), ("LOST", False)]
     assert await store(world, out(running, 1, b"late")) == [(Taken.STALE.name, 1)]
 
 

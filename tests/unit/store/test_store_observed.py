@@ -142,7 +142,7 @@ async def test_a_caller_that_goes_away_leaves_nothing_untold() -> None:
         with pytest.raises(asyncio.CancelledError):
             await caller
         go_on.set()
-        batch = await asyncio.wait_for(reader.next(), 5)
+        batch = await asyncio.wait_for(reader.next(), 30)
     assert batch is not None
     assert [each.how for each in batch.changes] == [How.CREATED, How.CREATED]
     watched.feed.close()
@@ -198,7 +198,7 @@ async def test_on_sqlite_too(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         caller.cancel()
         await asyncio.wait([caller])
-        batch = await asyncio.wait_for(reader.next(), 5)
+        batch = await asyncio.wait_for(reader.next(), 30)
         assert batch is not None
         assert [each.kind for each in batch.changes] == [Kind.JOB, Kind.EXECUTION]
         assert await store.reads.get_job("job-1") is not None

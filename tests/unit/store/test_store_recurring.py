@@ -722,13 +722,13 @@ async def test_a_fire_between_an_end_and_its_retry_overlaps(
 
     world.store.between = hold
     ending = asyncio.ensure_future(world.say(of(60), exited(1)))
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 30)
     world.store.between = let_through
     assert world.execution(of(60)).state is ExecutionState.FAILED
     await world.fire(120)
     assert (skips(world), of(120) in world.store.tables.executions) == (decided, overlap == Overlap.REPLACE)
     go_on.set()
-    await asyncio.wait_for(ending, 5)
+    await asyncio.wait_for(ending, 30)
     (retried,) = (e for e in world.attempts() if e.trigger is Trigger.RETRY)
     assert retried.fence == 2
     states = {

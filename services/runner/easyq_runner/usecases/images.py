@@ -102,6 +102,9 @@ class Images:
             pull.askers -= 1
             if not pull.askers:
                 pull.task.cancel()
+                # At once: who asks before it has ended would be cancelled with it.
+                if self._next.get(key) is pull:
+                    del self._next[key]
 
     async def _run(self, key: tuple[str, str], pull: _Pull, previous: _Pull | None) -> None:
         try:
