@@ -43,9 +43,10 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def farm() -> AsyncIterator[Furnished]:
+async def farm(request: pytest.FixtureRequest) -> AsyncIterator[Furnished]:
+    """With settings of its gateway by a parameter."""
     async with gateways() as start:
-        yield await furnish(await start())
+        yield await furnish(await start(**getattr(request, "param", {})))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -194,6 +195,7 @@ async def test_a_button_that_is_pressed_stays_until_it_is_released(tab: Tab, far
     await expect(page.locator(".title .state")).not_to_have_text("queued")
 
 
+@pytest.mark.parametrize("farm", [{"store_patience": 3.0}], indirect=True, ids=["soon"])
 async def test_a_page_tells_that_it_hears_nothing(tab: Tab, farm: Furnished) -> None:
     page = (await tab()).page
     # It reads itself anew every few seconds.
