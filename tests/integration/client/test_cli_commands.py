@@ -28,6 +28,7 @@ from easyq.v1.task_service_pb2 import TaskQueue
 from easyq_supervisor.adapters.folder import DataFolder, Running
 from tests.fakes.public_api import abort, status
 from tests.fakes.public_farm import FakeFarm, fake_farm
+from tests.support.signals import hears_signals
 from tests.support.waiting import wait_until
 
 EASYQ = Path(sys.executable).parent / "easyq"
@@ -727,7 +728,9 @@ def test_a_reader_that_leaves(farm: FakeFarm) -> None:
 
 
 def test_ctrl_c_while_watching(farm: FakeFarm) -> None:
-    with subprocess.Popen([EASYQ, "ps", "-w"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        hears_signals([EASYQ, "ps", "-w"]), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -738,7 +741,9 @@ def test_ctrl_c_while_watching(farm: FakeFarm) -> None:
 def test_ctrl_c_while_waiting_for_a_job(farm: FakeFarm) -> None:
     """It is heard although the call takes long, and leaves the job alone."""
     job = farm.put("j", state="RUNNING")
-    with subprocess.Popen([EASYQ, "wait", "j"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        hears_signals([EASYQ, "wait", "j"]), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         wait_until(lambda: farm.looks, 60)
         process.send_signal(signal.SIGINT)
         # Much longer than that, and much less than the call takes.

@@ -12,6 +12,7 @@ import pytest
 
 from easyq.v1.spec_pb2 import JobSpec
 from tests.fakes.public_farm import FakeFarm, fake_farm
+from tests.support.signals import hears_signals
 
 EASYQ = Path(sys.executable).parent / "easyq"
 
@@ -111,7 +112,7 @@ def begin() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
-        process = subprocess.Popen([EASYQ, *arguments], stdin=pipe, stdout=pipe, stderr=pipe)
+        process = subprocess.Popen(hears_signals([EASYQ, *arguments]), stdin=pipe, stdout=pipe, stderr=pipe)
         processes.append(process)
         return process
 

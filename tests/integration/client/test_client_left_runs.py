@@ -35,6 +35,15 @@ def _stops(farm: FakeFarm) -> list[int]:
     return [job.stops for job in farm.jobs]
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C does what it does at a terminal, whatever whoever runs the tests ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_stops_the_job(farm: FakeFarm) -> None:
     _writes_at_once(farm)
 

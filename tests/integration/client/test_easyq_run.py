@@ -15,18 +15,10 @@ import pytest
 
 from easyq.v1.job_pb2 import Failure, Waiting
 from tests.fakes.public_api import FakeGateway, fake_gateway, status
+from tests.support.signals import hears_signals
 from tests.support.waiting import wait_until
 
 EASYQ = Path(sys.executable).parent / "easyq"
-
-
-# Signals as a terminal's shell leaves them, whatever whoever runs the tests ignores; then the command.
-_WITH_SIGNALS = """
-import os, signal, sys
-for name in ("INT", "HUP"):
-    signal.signal(signal.Signals["SIG" + name], signal.SIG_IGN if name == sys.argv[1] else signal.SIG_DFL)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 
 class Run:
@@ -38,12 +30,13 @@ class Run:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         if "path" in options:
             environment["PYTHONPATH"] = os.pathsep.join([str(options["path"]), environment.get("PYTHONPATH", "")])
-        signals = [sys.executable, "-S", "-c", _WITH_SIGNALS, options.get("ignored", "")]
         shell = ["sh", "-c", f'exec "$0" "$@" {options["redirect"]}'] if "redirect" in options else []
         self._files = [folder / "out", folder / "err"]
         with self._files[0].open("wb") as out, self._files[1].open("wb") as err:
             self.process = subprocess.Popen(
-                [*signals, *shell, EASYQ, "run", "--server", server, *arguments],
+                hears_signals(
+                    [*shell, EASYQ, "run", "--server", server, *arguments], ignored=options.get("ignored", "")
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=options.get("stdout", out),
                 stderr=err,

@@ -111,8 +111,8 @@ async def gateways() -> AsyncIterator[Starter]:
                 "schedulers": [a for name, a in behind.addresses.items() if name.startswith("scheduler")],
                 "dispatchers": [a for name, a in behind.addresses.items() if name.startswith("dispatcher")],
                 "shutdown_grace": 0.2,
-                "store_patience": 3.0,
                 # What answers at all does so in less, however busy the machine is.
+                "store_patience": 15.0,
                 "explain_timeout": 10.0,
                 "status_timeout": 10.0,
                 **settings,
@@ -148,6 +148,10 @@ async def start_gateway() -> AsyncIterator[Starter]:
 
 
 @pytest.fixture
-async def gateway(start_gateway: Starter) -> Client:
-    """A gateway with everything behind it running."""
-    return await start_gateway()
+async def gateway(start_gateway: Starter, request: pytest.FixtureRequest) -> Client:
+    """A gateway with everything behind it running; with settings by a parameter."""
+    return await start_gateway(**getattr(request, "param", {}))
+
+
+#: For tests in which somebody is away for good, for whom the gateway waits as long as it may.
+SOON_GIVES_UP = pytest.mark.parametrize("gateway", [{"store_patience": 2.0}], indirect=True, ids=["soon"])

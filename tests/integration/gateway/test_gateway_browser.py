@@ -43,9 +43,10 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def farm() -> AsyncIterator[Furnished]:
+async def farm(request: pytest.FixtureRequest) -> AsyncIterator[Furnished]:
+    """With settings of its gateway by a parameter."""
     async with gateways() as start:
-        yield await furnish(await start())
+        yield await furnish(await start(**getattr(request, "param", {})))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -177,6 +178,24 @@ async def test_pages_live_without_a_reload(tab: Tab, farm: Furnished) -> None:
     assert await page.evaluate("window.stayed") is True
 
 
+async def test_a_button_that_is_pressed_stays_until_it_is_released(tab: Tab, farm: Furnished) -> None:
+    """A click is a press and a release on the same element: what changes meanwhile is shown afterwards."""
+    page = await open_job(await tab(), farm, "queued")
+    button = page.get_by_role("button", name="Stop")
+    await button.hover()
+    await page.mouse.down()
+    async with page.expect_response(lambda answer: "hx-request" in answer.request.headers) as read_anew:
+        await farm.gateway.store.move(farm.executions["queued"], Execution.RUNNING)
+    await (await read_anew.value).finished()
+    # Its words are there, and so is what was made of them.
+    await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    await expect(page.locator(".title .state")).to_have_text("queued")
+    await page.mouse.up()
+    await expect(page.locator(".done")).to_have_text("It was asked to stop.")
+    await expect(page.locator(".title .state")).not_to_have_text("queued")
+
+
+@pytest.mark.parametrize("farm", [{"store_patience": 3.0}], indirect=True, ids=["soon"])
 async def test_a_page_tells_that_it_hears_nothing(tab: Tab, farm: Furnished) -> None:
     page = (await tab()).page
     # It reads itself anew every few seconds.

@@ -399,7 +399,7 @@ async def test_a_store_that_is_away_keeps_nobody_from_waiting(
     start_gateway: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(awaiting, "_LOOK", 0.05)
-    gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock", store_patience=1)
+    gateway = await start_gateway(watch_stores="unix:/nowhere/store.sock", store_patience=2)
     job = await eventually(gateway.enqueue)
     waiting = asyncio.create_task(gateway.get(f"/jobs/{job['jobId']}?wait=60s"))
     await eventually(lambda: gateway.store.calls.count("GetJob") > 2)

@@ -12,7 +12,7 @@ from easyq.v1 import farm_service_pb2 as farm
 from easyq.v1.farm_service_pb2_grpc import FarmServiceStub
 from easyq_chassis.errors import Unavailable
 from easyq_chassis.loops import Loop, failing
-from tests.integration.gateway.conftest import Client
+from tests.integration.gateway.conftest import SOON_GIVES_UP, Client
 from tests.support.waiting import eventually
 
 WHY = "feeder fails: it waits for the store"
@@ -46,6 +46,7 @@ async def test_a_service_that_can_not_do_all_of_its_work(gateway: Client) -> Non
     assert WHY not in str(await gateway.get("/healthcheck"))
 
 
+@SOON_GIVES_UP
 async def test_where_the_store_is_away_nobody_else_is_blamed(gateway: Client) -> None:
     await gateway.behind._running["dispatcher0"].set_serving(True, WHY)
     await gateway.behind.stop("store")

@@ -253,7 +253,7 @@ async def test_a_reader_survives_a_store_that_restarts(gateway: Client, job: Any
 
 
 async def test_a_reader_gives_up_in_the_end(start_gateway: Starter) -> None:
-    gateway = await start_gateway(stream_patience=0.3)
+    gateway = await start_gateway(stream_patience=0.3, store_patience=0.3)
     await gateway.behind.stop("store")
     stub: Any = LogServiceStub(gateway.channel)
     with pytest.raises(Exception, match="UNAVAILABLE"):

@@ -11,7 +11,7 @@ from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.notification_service_pb2_grpc import NotificationServiceStub
 from easyq.v1.notify_pb2 import Notify, Webhook, Webhooks
 from easyq.v1.spec_pb2 import JobSpec
-from tests.integration.gateway.conftest import SPEC, Client
+from tests.integration.gateway.conftest import SOON_GIVES_UP, SPEC, Client
 
 CANARY = "c4n4ry-7f3e"
 HOOK: dict[str, Any] = {
@@ -181,6 +181,7 @@ async def test_what_there_is_not(gateway: Client, method: str, path: str, reason
     assert (answer.status, answer.error["reason"]) == (404, reason)
 
 
+@SOON_GIVES_UP
 async def test_while_the_store_is_away(gateway: Client) -> None:
     await gateway.behind.stop("store")
     answer = await gateway.call("GET", "/jobs/job/deliveries")

@@ -28,7 +28,7 @@ from easyq_gateway.adapters.dispatchers import DispatcherLink
 from easyq_gateway.app import App
 from easyq_gateway.config import GatewaySettings
 from easyq_internal.dispatcher.v1 import dispatcher_pb2
-from tests.integration.gateway.conftest import SPEC, Client, Starter
+from tests.integration.gateway.conftest import SOON_GIVES_UP, SPEC, Client, Starter
 from tests.support.waiting import eventually
 
 
@@ -64,6 +64,7 @@ async def test_a_dispatcher_that_returns_is_told_again(gateway: Client) -> None:
     await eventually(heard)
 
 
+@SOON_GIVES_UP
 async def test_the_store_is_away(gateway: Client) -> None:
     await gateway.behind.stop("store")
     began = time.monotonic()
@@ -116,6 +117,7 @@ async def test_a_store_that_restarts_is_waited_for(start_gateway: Starter) -> No
     assert "items" in await listed
 
 
+@SOON_GIVES_UP
 async def test_the_scheduler_is_away(gateway: Client) -> None:
     await gateway.behind.stop("scheduler0")
     answer = await gateway.call("POST", "/tasks/mail", {**SPEC, "startIn": "1h"})
@@ -193,6 +195,7 @@ async def test_a_deletion_whose_answer_was_lost_is_done(gateway: Client) -> None
 # -------------------------------------------------------------------------------------------------- status and health
 
 
+@SOON_GIVES_UP
 async def test_status_when_all_is_well(gateway: Client) -> None:
     gateway.behind.add_agent("host-1")
     await gateway.enqueue()
@@ -460,6 +463,7 @@ async def test_an_address_that_is_taken(gateway: Client) -> None:
 FULL = "the store's disk is full (/data/easyq.db): free some space on it"
 
 
+@SOON_GIVES_UP
 async def test_a_full_disk_of_the_store_is_passed_on_at_once(gateway: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

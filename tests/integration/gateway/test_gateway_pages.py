@@ -220,7 +220,6 @@ async def test_errors_are_pages_to_browsers_and_json_to_programs(gateway: Client
 
 async def test_a_store_that_is_away_is_told(start_gateway: Starter) -> None:
     gateway = await start_gateway(store_patience=0.3)
-    await gateway.enqueue()
     await gateway.behind.stop("store")
     page = await look(gateway, "/")
     assert "jobs are refused" in page.words

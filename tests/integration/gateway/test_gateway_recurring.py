@@ -9,7 +9,7 @@ from easyq.v1.job_pb2 import Execution, Job, Skip, Trigger, Waiting
 from easyq.v1.job_service_pb2_grpc import JobServiceStub
 from easyq.v1.spec_pb2 import JobSpec, Misfire, Overlap
 from tests.fakes.gateway_operators import HOUR_MS
-from tests.integration.gateway.conftest import SPEC, Client, Starter
+from tests.integration.gateway.conftest import SOON_GIVES_UP, SPEC, Client, Starter
 from tests.support.waiting import eventually
 
 FIRST = 1_900_000_800_000  # the first full hour after the fake scheduler's now
@@ -100,6 +100,7 @@ async def test_only_recurring_jobs_need_their_schedule_checked(gateway: Client) 
     assert gateway.behind.schedulers[0].previews == []
 
 
+@SOON_GIVES_UP
 async def test_without_a_scheduler_recurring_jobs_are_refused(gateway: Client) -> None:
     await gateway.behind.stop("scheduler0")
     for method, path in (
@@ -224,6 +225,7 @@ async def test_a_plain_job_has_no_schedule(gateway: Client) -> None:
     await refused(gateway, "GET", f"{answer['jobUrl']}/schedule", "NOT_RECURRING")
 
 
+@SOON_GIVES_UP
 async def test_coming_fires_need_a_scheduler(gateway: Client) -> None:
     job_id = await recurring(gateway)
     await gateway.behind.stop("scheduler0")

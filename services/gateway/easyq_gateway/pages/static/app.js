@@ -55,6 +55,18 @@
   addEventListener("pageshow", connect);
   connect();
 
+  // A swap between the press of a button and its release would take the click away: it waits for the release.
+  let held = false, waits = false;
+  const release = () => {
+    held = false;
+    if (waits) refresh();
+    waits = false;
+  };
+  document.addEventListener("pointerdown", () => { held = true; }, true);
+  // The click comes right after the release, and before this.
+  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => setTimeout(release), true);
+  addEventListener("blur", release);
+
   // What a swap must not take away: the place of the focus, and what was opened.
   let focused = "", open = [], picked = null;
   const place = (element) => {
@@ -69,6 +81,11 @@
   document.addEventListener("htmx:beforeSwap", (event) => {
     const live = event.detail.target;
     if (live.id !== "live") return;
+    if (held) {
+      event.detail.shouldSwap = false;
+      waits = true;
+      return;
+    }
     focused = live.contains(document.activeElement) ? place(document.activeElement) : "";
     open = all("details[open][id]", live).map((one) => one.id);
     picked = new Set(picks(live).filter((one) => one.checked).map((one) => one.value));
