@@ -307,7 +307,7 @@ async def test_an_engine_that_hangs_is_asked_until_it_obeys(
     await eventually(lambda: not alive(host, one), 10)
     [container] = host.containers(label=f"easyq.execution={one.execution_id}")
     assert container.attrs["State"]["ExitCode"] == 137
-    assert time.time_ns() - woke < 4_000_000_000
+    assert time.time_ns() - woke < 10_000_000_000
     os.kill(await agent.living(), signal.SIGCONT)
     await farm.ended(one)
     assert one.outcome == "LOST"
