@@ -70,6 +70,7 @@ async def test_killed_agent_is_started_again_and_adopts(
         await agent.kill_agent()
         let_go(docker_host, one)
         await farm.ended(one)
+        await eventually(lambda: observer.events("die"), message="the observer has heard of all that was before")
         assert observer.starts(one.execution_id) == 0
     assert (one.outcome, one.finish.exit_code, one.stdout) == ("EXITED", 4, b"1\n2\n3\n4\n5\n6\n")
     assert one.finishes == 1
