@@ -376,10 +376,10 @@ def test_sighup_has_the_config_file_read_again(up: Callable[..., Up], folder: Pa
     assert farm.stop() == 0
 
 
-def _ended(pid: int) -> tuple[int, int] | None:
-    """A child's id and status, once it has ended."""
+def _ended(pid: int) -> tuple[int, ...]:
+    """A child's id and status, once it has ended; nothing before."""
     found = os.waitpid(pid, os.WNOHANG)
-    return found if found[0] else None
+    return found if found[0] else ()
 
 
 def test_the_end_of_its_terminal_ends_it(folder: Path) -> None:
