@@ -275,11 +275,13 @@ async def test_assigns_whose_answers_were_lost(farm: FakeFarm, dispatcher: Any, 
 
 
 async def test_refused_assigns_leave_their_places(farm: FakeFarm, dispatcher: Any, agents: Any) -> None:
-    it = await dispatcher(limits=["t=1"])
+    it = await dispatcher(limits=["t=1"], feed_interval=60)
+    agent = await agents(it, slots=5)
+    # From now on it does not look into the store, which knows better than what it is told.
+    await eventually(lambda: it.app._feeder._primed)
     gone, moved, fine = farm.submit("t", 3)
     farm.stop(gone.execution_id)
     farm.rows[moved.execution_id].epoch += 5
-    agent = await agents(it, slots=5)
     await it.notify([gone, moved, fine])
     await eventually(lambda: agent.running)
     assert agent.started == [(moved.execution_id, 7)]

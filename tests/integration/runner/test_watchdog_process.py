@@ -70,6 +70,7 @@ async def test_killed_agent_is_started_again_and_adopts(
         await agent.kill_agent()
         let_go(docker_host, one)
         await farm.ended(one)
+        await eventually(lambda: observer.events("die"), message="the observer has heard of all that was before")
         assert observer.starts(one.execution_id) == 0
     assert (one.outcome, one.finish.exit_code, one.stdout) == ("EXITED", 4, b"1\n2\n3\n4\n5\n6\n")
     assert one.finishes == 1
@@ -307,7 +308,7 @@ async def test_an_engine_that_hangs_is_asked_until_it_obeys(
     await eventually(lambda: not alive(host, one), 10)
     [container] = host.containers(label=f"easyq.execution={one.execution_id}")
     assert container.attrs["State"]["ExitCode"] == 137
-    assert time.time_ns() - woke < 4_000_000_000
+    assert time.time_ns() - woke < 10_000_000_000
     os.kill(await agent.living(), signal.SIGCONT)
     await farm.ended(one)
     assert one.outcome == "LOST"

@@ -236,10 +236,11 @@ async def test_it_is_unhealthy_while_the_store_is_away_and_catches_up_after(farm
 async def test_a_scheduler_that_starts_before_its_store_says_so_once_and_warns_of_nothing(farm: Neighbours) -> None:
     with capture_logs() as lines:
         await farm.start_scheduler()
-        waits = await eventually(lambda: [line for line in lines if line["event"] == "waits_for_store"])
+        await eventually(lambda: [line for line in lines if line["event"] == "waits_for_store"])
         farm.store.plan(job(1, 0))
         await farm.start_store()
         await eventually(lambda: farm.store.fired == ["e1"])
+    waits = [line for line in lines if line["event"] == "waits_for_store"]
     assert [(line["log_level"], line["store"]) for line in waits] == [("info", farm.address("store"))]
     assert not [line for line in lines if line["log_level"] not in {"info", "debug"}]
 

@@ -80,7 +80,11 @@ async def test_a_server_that_is_away_is_told_of_quickly_and_found_again(
 async def test_a_server_that_does_not_answer_is_given_up_after_the_urls_time(
     mongo_url: str, ferretdb: FerretDB
 ) -> None:
-    persistence = MongoPersistence(mongo_url + "?socketTimeoutMS=300&serverselectiontimeoutms=400")
+    # What takes longest, the making of its indexes, is none of the short time's business.
+    made = MongoPersistence(mongo_url)
+    await made.open()
+    await made.close()
+    persistence = MongoPersistence(mongo_url + "?socketTimeoutMS=1500&serverselectiontimeoutms=1600")
     await persistence.open()
     ferretdb.freeze()
     try:

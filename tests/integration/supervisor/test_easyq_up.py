@@ -286,7 +286,7 @@ def test_nobody_needs_to_read_it(folder: Path) -> None:
         process_.send_signal(signal.SIGHUP)
         done = easyq("down", "--data", str(folder / "data"))
         assert done.returncode == 0, done.stderr
-        assert process_.wait(20) == 0
+        assert process_.wait(60) == 0
     finally:
         process_.kill()
         process_.wait()
@@ -376,6 +376,12 @@ def test_sighup_has_the_config_file_read_again(up: Callable[..., Up], folder: Pa
     assert farm.stop() == 0
 
 
+def _ended(pid: int) -> tuple[int, ...]:
+    """A child's id and status, once it has ended; nothing before."""
+    found = os.waitpid(pid, os.WNOHANG)
+    return found if found[0] else ()
+
+
 def test_the_end_of_its_terminal_ends_it(folder: Path) -> None:
     install(folder / "fakes")
     environment = {**clean_environment(), "PYTHONPATH": f"{folder}/fakes:{ROOT}"}
@@ -394,9 +400,11 @@ def test_the_end_of_its_terminal_ends_it(folder: Path) -> None:
         while b"there is no config file to be read again" not in said:
             said += os.read(terminal, 65_536)
         os.close(terminal)
-        wait_until(lambda: os.waitpid(pid, os.WNOHANG) == (pid, 0), 20)
+        ended, status = wait_until(lambda: _ended(pid), 20)
+        assert (ended, os.waitstatus_to_exitcode(status)) == (pid, 0)
     except BaseException:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         raise
     assert not (folder / "data/run").exists()
 

@@ -134,7 +134,7 @@ async def test_one_that_was_killed_is_seen_and_started_again(bench: Workbench) -
     assert first is not None
     gone = asyncio.create_task(engine.wait_gone())
     os.kill(first, signal.SIGKILL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await gone
     await engine.ensure()
     second = engine.pid()
@@ -214,7 +214,7 @@ async def test_a_start_ends_what_the_engine_would_not_find_again(bench: Workbenc
     # A stop ends everything, whatever the engine is told to leave alone.
     assert await bench.engine().stop()
     await eventually(lambda: not process.alive(known_pid))
-    assert process.processes_naming(bench.folder) == []
+    await eventually(lambda: not process.processes_naming(bench.folder))
     assert mounts_below(bench.folder) == []
 
 
