@@ -239,7 +239,7 @@ def small_host() -> Iterator[DockerHost]:
         host.close()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_a_broken_host_eats_no_jobs(
     agents: Agents, split_hosts: list[DockerHost], small_host: DockerHost, task: str
 ) -> None:
@@ -272,7 +272,9 @@ def test_a_broken_host_eats_no_jobs(
     filler.unlink()
     rest.post(f"/agents/{sound.agent_id}/cordon")
     assert rest.run(task, shell(Witness.START, mounts=witness.mounts))["executions"][0]["host"] == broken.agent_id
-    wait_until(lambda: not [b for b in rest.get("/breakers")["items"] if b["subject"] == broken.agent_id], 20)
+    # What it says by its success may be lost where its agent has to find another dispatcher meanwhile; then the breaker
+    # closes by itself, a minute after anybody might have tried.
+    wait_until(lambda: not [b for b in rest.get("/breakers")["items"] if b["subject"] == broken.agent_id], 40)
     # Its engine goes away: told, and nothing is given to it.
     small_host.kill()
     wait_until(lambda: not agents.shown(broken)["healthy"], 30)

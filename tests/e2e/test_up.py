@@ -4,7 +4,7 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -26,6 +26,21 @@ def host(dockerd: DockerFactory) -> DockerHost:
     return dockerd("c")
 
 
+@pytest.fixture(scope="module")
+def shared_lone_farm(dockerd: DockerFactory) -> Iterator[UpFarm]:
+    farm = UpFarm([dockerd("c")])
+    yield farm
+    farm.close()
+
+
+@pytest.fixture
+def lone_farm(shared_lone_farm: UpFarm, host: DockerHost) -> UpFarm:
+    """One with one agent, which tests stop and start as they like; each finds it running."""
+    if not shared_lone_farm.running:
+        shared_lone_farm.start()
+    return shared_lone_farm
+
+
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_one_line_and_ends_with_status_0_and_nothing_left(
     new_farm: FarmMaker, host: DockerHost, sig: signal.Signals
@@ -43,9 +58,8 @@ def test_it_says_one_line_and_ends_with_status_0_and_nothing_left(
     assert {json.loads(line)["service"] for line in log.splitlines()} == {*SERVICES, "up"}
 
 
-def test_running_containers_are_adopted_by_the_next_one(new_farm: FarmMaker, host: DockerHost) -> None:
-    farm = new_farm([host])
-    witness = Witness(farm.mounts / "w")
+def test_running_containers_are_adopted_by_the_next_one(lone_farm: UpFarm, host: DockerHost) -> None:
+    farm, witness = lone_farm, Witness(lone_farm.mounts / "adopted")
     # One that ends while nothing runs, and one that ends later.
     short = chatty(1, stdout=5000, stderr=3000, parts=4, pause=0.5, exit_code=3, witness=witness)
     script = (
@@ -72,8 +86,8 @@ def test_running_containers_are_adopted_by_the_next_one(new_farm: FarmMaker, hos
     wait_until(lambda: not host.containers(label="easyq.farm"), 20, message="no container is left")
 
 
-def test_down_stops_the_jobs_as_well(new_farm: FarmMaker, host: DockerHost) -> None:
-    farm = new_farm([host])
+def test_down_stops_the_jobs_as_well(lone_farm: UpFarm, host: DockerHost) -> None:
+    farm = lone_farm
     job_id = farm.rest.enqueue("task", shell("echo begin; sleep 300", stopGrace="0s"))["jobId"]
     wait_until(lambda: farm.rest.output(job_id, "stdout") == b"begin\n", 20)
     done = farm.cli("down", "--data", str(farm.data), "--stop-jobs")
@@ -87,10 +101,9 @@ def test_down_stops_the_jobs_as_well(new_farm: FarmMaker, host: DockerHost) -> N
     wait_until(lambda: not farm.running, 20)
 
 
-def test_recurring_jobs_go_on_after_a_down_that_stops_jobs(new_farm: FarmMaker, host: DockerHost) -> None:
+def test_recurring_jobs_go_on_after_a_down_that_stops_jobs(lone_farm: UpFarm, host: DockerHost) -> None:
     """But not one that its owner had paused."""
-    farm = new_farm([host])
-    rest = farm.rest
+    farm, rest = lone_farm, lone_farm.rest
     spec = shell("sleep 300", stopGrace="0s", cron="@every 1s", overlap="ALLOW")
     fires, rests = (rest.enqueue(task, spec)["jobId"] for task in ("fires", "rests"))
     wait_until(lambda: all(rest.job(job_id)["schedule"]["runs"] for job_id in (fires, rests)), 20)
@@ -110,6 +123,7 @@ def test_recurring_jobs_go_on_after_a_down_that_stops_jobs(new_farm: FarmMaker, 
     paused = datetime.fromtimestamp(note["paused_at"] / 1000, UTC)
     old = [run for run in rest.executions(fires) if datetime.fromisoformat(run["fireAt"]) <= paused]
     assert {run["state"] for run in (*old, *rest.executions(rests))} == {"STOPPED"}
+    rest.post("/jobs/stop", {"selection": {"taskPattern": "fires|rests"}})
 
 
 def test_two_farms_on_one_docker_engine_leave_each_other_alone(
@@ -235,8 +249,8 @@ def test_a_changed_config_file_holds_without_a_restart(new_farm: FarmMaker, host
     process.remove_folder(config.parent)
 
 
-def test_a_drained_agent_ends_and_can_be_had_back(new_farm: FarmMaker, host: DockerHost) -> None:
-    farm = new_farm([host])
+def test_a_drained_agent_ends_and_can_be_had_back(lone_farm: UpFarm) -> None:
+    farm = lone_farm
     [agent] = wait_until(lambda: farm.rest.get("/agents")["items"], 20)
     requests.post(f"{farm.rest.url}/agents/{agent['agentId']}/drain", json={}, timeout=10).raise_for_status()
     wait_until(lambda: not farm.pids("runner"), 20)
@@ -247,8 +261,8 @@ def test_a_drained_agent_ends_and_can_be_had_back(new_farm: FarmMaker, host: Doc
     assert farm.rest.wait_job(job_id)["state"] == "SUCCEEDED"
 
 
-def test_either_process_of_an_agent_may_crash(new_farm: FarmMaker, host: DockerHost) -> None:
-    farm = new_farm([host])
+def test_either_process_of_an_agent_may_crash(lone_farm: UpFarm) -> None:
+    farm = lone_farm
     script = f"{Witness.START}; until [ -e /witness/go ]; do sleep 0.1; done; {Witness.END}"
     known: set[int] = set()
     for part in ("watchdog", "agent"):
