@@ -1,9 +1,9 @@
 #!/bin/sh
 # Runs the checks and every lane of tests, goes on where one fails, and tells at the end what did.
 # Arguments go to pytest. JOBS: pytest's processes in the lanes that may have several (auto: one a core).
-# ROWS: rows of lanes side by side, since most tests wait more than they work: those of the whole system and those that break it
-# (from four cores on a row each), and all others, which give way to them. What the lanes of those rows say is shown whole when
-# they have ended, between two of the others.
+# ROWS: rows of lanes side by side, since most tests wait more than they work: those of the whole system and the nemesis (from
+# four cores on a row for what breaks it), and all others, most of which give way to them. What the lanes of those rows say is
+# shown whole when they have ended, between two of the others.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -113,7 +113,7 @@ trap 'exit 143' TERM
 last=
 case $ROWS in
 1) last='e2e chaos nemesis' ;;
-2) start_row 'e2e chaos' "$@" && last=nemesis ;;
+2) start_row 'e2e nemesis' "$@" && last=chaos ;;
 *) start_row e2e "$@" && start_row 'chaos nemesis' "$@" ;;
 esac
 if [ -n "$beside" ]; then
@@ -133,6 +133,8 @@ show_what_is_done
 # One process: what may be made up is found while the tests are collected. `make fuzz` has more of it.
 tests fuzz 900 0 "$@"
 show_what_is_done
+# These give way to nobody.
+limited() { timeout --foreground --signal=INT --kill-after=60 "$@"; }
 for one in $last; do
     "$one" "$@"
 done
