@@ -234,9 +234,12 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, Notif
         answer.agents.extend(self.agents)
         return answer
 
+    def _unknown(self, field: str) -> list[farm.Unknown]:
+        return [one for one in self.health.unknown if one.field.partition(".")[0] == field]
+
     def ListPools(self, request: farm.ListPoolsRequest, context: Any) -> farm.ListPoolsResponse:
         self._fail(context)
-        return farm.ListPoolsResponse(items=self.pools)
+        return farm.ListPoolsResponse(items=self.pools, unknown=self._unknown("pools"))
 
     def ExplainPool(self, request: farm.ExplainPoolRequest, context: Any) -> farm.ExplainPoolResponse:
         self._fail(context)
@@ -247,10 +250,10 @@ class FakeFarm(FakeGateway, ExecutionServiceServicer, TaskServiceServicer, Notif
         raise AssertionError
 
     def ListLimits(self, request: farm.ListLimitsRequest, context: Any) -> farm.ListLimitsResponse:
-        return farm.ListLimitsResponse(items=self.limits)
+        return farm.ListLimitsResponse(items=self.limits, unknown=self._unknown("limits"))
 
     def ListBreakers(self, request: farm.ListBreakersRequest, context: Any) -> farm.ListBreakersResponse:
-        return farm.ListBreakersResponse(items=self.shut)
+        return farm.ListBreakersResponse(items=self.shut, unknown=self._unknown("breakers"))
 
     def ResetBreaker(self, request: farm.ResetBreakerRequest, context: Any) -> farm.ResetBreakerResponse:
         self.asked.append(request)

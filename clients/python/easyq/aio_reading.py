@@ -207,6 +207,14 @@ class AsyncReadingCalls(ABC):
         """Breakers that are not closed."""
         return (await self._call(self._farm.ListBreakers, farm.ListBreakersRequest())).items
 
+    async def matching(self) -> tuple[farm.ListPoolsResponse, farm.ListLimitsResponse, farm.ListBreakersResponse]:
+        """`pools`, `limits` and `breakers` in whole: each with what can't be told of it now (`unknown`)."""
+        return (
+            await self._call(self._farm.ListPools, farm.ListPoolsRequest()),
+            await self._call(self._farm.ListLimits, farm.ListLimitsRequest()),
+            await self._call(self._farm.ListBreakers, farm.ListBreakersRequest()),
+        )
+
     async def reset_breaker(self, kind: farm.Breaker.Kind.ValueType, subject: str) -> None:
         """Closes a breaker by hand. A repeat is harmless."""
         await self._call(self._farm.ResetBreaker, _rpc.made(farm.ResetBreakerRequest, kind=kind, subject=subject))

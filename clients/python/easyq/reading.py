@@ -260,6 +260,14 @@ class ReadingCalls(ABC):
         """Breakers that are not closed."""
         return self._call(self._farm.ListBreakers, farm.ListBreakersRequest()).items
 
+    def matching(self) -> tuple[farm.ListPoolsResponse, farm.ListLimitsResponse, farm.ListBreakersResponse]:
+        """`pools`, `limits` and `breakers` in whole: each with what can't be told of it now (`unknown`)."""
+        return (
+            self._call(self._farm.ListPools, farm.ListPoolsRequest()),
+            self._call(self._farm.ListLimits, farm.ListLimitsRequest()),
+            self._call(self._farm.ListBreakers, farm.ListBreakersRequest()),
+        )
+
     def reset_breaker(self, kind: farm.Breaker.Kind.ValueType, subject: str) -> None:
         """Closes a breaker by hand. A repeat is harmless."""
         self._call(self._farm.ResetBreaker, _rpc.made(farm.ResetBreakerRequest, kind=kind, subject=subject))

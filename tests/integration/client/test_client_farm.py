@@ -12,6 +12,7 @@ import easyq
 from easyq.aio import AsyncClient
 from easyq.client import Client
 from easyq.spec import job_spec
+from easyq.v1.farm_service_pb2 import Breaker, LimitStatus, PoolStatus
 from easyq.v1.notification_service_pb2 import Delivery
 from easyq.v1.task_service_pb2 import TaskQueue
 from tests.fakes.public_farm import FakeFarm, fake_farm
@@ -92,3 +93,15 @@ def test_queues_page_after_page(farm: FakeFarm, call: Call) -> None:
     assert call("queues") == []
     farm.queues = [TaskQueue(task_id=str(number), queued=number) for number in range(5)]
     assert [(one.task_id, one.queued) for one in call("queues")] == [(str(number), number) for number in range(5)]
+
+
+def test_what_matches_jobs_with_hosts_and_what_of_it_is_not_known(farm: FakeFarm, call: Call) -> None:
+    farm.pools.append(PoolStatus(name="default"))
+    farm.limits.append(LimitStatus(pattern="a"))
+    farm.shut.append(Breaker(subject="i"))
+    for field in ("jobs", "pools.ready", "limits.running", "breakers"):
+        farm.health.unknown.add(field=field)
+    pools, limits, breakers = call("matching")
+    assert [one.items for one in (pools, limits, breakers)] == [farm.pools, farm.limits, farm.shut]
+    unknown = [[one.field for one in told.unknown] for told in (pools, limits, breakers)]
+    assert unknown == [["pools.ready"], ["limits.running"], ["breakers"]]

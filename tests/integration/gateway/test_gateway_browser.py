@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Literal
 
 import pytest
 import pytest_asyncio
@@ -192,6 +193,20 @@ async def test_a_button_that_is_pressed_stays_until_it_is_released(tab: Tab, far
     await expect(page.locator(".title .state")).to_have_text("queued")
     await page.mouse.up()
     await expect(page.locator(".done")).to_have_text("It was asked to stop.")
+    await expect(page.locator(".title .state")).not_to_have_text("queued")
+
+
+@pytest.mark.parametrize("button", ["right", "left"])
+async def test_a_page_whose_button_was_pressed_and_never_let_go_is_live(
+    tab: Tab, farm: Furnished, button: Literal["right", "left"]
+) -> None:
+    """A menu of the system's takes the release away."""
+    page = await open_job(await tab(), farm, "queued")
+    await page.get_by_role("heading").first.hover()
+    await page.mouse.down(button=button)
+    if button == "left":
+        await page.dispatch_event("body", "contextmenu")
+    await farm.gateway.store.move(farm.executions["queued"], Execution.RUNNING)
     await expect(page.locator(".title .state")).not_to_have_text("queued")
 
 

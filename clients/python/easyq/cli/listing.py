@@ -102,9 +102,9 @@ def queues(*, server: Server, out: Out, limit: int) -> None:
                 return []  # the server is older than this command
 
         def look() -> View:
-            pools = client.pools()
+            pools, limits, breakers = client.matching()
             why: dict[str, Any] = {}
-            for pool in pools:
+            for pool in pools.items:
                 if pool.ready:
                     try:
                         why[pool.name] = client.explain_pool(pool.name)
@@ -113,8 +113,16 @@ def queues(*, server: Server, out: Out, limit: int) -> None:
             found = waiting()
             shown = found[:limit] if limit else found
             more = f"(the first {limit} by name; -n 0 shows all)" if len(found) > len(shown) else ""
-            limits, breakers, unknown = client.limits(), client.breakers(), client.status().unknown
-            return queues_view(pools, limits, breakers, why, time.time(), tasks=shown, more=more, unknown=unknown)
+            return queues_view(
+                pools.items,
+                limits.items,
+                breakers.items,
+                why,
+                time.time(),
+                tasks=shown,
+                more=more,
+                unknown=[*pools.unknown, *limits.unknown, *breakers.unknown],
+            )
 
         out.show(look)
 

@@ -27,8 +27,7 @@ def queues_view(
 ) -> View:
     """Pools with what waits in them, tasks that wait, limits, and breakers that are not closed. `why` by the pool's
     name; `more` is said behind the tasks; `unknown`: what can't be told now is shown as `?`."""
-    told = [one for one in unknown if one.field.partition(".")[0] in {"pools", "limits", "breakers"}]
-    gaps = {one.field for one in told}
+    gaps = {one.field for one in unknown}
 
     def lines(screen: Screen) -> list[str]:
         columns = [
@@ -41,7 +40,7 @@ def queues_view(
         columns.append(Column("WAITS FOR", cut=True, drop=1))
         if not pools:
             return ["no pool is known: the dispatcher does not answer (`easyq doctor` says more)"]
-        text = unknown_lines(told, screen)
+        text = unknown_lines(unknown, screen)
         text += render(columns, [_pool_row(one, why, gaps) for one in pools], screen)
         if tasks:
             columns = [Column("TASK", cut=True), Column("QUEUED", right=True), Column("RUNNING", right=True)]
@@ -68,7 +67,7 @@ def queues_view(
         "tasks": [to_tree(one) for one in tasks],
         "limits": [to_tree(one) for one in limits],
         "breakers": [to_tree(one) for one in breakers],
-        "unknown": [to_tree(one) for one in told],
+        "unknown": [to_tree(one) for one in unknown],
     }
     return View(tree, lines)
 

@@ -62,9 +62,12 @@
     if (waits) refresh();
     waits = false;
   };
-  document.addEventListener("pointerdown", () => { held = true; }, true);
-  // The click comes right after the release, and before this.
-  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => setTimeout(release), true);
+  document.addEventListener("pointerdown", (event) => { held = event.button === 0; }, true);
+  // The click comes right after the release, and before this. A menu of the system's takes the release away.
+  for (const end of ["pointerup", "pointercancel", "contextmenu"]) {
+    document.addEventListener(end, () => setTimeout(release), true);
+  }
+  document.addEventListener("pointermove", (event) => { if (held && !event.buttons) release(); }, true);
   addEventListener("blur", release);
 
   // What a swap must not take away: the place of the focus, and what was opened.
