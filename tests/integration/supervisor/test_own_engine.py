@@ -18,7 +18,7 @@ from easyq_supervisor.adapters import docker_engine, own_engine, remains
 from easyq_supervisor.adapters.own_engine import EngineError, OwnEngine
 from tests.support import process
 from tests.support.hosts import DockerHost, dockerd_binary
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -96,6 +96,8 @@ def leave_containerd(folder: Path) -> subprocess.Popen[bytes]:
         start_new_session=True,
     )
     (folder / "containerd.pid").write_text(str(left.pid), encoding="ascii")
+    # Popen returns as soon as the new program's memory is there, and its arguments come later.
+    wait_until(Path(f"/proc/{left.pid}/cmdline").read_bytes, 20)
     return left
 
 
