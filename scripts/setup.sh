@@ -60,8 +60,10 @@ say "installing what requirements.lock names"
 # uv takes a tenth of pip's time, most of which goes into compiling what may never be imported. It doesn't know pip's own
 # configuration, so pip does it where uv can't.
 "$VENV/bin/python" -m pip install --quiet --no-deps --no-compile "$(grep '^uv==' requirements.lock)"
-"$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps -r requirements.lock ||
+"$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps -r requirements.lock || {
+    say "uv can't get them; pip goes on, which takes longer"
     "$VENV/bin/python" -m pip install --quiet --no-deps -r requirements.lock
+}
 # The build back end comes from the lock as well, so that nothing unpinned is fetched.
 say "installing easyq-client and easyq-server, editable"
 "$VENV/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e clients/python -e .

@@ -369,7 +369,7 @@ async def test_wait_answers_with_the_end(start_gateway: Starter) -> None:
     await eventually(lambda: gateway.store.calls.count("GetJob") == 2)
     looks = gateway.store.calls.count("GetJob")
     await gateway.store.move(job["executionId"], Execution.RUNNING)
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(1.2)  # longer than a request may take
     assert not any(task.done() for task in waiting)
     # Nobody polls.
     assert gateway.store.calls.count("GetJob") == looks
@@ -444,6 +444,6 @@ async def test_wait_by_grpc(start_gateway: Starter) -> None:
     request.wait.FromSeconds(60)
     call = stub.GetJob(request)
     await eventually(lambda: gateway.app._rest._streams._inside == 1)
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(1.2)  # longer than a request may take
     await gateway.store.move(job["executionId"], Execution.SUCCEEDED)
     assert (await call).state == Job.SUCCEEDED

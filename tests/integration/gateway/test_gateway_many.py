@@ -40,7 +40,7 @@ async def test_a_page_of_many_jobs_may_take_its_time(start_gateway: Starter, mon
     stop_many = gateway.store.stop_many
 
     async def slowly(request: Any) -> Any:
-        await asyncio.sleep(1.3)
+        await asyncio.sleep(1.3)  # longer than the patience with other calls
         return await stop_many(request)
 
     monkeypatch.setattr(gateway.store, "stop_many", slowly)

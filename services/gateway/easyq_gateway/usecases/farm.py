@@ -15,7 +15,7 @@ from easyq_gateway.domain.gaps import Heard, find_gaps
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import AgentRegister, Dispatchers, Health, HealthChecks, JobStore, Matching
 from easyq_gateway.usecases.checking import Checker
-from easyq_gateway.usecases.matching import add_used, answers_of, breakers_of
+from easyq_gateway.usecases.matching import add_used, answers_of, breakers_of, unknown_of
 from easyq_gateway.usecases.operations import operations_ports
 
 T = TypeVar("T")
@@ -162,9 +162,7 @@ class Farm:
         for one_stale in filter(None, (stale, stale_hosts)):
             status.problems.add(subject=one_stale.subject, message=one_stale.message)
         heard = Heard(jobs=counts is not None, agents=agents is not None, blind=_blindness(views))
-        status.unknown.extend(
-            farm_service_pb2.Unknown(field=gap.field, why=gap.why) for gap in find_gaps(services, heard)
-        )
+        status.unknown.extend(unknown_of(find_gaps(services, heard)))
         status.running = words.can_run(services, known)
         answers = [one.view for one in views if one.view is not None]
         status.operations.extend(operations_ports(self._own_health(), health, status.agents, answers))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from easyq.v1 import farm_service_pb2
-from easyq_gateway.domain.gaps import blind_gaps
+from easyq_gateway.domain.gaps import Gap, blind_gaps
 from easyq_gateway.domain.problems import Problem
 from easyq_gateway.ports import Dispatchers, Matching, none_answers
 from easyq_gateway.usecases.checking import Checker
@@ -67,11 +67,14 @@ def answers_of(told: Sequence[Matching]) -> list[dispatcher_pb2.GetMatchingRespo
     return sorted((one.view for one in told if one.view is not None), key=lambda view: bool(view.blind))
 
 
+def unknown_of(gaps: Iterable[Gap]) -> list[farm_service_pb2.Unknown]:
+    """Returns what can't be told, as messages."""
+    return [farm_service_pb2.Unknown(field=gap.field, why=gap.why) for gap in gaps]
+
+
 def _unknown(field: str, best: dispatcher_pb2.GetMatchingResponse) -> list[farm_service_pb2.Unknown]:
     gaps = blind_gaps(best.blind) if best.blind else ()
-    return [
-        farm_service_pb2.Unknown(field=gap.field, why=gap.why) for gap in gaps if gap.field.partition(".")[0] == field
-    ]
+    return unknown_of(gap for gap in gaps if gap.field.partition(".")[0] == field)
 
 
 def breakers_of(views: Sequence[dispatcher_pb2.GetMatchingResponse]) -> list[farm_service_pb2.Breaker]:

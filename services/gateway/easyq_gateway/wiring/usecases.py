@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from easyq_chassis import ids
+from easyq_chassis.about import own_version
 from easyq_chassis.clock import SystemClock
 from easyq_chassis.rules_file.watch import RulesFile
 from easyq_gateway.config import GatewaySettings
@@ -118,7 +118,7 @@ def build(
     new_execution_id = ids.new_execution_id
     defaults = TaskDefaults(_defaults(settings))
     rules = RulesFile(settings.rules, parser(defaults.base), defaults.set_rules)
-    own_version = version("easyq-server")
+    version = own_version()
 
     checker = Checker(clock=clock, redactor=redactor, defaults=defaults)
     schedules = Schedules(checker=checker, scheduler=schedulers)
@@ -137,7 +137,7 @@ def build(
     )
     reading = Reading(checker=checker, store=store, presenter=presenter, links=links)
     return UseCases(
-        version=own_version,
+        version=version,
         defaults=defaults,
         rules=rules,
         feed=feed,
@@ -192,7 +192,7 @@ def build(
             health=neighbours.health,
             own_health=own_health,
             own_problem=lambda: (rules.problem, rules.problem_since_ms),
-            version=own_version,
+            version=version,
             patience=settings.patience,
             clock=clock,
         ),
