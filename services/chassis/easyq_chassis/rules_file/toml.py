@@ -16,12 +16,13 @@ MOST_PARTS = 8
 MOST_DEPTH = 16
 
 # Texts and comments, in which no mark means anything, each as far as the reader takes it; and the marks. Nothing is
-# gone over twice (++, *+), whatever is left open.
+# gone over twice, whatever is left open: what follows the middle of a text always fits, so that there is no way back.
+# That is not written as possessive groups, which Python before 3.11.5 gets wrong.
 _TOKENS = re.compile(
     r"#[^\n]*+"
-    r'|"""(?:[^"\\]++|\\(?:.|\Z)|"(?!""))*+(?:"{3,5}|\Z)'
-    r"|'''(?:[^']++|'(?!''))*+(?:'{3,5}|\Z)"
-    r'|"(?:[^"\\\n]++|\\[^\n])*+"?'
+    r'|"""(?:[^"\\]+|\\(?:.|\Z)|"(?!""))*(?:"{3,5}|\Z)'
+    r"|'''(?:[^']+|'(?!''))*(?:'{3,5}|\Z)"
+    r'|"(?:[^"\\\n]+|\\[^\n])*"?'
     r"|'[^'\n]*+'?"
     r"|[.,=\n\[\]{}]",
     re.DOTALL,
